@@ -1,0 +1,255 @@
+"""Writes tests/data/formats: small model files, and expected.json with the bytes of every tensor in them.
+
+    pip install onnx==1.23.2 safetensors==0.8.0 numpy ml_dtypes && python scripts/fixtures.py
+
+What is expected comes from the arrays that went in, never from reading a file back. The outputs are checked in, so
+this is run only to add a case.
+"""
+
+import json
+import pathlib
+
+import ml_dtypes
+import numpy as np
+import safetensors
+from onnx import TensorProto, helper, numpy_helper
+
+FOLDER = pathlib.Path(__file__).parent.parent / "tests" / "data" / "formats"
+rng = np.random.default_rng(1)
+cases = {}
+
+
+def case(name, files, tensors):
+    """A group of files that belong together. `tensors`: (tensor name, dtype, shape, file, bytes)."""
+    for file, content in files.items():
+        path = FOLDER / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    keys = ("name", "dtype", "shape", "file", "hex")
+    rows = [dict(zip(keys, (n, d, list(s), f, bytes(b).hex()))) for n, d, s, f, b in tensors]
+    cases[name] = {"files": sorted(files), "tensors": rows}
+
+
+def normal(*shape, dtype=np.float32):
+    return rng.normal(size=shape).astype(dtype)
+
+
+def pack_nibbles(values):
+    """Two elements a byte, the first in the low half."""
+    values = [int(v) & 15 for v in values] + [0] * (len(values) % 2)
+    return bytes(low | high << 4 for low, high in zip(values[::2], values[1::2]))
+
+
+def model(graph, **options):
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("local", 1)]
+    return helper.make_model(graph, opset_imports=opsets, producer_name="fixtures", **options).SerializeToString()
+
+
+def graph(name, nodes=(), initializers=(), inputs=(), **options):
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    return helper.make_graph(list(nodes), name, list(inputs), [output], list(initializers), **options)
+
+
+def raw_tensor(name, onnx_type, shape, data):
+    tensor = TensorProto(name=name, data_type=onnx_type, dims=shape)
+    tensor.raw_data = bytes(data)
+    return tensor
+
+
+def onnx_raw():
+    """Every element type as `raw_data`, a scalar, an empty tensor; complex and string tensors to be left out."""
+    arrays = {
+        "f32": normal(2, 3),
+        "f16": normal(3, dtype=np.float16),
+        "bf16": normal(2, dtype=ml_dtypes.bfloat16),
+        "f64": normal(2, dtype=np.float64),
+        "i8": rng.integers(-128, 128, 5, dtype=np.int8),
+        "u8": rng.integers(0, 256, (1, 5), dtype=np.uint8),
+        "i16": rng.integers(-999, 999, 2, dtype=np.int16),
+        "u16": rng.integers(0, 999, 2, dtype=np.uint16),
+        "i32": rng.integers(-999, 999, 2, dtype=np.int32),
+        "u32": rng.integers(0, 999, 2, dtype=np.uint32),
+        "i64": rng.integers(-999, 999, 2, dtype=np.int64),
+        "u64": rng.integers(0, 999, 2, dtype=np.uint64),
+        "bool": np.array([True, False, True]),
+        "f8_e4m3": normal(3, dtype=ml_dtypes.float8_e4m3fn),
+        "f8_e5m2": normal(3, dtype=ml_dtypes.float8_e5m2),
+    }
+    initializers = [numpy_helper.from_array(a, "w_" + n) for n, a in arrays.items()]
+    tensors = [("w_" + n, n, a.shape, "raw.onnx", a.tobytes()) for n, a in arrays.items()]
+
+    def add(name, dtype, shape, onnx_type, data, found=True):
+        initializers.append(raw_tensor(name, onnx_type, shape, data))
+        if found:
+            tensors.append((name, dtype, shape, "raw.onnx", data))
+
+    add("odd_i4", "i4", (1, 5), TensorProto.INT4, pack_nibbles([-8, 7, 1, -1, 3]))
+    add("even_u4", "u4", (2, 2), TensorProto.UINT4, pack_nibbles([15, 0, 9, 6]))
+    add("scalar", "f32", (), TensorProto.FLOAT, np.float32(3.5).tobytes())
+    add("empty", "f32", (0, 4), TensorProto.FLOAT, b"")
+    add("complex", None, (1,), TensorProto.COMPLEX64, bytes(8), found=False)
+    initializers.append(helper.make_tensor("strings", TensorProto.STRING, [2], [b"ab", b"c"]))
+    case("raw", {"raw.onnx": model(graph("g", initializers=initializers))}, tensors)
+
+
+def onnx_typed():
+    """`float_data` and `double_data` are found; varint fields, and floats in two pieces, are not."""
+    floats, doubles, pieces = normal(2, 2), normal(3, dtype=np.float64), normal(4)
+    split = TensorProto(name="split", data_type=TensorProto.FLOAT, dims=[4])
+    split_bytes = split.SerializeToString() + b"".join(
+        bytes([0x22, 8]) + half.tobytes() for half in (pieces[:2], pieces[2:])
+    )
+    unpacked_bytes = TensorProto(name="unpacked", data_type=TensorProto.FLOAT, dims=[1]).SerializeToString()
+    unpacked_bytes += bytes([0x25]) + normal(1).tobytes()
+    initializers = [
+        helper.make_tensor("floats", TensorProto.FLOAT, [2, 2], floats.flatten()),
+        helper.make_tensor("doubles", TensorProto.DOUBLE, [3], doubles),
+        helper.make_tensor("longs", TensorProto.INT64, [3], [1, -1, 1 << 40]),
+        helper.make_tensor("unsigned", TensorProto.UINT64, [1], [1 << 60]),
+        helper.make_tensor("halves", TensorProto.FLOAT16, [2], np.array([1, 2], np.float16)),
+        helper.make_tensor("bytes", TensorProto.UINT8, [2], [1, 255]),
+        helper.make_tensor("complex", TensorProto.COMPLEX64, [1], [1 + 2j]),
+        helper.make_tensor("no_elements", TensorProto.FLOAT, [0], []),
+    ]
+    content = graph("g", initializers=initializers).SerializeToString()
+    for tensor in (split_bytes, unpacked_bytes):
+        content += bytes([0x2A, len(tensor)]) + tensor
+    head = helper.make_model(graph("g"), producer_name="fixtures")
+    head.ClearField("graph")
+    length = len(content)
+    assert 128 <= length < 1 << 14
+    whole = head.SerializeToString() + bytes([0x3A, length & 127 | 128, length >> 7]) + content
+    rows = [
+        ("floats", "f32", (2, 2), "typed.onnx", floats.tobytes()),
+        ("doubles", "f64", (3,), "typed.onnx", doubles.tobytes()),
+    ]
+    case("typed", {"typed.onnx": whole}, rows)
+
+
+def onnx_nested():
+    """Tensors in branches, a loop body, a function, node attributes, a sparse initializer and a training graph."""
+    rows = []
+
+    def tensor(name, found_as=None, shape=(2,)):
+        array = normal(*shape)
+        rows.append((found_as or name, "f32", shape, "nested.onnx", array.tobytes()))
+        return raw_tensor(name, TensorProto.FLOAT, shape, array.tobytes())
+
+    def constant(output, name=""):
+        return helper.make_node("Constant", [], [output], value=tensor(name, found_as=output))
+
+    def indices(name, found_as):
+        array = np.array([1, 3], np.int64)
+        rows.append((found_as, "i64", (2,), "nested.onnx", array.tobytes()))
+        return raw_tensor(name, TensorProto.INT64, (2,), array.tobytes())
+
+    inner = graph("inner", [constant("deep")], [tensor("inner_w")])
+    body = graph("body", [helper.make_node("Scan", ["x"], ["y"], body=inner, num_scan_inputs=1)], [tensor("loop_w")])
+    then_branch = graph("then", [constant("y", name="value")], [tensor("bias", found_as="bias#2")])
+    # The helper sorts attributes by name, so the else branch comes first in the file.
+    else_branch = graph("else", [constant("y_else", name="value")], [tensor("bias", shape=(3,))])
+    custom = helper.make_node("Custom", ["x"], ["custom_y"], domain="local")
+    custom.attribute.append(
+        helper.make_attribute("tables", [tensor("", "custom_y"), tensor("", "unnamed"), tensor("own", "own")])
+    )
+    nodes = [
+        constant("c0"),
+        helper.make_node("If", ["x"], ["y"], then_branch=then_branch, else_branch=else_branch),
+        helper.make_node("Loop", ["x", "x"], ["y"], body=body),
+        custom,
+    ]
+    sparse = helper.make_sparse_tensor(tensor("sparse"), indices("sparse_at", "sparse_at"), [5])
+    main = graph("main", nodes, [tensor("main_w")], sparse_initializer=[sparse])
+    function = helper.make_function(
+        "local", "F", ["a"], ["b"], [constant("in_function")], [helper.make_opsetid("", 21)]
+    )
+    proto = helper.make_model(main, functions=[function], producer_name="fixtures")
+    proto.training_info.add().algorithm.CopyFrom(graph("training", initializers=[tensor("training_w")]))
+    case("nested", {"nested.onnx": proto.SerializeToString()}, rows)
+
+
+def onnx_external():
+    """External data at offsets, with and without `length`, shared by two tensors, and in a folder."""
+    a, b, c = normal(4), normal(2, dtype=np.float16), rng.integers(0, 256, 6, dtype=np.uint8)
+    main_data = bytes([0xEE] * 5) + a.tobytes() + bytes([0xEE] * 3) + b.tobytes()
+    rows, initializers = [], []
+
+    def add(name, dtype, onnx_type, array, found_in, **entries):
+        tensor = TensorProto(name=name, data_type=onnx_type, dims=array.shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in entries.items():
+            tensor.external_data.add(key=key, value=str(value))
+        initializers.append(tensor)
+        rows.append((name, dtype, array.shape, found_in, array.tobytes()))
+
+    add("a", "f32", TensorProto.FLOAT, a, "external.bin", location="external.bin", offset=5, length=16)
+    add("b", "f16", TensorProto.FLOAT16, b, "external.bin", location="./external.bin", offset=24)
+    add("c", "u8", TensorProto.UINT8, c, "weights/c.bin", location="weights/c.bin")
+    add("a_again", "f32", TensorProto.FLOAT, a[:2], "external.bin", location="external.bin", offset=5, length=8)
+    content = model(graph("g", initializers=initializers))
+    case("external", {"external.onnx": content, "external.bin": main_data, "weights/c.bin": c.tobytes()}, rows)
+
+
+def serialize(tensors, metadata=None):
+    """`tensors`: name -> (the library's name of the element type, shape, bytes)."""
+    buffers = [np.frombuffer(data, np.uint8) for _, _, data in tensors.values()]  # keeps the pointers valid
+    specs = {
+        name: safetensors.TensorSpec(dtype=dtype, shape=shape, data_ptr=buffer.ctypes.data, data_len=len(data))
+        for (name, (dtype, shape, data)), buffer in zip(tensors.items(), buffers)
+    }
+    return bytes(safetensors.serialize(specs, metadata))
+
+
+def safetensors_dtypes():
+    """Every element type of the library that is ours too, and one that is not."""
+    ours = {
+        "float32": ("f32", 4), "float16": ("f16", 2), "bfloat16": ("bf16", 2), "float64": ("f64", 8),
+        "int8": ("i8", 1), "uint8": ("u8", 1), "int16": ("i16", 2), "uint16": ("u16", 2), "int32": ("i32", 4),
+        "uint32": ("u32", 4), "int64": ("i64", 8), "uint64": ("u64", 8), "bool": ("bool", 1),
+        "float8_e4m3fn": ("f8_e4m3", 1), "float8_e5m2": ("f8_e5m2", 1),
+    }  # fmt: skip
+    tensors, rows = {}, []
+    for theirs, (dtype, size) in ours.items():
+        shape = (3, 1)
+        data = rng.bytes(3 * size) if dtype != "bool" else bytes([1, 0, 1])
+        tensors["w." + dtype] = (theirs, shape, data)
+        rows.append(("w." + dtype, dtype, shape, "dtypes.safetensors", data))
+    for name, shape, data in [("scalar", (), rng.bytes(4)), ("empty", (0, 2), b"")]:
+        tensors[name] = ("float32", shape, data)
+        rows.append((name, "f32", shape, "dtypes.safetensors", data))
+    tensors["complex"] = ("complex64", (1,), rng.bytes(8))
+    content = serialize(tensors, {"format": "pt"})
+    case("dtypes", {"dtypes.safetensors": content}, rows)
+
+
+def safetensors_sharded():
+    """Two shards and their index."""
+    files, rows, weight_map = {}, [], {}
+    for number, names in enumerate([["embed", "layer.0"], ["layer.1"]], 1):
+        file = f"sharded-{number:05}-of-00002.safetensors"
+        tensors = {}
+        for name in names:
+            data = normal(2, 2).tobytes()
+            tensors[name] = ("float32", (2, 2), data)
+            rows.append((name, "f32", (2, 2), file, data))
+            weight_map[name] = file
+        files[file] = serialize(tensors)
+    index = {"metadata": {"total_size": 48}, "weight_map": weight_map}
+    files["sharded.safetensors.index.json"] = json.dumps(index, indent=2).encode()
+    case("sharded", files, rows)
+
+
+if __name__ == "__main__":
+    onnx_raw()
+    onnx_typed()
+    onnx_nested()
+    onnx_external()
+    safetensors_dtypes()
+    safetensors_sharded()
+    text = ",\n".join(
+        f'"{name}": {{"files": {json.dumps(c["files"])}, "tensors": [\n  '
+        + ",\n  ".join(json.dumps(t) for t in c["tensors"])
+        + "\n]}"
+        for name, c in cases.items()
+    )
+    (FOLDER / "expected.json").write_text("{\n" + text + "\n}\n")

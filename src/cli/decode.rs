@@ -1,0 +1,52 @@
+//! `mcwc decode`
+
+use std::path::PathBuf;
+
+use super::{human_bytes, io_error, print_json, progress_bar, write_whole};
+use crate::decode::{FileSource, Reader};
+use crate::error::{Error, Result};
+use crate::tensor::Limits;
+
+/// Restore the files of an archive
+///
+/// Every file gets its original name and length. Weights coded with loss have their decoded values; all other bytes are
+/// the original ones.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The archive
+    input: PathBuf,
+    /// Directory for the files; made if missing
+    #[arg(short, long)]
+    output: PathBuf,
+    /// Replace files that exist
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(arguments: &Arguments, json: bool) -> Result<()> {
+    let source = FileSource::open(&arguments.input)?;
+    let reader = Reader::open(&source, &Limits::default())?;
+    let files = &reader.archive().files;
+    let paths: Vec<PathBuf> = files.iter().map(|file| arguments.output.join(&file.name)).collect();
+    if let Some(path) = paths.iter().find(|path| path.exists() && !arguments.force) {
+        return Err(Error::argument(format!("{}: exists; --force replaces it", path.display())));
+    }
+    let total = files.iter().map(|file| file.bytes).sum();
+    let bar = progress_bar(total, json, "{msg} {bar:40} {bytes:>10} of {total_bytes}, {bytes_per_sec}");
+    for (index, path) in paths.iter().enumerate() {
+        bar.set_message(files[index].name.clone());
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(io_error(directory))?;
+        }
+        write_whole(path, |out| reader.write_file(index, out, &mut |bytes| bar.inc(bytes)))?;
+    }
+    bar.finish_and_clear();
+    if json {
+        let written: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        return print_json(&serde_json::json!({ "files": written, "bytes": total }));
+    }
+    for (path, file) in paths.iter().zip(files) {
+        println!("{}  {}", path.display(), human_bytes(file.bytes));
+    }
+    Ok(())
+}

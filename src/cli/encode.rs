@@ -1,0 +1,179 @@
+//! `mcwc encode`
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use super::{absolute, file_name, human_bytes, io_error, parse_bytes, print_json, progress_bar, read, table, write_whole};
+use crate::encode::report::{Report, TensorReport};
+use crate::encode::{Options, Target, encode};
+use crate::error::{Error, Result};
+use crate::formats::{self, SourceFile};
+
+/// Compress model files into one archive
+///
+/// Finds the tensors in safetensors and ONNX files (shards and external data come along by themselves), codes matrices
+/// and convolutions at the given rate, and everything else exactly. Any other file travels exactly.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Model files, and any others that should travel with them; a directory stands for all files in it
+    #[arg(required = true)]
+    inputs: Vec<PathBuf>,
+    /// The archive to write [default: the first input, ending in .mcwc]
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// Bits for each weight of a matrix or convolution [default: 5]
+    #[arg(long, value_name = "B", group = "target", value_parser = parse_bits)]
+    bits: Option<f64>,
+    /// Largest size of the whole archive, such as 12MB
+    #[arg(long, value_parser = parse_bytes, group = "target")]
+    size: Option<u64>,
+    /// Keep every byte exact
+    #[arg(long, group = "target")]
+    lossless: bool,
+    /// Keep tensors whose names match exact; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<Glob>,
+}
+
+const DEFAULT_BITS: f64 = 5.0;
+
+fn parse_bits(text: &str) -> std::result::Result<f64, String> {
+    let bits: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if (0.1..=16.0).contains(&bits) { Ok(bits) } else { Err("between 0.1 and 16, please".into()) }
+}
+
+pub fn run(arguments: &Arguments, json: bool) -> Result<()> {
+    let inputs = collect(&arguments.inputs)?;
+    let output = arguments.output.clone().unwrap_or_else(|| arguments.inputs[0].with_extension("mcwc"));
+    if inputs.iter().any(|(_, path, _)| absolute(path) == absolute(&output)) {
+        return Err(Error::argument(format!("{}: is an input too", output.display())));
+    }
+    let files: Vec<SourceFile> =
+        inputs.iter().map(|(name, _, bytes)| SourceFile { name: name.clone(), bytes }).collect();
+    let excluded = globs(&arguments.exclude)?;
+    let target = match (arguments.bits, arguments.size, arguments.lossless) {
+        (_, Some(bytes), _) => Target::Size(bytes),
+        (_, _, true) => Target::Lossless,
+        (bits, ..) => Target::Bits(bits.unwrap_or(DEFAULT_BITS)),
+    };
+    let bar = progress_bar(1000, json, "{msg:<22} {bar:40} {percent:>3} %");
+    let progress = |stage: &'static str, part: f64| {
+        bar.set_message(stage);
+        bar.set_position((1000.0 * part) as u64);
+    };
+    let options = Options { target, keep_exact: &|name| excluded.is_match(name), progress: &progress };
+    let (archive, report) = encode(&files, &options)?;
+    bar.finish_and_clear();
+    write_whole(&output, |out| out.write_all(&archive).map_err(io_error(&output)))?;
+    if json {
+        return print_json(&report);
+    }
+    print_report(&report, &output);
+    Ok(())
+}
+
+type Input = (String, PathBuf, Vec<u8>);
+
+/// All files: the given ones, those in given directories, and the companions they refer to, by name in the archive.
+fn collect(paths: &[PathBuf]) -> Result<Vec<Input>> {
+    let mut inputs: Vec<Input> = Vec::new();
+    let mut pending = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            pending.extend(files_in(path, "")?);
+        } else {
+            pending.push((file_name(path)?, path.clone()));
+        }
+    }
+    pending.reverse();
+    while let Some((name, path)) = pending.pop() {
+        if let Some((_, earlier, _)) = inputs.iter().find(|(other, ..)| *other == name) {
+            if absolute(earlier) == absolute(&path) {
+                continue;
+            }
+            return Err(Error::argument(format!("two inputs would be named {name:?} in the archive")));
+        }
+        let bytes = read(&path)?;
+        let folder = name.rfind('/').map_or("", |slash| &name[..=slash]);
+        for companion in formats::companions(&name, &bytes)? {
+            pending.push((format!("{folder}{companion}"), path.with_file_name(&companion)));
+        }
+        inputs.push((name, path, bytes));
+    }
+    Ok(inputs)
+}
+
+fn files_in(directory: &Path, prefix: &str) -> Result<Vec<(String, PathBuf)>> {
+    let entries = std::fs::read_dir(directory).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut paths: Vec<PathBuf> = entries.map_err(io_error(directory))?.iter().map(std::fs::DirEntry::path).collect();
+    paths.sort();
+    let mut files = Vec::new();
+    for path in paths {
+        let name = format!("{prefix}{}", file_name(&path)?);
+        if path.is_dir() {
+            files.extend(files_in(&path, &format!("{name}/"))?);
+        } else {
+            files.push((name, path));
+        }
+    }
+    Ok(files)
+}
+
+fn globs(patterns: &[Glob]) -> Result<GlobSet> {
+    let mut builder = GlobSetBuilder::new();
+    patterns.iter().for_each(|pattern| {
+        builder.add(pattern.clone());
+    });
+    builder.build().map_err(|error| Error::argument(error.to_string()))
+}
+
+fn print_report(report: &Report, output: &Path) {
+    let mut kinds: BTreeMap<(bool, _), Vec<&TensorReport>> = BTreeMap::new();
+    for tensor in &report.tensors {
+        kinds.entry((!tensor.lossy, tensor.kind)).or_default().push(tensor);
+    }
+    let mut rows: Vec<Vec<String>> = kinds.iter().map(|((exact, kind), tensors)| row(kind.name(), !exact, tensors)).collect();
+    let framed: u64 = report.tensors.iter().map(|tensor| tensor.original_bytes).sum();
+    let coded: u64 = report.tensors.iter().map(|tensor| tensor.coded_bytes).sum();
+    let shared = "other bytes".to_string();
+    let raw_original = report.original_bytes.saturating_sub(framed);
+    let head = report.archive_bytes.saturating_sub(coded + report.raw_bytes);
+    rows.push(vec![shared, String::new(), human_bytes(raw_original), human_bytes(report.raw_bytes), String::new(), ratio(raw_original, report.raw_bytes), "exact".into()]);
+    rows.push(vec!["header".into(), String::new(), String::new(), human_bytes(head), String::new(), String::new(), String::new()]);
+    table::print(&["kind", "weights", "original", "coded", "bits/weight", "ratio", "error (NMSE)"], &rows, 1);
+    println!(
+        "\n{}: {} -> {}, {} times smaller",
+        output.display(),
+        human_bytes(report.original_bytes),
+        human_bytes(report.archive_bytes),
+        ratio(report.original_bytes, report.archive_bytes)
+    );
+    let weights = report.coded_weights();
+    if weights > 0 {
+        let bits = 8.0 * report.archive_bytes as f64 / weights as f64;
+        println!("{bits:.3} bits for each of the {weights} weights coded with loss, everything included");
+    }
+}
+
+fn row(name: &str, lossy: bool, tensors: &[&TensorReport]) -> Vec<String> {
+    let sum = |field: fn(&TensorReport) -> u64| tensors.iter().map(|tensor| field(tensor)).sum::<u64>();
+    let (weights, original) = (sum(|tensor| tensor.weights), sum(|tensor| tensor.original_bytes));
+    let coded = sum(|tensor| tensor.coded_bytes);
+    let energy: f64 = tensors.iter().map(|tensor| tensor.energy).sum();
+    let squared_error: f64 = tensors.iter().map(|tensor| tensor.squared_error).sum();
+    vec![
+        name.to_string(),
+        weights.to_string(),
+        human_bytes(original),
+        human_bytes(coded),
+        format!("{:.3}", 8.0 * coded as f64 / weights.max(1) as f64),
+        ratio(original, coded),
+        if lossy { format!("{:.2e}", squared_error / energy.max(f64::MIN_POSITIVE)) } else { "exact".into() },
+    ]
+}
+
+fn ratio(original: u64, coded: u64) -> String {
+    if coded == 0 { "—".into() } else { format!("{:.2}", original as f64 / coded as f64) }
+}

@@ -1,0 +1,829 @@
+//! Bytes <-> preamble, header, extents and chunk table (FORMAT.md, sections 3 and 4).
+//!
+//! The only place that knows offsets and hashes. [`Archive::parse`] proves every range and every cross reference of a
+//! header before anyone uses it, so later stages may trust what they find here; chunk payloads are still untrusted.
+
+use std::collections::HashSet;
+
+use minicbor::{Decode, Encode};
+use sha2::{Digest, Sha256};
+
+use crate::entropy::Table;
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Limits, Shape};
+
+/// First bytes of every archive.
+pub const MAGIC: [u8; 8] = *b"\x8dMCWC\r\n\x1a";
+/// The version that this code reads and writes.
+pub const VERSION: u16 = 1;
+/// Bytes before the header.
+pub const PREAMBLE_BYTES: usize = 32;
+/// Bytes of a file's raw stream that one chunk holds.
+pub const RAW_CHUNK_BYTES: u64 = 1 << 20;
+/// Most elements in a chunk.
+pub const CHUNK_LEN_MAX: u64 = 1 << 18;
+/// Longest chunk payload.
+pub const CHUNK_BYTES_MAX: u32 = 4 << 20;
+/// Most tables that one frame may use.
+pub const FRAME_TABLES_MAX: u32 = 64;
+
+const FLAG_DEFLATED: u16 = 1;
+const SIDE_ENTRIES_MAX: u64 = 1 << 26;
+const CHUNK_ENTRY_BYTES: usize = 20;
+
+/// The first 128 bits of SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Hash(pub [u8; 16]);
+
+impl Hash {
+    /// Hash of the concatenated parts.
+    pub fn of(parts: &[&[u8]]) -> Self {
+        let mut hasher = Sha256::new();
+        parts.iter().for_each(|part| hasher.update(part));
+        let digest = hasher.finalize();
+        Hash(std::array::from_fn(|i| digest[i]))
+    }
+}
+
+impl std::fmt::Display for Hash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::fmt::Debug for Hash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// The CBOR header, as stored.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Header {
+    /// Source files.
+    #[n(0)]
+    pub files: Vec<FileEntry>,
+    /// Tensors, in the order in which they are listed to users.
+    #[n(1)]
+    pub tensors: Vec<TensorEntry>,
+    /// Frames; a reference points to an earlier one.
+    #[n(2)]
+    pub frames: Vec<FrameEntry>,
+    /// Serialized tables.
+    #[n(3)]
+    #[cbor(with = "minicbor::bytes")]
+    pub tables: Vec<u8>,
+    /// Serialized chunk table.
+    #[n(4)]
+    #[cbor(with = "minicbor::bytes")]
+    pub chunks: Vec<u8>,
+    /// Integrity of the base archive.
+    #[n(5)]
+    pub base: Option<minicbor::bytes::ByteArray<16>>,
+    /// Free text.
+    #[n(6)]
+    pub metadata: Option<std::collections::BTreeMap<String, String>>,
+}
+
+/// A source file.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct FileEntry {
+    /// Relative, `/`-separated name.
+    #[n(0)]
+    pub name: String,
+    /// Length in bytes.
+    #[n(1)]
+    pub bytes: u64,
+    /// First chunk of the raw stream.
+    #[n(2)]
+    pub first_raw_chunk: u32,
+}
+
+/// A tensor and where it lies.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct TensorEntry {
+    /// Unique name.
+    #[n(0)]
+    pub name: String,
+    /// Code of the [`DType`].
+    #[n(1)]
+    pub dtype: u8,
+    /// Extent along each axis.
+    #[n(2)]
+    pub shape: Vec<u64>,
+    /// Index of its file.
+    #[n(3)]
+    pub file: u32,
+    /// Offset in that file.
+    #[n(4)]
+    pub offset: u64,
+    /// Its frames, coarse to fine; absent if its bytes belong to the raw stream or to another tensor.
+    #[n(5)]
+    pub frames: Option<Vec<u32>>,
+}
+
+/// How a frame is coded.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct FrameEntry {
+    /// [`CODING_PLANES`] or [`CODING_LEVELS`].
+    #[n(0)]
+    pub coding: u32,
+    /// The side chunk if there is one, otherwise the first element chunk.
+    #[n(1)]
+    pub first_chunk: u32,
+    /// Elements in a chunk.
+    #[n(2)]
+    pub chunk_len: u32,
+    /// Rows, columns, taps.
+    #[n(3)]
+    pub matrix: Option<[u32; 3]>,
+    /// First table and number of tables.
+    #[n(4)]
+    pub tables: Option<[u32; 2]>,
+    /// Step between levels; absent for integers.
+    #[n(5)]
+    pub scale: Option<f32>,
+    /// Added to the levels of integers.
+    #[n(6)]
+    pub zero_point: Option<i32>,
+    /// Bits of each level that are stored as they are.
+    #[n(7)]
+    pub low_bits: Option<u32>,
+    /// Which side arrays exist, see [`Side`].
+    #[n(8)]
+    pub side: Option<u32>,
+    /// Reserved.
+    #[n(9)]
+    pub reference: Option<[u32; 2]>,
+    /// Reserved.
+    #[n(10)]
+    pub gain: Option<i32>,
+    /// Reserved.
+    #[n(11)]
+    pub quantizer: Option<u32>,
+    /// Reserved.
+    #[n(12)]
+    pub transform: Option<u32>,
+    /// Reserved.
+    #[n(13)]
+    pub layout: Option<u32>,
+}
+
+/// Exact byte planes.
+pub const CODING_PLANES: u32 = 0;
+/// Integer levels.
+pub const CODING_LEVELS: u32 = 1;
+
+impl FrameEntry {
+    /// A key frame of exact planes.
+    pub fn planes(first_chunk: u32, chunk_len: u32) -> Self {
+        FrameEntry {
+            coding: CODING_PLANES,
+            first_chunk,
+            chunk_len,
+            matrix: None,
+            tables: None,
+            scale: None,
+            zero_point: None,
+            low_bits: None,
+            side: None,
+            reference: None,
+            gain: None,
+            quantizer: None,
+            transform: None,
+            layout: None,
+        }
+    }
+}
+
+/// The side arrays of a frame, in the order in which the side chunk holds them; the discriminant is the bit in `side`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "the names are FORMAT.md's")]
+pub enum Side {
+    RowClass = 0,
+    ColumnClass = 1,
+    TapClass = 2,
+    RowExponent = 3,
+    ColumnExponent = 4,
+    TapExponent = 5,
+    RowPermutation = 6,
+    ColumnPermutation = 7,
+}
+
+impl Side {
+    /// The arrays of one i8 per row, column or tap.
+    pub const BYTE_ARRAYS: [Side; 6] = [
+        Side::RowClass,
+        Side::ColumnClass,
+        Side::TapClass,
+        Side::RowExponent,
+        Side::ColumnExponent,
+        Side::TapExponent,
+    ];
+
+    /// Its bit in a frame's `side` field.
+    pub fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// A frame whose fields have been checked against each other and against its tensor.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// Element type of the tensors that use it.
+    pub dtype: DType,
+    /// Number of elements; of bytes for the 4-bit types.
+    pub element_len: u64,
+    /// Elements in a chunk.
+    pub chunk_len: u64,
+    /// The side chunk, if any.
+    pub side_chunk: Option<usize>,
+    /// First element chunk.
+    pub first_chunk: usize,
+    /// Number of element chunks.
+    pub chunk_count: usize,
+    /// What the chunks hold.
+    pub coding: Coding,
+}
+
+/// What the chunks of a frame hold.
+#[derive(Debug, Clone)]
+pub enum Coding {
+    /// The bytes of each element, rotated, plane by plane.
+    Planes,
+    /// Quantized integers.
+    Levels(Levels),
+}
+
+/// The fields of a frame of levels.
+#[derive(Debug, Clone)]
+pub struct Levels {
+    /// Rows of the matrix.
+    pub rows: usize,
+    /// Columns of the matrix, without the taps.
+    pub columns: usize,
+    /// Kernel taps of each column; 1 if there are none.
+    pub taps: usize,
+    /// First table in the header's set.
+    pub first_table: usize,
+    /// Number of tables.
+    pub table_count: usize,
+    /// `None` for integers.
+    pub scale: Option<f32>,
+    /// Added to integers.
+    pub zero_point: i32,
+    /// Raw low bits of each level.
+    pub low_bits: u32,
+    /// Bits of [`Side`].
+    pub side: u32,
+}
+
+impl Levels {
+    /// Levels in a row: columns times taps.
+    pub fn row_len(&self) -> usize {
+        self.columns * self.taps
+    }
+
+    /// Entries of a side array.
+    pub fn side_len(&self, side: Side) -> usize {
+        match side {
+            Side::RowClass | Side::RowExponent | Side::RowPermutation => self.rows,
+            Side::ColumnClass | Side::ColumnExponent => self.columns,
+            Side::TapClass | Side::TapExponent => self.taps,
+            Side::ColumnPermutation => self.row_len(),
+        }
+    }
+
+    /// Whether a side array is stored.
+    pub fn has(&self, side: Side) -> bool {
+        self.side & side.bit() != 0
+    }
+}
+
+impl Frame {
+    /// Elements of element chunk `index`: first and count.
+    pub fn chunk_range(&self, index: usize) -> Option<(u64, u64)> {
+        if index >= self.chunk_count {
+            return None;
+        }
+        let index = index as u64;
+        let (first, end) = match self.row_cut() {
+            Some((row_len, pieces)) => {
+                let (row, piece) = (index / pieces, index % pieces);
+                let first = row * row_len + piece * self.chunk_len;
+                (first, (first + self.chunk_len).min((row + 1) * row_len))
+            }
+            None => (index * self.chunk_len, ((index + 1) * self.chunk_len).min(self.element_len)),
+        };
+        Some((first, end - first))
+    }
+
+    /// Length of a row and chunks in it, where chunks are parts of rows.
+    fn row_cut(&self) -> Option<(u64, u64)> {
+        let Coding::Levels(levels) = &self.coding else { return None };
+        let row_len = levels.row_len() as u64;
+        (self.chunk_len < row_len).then(|| (row_len, row_len.div_ceil(self.chunk_len)))
+    }
+
+    /// Bytes that `element_len` elements of this frame take.
+    pub fn byte_len(&self, element_len: u64) -> u64 {
+        element_len * self.element_bytes() as u64
+    }
+
+    /// Bytes of an element (of a byte for the 4-bit types).
+    pub fn element_bytes(&self) -> usize {
+        (self.dtype.bits() as usize).div_ceil(8)
+    }
+}
+
+/// Where a chunk lies in the archive.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk {
+    /// Offset from the start of the archive.
+    pub offset: u64,
+    /// Length of the payload.
+    pub bytes: u32,
+    /// Hash of the payload.
+    pub hash: Hash,
+}
+
+/// A tensor, checked.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    /// Unique name.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Extent along each axis.
+    pub shape: Shape,
+    /// Index of its file.
+    pub file: usize,
+    /// Offset in that file.
+    pub offset: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Its frames, coarse to fine; empty if its bytes are not coded on their own.
+    pub frames: Vec<usize>,
+}
+
+/// A source file, checked.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Relative, `/`-separated name.
+    pub name: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// First chunk of the raw stream.
+    pub first_raw_chunk: usize,
+    /// Length of the raw stream.
+    pub raw_bytes: u64,
+    /// What covers the file, in order and without gaps.
+    pub extents: Vec<Extent>,
+}
+
+/// A byte range of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// First byte in the file.
+    pub offset: u64,
+    /// Length.
+    pub bytes: u64,
+    /// Where the bytes come from.
+    pub source: ExtentSource,
+}
+
+/// Where the bytes of an extent come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtentSource {
+    /// The file's raw stream, from this offset of it.
+    Raw(u64),
+    /// The tensor with this index, whole.
+    Tensor(usize),
+}
+
+/// A parsed and checked header: everything about an archive but its payloads.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// Hash of the header; pins every chunk.
+    pub integrity: Hash,
+    /// Bytes of preamble and header.
+    pub head_bytes: u64,
+    /// Source files.
+    pub files: Vec<File>,
+    /// Tensors.
+    pub tensors: Vec<Tensor>,
+    /// Frames.
+    pub frames: Vec<Frame>,
+    /// Tables.
+    pub tables: Vec<Table>,
+    /// Chunks, in the order in which they lie in the archive.
+    pub chunks: Vec<Chunk>,
+    /// Free text from the header.
+    pub metadata: std::collections::BTreeMap<String, String>,
+}
+
+impl Archive {
+    /// Bytes of preamble and header together, read from the preamble.
+    ///
+    /// # Errors
+    /// `Incomplete` below 32 bytes; `Invalid` for another magic; `Unsupported` for a later version or unknown flags.
+    pub fn head_bytes(preamble: &[u8], limits: &Limits) -> Result<u64> {
+        if preamble.len() < PREAMBLE_BYTES && MAGIC.starts_with(&preamble[..preamble.len().min(8)]) {
+            return Err(Error::Incomplete { needed: PREAMBLE_BYTES as u64 });
+        }
+        let preamble = preamble.first_chunk::<PREAMBLE_BYTES>().ok_or(Error::invalid("magic", "not an mcwc archive"))?;
+        if preamble[..8] != MAGIC {
+            return Err(Error::invalid("magic", "not an mcwc archive"));
+        }
+        let version = u16::from_le_bytes([preamble[8], preamble[9]]);
+        if version != VERSION {
+            return Err(Error::unsupported("version", version.to_string()));
+        }
+        let flags = u16::from_le_bytes([preamble[10], preamble[11]]);
+        if flags & !FLAG_DEFLATED != 0 {
+            return Err(Error::unsupported("flags", format!("{flags:#06x}")));
+        }
+        let header_bytes = u64::from(u32::from_le_bytes([preamble[12], preamble[13], preamble[14], preamble[15]]));
+        check_limit("header_bytes", header_bytes, limits.header_bytes)?;
+        Ok(PREAMBLE_BYTES as u64 + header_bytes)
+    }
+
+    /// Reads preamble and header from the start of `bytes`, which may go on after them.
+    ///
+    /// # Errors
+    /// `Incomplete` if `bytes` ends before the header does; otherwise whichever rule of FORMAT.md is broken.
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
+        let head_bytes = Self::head_bytes(bytes, limits)?;
+        let head = usize::try_from(head_bytes).ok().and_then(|len| bytes.get(..len));
+        let head = head.ok_or(Error::Incomplete { needed: head_bytes })?;
+        let (preamble, stored) = head.split_at(PREAMBLE_BYTES);
+        let integrity = Hash::of(&[&preamble[..16], stored]);
+        if integrity.0 != preamble[16..] {
+            return Err(Error::Checksum { what: "the header".into() });
+        }
+        let header = if preamble[10] & 1 == 0 {
+            decode_cbor(stored)
+        } else {
+            let limit = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
+            let inflated = miniz_oxide::inflate::decompress_to_vec_with_limit(stored, limit)
+                .map_err(|_| Error::invalid("header", "not a DEFLATE stream within the limit"))?;
+            decode_cbor(&inflated)
+        }?;
+        Checker { limits, head_bytes }.check(header, integrity)
+    }
+
+    /// Length of the whole archive.
+    pub fn bytes(&self) -> u64 {
+        self.chunks.last().map_or(self.head_bytes, |chunk| chunk.offset + u64::from(chunk.bytes))
+    }
+
+    /// Checks the payload of chunk `index` against its length and hash.
+    ///
+    /// # Errors
+    /// `Checksum` if it differs, `Argument` if there is no such chunk.
+    pub fn verify_chunk(&self, index: usize, payload: &[u8]) -> Result<()> {
+        let chunk = self.chunks.get(index).ok_or_else(|| Error::argument(format!("there is no chunk {index}")))?;
+        if payload.len() as u64 != u64::from(chunk.bytes) || Hash::of(&[payload]) != chunk.hash {
+            return Err(Error::Checksum { what: format!("chunk {index}").into() });
+        }
+        Ok(())
+    }
+
+    /// The tensor of this name.
+    ///
+    /// # Errors
+    /// `Argument` if there is none.
+    pub fn tensor(&self, name: &str) -> Result<&Tensor> {
+        let found = self.tensors.iter().find(|tensor| tensor.name == name);
+        found.ok_or_else(|| Error::argument(format!("the archive has no tensor named {name:?}")))
+    }
+
+    /// The file of this name.
+    ///
+    /// # Errors
+    /// `Argument` if there is none.
+    pub fn file(&self, name: &str) -> Result<&File> {
+        let found = self.files.iter().find(|file| file.name == name);
+        found.ok_or_else(|| Error::argument(format!("the archive has no file named {name:?}")))
+    }
+}
+
+/// Preamble and header of an archive whose chunks have these hashes and lengths.
+///
+/// # Errors
+/// `LimitExceeded` if the header is longer than 4 GiB.
+pub fn serialize_head(header: &Header, deflated: bool) -> Result<Vec<u8>> {
+    let cbor = minicbor::to_vec(header).map_err(|_| Error::argument("the header cannot be serialized"))?;
+    let stored = if deflated { miniz_oxide::deflate::compress_to_vec(&cbor, 9) } else { cbor };
+    let header_bytes = u32::try_from(stored.len()).map_err(|_| Error::LimitExceeded {
+        field: "header_bytes",
+        value: stored.len() as u64,
+        limit: u64::from(u32::MAX),
+    })?;
+    let mut head = Vec::with_capacity(PREAMBLE_BYTES + stored.len());
+    head.extend_from_slice(&MAGIC);
+    head.extend_from_slice(&VERSION.to_le_bytes());
+    head.extend_from_slice(&(if deflated { FLAG_DEFLATED } else { 0 }).to_le_bytes());
+    head.extend_from_slice(&header_bytes.to_le_bytes());
+    let hash = Hash::of(&[&head, &stored]);
+    head.extend_from_slice(&hash.0);
+    head.extend_from_slice(&stored);
+    Ok(head)
+}
+
+/// One entry of the chunk table.
+pub fn serialize_chunk_entry(payload: &[u8], chunk_table: &mut Vec<u8>) -> Result<()> {
+    check_limit("chunk", payload.len() as u64, u64::from(CHUNK_BYTES_MAX))?;
+    chunk_table.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    chunk_table.extend_from_slice(&Hash::of(&[payload]).0);
+    Ok(())
+}
+
+fn decode_cbor(bytes: &[u8]) -> Result<Header> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let header = decoder.decode().map_err(|error| Error::invalid("header", error.to_string()))?;
+    if decoder.position() != bytes.len() {
+        return Err(Error::invalid("header", "bytes follow the CBOR item"));
+    }
+    Ok(header)
+}
+
+fn check_limit(field: &'static str, value: u64, limit: u64) -> Result<()> {
+    if value > limit { Err(Error::LimitExceeded { field, value, limit }) } else { Ok(()) }
+}
+
+fn check(condition: bool, field: &'static str, reason: impl FnOnce() -> String) -> Result<()> {
+    if condition { Ok(()) } else { Err(Error::invalid(field, reason())) }
+}
+
+/// Whether FORMAT.md allows this file name.
+pub fn is_file_name(name: &str) -> bool {
+    let component = |part: &str| !part.is_empty() && part != "." && part != "..";
+    name.len() <= 1024
+        && name.split('/').all(component)
+        && !name.contains(|c: char| c == '\\' || c == ':' || c.is_control())
+}
+
+/// Turns a stored header into an [`Archive`], or says which rule it breaks.
+struct Checker<'a> {
+    limits: &'a Limits,
+    head_bytes: u64,
+}
+
+impl Checker<'_> {
+    fn check(&self, header: Header, integrity: Hash) -> Result<Archive> {
+        let counts = [
+            ("files", header.files.len()),
+            ("tensors", header.tensors.len()),
+            ("frames", header.frames.len()),
+            ("chunk table", header.chunks.len() / CHUNK_ENTRY_BYTES),
+        ];
+        for (field, count) in counts {
+            check_limit(field, count as u64, self.limits.entries)?;
+        }
+        if header.base.is_some() {
+            return Err(Error::unsupported("base", "archives that depend on another one"));
+        }
+        let chunks = self.chunks(&header.chunks)?;
+        let tables = Table::parse_set(&header.tables)?;
+        let tensors = self.tensors(header.tensors, &header.files)?;
+        let files = self.files(header.files, &tensors, chunks.len())?;
+        let frames = self.frames(header.frames, &tensors, tables.len(), chunks.len())?;
+        Ok(Archive {
+            integrity,
+            head_bytes: self.head_bytes,
+            files,
+            tensors,
+            frames,
+            tables,
+            chunks,
+            metadata: header.metadata.unwrap_or_default(),
+        })
+    }
+
+    fn chunks(&self, table: &[u8]) -> Result<Vec<Chunk>> {
+        let (entries, rest) = table.as_chunks::<CHUNK_ENTRY_BYTES>();
+        check(rest.is_empty(), "chunk table", || format!("{} bytes are not whole entries", table.len()))?;
+        let mut offset = self.head_bytes;
+        let parse = |entry: &[u8; CHUNK_ENTRY_BYTES]| {
+            let bytes = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+            check_limit("chunk", u64::from(bytes), u64::from(CHUNK_BYTES_MAX))?;
+            let chunk = Chunk { offset, bytes, hash: Hash(std::array::from_fn(|i| entry[4 + i])) };
+            offset += u64::from(bytes);
+            Ok(chunk)
+        };
+        entries.iter().map(parse).collect()
+    }
+
+    fn tensors(&self, entries: Vec<TensorEntry>, files: &[FileEntry]) -> Result<Vec<Tensor>> {
+        let mut names = HashSet::new();
+        let mut tensors = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let invalid = |reason: &str| Error::invalid("tensor", format!("{:?}: {reason}", entry.name));
+            let dtype = DType::from_code(entry.dtype)?;
+            let shape = Shape(entry.shape.clone());
+            let bytes = shape.element_len().and_then(|len| dtype.byte_len(len)).ok_or(invalid("shape overflows"))?;
+            check_limit("tensor", bytes, self.limits.tensor_bytes)?;
+            let file = entry.file as usize;
+            let file_bytes = files.get(file).ok_or(invalid("its file does not exist"))?.bytes;
+            let end = entry.offset.checked_add(bytes).ok_or(invalid("offset overflows"))?;
+            let frames: Vec<usize> = entry.frames.iter().flatten().map(|&frame| frame as usize).collect();
+            check(end <= file_bytes, "tensor", || format!("{:?} ends after its file", entry.name))?;
+            check(entry.name.len() <= 4096, "tensor", || "a name is longer than 4096 bytes".into())?;
+            check(names.insert(entry.name.clone()), "tensor", || format!("two are named {:?}", entry.name))?;
+            check(bytes > 0 || frames.is_empty(), "tensor", || format!("{:?} is empty but has frames", entry.name))?;
+            check(frames.len() <= 16, "tensor", || format!("{:?} has more than 16 frames", entry.name))?;
+            check(entry.frames.is_none() || !frames.is_empty(), "tensor", || {
+                format!("{:?} has an empty list of frames", entry.name)
+            })?;
+            if frames.len() > 1 {
+                return Err(Error::unsupported("tensor", format!("{:?} has refinement frames", entry.name)));
+            }
+            tensors.push(Tensor { name: entry.name, dtype, shape, file, offset: entry.offset, bytes, frames });
+        }
+        Ok(tensors)
+    }
+
+    fn files(&self, entries: Vec<FileEntry>, tensors: &[Tensor], chunk_count: usize) -> Result<Vec<File>> {
+        let mut framed: Vec<Vec<usize>> = vec![Vec::new(); entries.len()];
+        for (index, tensor) in tensors.iter().enumerate().filter(|(_, tensor)| !tensor.frames.is_empty()) {
+            framed[tensor.file].push(index);
+        }
+        let mut names = HashSet::new();
+        let mut files = Vec::with_capacity(entries.len());
+        for (entry, mut framed) in entries.into_iter().zip(framed) {
+            check(is_file_name(&entry.name), "file", || format!("{:?} is not an allowed name", entry.name))?;
+            check(names.insert(entry.name.clone()), "file", || format!("two are named {:?}", entry.name))?;
+            check_limit("file", entry.bytes, self.limits.file_bytes)?;
+            framed.sort_by_key(|&index| tensors[index].offset);
+            let (extents, raw_bytes) = extents(&entry, &framed, tensors)?;
+            let first_raw_chunk = entry.first_raw_chunk as usize;
+            let end = (first_raw_chunk as u64).saturating_add(raw_bytes.div_ceil(RAW_CHUNK_BYTES));
+            check(end <= chunk_count as u64, "first raw chunk", || format!("{:?} needs chunks to {end}", entry.name))?;
+            files.push(File { name: entry.name, bytes: entry.bytes, first_raw_chunk, raw_bytes, extents });
+        }
+        Ok(files)
+    }
+
+    fn frames(&self, entries: Vec<FrameEntry>, tensors: &[Tensor], tables: usize, chunks: usize) -> Result<Vec<Frame>> {
+        let mut used: Vec<Option<(DType, u64)>> = vec![None; entries.len()];
+        for tensor in tensors {
+            let kind = (tensor.dtype, element_len(tensor));
+            for &frame in &tensor.frames {
+                let slot = used.get_mut(frame).ok_or_else(|| {
+                    Error::invalid("tensor", format!("{:?} names frame {frame}, which does not exist", tensor.name))
+                })?;
+                check(slot.is_none_or(|first| first == kind), "tensor", || {
+                    format!("{:?} shares frame {frame} with a tensor of another kind", tensor.name)
+                })?;
+                *slot = Some(kind);
+            }
+        }
+        let frame = |(index, (entry, used)): (usize, (FrameEntry, Option<(DType, u64)>))| {
+            let (dtype, len) = used.ok_or_else(|| Error::invalid("frame", format!("no tensor uses frame {index}")))?;
+            frame(&entry, dtype, len, tables, chunks).map_err(|error| in_frame(index, error))
+        };
+        entries.into_iter().zip(used).enumerate().map(frame).collect()
+    }
+}
+
+/// Says which frame an error is about.
+fn in_frame(index: usize, error: Error) -> Error {
+    match error {
+        Error::Invalid { field, reason } => Error::invalid(field, format!("{reason} (frame {index})")),
+        Error::Unsupported { field, value } => Error::unsupported(field, format!("{value} (frame {index})")),
+        other => other,
+    }
+}
+
+/// Elements as frames count them: bytes for the 4-bit types.
+fn element_len(tensor: &Tensor) -> u64 {
+    if tensor.dtype.bits() < 8 { tensor.bytes } else { tensor.bytes / (tensor.dtype.bits() / 8) }
+}
+
+fn extents(file: &FileEntry, framed: &[usize], tensors: &[Tensor]) -> Result<(Vec<Extent>, u64)> {
+    let mut extents = Vec::with_capacity(2 * framed.len() + 1);
+    let (mut end, mut raw_bytes) = (0u64, 0u64);
+    let mut raw_until = |end: u64, next: u64, extents: &mut Vec<Extent>| {
+        if next > end {
+            extents.push(Extent { offset: end, bytes: next - end, source: ExtentSource::Raw(raw_bytes) });
+            raw_bytes += next - end;
+        }
+    };
+    for &index in framed {
+        let tensor = &tensors[index];
+        check(tensor.offset >= end, "tensor", || format!("{:?} overlaps the one before it", tensor.name))?;
+        raw_until(end, tensor.offset, &mut extents);
+        extents.push(Extent { offset: tensor.offset, bytes: tensor.bytes, source: ExtentSource::Tensor(index) });
+        end = tensor.offset + tensor.bytes;
+    }
+    raw_until(end, file.bytes, &mut extents);
+    Ok((extents, raw_bytes))
+}
+
+fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chunks: usize) -> Result<Frame> {
+    refuse_reserved(entry)?;
+    let chunk_len = u64::from(entry.chunk_len);
+    check((1..=CHUNK_LEN_MAX).contains(&chunk_len), "chunk_len", || chunk_len.to_string())?;
+    let coding = match entry.coding {
+        CODING_PLANES => Coding::Planes,
+        CODING_LEVELS => Coding::Levels(levels(entry, dtype, element_len, tables)?),
+        other => return Err(Error::unsupported("coding", other.to_string())),
+    };
+    let side_chunk = matches!(&coding, Coding::Levels(levels) if levels.side != 0);
+    let mut frame = Frame {
+        dtype,
+        element_len,
+        chunk_len,
+        side_chunk: side_chunk.then_some(entry.first_chunk as usize),
+        first_chunk: entry.first_chunk as usize + usize::from(side_chunk),
+        chunk_count: 0,
+        coding,
+    };
+    let chunk_count = match frame.row_cut() {
+        Some((row_len, pieces)) => element_len / row_len * pieces,
+        None => element_len.div_ceil(chunk_len),
+    };
+    let end = (frame.first_chunk as u64).saturating_add(chunk_count);
+    check(end <= chunks as u64, "first chunk", || format!("chunks to {end} are needed, there are {chunks}"))?;
+    frame.chunk_count = chunk_count as usize;
+    Ok(frame)
+}
+
+fn refuse_reserved(entry: &FrameEntry) -> Result<()> {
+    if entry.reference.is_some() {
+        return Err(Error::unsupported("reference", "predicted frames"));
+    }
+    let defaults = [("quantizer", entry.quantizer), ("transform", entry.transform), ("layout", entry.layout)];
+    match defaults.into_iter().find(|(_, value)| value.unwrap_or(0) != 0) {
+        Some((field, value)) => Err(Error::unsupported(field, value.unwrap_or(0).to_string())),
+        None => Ok(()),
+    }
+}
+
+fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> Result<Levels> {
+    let [rows, columns, taps] = entry.matrix.ok_or(Error::invalid("matrix", "levels need one"))?;
+    let row_len = u64::from(columns) * u64::from(taps);
+    let product = u64::from(rows).checked_mul(row_len);
+    let small = rows <= i32::MAX as u32 && row_len <= i32::MAX as u64;
+    check(small && product == Some(element_len), "matrix", || {
+        format!("{rows} × {columns} × {taps} does not cover {element_len} elements")
+    })?;
+    let chunk_len = u64::from(entry.chunk_len);
+    check(chunk_len <= row_len || chunk_len.is_multiple_of(row_len), "chunk_len", || {
+        format!("{chunk_len} is not whole rows of {row_len}")
+    })?;
+    let [first_table, table_count] = entry.tables.ok_or(Error::invalid("tables", "levels need some"))?;
+    let end = u64::from(first_table) + u64::from(table_count);
+    check(table_count >= 1 && end <= tables as u64, "tables", || {
+        format!("{table_count} from {first_table} on; there are {tables}")
+    })?;
+    check_limit("tables", u64::from(table_count), u64::from(FRAME_TABLES_MAX))?;
+    let levels = Levels {
+        rows: rows as usize,
+        columns: columns as usize,
+        taps: taps as usize,
+        first_table: first_table as usize,
+        table_count: table_count as usize,
+        scale: entry.scale,
+        zero_point: entry.zero_point.unwrap_or(0),
+        low_bits: entry.low_bits.unwrap_or(0),
+        side: entry.side.unwrap_or(0),
+    };
+    check(levels.low_bits <= 16, "low_bits", || levels.low_bits.to_string())?;
+    check_values(&levels, dtype)?;
+    check_side(&levels, chunk_len < row_len)?;
+    Ok(levels)
+}
+
+fn check_values(levels: &Levels, dtype: DType) -> Result<()> {
+    match levels.scale {
+        Some(scale) => {
+            check(dtype.is_float(), "scale", || format!("{} has none", dtype.name()))?;
+            check(levels.zero_point == 0, "zero_point", || "floats have none".into())?;
+            check(crate::stages::quantize::is_scale(scale), "scale", || format!("{scale} is out of range"))
+        }
+        None => {
+            let integer = !dtype.is_float() && matches!(dtype.bits(), 8 | 16);
+            check(integer, "scale", || format!("{} needs one", dtype.name()))
+        }
+    }
+}
+
+fn check_side(levels: &Levels, rows_are_cut: bool) -> Result<()> {
+    if levels.side >> 8 != 0 {
+        return Err(Error::unsupported("side", format!("{:#x}", levels.side)));
+    }
+    let tap_arrays = levels.has(Side::TapClass) || levels.has(Side::TapExponent);
+    check(!tap_arrays || levels.taps > 1, "side", || "tap arrays need taps".into())?;
+    let permuted = levels.has(Side::RowPermutation) || levels.has(Side::ColumnPermutation);
+    check(!permuted || !rows_are_cut, "side", || "permutations need chunks of whole rows".into())?;
+    let every = Side::BYTE_ARRAYS.into_iter().chain([Side::RowPermutation, Side::ColumnPermutation]);
+    let entries = every.filter(|&side| levels.has(side)).map(|side| levels.side_len(side) as u64).sum();
+    check_limit("side", entries, SIDE_ENTRIES_MAX)
+}

@@ -1,0 +1,207 @@
+//! One tensor -> one frame: payloads of its chunks, and the header entry that describes them.
+
+use super::matrix::Matrix;
+use super::model_fit::{CLASS_COUNT, Classes, SymbolCounts, VarianceModel};
+use super::planes;
+use crate::container::{CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, Side};
+use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
+use crate::error::Result;
+use crate::stages::permute::Permutation;
+use crate::stages::quantize::{is_scale, quantize};
+use crate::tensor::DType;
+
+/// A coded frame. `entry.first_chunk` and the first table are the archive's to fill in.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// The header's entry.
+    pub entry: FrameEntry,
+    /// Payloads, the side chunk first if there is one.
+    pub payloads: Vec<Vec<u8>>,
+}
+
+impl Frame {
+    /// Bytes of all payloads.
+    pub fn bytes(&self) -> u64 {
+        self.payloads.iter().map(|payload| payload.len() as u64).sum()
+    }
+}
+
+fn entry(coding: u32, chunk_len: u64) -> FrameEntry {
+    FrameEntry { coding, chunk_len: chunk_len as u32, ..FrameEntry::planes(0, 0) }
+}
+
+/// A frame of exact planes.
+pub fn exact(bytes: &[u8], dtype: DType) -> Frame {
+    let element_bytes = (dtype.bits() as usize).div_ceil(8);
+    let chunks = bytes.chunks(CHUNK_LEN_MAX as usize * element_bytes);
+    let payloads = chunks.map(|elements| planes::encode_elements(elements, dtype)).collect();
+    Frame { entry: entry(CODING_PLANES, CHUNK_LEN_MAX), payloads }
+}
+
+/// How the levels of a tensor are to be coded.
+#[derive(Debug, Clone)]
+pub struct LevelPlan {
+    /// How the tensor is seen.
+    pub matrix: Matrix,
+    /// Step between levels, or `None` for integers that are levels already.
+    pub scale: Option<f32>,
+    /// Added to integers by the decoder.
+    pub zero_point: i32,
+    /// Bits that are stored as they are.
+    pub low_bits: u32,
+    /// Variance classes.
+    pub classes: Classes,
+    /// Exponents of rows, columns and taps, in sixteenths of an octave; empty where all are zero.
+    pub exponents: [Vec<i8>; 3],
+    /// Where each coded row belongs.
+    pub row_permutation: Option<Permutation>,
+    /// Where each coded column belongs.
+    pub column_permutation: Option<Permutation>,
+}
+
+impl LevelPlan {
+    /// A plan for weights at one step, with classes from their variances.
+    pub fn uniform(matrix: Matrix, variances: &VarianceModel, scale: f32, largest: Largest) -> Self {
+        let low_bits = largest.low_bits(scale);
+        LevelPlan {
+            matrix,
+            scale: Some(scale),
+            zero_point: 0,
+            low_bits,
+            classes: variances.classes(scale, low_bits),
+            exponents: Default::default(),
+            row_permutation: None,
+            column_permutation: None,
+        }
+    }
+
+    /// Counts the symbols of `weights` by class.
+    pub fn count(&self, weights: &[f32], counts: &mut SymbolCounts) {
+        let inverse_scale = self.scale.unwrap_or(1.0).recip();
+        let columns: Vec<i8> =
+            (0..self.matrix.row_len()).map(|col| self.classes.col_class(col, self.matrix.taps)).collect();
+        for (row, weights) in weights.chunks_exact(self.matrix.row_len()).enumerate() {
+            let row_class = i32::from(self.classes.row_class(row));
+            for (&weight, &column) in weights.iter().zip(&columns) {
+                let class = (row_class + i32::from(column)).clamp(0, CLASS_COUNT as i32 - 1);
+                counts.add(class as usize, quantize(weight, inverse_scale) >> self.low_bits);
+            }
+        }
+    }
+
+    /// Quantizes `weights`, which are in coded order.
+    pub fn quantize(&self, weights: &[f32]) -> Vec<i32> {
+        let inverse_scale = self.scale.unwrap_or(1.0).recip();
+        weights.iter().map(|&weight| quantize(weight, inverse_scale)).collect()
+    }
+
+    /// Codes `levels`, in coded order, with tables of which the first serves class `first_class`.
+    ///
+    /// # Errors
+    /// `Argument` if a level is out of range.
+    pub fn encode(&self, levels: &[i32], first_class: usize, tables: &[EncoderTable]) -> Result<Frame> {
+        let row_len = self.matrix.row_len();
+        let shift = |class: i8| (i32::from(class) - first_class as i32).clamp(-128, 127) as i8;
+        let row_class: Vec<i8> = (0..self.matrix.rows).map(|row| shift(self.classes.row_class(row))).collect();
+        let col_class: Vec<i8> = (0..row_len).map(|col| self.classes.col_class(col, self.matrix.taps)).collect();
+        let chunk_len = chunk_len(row_len);
+        let mut payloads = Vec::new();
+        let side = self.side(&row_class, &mut payloads);
+        let chunk_rows = (chunk_len / row_len).max(1);
+        for (rows, row_class) in levels.chunks(chunk_rows * row_len).zip(row_class.chunks(chunk_rows)) {
+            for (piece, col_class) in rows.chunks(chunk_len).zip(col_class.chunks(chunk_len)) {
+                let cols = col_class.len();
+                let chunk = LevelChunk { levels: piece, cols, row_class, col_class, low_bits: self.low_bits };
+                payloads.push(encode_levels(&chunk, tables)?);
+            }
+        }
+        let entry = FrameEntry {
+            matrix: Some([self.matrix.rows, self.matrix.columns, self.matrix.taps].map(|extent| extent as u32)),
+            tables: Some([0, tables.len() as u32]),
+            scale: self.scale,
+            zero_point: (self.zero_point != 0).then_some(self.zero_point),
+            low_bits: (self.low_bits != 0).then_some(self.low_bits),
+            side: (side != 0).then_some(side),
+            ..entry(CODING_LEVELS, chunk_len as u64)
+        };
+        Ok(Frame { entry, payloads })
+    }
+
+    /// Appends the side chunk, if any array is needed, and tells which are in it.
+    fn side(&self, row_class: &[i8], payloads: &mut Vec<Vec<u8>>) -> u32 {
+        let classes = [row_class, &self.classes.column, &self.classes.tap];
+        let exponents = self.exponents.each_ref().map(Vec::as_slice);
+        let mut side = 0;
+        let mut payload = Vec::new();
+        for (which, array) in Side::BYTE_ARRAYS.into_iter().zip(classes.into_iter().chain(exponents)) {
+            if array.iter().any(|&entry| entry != 0) {
+                let bytes: Vec<u8> = array.iter().map(|&entry| entry as u8).collect();
+                payload.extend(planes::encode_plane(&bytes));
+                side |= which.bit();
+            }
+        }
+        for (which, permutation) in [
+            (Side::RowPermutation, &self.row_permutation),
+            (Side::ColumnPermutation, &self.column_permutation),
+        ] {
+            if let Some(permutation) = permutation {
+                payload.extend(permutation.serialize());
+                side |= which.bit();
+            }
+        }
+        if side != 0 {
+            payloads.push(payload);
+        }
+        side
+    }
+}
+
+/// Elements in a chunk: whole rows where they fit, and few enough for each lane's 16-bit word count.
+fn chunk_len(row_len: usize) -> usize {
+    let len_max = CHUNK_LEN_MAX as usize;
+    if row_len > len_max {
+        return len_max;
+    }
+    let lane_len_max = 1 << 16;
+    let columns_per_lane = row_len.div_ceil(lane_count(len_max, row_len));
+    let rows = (len_max / row_len).min(lane_len_max / columns_per_lane);
+    rows.max(1) * row_len
+}
+
+/// How large the weights of a tensor get: what decides about low bits.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Largest {
+    /// Root of the mean square.
+    pub rms: f32,
+    /// All but one weight in ten thousand are smaller.
+    pub common: f32,
+    /// The largest magnitude.
+    pub max: f32,
+}
+
+impl Largest {
+    /// Measures `weights`, all finite.
+    pub fn of(weights: &[f32]) -> Self {
+        let square: f64 = weights.iter().map(|&weight| f64::from(weight) * f64::from(weight)).sum();
+        let mut magnitudes: Vec<f32> = weights.iter().map(|weight| weight.abs()).collect();
+        let rare = magnitudes.len() / 10_000;
+        let index = magnitudes.len().saturating_sub(1 + rare);
+        let common = match magnitudes.get(index) {
+            Some(_) => *magnitudes.select_nth_unstable_by(index, f32::total_cmp).1,
+            None => 0.0,
+        };
+        let max = magnitudes.iter().copied().fold(0.0, f32::max);
+        Largest { rms: (square / weights.len().max(1) as f64).sqrt() as f32, common, max }
+    }
+
+    /// Whether weights like these can be levels at this scale.
+    pub fn fits(&self, scale: f32) -> bool {
+        is_scale(scale) && self.max / scale < (1 << 23) as f32
+    }
+
+    /// Fewest low bits that keep symbols well inside a byte and their tables precise.
+    fn low_bits(&self, scale: f32) -> u32 {
+        let excess = (self.common / scale / 120.0).max(self.rms / scale / 16.0);
+        (excess.log2().ceil().max(0.0) as u32).min(16)
+    }
+}

@@ -1,0 +1,324 @@
+//! Model files -> archive. Everything here is a choice; what a decoder relies on lives in `container`, `entropy` and
+//! `stages`.
+
+pub mod frame;
+pub mod matrix;
+pub mod model_fit;
+pub mod planes;
+pub mod rate;
+pub mod report;
+mod weights;
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+use crate::container::{FileEntry, Hash, Header, RAW_CHUNK_BYTES, TensorEntry, serialize_chunk_entry, serialize_head};
+use crate::entropy::EncoderTable;
+use crate::error::{Error, Result};
+use crate::formats::{self, SourceFile};
+use crate::tensor::TensorLocation;
+
+use frame::Frame;
+use rate::{CodedTensor, Quantization};
+use report::{Report, TensorReport};
+pub use weights::to_f32;
+
+/// What the archive is to cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target {
+    /// Bits for each weight that is coded with loss, with everything those tensors need.
+    Bits(f64),
+    /// Bytes of the whole archive, at most.
+    Size(u64),
+    /// Every byte exact.
+    Lossless,
+}
+
+/// How to encode.
+pub struct Options<'a> {
+    /// What the archive is to cost.
+    pub target: Target,
+    /// Tensors that stay exact, by name.
+    pub keep_exact: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Called with a stage's name and the part of it that is done, 0 to 1. May be called from any thread.
+    pub progress: &'a (dyn Fn(&'static str, f64) + Sync),
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Options { target: Target::Bits(4.0), keep_exact: &|_| false, progress: &|_, _| {} }
+    }
+}
+
+/// Fewest elements for which a tensor gets a frame of its own.
+const FRAME_LEN_MIN: u64 = 256;
+/// Fewest elements of a matrix that is worth coding with loss.
+const LOSSY_LEN_MIN: u64 = 1024;
+
+/// Encodes files into one archive.
+///
+/// # Errors
+/// Whatever is wrong with the files; `Argument` if the target cannot be met.
+pub fn encode(files: &[SourceFile], options: &Options) -> Result<(Vec<u8>, Report)> {
+    let tensors = formats::find_tensors(files)?;
+    (options.progress)("reading", 0.0);
+    let model = Model::new(files, tensors, options)?;
+    let fixed = model.encode_exact(options);
+    let mut head_bytes = 4096;
+    loop {
+        let quantized = rate::search(&model, fixed.bytes() + head_bytes, options)?;
+        let (archive, report) = model.assemble(&fixed, quantized)?;
+        match options.target {
+            // The header's length is known only now; a second search makes room for it.
+            Target::Size(bytes) if archive.len() as u64 > bytes => head_bytes += archive.len() as u64 - bytes + 64,
+            _ => return Ok((archive, report)),
+        }
+    }
+}
+
+/// The files, their tensors, and how each tensor is to travel.
+pub struct Model<'a> {
+    files: &'a [SourceFile<'a>],
+    tensors: Vec<TensorLocation>,
+    /// For each tensor, the index of the frame it uses.
+    frame_of: Vec<Option<usize>>,
+    /// For each frame, the first tensor that uses it.
+    framed: Vec<usize>,
+    /// The frames that are coded with loss.
+    coded: Vec<CodedTensor>,
+}
+
+/// Payloads that do not depend on the quantization.
+pub struct Fixed {
+    raw: Vec<Vec<Vec<u8>>>,
+    exact: HashMap<usize, Frame>,
+}
+
+impl Fixed {
+    fn bytes(&self) -> u64 {
+        let raw: u64 = self.raw.iter().flatten().map(|payload| payload.len() as u64).sum();
+        raw + self.exact.values().map(Frame::bytes).sum::<u64>()
+    }
+}
+
+impl<'a> Model<'a> {
+    fn new(files: &'a [SourceFile<'a>], tensors: Vec<TensorLocation>, options: &Options) -> Result<Self> {
+        for file in files {
+            if !crate::container::is_file_name(&file.name) {
+                return Err(Error::argument(format!("{:?} cannot be a file name in an archive", file.name)));
+            }
+        }
+        let mut model = Model { files, frame_of: vec![None; tensors.len()], framed: Vec::new(), coded: Vec::new(), tensors };
+        model.assign_frames();
+        let lossy: Vec<usize> = if options.target == Target::Lossless {
+            Vec::new()
+        } else {
+            (0..model.framed.len()).filter(|&frame| model.may_lose(frame, options)).collect()
+        };
+        let done = rate::Counter::new(lossy.len());
+        model.coded = lossy
+            .into_par_iter()
+            .filter_map(|frame| {
+                let tensor = &model.tensors[model.framed[frame]];
+                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor));
+                (options.progress)("reading", done.step());
+                coded
+            })
+            .collect();
+        Ok(model)
+    }
+
+    fn bytes(&self, tensor: &TensorLocation) -> &'a [u8] {
+        &self.files[tensor.file].bytes[tensor.offset as usize..(tensor.offset + tensor.bytes) as usize]
+    }
+
+    /// Gives frames to tensors that are large enough, one to all tensors of equal bytes. Where two tensors share a part
+    /// of a file, the later one is left without: its bytes come from the earlier.
+    fn assign_frames(&mut self) {
+        let mut order: Vec<usize> = (0..self.tensors.len()).collect();
+        order.sort_by_key(|&index| (self.tensors[index].file, self.tensors[index].offset));
+        let mut by_content = HashMap::new();
+        let mut end = (0, 0);
+        for index in order {
+            let tensor = &self.tensors[index];
+            let overlaps = tensor.file == end.0 && tensor.offset < end.1;
+            let len = tensor.shape.element_len().unwrap_or(0);
+            if overlaps || len < FRAME_LEN_MIN {
+                continue;
+            }
+            end = (tensor.file, tensor.offset + tensor.bytes);
+            let content = (tensor.dtype, tensor.shape.clone(), Hash::of(&[self.bytes(tensor)]));
+            let frame = *by_content.entry(content).or_insert_with(|| {
+                self.framed.push(index);
+                self.framed.len() - 1
+            });
+            self.frame_of[index] = Some(frame);
+        }
+    }
+
+    /// Matrices of floats may be coded with loss; vectors, small tensors and integers stay exact.
+    fn may_lose(&self, frame: usize, options: &Options) -> bool {
+        let excluded = |(index, tensor): (usize, &TensorLocation)| {
+            self.frame_of[index] == Some(frame) && (options.keep_exact)(&tensor.name)
+        };
+        let tensor = &self.tensors[self.framed[frame]];
+        let axes = tensor.shape.0.iter().filter(|&&extent| extent > 1).count();
+        let large = tensor.shape.element_len().unwrap_or(0) >= LOSSY_LEN_MIN;
+        tensor.dtype.is_float() && axes >= 2 && large && !self.tensors.iter().enumerate().any(excluded)
+    }
+
+    fn encode_exact(&self, options: &Options) -> Fixed {
+        let raw_streams: Vec<Vec<u8>> = (0..self.files.len()).map(|file| self.raw_stream(file)).collect();
+        let chunk = RAW_CHUNK_BYTES as usize;
+        let coded: std::collections::HashSet<usize> = self.coded.iter().map(|coded| coded.frame).collect();
+        let exact: Vec<usize> = (0..self.framed.len()).filter(|frame| !coded.contains(frame)).collect();
+        let done = rate::Counter::new(exact.len() + raw_streams.len());
+        let raw = raw_streams
+            .par_iter()
+            .map(|stream| {
+                let payloads = stream.par_chunks(chunk).map(planes::encode_plane).collect();
+                (options.progress)("packing exact bytes", done.step());
+                payloads
+            })
+            .collect();
+        let exact = exact
+            .into_par_iter()
+            .map(|frame| {
+                let tensor = &self.tensors[self.framed[frame]];
+                let coded = frame::exact(self.bytes(tensor), tensor.dtype);
+                (options.progress)("packing exact bytes", done.step());
+                (frame, coded)
+            })
+            .collect();
+        Fixed { raw, exact }
+    }
+
+    /// The bytes of a file that belong to no frame.
+    fn raw_stream(&self, file: usize) -> Vec<u8> {
+        let bytes = self.files[file].bytes;
+        let mut stream = Vec::new();
+        let mut end = 0;
+        let mut framed: Vec<&TensorLocation> = (0..self.tensors.len())
+            .filter(|&index| self.frame_of[index].is_some() && self.tensors[index].file == file)
+            .map(|index| &self.tensors[index])
+            .collect();
+        framed.sort_by_key(|tensor| tensor.offset);
+        for tensor in framed {
+            stream.extend_from_slice(&bytes[end..tensor.offset as usize]);
+            end = (tensor.offset + tensor.bytes) as usize;
+        }
+        stream.extend_from_slice(&bytes[end..]);
+        stream
+    }
+
+    /// Codes every lossy tensor with one quantization, in order of `self.coded`.
+    fn encode_coded(&self, quantization: &Quantization, options: &Options) -> Result<Vec<(Frame, f64)>> {
+        let tables: Vec<EncoderTable> = quantization.tables.iter().map(EncoderTable::new).collect();
+        let done = rate::Counter::new(self.coded.len());
+        self.coded
+            .par_iter()
+            .map(|coded| {
+                let tensor = &self.tensors[self.framed[coded.frame]];
+                let weights = to_f32(self.bytes(tensor), tensor.dtype);
+                let plan = coded.plan(quantization.step);
+                let levels = plan.quantize(&weights);
+                let frame = plan.encode(&levels, quantization.first_class, &tables)?;
+                (options.progress)("entropy coding", done.step());
+                Ok((frame, squared_error(&weights, &levels, plan.scale.unwrap_or(1.0))))
+            })
+            .collect()
+    }
+
+    /// Puts header and chunks together: raw streams first, so that what describes a model arrives before its weights.
+    fn assemble(&self, fixed: &Fixed, quantized: rate::Quantized) -> Result<(Vec<u8>, Report)> {
+        let mut builder = ArchiveBuilder::default();
+        for (file, payloads) in self.files.iter().zip(&fixed.raw) {
+            let first_raw_chunk = builder.push_chunks(payloads)?;
+            let entry = FileEntry { name: file.name.clone(), bytes: file.bytes.len() as u64, first_raw_chunk };
+            builder.header.files.push(entry);
+        }
+        let mut coded: HashMap<usize, (Frame, f64)> =
+            self.coded.iter().map(|coded| coded.frame).zip(quantized.frames).collect();
+        for table in &quantized.quantization.tables {
+            table.serialize(&mut builder.header.tables);
+        }
+        let mut report = Report::new(&fixed.raw);
+        for (index, &tensor) in self.framed.iter().enumerate() {
+            let lossy = coded.remove(&index);
+            let error = lossy.as_ref().map(|(_, error)| *error);
+            let frame = lossy.map(|(frame, _)| frame).or_else(|| fixed.exact.get(&index).cloned());
+            let frame = frame.ok_or_else(|| Error::argument("a frame was not coded"))?;
+            report.tensors.push(TensorReport::new(&self.tensors[tensor], self.bytes(&self.tensors[tensor]), frame.bytes(), error));
+            builder.push_frame(frame)?;
+        }
+        for (tensor, frame) in self.tensors.iter().zip(&self.frame_of) {
+            builder.header.tensors.push(TensorEntry {
+                name: tensor.name.clone(),
+                dtype: tensor.dtype as u8,
+                shape: tensor.shape.0.clone(),
+                file: tensor.file as u32,
+                offset: tensor.offset,
+                frames: frame.map(|frame| vec![frame as u32]),
+            });
+        }
+        let archive = builder.finish()?;
+        report.finish(self.files, &archive);
+        Ok((archive, report))
+    }
+}
+
+fn squared_error(weights: &[f32], levels: &[i32], scale: f32) -> f64 {
+    let error = |(&weight, &level): (&f32, &i32)| {
+        let difference = f64::from(weight) - f64::from(level as f32 * scale);
+        difference * difference
+    };
+    weights.iter().zip(levels).map(error).sum()
+}
+
+/// Collects chunks and header entries into an archive.
+#[derive(Default)]
+pub struct ArchiveBuilder {
+    /// The header so far; `chunks` is filled in as payloads come.
+    pub header: Header,
+    payloads: Vec<u8>,
+    chunk_count: u32,
+}
+
+impl ArchiveBuilder {
+    /// Appends chunks; returns the index of the first.
+    ///
+    /// # Errors
+    /// `LimitExceeded` if one is too long.
+    pub fn push_chunks(&mut self, payloads: &[Vec<u8>]) -> Result<u32> {
+        let first = self.chunk_count;
+        for payload in payloads {
+            serialize_chunk_entry(payload, &mut self.header.chunks)?;
+            self.payloads.extend_from_slice(payload);
+            self.chunk_count += 1;
+        }
+        Ok(first)
+    }
+
+    /// Appends a frame and its chunks; returns its index.
+    ///
+    /// # Errors
+    /// `LimitExceeded` if a chunk is too long.
+    pub fn push_frame(&mut self, mut frame: Frame) -> Result<u32> {
+        frame.entry.first_chunk = self.push_chunks(&frame.payloads)?;
+        self.header.frames.push(frame.entry);
+        Ok(self.header.frames.len() as u32 - 1)
+    }
+
+    /// The archive.
+    ///
+    /// # Errors
+    /// `LimitExceeded` if the header is too long.
+    pub fn finish(mut self) -> Result<Vec<u8>> {
+        let generator = ("generator".to_string(), concat!("mcwc ", env!("CARGO_PKG_VERSION")).to_string());
+        self.header.metadata.get_or_insert_default().extend([generator]);
+        let mut archive = serialize_head(&self.header, true)?;
+        archive.extend_from_slice(&self.payloads);
+        Ok(archive)
+    }
+}

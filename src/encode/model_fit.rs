@@ -1,0 +1,326 @@
+//! Statistics -> entropy models: variance classes of rows, columns and taps, and the tables that serve them.
+
+use super::matrix::Matrix;
+use crate::entropy::{TOTAL, Table};
+
+/// Classes in an octave of standard deviation.
+pub const CLASSES_PER_OCTAVE: f32 = 4.0;
+/// Class of a standard deviation of one level; class 0 is four octaves below.
+pub const UNIT_CLASS: i32 = 16;
+/// Number of classes: four octaves on either side of one level.
+pub const CLASS_COUNT: usize = 33;
+
+/// What an escape costs, in bits: position, value, and the symbol coded in its place.
+const ESCAPE_BITS: f64 = 36.0;
+/// Weight of the Gaussian that stands in where a class was seen too rarely to be counted on.
+const PRIOR_COUNT: f64 = 8.0;
+
+/// Separable model of the standard deviation: `log2 σ(r, c, t) = mean + row[r] + column[c] + tap[t]`.
+///
+/// A factor that would cost more to send than it saves is empty.
+#[derive(Debug, Clone, Default)]
+pub struct VarianceModel {
+    /// log2 of the typical standard deviation, in units of weights.
+    pub mean: f32,
+    /// Deviation of each row, in octaves.
+    pub row: Vec<f32>,
+    /// Deviation of each column.
+    pub column: Vec<f32>,
+    /// Deviation of each kernel tap.
+    pub tap: Vec<f32>,
+}
+
+/// What a class costs to send, in bits.
+const CLASS_BITS: f32 = 3.0;
+/// What an array of classes costs beside its entries.
+const ARRAY_BITS: f32 = 160.0;
+const OCTAVES_MAX: f32 = 12.0;
+
+impl VarianceModel {
+    /// Fits the factors by alternating averages of squares.
+    pub fn fit(weights: &[f32], matrix: Matrix) -> Self {
+        let mut factors = [vec![1.0f64; matrix.rows], vec![1.0; matrix.columns], vec![1.0; matrix.taps]];
+        for _ in 0..3 {
+            for which in 0..3 {
+                factors[which] = mean_squares(weights, matrix, &factors, which);
+            }
+        }
+        let mean_square = factors[2].iter().sum::<f64>() / factors[2].len().max(1) as f64;
+        let mut model = VarianceModel::default();
+        let len = weights.len() as f32;
+        let mut total = 0.0;
+        for (which, slot) in [&mut model.row, &mut model.column, &mut model.tap].into_iter().enumerate() {
+            let octaves = half_log2(&factors[which]);
+            let mean = octaves.iter().sum::<f32>() / octaves.len() as f32;
+            let average_power = factors[which].iter().sum::<f64>() / factors[which].len() as f64;
+            let power_octaves = 0.5 * average_power.max(f64::MIN_POSITIVE).log2() as f32;
+            let gain_bits = (power_octaves - mean) * len;
+            let pays = octaves.len() > 1 && gain_bits > CLASS_BITS * octaves.len() as f32 + ARRAY_BITS;
+            total += if pays { mean } else { power_octaves };
+            *slot = if pays { octaves.iter().map(|octave| octave - mean).collect() } else { Vec::new() };
+        }
+        model.mean = if mean_square > 0.0 { total } else { -100.0 };
+        model
+    }
+
+    /// Classes under a step between levels of `scale · 2^low_bits`.
+    pub fn classes(&self, scale: f32, low_bits: u32) -> Classes {
+        let class = |octaves: f32| (CLASSES_PER_OCTAVE * octaves).round().clamp(-127.0, 127.0) as i8;
+        let base = self.mean - scale.log2() - low_bits as f32 + UNIT_CLASS as f32 / CLASSES_PER_OCTAVE;
+        Classes {
+            base: class(base).into(),
+            row: self.row.iter().map(|octaves| class(base + octaves)).collect(),
+            column: self.column.iter().map(|&octaves| class(octaves)).collect(),
+            tap: self.tap.iter().map(|&octaves| class(octaves)).collect(),
+        }
+    }
+}
+
+/// Mean of the squares along one factor, with the other two divided out.
+fn mean_squares(weights: &[f32], matrix: Matrix, factors: &[Vec<f64>; 3], which: usize) -> Vec<f64> {
+    let floor = |factor: f64| factor.max(1e-30);
+    let inverse_column: Vec<f64> = (0..matrix.row_len())
+        .map(|j| {
+            let (column, tap) = (j / matrix.taps, j % matrix.taps);
+            let others = match which {
+                0 => floor(factors[1][column]) * floor(factors[2][tap]),
+                1 => floor(factors[2][tap]),
+                _ => floor(factors[1][column]),
+            };
+            others.recip()
+        })
+        .collect();
+    let mut sums = vec![0.0; factors[which].len()];
+    for (row, weights) in weights.chunks_exact(matrix.row_len().max(1)).enumerate() {
+        let inverse_row = if which == 0 { 1.0 } else { floor(factors[0][row]).recip() };
+        for (j, (&weight, inverse)) in weights.iter().zip(&inverse_column).enumerate() {
+            let index = match which {
+                0 => row,
+                1 => j / matrix.taps,
+                _ => j % matrix.taps,
+            };
+            sums[index] += f64::from(weight) * f64::from(weight) * inverse * inverse_row;
+        }
+    }
+    let per_entry = weights.len() as f64 / sums.len().max(1) as f64;
+    sums.iter().map(|sum| sum / per_entry).collect()
+}
+
+fn half_log2(squares: &[f64]) -> Vec<f32> {
+    let largest = squares.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let octave = |&square: &f64| {
+        let relative = (square / largest).max(f64::MIN_POSITIVE);
+        (0.5 * relative.log2() as f32).max(-OCTAVES_MAX) + 0.5 * largest.log2() as f32
+    };
+    squares.iter().map(octave).collect()
+}
+
+/// Variance classes of one frame. An empty array means that all its entries are zero (for rows: `base`).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Classes {
+    /// Class of every row, if `row` is empty.
+    pub base: i32,
+    /// Class of each row.
+    pub row: Vec<i8>,
+    /// Added for each column.
+    pub column: Vec<i8>,
+    /// Added for each tap.
+    pub tap: Vec<i8>,
+}
+
+impl Classes {
+    /// Class of row `row` alone.
+    pub fn row_class(&self, row: usize) -> i8 {
+        self.row.get(row).copied().unwrap_or(self.base.clamp(-128, 127) as i8)
+    }
+
+    /// What matrix column `col` adds.
+    pub fn col_class(&self, col: usize, taps: usize) -> i8 {
+        let at = |array: &[i8], index: usize| array.get(index).map_or(0, |&class| i32::from(class));
+        (at(&self.column, col / taps) + at(&self.tap, col % taps)).clamp(-128, 127) as i8
+    }
+}
+
+/// How often each symbol occurred under each class.
+#[derive(Clone)]
+pub struct SymbolCounts(Vec<[u64; 256]>);
+
+impl Default for SymbolCounts {
+    fn default() -> Self {
+        SymbolCounts(vec![[0; 256]; CLASS_COUNT])
+    }
+}
+
+impl SymbolCounts {
+    /// Counts one symbol; those outside i8 are escapes and counted as the nearest.
+    pub fn add(&mut self, class: usize, symbol: i32) {
+        self.0[class][(symbol.clamp(-128, 127) + 128) as usize] += 1;
+    }
+
+    /// Adds the counts of another part.
+    pub fn merge(mut self, other: &Self) -> Self {
+        for (mine, theirs) in self.0.iter_mut().flatten().zip(other.0.iter().flatten()) {
+            *mine += theirs;
+        }
+        self
+    }
+
+    /// Tables for the classes from the first to the last that occur, and the first of them.
+    pub fn tables(&self) -> (usize, Vec<Table>) {
+        let used = |counts: &[u64; 256]| counts.iter().any(|&count| count > 0);
+        let first = self.0.iter().position(used).unwrap_or(0);
+        let last = self.0.iter().rposition(used).unwrap_or(0);
+        (first, (first..=last).map(|class| level_table(&self.0[class], class)).collect())
+    }
+
+    /// Bits that these symbols take with these tables, escapes included.
+    pub fn cost_bits(&self, first: usize, tables: &[Table]) -> f64 {
+        self.0[first..].iter().zip(tables).map(|(counts, table)| table_cost_bits(counts, table)).sum()
+    }
+}
+
+fn table_cost_bits(counts: &[u64; 256], table: &Table) -> f64 {
+    let cost = |(index, &count): (usize, &u64)| {
+        let position = index as i32 - 128 - i32::from(table.first());
+        let frequency = usize::try_from(position).ok().and_then(|position| table.frequencies().get(position));
+        match frequency {
+            Some(&frequency) if frequency > 0 => count as f64 * (f64::from(TOTAL) / f64::from(frequency)).log2(),
+            _ => count as f64 * ESCAPE_BITS,
+        }
+    };
+    counts.iter().enumerate().filter(|(_, count)| **count > 0).map(cost).sum()
+}
+
+/// A table for levels of one class. Rare symbols are left to escapes where a slot would cost the others more.
+fn level_table(counts: &[u64; 256], class: usize) -> Table {
+    let sigma = ((class as f64 - f64::from(UNIT_CLASS)) / f64::from(CLASSES_PER_OCTAVE)).exp2();
+    let total: u64 = counts.iter().sum();
+    let slot_bits = total as f64 / f64::from(TOTAL) * std::f64::consts::LOG2_E;
+    let keep_from = slot_bits / (ESCAPE_BITS - 12.0);
+    let weighted: Vec<f64> = (0..256)
+        .map(|index| {
+            let count = if counts[index] as f64 > keep_from { counts[index] as f64 } else { 0.0 };
+            count + PRIOR_COUNT * gaussian_mass(index as f64 - 128.0, sigma)
+        })
+        .collect();
+    let sum: f64 = weighted.iter().sum();
+    let frequencies = normalize(&weighted, |weight| weight / sum * f64::from(TOTAL) > 0.3);
+    trimmed(-128, frequencies)
+}
+
+/// Probability that a Gaussian rounds to `level`.
+fn gaussian_mass(level: f64, sigma: f64) -> f64 {
+    let cdf = |x: f64| 0.5 * (1.0 + erf(x / (sigma * std::f64::consts::SQRT_2)));
+    (cdf(level + 0.5) - cdf(level - 0.5)).max(0.0)
+}
+
+/// Abramowitz and Stegun 7.1.26, good to 1.5e-7.
+fn erf(x: f64) -> f64 {
+    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
+    let series = [1.061_405_429, -1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];
+    let polynomial = series.into_iter().fold(0.0, |sum, coefficient| sum * t + coefficient) * t;
+    (1.0 - polynomial * (-x * x).exp()).copysign(x)
+}
+
+/// A table in which every byte that occurs can be coded; `None` if fewer than two do.
+pub fn exact_table(counts: &[u64; 256]) -> Option<Table> {
+    if counts.iter().filter(|&&count| count > 0).count() < 2 {
+        return None;
+    }
+    let weights: Vec<f64> = counts.iter().map(|&count| count as f64).collect();
+    Some(trimmed(0, normalize(&weights, |weight| weight > 0.0)))
+}
+
+fn trimmed(first: i16, mut frequencies: Vec<u16>) -> Table {
+    if frequencies.iter().filter(|&&frequency| frequency > 0).count() < 2 {
+        let likely = frequencies.iter().position(|&frequency| frequency > 0).unwrap_or(0);
+        let other = if likely == 0 { 1 } else { likely - 1 };
+        (frequencies[likely], frequencies[other]) = ((TOTAL - 1) as u16, 1);
+    }
+    let start = frequencies.iter().position(|&frequency| frequency > 0).unwrap_or(0);
+    let end = frequencies.iter().rposition(|&frequency| frequency > 0).unwrap_or(0);
+    Table::new(first + start as i16, frequencies[start..=end].to_vec())
+        .unwrap_or_else(|error| unreachable!("two symbols at least and a sum of {TOTAL}: {error}"))
+}
+
+/// Frequencies that sum to [`TOTAL`], at least 1 where `keep` says so and 0 elsewhere, of least expected code length.
+fn normalize(weights: &[f64], keep: impl Fn(f64) -> bool) -> Vec<u16> {
+    let kept: Vec<usize> = (0..weights.len()).filter(|&index| keep(weights[index])).collect();
+    let sum: f64 = kept.iter().map(|&index| weights[index]).sum();
+    let mut frequencies = vec![0u32; weights.len()];
+    for &index in &kept {
+        frequencies[index] = ((weights[index] / sum * f64::from(TOTAL)).round() as u32).max(1);
+    }
+    let mut excess = frequencies.iter().sum::<u32>() as i32 - TOTAL as i32;
+    while excess != 0 && !kept.is_empty() {
+        let step = -excess.signum();
+        // Code length gained (or lost least) by moving this frequency by one step.
+        let gain = |&index: &usize| {
+            let frequency = f64::from(frequencies[index]);
+            weights[index] * ((frequency + f64::from(step)) / frequency).log2()
+        };
+        let movable = kept.iter().filter(|&&index| step > 0 || frequencies[index] > 1);
+        let Some(&best) = movable.max_by(|a, b| gain(a).total_cmp(&gain(b))) else { break };
+        frequencies[best] = frequencies[best].wrapping_add_signed(step);
+        excess += step;
+    }
+    frequencies.into_iter().map(|frequency| frequency as u16).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn exact_tables_can_code_every_byte_that_occurs(counts in proptest::collection::vec(prop_oneof![Just(0u64), 1u64..5, 1u64..1_000_000], 256)) {
+            let counts: [u64; 256] = counts.try_into().unwrap();
+            let kinds = counts.iter().filter(|&&count| count > 0).count();
+            let table = exact_table(&counts);
+            prop_assert_eq!(table.is_some(), kinds >= 2);
+            if let Some(table) = table {
+                for (byte, _) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+                    prop_assert!(table.interval(byte as i16).is_some());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_class_has_a_table_even_without_counts() {
+        for class in 0..CLASS_COUNT {
+            let table = level_table(&[0; 256], class);
+            assert!(table.interval(0).is_some());
+        }
+    }
+
+    #[test]
+    fn finds_separable_variances() {
+        let matrix = Matrix { rows: 64, columns: 32, taps: 9 };
+        let sigma = |r: usize, c: usize, t: usize| ((r % 4) as f32 + (c % 3) as f32 - 2.0 * (t % 2) as f32).exp2();
+        let mut seed = 1u64;
+        let mut normal = || {
+            let uniform = (0..12).map(|_| {
+                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (seed >> 40) as f32 / (1u64 << 24) as f32
+            });
+            uniform.sum::<f32>() - 6.0
+        };
+        let len = matrix.rows * matrix.row_len();
+        let weights: Vec<f32> =
+            (0..len).map(|i| normal() * sigma(i / 288, i % 288 / 9, i % 9)).collect();
+        let model = VarianceModel::fit(&weights, matrix);
+        for (r, c, t) in [(0, 0, 0), (3, 2, 0), (5, 1, 1), (63, 31, 8)] {
+            let fitted = model.mean + model.row[r] + model.column[c] + model.tap[t];
+            assert!((fitted - sigma(r, c, t).log2()).abs() < 0.15, "{r} {c} {t}: {fitted}");
+        }
+    }
+
+    #[test]
+    fn sends_no_classes_for_even_noise() {
+        let weights: Vec<f32> = (0..4096u32).map(|i| (i.wrapping_mul(2654435761) >> 8) as f32 / 2f32.powi(24) - 0.5).collect();
+        let model = VarianceModel::fit(&weights, Matrix { rows: 64, columns: 64, taps: 1 });
+        assert!(model.row.is_empty() && model.column.is_empty());
+    }
+}

@@ -1,0 +1,87 @@
+//! Exact bytes -> planes payloads: which mode each plane takes.
+
+use super::model_fit;
+use crate::entropy::{constant_plane, deflate_plane, rans_plane, raw_plane};
+use crate::stages::planes::split;
+use crate::tensor::DType;
+
+/// Above this order-0 entropy, in bits a byte, a plane counts as noise.
+const NOISE_BITS: f64 = 7.95;
+/// How much of a plane is tried before DEFLATE is let loose on all of it.
+const SAMPLE_BYTES: usize = 1 << 15;
+
+/// Payload of the planes of some elements, every plane in its smallest mode.
+pub fn encode_elements(elements: &[u8], dtype: DType) -> Vec<u8> {
+    let element_bytes = (dtype.bits() as usize).div_ceil(8);
+    (0..element_bytes).flat_map(|plane| encode_plane(&split(elements, dtype, plane))).collect()
+}
+
+/// One plane in its smallest mode.
+pub fn encode_plane(plane: &[u8]) -> Vec<u8> {
+    if let Some(&first) = plane.first()
+        && plane.iter().all(|&byte| byte == first)
+    {
+        return constant_plane(first);
+    }
+    let counts = byte_counts(plane);
+    let order_0_bits = entropy_bits(&counts, plane.len());
+    let mut candidates = vec![raw_plane(plane)];
+    if order_0_bits < NOISE_BITS
+        && let Some(table) = model_fit::exact_table(&counts)
+    {
+        candidates.push(rans_plane(plane, &table));
+    }
+    if deflate_may_pay(plane, order_0_bits) {
+        candidates.push(deflate_plane(plane));
+    }
+    candidates.into_iter().min_by_key(Vec::len).unwrap_or_default()
+}
+
+/// DEFLATE is slow and rarely beats a table on numbers: a sample decides.
+fn deflate_may_pay(plane: &[u8], order_0_bits: f64) -> bool {
+    let start = (plane.len() / 2).saturating_sub(SAMPLE_BYTES / 2);
+    let sample = &plane[start..(start + SAMPLE_BYTES).min(plane.len())];
+    sample.len() == plane.len() || (deflate_plane(sample).len() * 8) as f64 <= 1.05 * order_0_bits * sample.len() as f64
+}
+
+fn byte_counts(plane: &[u8]) -> [u64; 256] {
+    let mut counts = [0; 256];
+    plane.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+    counts
+}
+
+fn entropy_bits(counts: &[u64; 256], len: usize) -> f64 {
+    let bits = |&count: &u64| if count == 0 { 0.0 } else { count as f64 * (len as f64 / count as f64).log2() };
+    counts.iter().map(bits).sum::<f64>() / len.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::decode_planes;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn decoding_inverts_encoding(plane in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 1..5000),
+            proptest::collection::vec(0u8..3, 1..5000),
+            proptest::collection::vec(prop_oneof![9 => Just(7u8), 1 => any::<u8>()], 1..9000),
+        ]) {
+            let payload = encode_plane(&plane);
+            let mut decoded = vec![0; plane.len()];
+            decode_planes(&payload, plane.len(), &mut decoded).unwrap();
+            prop_assert_eq!(&decoded, &plane);
+            prop_assert!(payload.len() <= plane.len() + 1);
+        }
+    }
+
+    #[test]
+    fn each_kind_of_plane_takes_its_mode() {
+        let noise: Vec<u8> = (0..40000u32).map(|i| (i.wrapping_mul(2654435761) >> 11) as u8).collect();
+        let skewed: Vec<u8> = noise.iter().map(|&byte| (byte.leading_zeros() + u32::from(byte & 1)) as u8).collect();
+        let repeated = noise[..1000].repeat(40);
+        let modes = [&noise, &vec![5; 99], &skewed, &repeated].map(|plane| encode_plane(plane)[0]);
+        assert_eq!(modes, [0, 1, 2, 3]);
+    }
+}

@@ -1,0 +1,172 @@
+//! How coarse the levels must be to meet a target.
+//!
+//! Without knowledge of what a tensor matters for, bits are spent evenly: every tensor's step is the same fraction of its
+//! root mean square. Counting symbols gives the rate of a fraction almost exactly; bisection finds the fraction.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+use super::frame::{Frame, Largest, LevelPlan};
+use super::matrix::Matrix;
+use super::model_fit::{SymbolCounts, VarianceModel};
+use super::{Model, Options, Target, to_f32};
+use crate::entropy::Table;
+use crate::error::{Error, Result};
+use crate::tensor::TensorLocation;
+
+/// A tensor that is coded with loss, and what about it does not depend on the step.
+pub struct CodedTensor {
+    /// Its frame.
+    pub frame: usize,
+    /// How it is seen.
+    pub matrix: Matrix,
+    variances: VarianceModel,
+    largest: Largest,
+}
+
+impl CodedTensor {
+    /// Measures a tensor; `None` if it cannot be coded with loss (not finite, constant, or out of the range of scales).
+    pub fn new(frame: usize, tensor: &TensorLocation, bytes: &[u8]) -> Option<Self> {
+        let weights = to_f32(bytes, tensor.dtype);
+        let first = *weights.first()?;
+        if weights.iter().any(|weight| !weight.is_finite()) || weights.iter().all(|&weight| weight == first) {
+            return None;
+        }
+        let largest = Largest::of(&weights);
+        let fits = [STEP_MIN, STEP_MAX].into_iter().all(|step| largest.fits((largest.rms as f64 * step) as f32));
+        let matrix = Matrix::of(&tensor.shape);
+        fits.then(|| CodedTensor { frame, matrix, variances: VarianceModel::fit(&weights, matrix), largest })
+    }
+
+    /// How to code it when the step is this fraction of its root mean square.
+    pub fn plan(&self, step: f64) -> LevelPlan {
+        let scale = (f64::from(self.largest.rms) * step) as f32;
+        LevelPlan::uniform(self.matrix, &self.variances, scale, self.largest)
+    }
+}
+
+/// Smallest and largest fraction of the root mean square: about 16 bits and a tenth of a bit.
+const STEP_MIN: f64 = 1.0 / 16384.0;
+const STEP_MAX: f64 = 8.0;
+
+/// One step for all tensors, and the tables that fit it.
+pub struct Quantization {
+    /// Fraction of each tensor's root mean square.
+    pub step: f64,
+    /// Class that the first table serves.
+    pub first_class: usize,
+    /// Tables of neighbouring classes.
+    pub tables: Vec<Table>,
+}
+
+/// All lossy frames under the quantization that meets the target.
+pub struct Quantized {
+    /// Step and tables.
+    pub quantization: Quantization,
+    /// Frames and squared errors, in the order of the model's coded tensors.
+    pub frames: Vec<(Frame, f64)>,
+}
+
+/// Counts finished parts of a stage, from any thread.
+pub struct Counter {
+    done: AtomicUsize,
+    total: usize,
+}
+
+impl Counter {
+    /// None of `total` done.
+    pub fn new(total: usize) -> Self {
+        Counter { done: AtomicUsize::new(0), total }
+    }
+
+    /// One more done; the part done so far.
+    pub fn step(&self) -> f64 {
+        (self.done.fetch_add(1, Ordering::Relaxed) + 1) as f64 / self.total.max(1) as f64
+    }
+}
+
+/// Finds the finest quantization that meets the target, and codes all tensors with it. Everything but the coded tensors
+/// takes `other_bytes`.
+///
+/// # Errors
+/// `Argument` if no quantization meets the target.
+pub fn search(model: &Model, other_bytes: u64, options: &Options) -> Result<Quantized> {
+    let weight_count: usize = model.coded.iter().map(|coded| coded.matrix.len()).sum();
+    let budget_bits = match options.target {
+        Target::Bits(bits) if bits.is_finite() && bits > 0.0 => bits * weight_count as f64,
+        Target::Bits(bits) => return Err(Error::argument(format!("{bits} is not a number of bits"))),
+        Target::Size(bytes) => (bytes as f64 - other_bytes as f64) * 8.0,
+        Target::Lossless => 0.0,
+    };
+    if model.coded.is_empty() {
+        let quantization = Quantization { step: 0.0, first_class: 0, tables: Vec::new() };
+        let fits = !matches!(options.target, Target::Size(bytes) if other_bytes > bytes);
+        return if fits { Ok(Quantized { quantization, frames: Vec::new() }) } else { Err(out_of_reach(options.target)) };
+    }
+    let mut best: Option<(f64, Quantized)> = None;
+    let mut aim = budget_bits;
+    for _ in 0..6 {
+        let Some(quantization) = bisect(model, aim, options) else { break };
+        let frames = model.encode_coded(&quantization, options)?;
+        let spent = frames.iter().map(|(frame, _)| frame_bits(frame)).sum::<f64>();
+        let finest = quantization.step <= STEP_MIN * 1.01;
+        if spent <= budget_bits && best.as_ref().is_none_or(|(most, _)| spent > *most) {
+            best = Some((spent, Quantized { quantization, frames }));
+            if finest || spent >= budget_bits * 0.999 {
+                break;
+            }
+        }
+        // Lanes, side arrays and rounding of tables come on top of the counted bits: aim lower by as much.
+        aim += budget_bits * 0.9997 - spent;
+    }
+    best.map(|(_, quantized)| quantized).ok_or_else(|| out_of_reach(options.target))
+}
+
+fn out_of_reach(target: Target) -> Error {
+    match target {
+        Target::Size(bytes) => Error::argument(format!("{bytes} bytes are too few: the exact parts alone need more")),
+        _ => Error::argument("so few bits cannot be reached: give more, or exclude fewer tensors"),
+    }
+}
+
+/// A frame's payloads, and the hashes and lengths that the header keeps for them.
+fn frame_bits(frame: &Frame) -> f64 {
+    8.0 * (frame.bytes() + 20 * frame.payloads.len() as u64) as f64
+}
+
+/// The finest step whose counted bits stay within the budget.
+fn bisect(model: &Model, budget_bits: f64, options: &Options) -> Option<Quantization> {
+    let (mut fine, mut coarse) = (STEP_MIN.log2(), STEP_MAX.log2());
+    const ROUNDS: usize = 14;
+    let mut best = None;
+    for round in 0..ROUNDS {
+        (options.progress)("finding the step", round as f64 / ROUNDS as f64);
+        let step = ((fine + coarse) / 2.0).exp2();
+        let (quantization, bits) = count(model, step);
+        if bits <= budget_bits {
+            coarse = step.log2();
+            best = Some(quantization);
+        } else {
+            fine = step.log2();
+        }
+    }
+    best
+}
+
+/// Tables that fit this step, and the bits they take.
+fn count(model: &Model, step: f64) -> (Quantization, f64) {
+    let count = |coded: &CodedTensor| {
+        let tensor = &model.tensors[model.framed[coded.frame]];
+        let weights = to_f32(model.bytes(tensor), tensor.dtype);
+        let plan = coded.plan(step);
+        let mut counts = SymbolCounts::default();
+        plan.count(&weights, &mut counts);
+        (counts, (plan.low_bits as usize * weights.len()) as u64)
+    };
+    let merge = |a: (SymbolCounts, u64), b: (SymbolCounts, u64)| (a.0.merge(&b.0), a.1 + b.1);
+    let counted = model.coded.par_iter().map(count).reduce(|| (SymbolCounts::default(), 0), merge);
+    let (first_class, tables) = counted.0.tables();
+    let bits = counted.0.cost_bits(first_class, &tables) + counted.1 as f64;
+    (Quantization { step, first_class, tables }, bits)
+}

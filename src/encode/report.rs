@@ -1,0 +1,115 @@
+//! What encoding won and what it cost.
+
+use serde::Serialize;
+
+use crate::formats::SourceFile;
+use crate::tensor::{Shape, TensorLocation};
+
+use super::to_f32;
+
+/// What became of one model.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// Bytes of all source files.
+    pub original_bytes: u64,
+    /// Bytes of the archive.
+    pub archive_bytes: u64,
+    /// Bytes that raw extents take in the archive.
+    pub raw_bytes: u64,
+    /// Tensors with frames of their own; one of each group of equal ones.
+    pub tensors: Vec<TensorReport>,
+}
+
+/// What became of one tensor.
+#[derive(Debug, Clone, Serialize)]
+pub struct TensorReport {
+    /// Its name.
+    pub name: String,
+    /// What it is, judged by shape and dtype.
+    pub kind: Kind,
+    /// Its shape.
+    pub shape: Vec<u64>,
+    /// Elements.
+    pub weights: u64,
+    /// Bytes in the source file.
+    pub original_bytes: u64,
+    /// Bytes of its chunks.
+    pub coded_bytes: u64,
+    /// Sum of squares of the weights; 0 if exact.
+    pub energy: f64,
+    /// Sum of squared errors; 0 if exact.
+    pub squared_error: f64,
+    /// Whether it is coded with loss.
+    pub lossy: bool,
+}
+
+/// Kinds of tensors, judged by shape and dtype alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Floats with two axes.
+    Matrix,
+    /// Floats with kernel axes.
+    Convolution,
+    /// Floats along one axis.
+    Vector,
+    /// Integers.
+    Integer,
+}
+
+impl Kind {
+    fn of(tensor: &TensorLocation) -> Self {
+        let Shape(extents) = &tensor.shape;
+        match (tensor.dtype.is_float(), extents.iter().filter(|&&extent| extent > 1).count(), extents.len()) {
+            (false, ..) => Kind::Integer,
+            (true, 0 | 1, _) => Kind::Vector,
+            (true, _, 4..) => Kind::Convolution,
+            (true, ..) => Kind::Matrix,
+        }
+    }
+
+    /// The name that tables show.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Matrix => "matrices",
+            Kind::Convolution => "convolutions",
+            Kind::Vector => "vectors",
+            Kind::Integer => "integers",
+        }
+    }
+}
+
+impl TensorReport {
+    pub(super) fn new(tensor: &TensorLocation, bytes: &[u8], coded_bytes: u64, squared_error: Option<f64>) -> Self {
+        let energy = |weight: f32| f64::from(weight) * f64::from(weight);
+        let lossy = squared_error.is_some();
+        TensorReport {
+            name: tensor.name.clone(),
+            kind: Kind::of(tensor),
+            shape: tensor.shape.0.clone(),
+            weights: tensor.shape.element_len().unwrap_or(0),
+            original_bytes: tensor.bytes,
+            coded_bytes,
+            energy: if lossy { to_f32(bytes, tensor.dtype).into_iter().map(energy).sum() } else { 0.0 },
+            squared_error: squared_error.unwrap_or(0.0),
+            lossy,
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(raw: &[Vec<Vec<u8>>]) -> Self {
+        let raw_bytes = raw.iter().flatten().map(|payload| payload.len() as u64).sum();
+        Report { raw_bytes, ..Report::default() }
+    }
+
+    pub(super) fn finish(&mut self, files: &[SourceFile], archive: &[u8]) {
+        self.original_bytes = files.iter().map(|file| file.bytes.len() as u64).sum();
+        self.archive_bytes = archive.len() as u64;
+    }
+
+    /// Weights that are coded with loss.
+    pub fn coded_weights(&self) -> u64 {
+        self.tensors.iter().filter(|tensor| tensor.lossy).map(|tensor| tensor.weights).sum()
+    }
+}

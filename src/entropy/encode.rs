@@ -1,0 +1,161 @@
+//! Symbols -> chunk payload: each lane is written by constriction's `AnsCoder<u16, u32>`.
+
+use std::borrow::Borrow;
+use std::num::NonZeroU16;
+
+use constriction::stream::model::{EncoderModel, EntropyModel};
+use constriction::stream::stack::SmallAnsCoder;
+use constriction::stream::{Code, Encode};
+
+use super::planes::{MODE_CONSTANT, MODE_DEFLATE, MODE_RANS, MODE_RAW};
+use super::{PRECISION, Table, lanes, pack_bits, put_varint, zigzag_encode};
+use crate::error::{Error, Result};
+use crate::stages::quantize::LEVEL_END;
+
+/// A [`Table`] as constriction's encoder sees it: cumulative and frequency by symbol, as a byte.
+pub struct EncoderTable {
+    intervals: [(u16, u16); 256],
+    first: i16,
+    last: i16,
+}
+
+impl EncoderTable {
+    /// The intervals of a table.
+    pub fn new(table: &Table) -> Self {
+        let mut intervals = [(0, 0); 256];
+        let mut cumulative = 0;
+        for (symbol, &frequency) in (table.first()..).zip(table.frequencies()) {
+            intervals[usize::from(symbol as u8)] = (cumulative, frequency);
+            cumulative += frequency;
+        }
+        EncoderTable { intervals, first: table.first(), last: table.last() }
+    }
+
+    /// The symbol to code in place of `value`, and whether it is that value.
+    fn nearest(&self, value: i32) -> (u8, bool) {
+        let clamped = value.clamp(i32::from(self.first), i32::from(self.last));
+        let possible = self.intervals[usize::from(clamped as u8)].1 > 0;
+        // Both ends of the range can occur, so one of them can stand in for a symbol that cannot.
+        (if possible { clamped as u8 } else { self.first as u8 }, possible && clamped == value)
+    }
+}
+
+impl EntropyModel<{ PRECISION as usize }> for EncoderTable {
+    type Symbol = u8;
+    type Probability = u16;
+}
+
+impl EncoderModel<{ PRECISION as usize }> for EncoderTable {
+    fn left_cumulative_and_probability(&self, symbol: impl Borrow<u8>) -> Option<(u16, NonZeroU16)> {
+        let (cumulative, frequency) = self.intervals[usize::from(*symbol.borrow())];
+        Some((cumulative, NonZeroU16::new(frequency)?))
+    }
+}
+
+/// A rectangle of levels to be coded as one chunk, row-major.
+pub struct LevelChunk<'a> {
+    /// The levels.
+    pub levels: &'a [i32],
+    /// Levels in a row.
+    pub cols: usize,
+    /// Class of each row.
+    pub row_class: &'a [i8],
+    /// Class of each column, taps included.
+    pub col_class: &'a [i8],
+    /// The frame's low bits.
+    pub low_bits: u32,
+}
+
+/// Payload of a chunk of levels. Levels that a table cannot code become escapes.
+///
+/// # Errors
+/// `Argument` if a level is out of the format's range.
+pub fn encode_levels(chunk: &LevelChunk, tables: &[EncoderTable]) -> Result<Vec<u8>> {
+    let table_of = |i: usize| {
+        let class = i32::from(chunk.row_class[i / chunk.cols]) + i32::from(chunk.col_class[i % chunk.cols]);
+        &tables[class.clamp(0, tables.len() as i32 - 1) as usize]
+    };
+    let mut symbols = Vec::with_capacity(chunk.levels.len());
+    let mut escapes = Vec::new();
+    for (i, &level) in chunk.levels.iter().enumerate() {
+        if level.unsigned_abs() >= LEVEL_END as u32 {
+            return Err(Error::argument(format!("level {level} is out of range")));
+        }
+        let (symbol, exact) = table_of(i).nearest(level >> chunk.low_bits);
+        symbols.push(symbol);
+        if !exact {
+            escapes.push((i, level));
+        }
+    }
+    let mut payload = Vec::new();
+    encode_lanes(&symbols, chunk.cols, table_of, &mut payload);
+    payload.extend(pack_bits(chunk.levels.iter().map(|&level| level as u32), chunk.low_bits));
+    put_varint(escapes.len() as u32, &mut payload);
+    let mut next = 0;
+    for (position, level) in escapes {
+        put_varint((position - next) as u32, &mut payload);
+        put_varint(zigzag_encode(level), &mut payload);
+        next = position + 1;
+    }
+    Ok(payload)
+}
+
+/// Lanes of a chunk: as many as keep their states and lengths below half a per cent or so, and no idle ones.
+pub fn lane_count(symbol_len: usize, cols: usize) -> usize {
+    let by_len = (symbol_len / 2048).max(1).ilog2().min(6);
+    1 << by_len.min(cols.max(1).ilog2())
+}
+
+/// Appends the lanes of a row-major matrix of symbols.
+fn encode_lanes<'t>(symbols: &[u8], cols: usize, model: impl Fn(usize) -> &'t EncoderTable, payload: &mut Vec<u8>) {
+    let rows = symbols.len() / cols.max(1);
+    let lane_count = lane_count(symbols.len(), cols);
+    let lanes: Vec<(u32, Vec<u16>)> = (0..lane_count)
+        .map(|lane| {
+            let mut coder = SmallAnsCoder::from_raw_parts(Vec::new(), lanes::START);
+            for col in (lane..cols).step_by(lane_count).rev() {
+                for i in (0..rows).rev().map(|row| row * cols + col) {
+                    coder
+                        .encode_symbol(symbols[i], model(i))
+                        .expect("symbols without a frequency have been made escapes");
+                }
+            }
+            let state = coder.state();
+            let (mut words, _) = coder.into_raw_parts();
+            words.reverse();
+            (state, words)
+        })
+        .collect();
+    payload.push(lane_count.ilog2() as u8);
+    lanes.iter().for_each(|(state, _)| payload.extend(state.to_le_bytes()));
+    lanes.iter().for_each(|(_, words)| payload.extend((words.len() as u16).to_le_bytes()));
+    for word in lanes.iter().flat_map(|(_, words)| words) {
+        payload.extend(word.to_le_bytes());
+    }
+}
+
+/// A plane as it is.
+pub fn raw_plane(plane: &[u8]) -> Vec<u8> {
+    [&[MODE_RAW], plane].concat()
+}
+
+/// A plane of `byte` throughout.
+pub fn constant_plane(byte: u8) -> Vec<u8> {
+    vec![MODE_CONSTANT, byte]
+}
+
+/// A plane as a DEFLATE stream.
+pub fn deflate_plane(plane: &[u8]) -> Vec<u8> {
+    let deflated = miniz_oxide::deflate::compress_to_vec(plane, 9);
+    let len = (deflated.len() as u32).to_le_bytes();
+    [&[MODE_DEFLATE], len.as_slice(), &deflated].concat()
+}
+
+/// A plane coded with `table`, in which each of its bytes must be possible.
+pub fn rans_plane(plane: &[u8], table: &Table) -> Vec<u8> {
+    let mut payload = vec![MODE_RANS];
+    table.serialize(&mut payload);
+    let model = EncoderTable::new(table);
+    encode_lanes(plane, plane.len(), |_| &model, &mut payload);
+    payload
+}

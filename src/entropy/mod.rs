@@ -1,0 +1,192 @@
+//! Chunk payload <-> symbols (FORMAT.md, sections 6 and 7).
+//!
+//! Lanes are exactly constriction's `AnsCoder<u16, u32>`. The encoder uses it; decoding has a lean loop of its own
+//! ([`lanes`], and [`simd`] on wasm) that tests hold equal to constriction's decoder.
+
+mod bits;
+#[cfg(feature = "encoder")]
+mod encode;
+pub mod lanes;
+mod planes;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd;
+mod table;
+
+pub use bits::{pack_bits, unpack_bits};
+#[cfg(feature = "encoder")]
+pub use encode::{
+    EncoderTable, LevelChunk, constant_plane, deflate_plane, encode_levels, lane_count, rans_plane, raw_plane,
+};
+pub(crate) use planes::decode_plane;
+pub use planes::decode_planes;
+pub use table::{PRECISION, TOTAL, Table};
+
+use crate::error::{Error, Result};
+use lanes::{LaneChunk, LaneError, Sink, Tables};
+
+/// Most lanes in a chunk, as a power of two.
+pub const LANES_LOG2_MAX: u8 = 8;
+
+/// Decodes all levels of `chunk` into `sink`, with the fastest loop there is.
+pub(crate) fn decode_lanes<S: Sink>(chunk: &LaneChunk, tables: &Tables, sink: &mut S) -> Result<()> {
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    let decoded = simd::decode_lanes(chunk, tables, sink);
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+    let decoded = lanes::decode_lanes(chunk, tables, sink);
+    decoded.map_err(|error| match error {
+        LaneError::Shape(what) => Error::invalid("lanes", format!("{what} do not fit")),
+        LaneError::Corrupt { lane } => Error::invalid("lanes", format!("lane {lane} does not end where it should")),
+    })
+}
+
+/// The payload of a chunk of levels, split but not decoded.
+pub struct LevelPayload<'a> {
+    lanes: LanePayload<'a>,
+    low: &'a [u8],
+    /// Position in the chunk and level, ascending.
+    pub escapes: Vec<(u32, i32)>,
+}
+
+impl<'a> LevelPayload<'a> {
+    /// Splits the payload of a chunk of `rows` × `cols` levels.
+    ///
+    /// # Errors
+    /// `Invalid` where the payload breaks a rule.
+    pub fn parse(mut bytes: &'a [u8], rows: usize, cols: usize, low_bits: u32) -> Result<Self> {
+        let lanes = LanePayload::parse(&mut bytes, rows, cols)?;
+        let low = take(&mut bytes, (rows * cols * low_bits as usize).div_ceil(8), "low")?;
+        let escapes = parse_escapes(&mut bytes, rows * cols)?;
+        end(bytes)?;
+        Ok(LevelPayload { lanes, low, escapes })
+    }
+
+    /// Decodes the symbols into `sink`; low bits and escapes are the caller's.
+    ///
+    /// # Errors
+    /// `Invalid` if a lane does not end where it should.
+    pub fn decode<S: Sink>(&self, tables: &Tables, sink: &mut S) -> Result<()> {
+        decode_lanes(&self.lanes.chunk(), tables, sink)
+    }
+
+    /// The stored low bits of each level, `low_bits` of them.
+    pub fn low(&self, low_bits: u32) -> impl Iterator<Item = u32> {
+        unpack_bits(self.low, low_bits)
+    }
+}
+
+/// Lanes of a chunk, split into states, ends and words.
+struct LanePayload<'a> {
+    rows: usize,
+    cols: usize,
+    states: Vec<u32>,
+    ends: Vec<u32>,
+    words: &'a [u8],
+}
+
+impl<'a> LanePayload<'a> {
+    fn parse(bytes: &mut &'a [u8], rows: usize, cols: usize) -> Result<Self> {
+        let [lanes_log2] = take_array(bytes, "lanes_log2")?;
+        if lanes_log2 > LANES_LOG2_MAX {
+            return Err(Error::invalid("lanes_log2", lanes_log2.to_string()));
+        }
+        let lanes = 1usize << lanes_log2;
+        let states: Vec<u32> =
+            take(bytes, 4 * lanes, "state")?.as_chunks().0.iter().map(|&state| u32::from_le_bytes(state)).collect();
+        if let Some(state) = states.iter().find(|&&state| state < lanes::START) {
+            return Err(Error::invalid("state", state.to_string()));
+        }
+        let mut end = 0;
+        let word_lens = take(bytes, 2 * lanes, "word_len")?.as_chunks().0.iter();
+        let ends: Vec<u32> = word_lens
+            .map(|&len| {
+                end += u32::from(u16::from_le_bytes(len));
+                end
+            })
+            .collect();
+        let words = take(bytes, 2 * end as usize, "words")?;
+        Ok(LanePayload { rows, cols, states, ends, words })
+    }
+
+    /// A single row as the matrix of one column a lane that has the same order: longer runs are faster to decode.
+    fn folded(mut self) -> Self {
+        if self.cols.is_multiple_of(self.states.len()) {
+            self.rows = self.cols / self.states.len();
+            self.cols = self.states.len();
+        }
+        self
+    }
+
+    fn chunk(&self) -> LaneChunk<'_> {
+        LaneChunk { rows: self.rows, cols: self.cols, states: &self.states, ends: &self.ends, words: self.words }
+    }
+}
+
+fn parse_escapes(bytes: &mut &[u8], len: usize) -> Result<Vec<(u32, i32)>> {
+    let count = take_varint(bytes, "escape_len")?;
+    if count as usize > len {
+        return Err(Error::invalid("escape_len", format!("{count} in {len} levels")));
+    }
+    let mut next = 0u64;
+    let escape = |_| {
+        let position = next + u64::from(take_varint(bytes, "escapes")?);
+        let value = zigzag_decode(take_varint(bytes, "escapes")?);
+        if position >= len as u64 || value.unsigned_abs() >= crate::stages::quantize::LEVEL_END as u32 {
+            return Err(Error::invalid("escapes", format!("level {value} at {position} of {len}")));
+        }
+        next = position + 1;
+        Ok((position as u32, value))
+    };
+    (0..count).map(escape).collect()
+}
+
+fn zigzag_decode(value: u32) -> i32 {
+    (value >> 1) as i32 ^ -((value & 1) as i32)
+}
+
+#[cfg(feature = "encoder")]
+fn zigzag_encode(value: i32) -> u32 {
+    (value << 1 ^ value >> 31) as u32
+}
+
+/// Splits `len` bytes off the front.
+pub(crate) fn take<'a>(bytes: &mut &'a [u8], len: usize, field: &'static str) -> Result<&'a [u8]> {
+    let (taken, rest) = bytes.split_at_checked(len).ok_or_else(|| ends_early(field))?;
+    *bytes = rest;
+    Ok(taken)
+}
+
+pub(crate) fn take_array<const N: usize>(bytes: &mut &[u8], field: &'static str) -> Result<[u8; N]> {
+    let (taken, rest) = bytes.split_first_chunk::<N>().ok_or_else(|| ends_early(field))?;
+    *bytes = rest;
+    Ok(*taken)
+}
+
+pub(crate) fn take_varint(bytes: &mut &[u8], field: &'static str) -> Result<u32> {
+    let mut value = 0u64;
+    for shift in (0..35).step_by(7) {
+        let [byte] = take_array(bytes, field)?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            let shortest = byte != 0 || shift == 0;
+            return u32::try_from(value).ok().filter(|_| shortest).ok_or(Error::invalid(field, "not a varint"));
+        }
+    }
+    Err(Error::invalid(field, "not a varint"))
+}
+
+pub(crate) fn put_varint(mut value: u32, bytes: &mut Vec<u8>) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+/// The end of a payload: nothing may follow.
+pub(crate) fn end(bytes: &[u8]) -> Result<()> {
+    if bytes.is_empty() { Ok(()) } else { Err(Error::invalid("chunk", format!("{} bytes too many", bytes.len()))) }
+}
+
+fn ends_early(field: &'static str) -> Error {
+    Error::invalid(field, "the chunk ends early")
+}

@@ -1,0 +1,74 @@
+//! Planes payload -> bytes (FORMAT.md, section 6).
+
+use super::lanes::{SLOTS, Sink, Tables};
+use super::{LanePayload, Table, decode_lanes, end, take, take_array};
+use crate::error::{Error, Result};
+
+/// A plane as it is.
+pub const MODE_RAW: u8 = 0;
+/// A plane of equal bytes.
+pub const MODE_CONSTANT: u8 = 1;
+/// A plane coded with a table of its own.
+pub const MODE_RANS: u8 = 2;
+/// A plane as a DEFLATE stream.
+pub const MODE_DEFLATE: u8 = 3;
+
+/// Decodes a payload of planes of `plane_len` bytes each; `planes` holds them one after another.
+///
+/// # Errors
+/// `Invalid` where the payload breaks a rule, `Unsupported` for an unknown mode.
+pub fn decode_planes(mut payload: &[u8], plane_len: usize, planes: &mut [u8]) -> Result<()> {
+    for plane in planes.chunks_mut(plane_len.max(1)) {
+        decode_plane(&mut payload, plane)?;
+    }
+    end(payload)
+}
+
+/// Decodes one plane from the front of `payload`.
+pub(crate) fn decode_plane(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> {
+    let [mode] = take_array(payload, "mode")?;
+    match mode {
+        MODE_RAW => plane.copy_from_slice(take(payload, plane.len(), "plane")?),
+        MODE_CONSTANT => plane.fill(take_array::<1>(payload, "plane")?[0]),
+        MODE_RANS => {
+            let mut slots = Vec::with_capacity(SLOTS);
+            Table::parse_bytes(payload)?.push_slots(&mut slots);
+            let lanes = LanePayload::parse(payload, 1, plane.len())?.folded();
+            let classes = vec![0; lanes.rows.max(lanes.cols)];
+            let tables = Tables { slots: &slots, rows: &classes[..lanes.rows], cols: &classes[..lanes.cols] };
+            let cols = lanes.cols;
+            decode_lanes(&lanes.chunk(), &tables, &mut Bytes { plane, cols })?;
+        }
+        MODE_DEFLATE => {
+            let len = u32::from_le_bytes(take_array(payload, "plane")?);
+            let deflated = take(payload, len as usize, "plane")?;
+            inflate(deflated, plane)?;
+        }
+        other => return Err(Error::unsupported("mode", other.to_string())),
+    }
+    Ok(())
+}
+
+fn inflate(deflated: &[u8], plane: &mut [u8]) -> Result<()> {
+    let inflated = miniz_oxide::inflate::decompress_to_vec_with_limit(deflated, plane.len())
+        .map_err(|_| Error::invalid("plane", "not a DEFLATE stream of its length"))?;
+    if inflated.len() != plane.len() {
+        return Err(Error::invalid("plane", format!("inflates to {} of {} bytes", inflated.len(), plane.len())));
+    }
+    plane.copy_from_slice(&inflated);
+    Ok(())
+}
+
+/// Keeps symbols as bytes.
+struct Bytes<'a> {
+    plane: &'a mut [u8],
+    cols: usize,
+}
+
+impl Sink for Bytes<'_> {
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i8; N]) {
+        let start = row * self.cols + col;
+        self.plane[start..start + N].copy_from_slice(&levels.map(|level| level as u8));
+    }
+}

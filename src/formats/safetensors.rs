@@ -1,0 +1,303 @@
+//! A safetensors file -> its tensors; a safetensors index -> its shards.
+//!
+//! The file is a little-endian `u64`, a JSON header of that many bytes, and the tensors' bytes, which must follow
+//! one another without hole or overlap up to the file's end. See <https://huggingface.co/docs/safetensors>.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::{SourceFile, relative_path, tensor_bytes};
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Shape, TensorLocation};
+
+/// Longest header in bytes, the limit of the safetensors library itself.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Whether the bytes begin like a safetensors file: the length of a header that lies within the file and opens a
+/// JSON object.
+pub(super) fn looks_like(bytes: &[u8]) -> bool {
+    split_length(bytes).is_some_and(|(header_bytes, rest)| {
+        header_bytes <= MAX_HEADER_BYTES
+            && split_at(rest, header_bytes)
+                .and_then(|(header, _)| header.strip_prefix(b"{"))
+                .is_some_and(|members| matches!(members.trim_ascii_start().first(), Some(b'"' | b'}')))
+    })
+}
+
+/// The shards that an index names, in the order of their first mention.
+pub(super) fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
+    let invalid = |reason: String| Error::invalid("safetensors index", format!("{name}: {reason}"));
+    let index: Index = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
+    let mut seen = HashSet::new();
+    let mut shards = Vec::new();
+    for shard in index.weight_map.values() {
+        let shard = shard.as_str().ok_or_else(|| invalid(format!("weight_map names {shard}, not a file")))?;
+        if seen.insert(shard) {
+            shards.push(relative_path(shard).map_err(|why| invalid(format!("shard {shard:?} {why}")))?);
+        }
+    }
+    // Two spellings of one path, `a` and `./a`, differ before normalization only.
+    let mut seen = HashSet::new();
+    shards.retain(|shard| seen.insert(shard.clone()));
+    Ok(shards)
+}
+
+/// The tensors of the file with this index, in the order of their bytes.
+pub(super) fn find_tensors(index: usize, file: &SourceFile) -> Result<Vec<TensorLocation>> {
+    let invalid = |reason: String| Error::invalid("safetensors", format!("{}: {reason}", file.name));
+    let (header_bytes, rest) =
+        split_length(file.bytes).ok_or_else(|| invalid("too short for a header length".to_owned()))?;
+    if header_bytes > MAX_HEADER_BYTES {
+        let (field, limit) = ("safetensors header length", MAX_HEADER_BYTES);
+        return Err(Error::LimitExceeded { field, value: header_bytes, limit });
+    }
+    let (header, data) =
+        split_at(rest, header_bytes).ok_or_else(|| invalid(format!("ends within its {header_bytes}-byte header")))?;
+    let header: Header = serde_json::from_slice(header).map_err(|error| invalid(format!("header: {error}")))?;
+    let mut entries = header.entries;
+    entries.sort_by_key(|(_, entry)| entry.data_offsets);
+    check_ranges(&entries, data.len()).map_err(invalid)?;
+    let data_start = file.bytes.len().saturating_sub(data.len());
+    let mut tensors = Vec::new();
+    for (name, entry) in entries {
+        tensors.extend(locate(index, data_start, name, entry).map_err(invalid)?);
+    }
+    Ok(tensors)
+}
+
+/// Proves that names are unique and that the entries, sorted by offset, cover `data_len` bytes exactly.
+fn check_ranges(entries: &[(String, Entry)], data_len: usize) -> std::result::Result<(), String> {
+    let mut names = HashSet::new();
+    let mut covered = 0;
+    for (name, entry) in entries {
+        if !names.insert(name) {
+            return Err(format!("two tensors are named {name:?}"));
+        }
+        let (start, end) = entry.data_offsets;
+        if start != covered || end < start {
+            return Err(format!("tensor {name:?} has bytes {start}..{end} where {covered}.. was due"));
+        }
+        covered = end;
+    }
+    if usize::try_from(covered) != Ok(data_len) {
+        return Err(format!("the tensors take {covered} bytes but {data_len} follow the header"));
+    }
+    Ok(())
+}
+
+/// The tensor of an entry whose range is known to lie within the file; none where its element type is unknown.
+fn locate(
+    file: usize,
+    data_start: usize,
+    name: String,
+    entry: Entry,
+) -> std::result::Result<Option<TensorLocation>, String> {
+    let Some(dtype) = dtype(&entry.dtype) else {
+        return Ok(None);
+    };
+    let shape = Shape(entry.shape);
+    let bytes = tensor_bytes(dtype, &shape).map_err(|why| format!("tensor {name:?} {why}"))?;
+    let (start, end) = entry.data_offsets;
+    if end.checked_sub(start) != Some(bytes) {
+        return Err(format!("tensor {name:?} has bytes {start}..{end} but {} {shape} takes {bytes}", dtype.name()));
+    }
+    let offset = u64::try_from(data_start).ok().and_then(|data_start| data_start.checked_add(start));
+    let offset = offset.ok_or_else(|| format!("tensor {name:?} begins beyond the largest offset"))?;
+    Ok(Some(TensorLocation { name, dtype, shape, file, offset, bytes }))
+}
+
+fn dtype(name: &str) -> Option<DType> {
+    Some(match name {
+        "F32" => DType::F32,
+        "F16" => DType::F16,
+        "BF16" => DType::BF16,
+        "F64" => DType::F64,
+        "I8" => DType::I8,
+        "U8" => DType::U8,
+        "I16" => DType::I16,
+        "U16" => DType::U16,
+        "I32" => DType::I32,
+        "U32" => DType::U32,
+        "I64" => DType::I64,
+        "U64" => DType::U64,
+        "BOOL" => DType::Bool,
+        "F8_E4M3" => DType::F8E4M3,
+        "F8_E5M2" => DType::F8E5M2,
+        _ => return None,
+    })
+}
+
+fn split_length(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*length), rest))
+}
+
+fn split_at(bytes: &[u8], position: u64) -> Option<(&[u8], &[u8])> {
+    bytes.split_at_checked(usize::try_from(position).ok()?)
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A tensor's description; offsets count from the header's end.
+#[derive(Deserialize)]
+struct Entry {
+    dtype: String,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+/// A list, not a map, so that a name given twice is seen.
+struct Header {
+    entries: Vec<(String, Entry)>,
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object of tensor descriptions")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<Header, M::Error> {
+        let mut entries = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "__metadata__" {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                entries.push((name, map.next_value()?));
+            }
+        }
+        Ok(Header { entries })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(header: &str, data: &[u8]) -> Vec<u8> {
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
+    }
+
+    fn find(bytes: &[u8]) -> Result<Vec<TensorLocation>> {
+        find_tensors(0, &SourceFile { name: "m.safetensors".to_owned(), bytes })
+    }
+
+    fn reason(header: &str, data: &[u8]) -> String {
+        find(&file(header, data)).unwrap_err().to_string()
+    }
+
+    fn u8_entry(name: &str, start: u64, end: u64) -> String {
+        format!(r#""{name}":{{"dtype":"U8","shape":[{}],"data_offsets":[{start},{end}]}}"#, end.saturating_sub(start))
+    }
+
+    #[test]
+    fn finds_tensors_in_byte_order_whatever_the_header_order() {
+        let header = format!("{{{},{}}}", u8_entry("b", 2, 5), u8_entry("a", 0, 2));
+        let tensors = find(&file(&header, &[1, 2, 3, 4, 5])).unwrap();
+        let start = 8 + header.len() as u64;
+        let found: Vec<_> = tensors.iter().map(|t| (t.name.as_str(), t.offset - start, t.bytes)).collect();
+        assert_eq!(found, [("a", 0, 2), ("b", 2, 3)]);
+    }
+
+    #[test]
+    fn accepts_a_padded_header_and_a_file_without_tensors() {
+        assert!(find(&file("{}   ", &[])).unwrap().is_empty());
+        assert!(find(&file(r#"{"__metadata__":{"format":"pt"}}"#, &[])).unwrap().is_empty());
+    }
+
+    #[test]
+    fn leaves_out_an_unknown_type_but_checks_its_range() {
+        let header =
+            |end| format!(r#"{{"x":{{"dtype":"F4","shape":[3],"data_offsets":[0,{end}]}},{}}}"#, u8_entry("a", 2, 4));
+        let tensors = find(&file(&header(2), &[0; 4])).unwrap();
+        assert_eq!(tensors.len(), 1);
+        assert_eq!(tensors[0].name, "a");
+        assert!(reason(&header(1), &[0; 4]).contains("1.. was due"));
+    }
+
+    #[test]
+    fn rejects_holes_overlaps_and_leftovers() {
+        let two = |start| format!("{{{},{}}}", u8_entry("a", 0, 2), u8_entry("b", start, 4));
+        assert!(find(&file(&two(2), &[0; 4])).is_ok());
+        assert!(reason(&two(3), &[0; 4]).contains("tensor \"b\" has bytes 3..4 where 2.. was due"));
+        assert!(reason(&two(1), &[0; 4]).contains("tensor \"b\" has bytes 1..4 where 2.. was due"));
+        assert!(reason(&two(2), &[0; 5]).contains("take 4 bytes but 5 follow"));
+        assert!(reason(&two(2), &[0; 3]).contains("take 4 bytes but 3 follow"));
+        assert!(reason("{}", &[0]).contains("take 0 bytes but 1 follow"));
+    }
+
+    #[test]
+    fn rejects_a_range_that_ends_before_it_starts() {
+        let header = r#"{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[0],"data_offsets":[2,1]}}"#;
+        assert!(reason(header, &[0; 1]).contains("tensor \"b\" has bytes 2..1"));
+    }
+
+    #[test]
+    fn rejects_shapes_that_do_not_fit() {
+        let header = |shape: &str| format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":[0,8]}}}}"#);
+        assert!(find(&file(&header("[2]"), &[0; 8])).is_ok());
+        assert!(reason(&header("[3]"), &[0; 8]).contains("f32 [3] takes 12"));
+        assert!(reason(&header("[]"), &[0; 8]).contains("f32 [] takes 4"));
+        assert!(reason(&header("[4294967296, 4294967296]"), &[0; 8]).contains("impossible shape"));
+        assert!(reason(&header("[9223372036854775807]"), &[0; 8]).contains("impossible shape"));
+        assert!(reason(&header(&format!("[2{}]", ",1".repeat(64))), &[0; 8]).contains("more than 64 axes"));
+        assert!(reason(&header("[-2]"), &[0; 8]).contains("header: "));
+        assert!(reason(&header("[2.0]"), &[0; 8]).contains("header: "));
+    }
+
+    #[test]
+    fn rejects_a_name_given_twice() {
+        let header = format!("{{{},{}}}", u8_entry("a", 0, 2), u8_entry("a", 2, 4));
+        assert!(reason(&header, &[0; 4]).contains("two tensors are named \"a\""));
+    }
+
+    #[test]
+    fn rejects_headers_that_are_not_json_objects() {
+        for header in ["", "[]", "{", "{}{}", "null", "{\"a\":1}", "\u{1}"] {
+            assert!(reason(header, &[]).contains("m.safetensors: header: "), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_does_not_exhaust_the_stack() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(find(&file(&format!("{{\"__metadata__\":{deep}}}"), &[])).unwrap().is_empty());
+        assert!(reason(&format!("{{\"a\":{deep}}}"), &[]).contains("m.safetensors: header: "));
+        let index = format!("{{\"weight_map\":{{\"a\":{deep}}}}}");
+        let error = companions("i.json", index.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("recursion limit"), "{error}");
+    }
+
+    #[test]
+    fn bounds_the_header_before_reading_it() {
+        let error = find(&u64::MAX.to_le_bytes()).unwrap_err();
+        assert!(matches!(error, Error::LimitExceeded { value: u64::MAX, limit: MAX_HEADER_BYTES, .. }));
+        let error = find(&MAX_HEADER_BYTES.to_le_bytes()).unwrap_err();
+        assert!(error.to_string().contains("ends within its 100000000-byte header"));
+    }
+
+    #[test]
+    fn shards_must_be_paths_below_the_folder() {
+        for shard in [r#""../x""#, r#""/x""#, r#""c:\\x""#, r#""""#, "1", "null"] {
+            let index = format!(r#"{{"weight_map":{{"a":{shard}}}}}"#);
+            let error = companions("i.json", index.as_bytes()).unwrap_err();
+            assert!(matches!(error, Error::Invalid { field: "safetensors index", .. }), "{shard}");
+        }
+        assert!(companions("i.json", b"{}").is_err());
+    }
+}

@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs)]
+
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod container;
+pub mod decode;
+#[cfg(feature = "encoder")]
+pub mod encode;
+pub mod entropy;
+pub mod error;
+#[cfg(feature = "encoder")]
+pub mod formats;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+pub mod reconstruct;
+pub mod stages;
+pub mod tensor;
+#[cfg(target_arch = "wasm32")]
+mod web;
+
+pub use error::{Error, Result};

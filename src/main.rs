@@ -1,0 +1,5 @@
+//! The `mcwc` command.
+
+fn main() -> std::process::ExitCode {
+    mcwc::cli::run()
+}

@@ -1,0 +1,328 @@
+//! Chunks -> bytes of tensors: the CPU stages composed. What this computes is the normative result.
+//!
+//! [`FrameDecoder`] holds what all chunks of a frame share (tables, classes, scales, permutations). Its plain path runs
+//! the stages one after another on whole chunks; the common case (float32 weights, no low bits, columns in order) is
+//! fused into the entropy loop and held equal to the plain path by tests.
+
+use crate::container::{Archive, Coding, Frame, Levels, Side};
+use crate::entropy::lanes::{self, Scales, Tables, Weights};
+use crate::entropy::{LevelPayload, decode_plane, decode_planes};
+use crate::error::{Error, Result};
+use crate::stages::permute::Permutation;
+use crate::stages::{planes, quantize};
+use crate::tensor::DType;
+
+/// Decodes the chunks of one frame, in any order.
+pub struct FrameDecoder {
+    frame: Frame,
+    coding: Decoding,
+}
+
+enum Decoding {
+    Planes { planes: Vec<u8> },
+    Levels(Box<LevelDecoder>),
+}
+
+/// What the chunks of a frame of levels share.
+pub struct LevelDecoder {
+    levels: Levels,
+    slots: Vec<u32>,
+    side: SideArrays,
+    scales: Vec<f32>,
+    first_exponent: i32,
+    symbols: Vec<i8>,
+    coded: Vec<i32>,
+}
+
+/// The side arrays of a frame; absent ones are empty.
+#[derive(Debug, Default, PartialEq)]
+pub struct SideArrays {
+    /// The six arrays of classes and exponents, indexed by [`Side`].
+    pub arrays: [Vec<i8>; 6],
+    /// Where each coded row belongs.
+    pub row_permutation: Option<Permutation>,
+    /// Where each coded column belongs.
+    pub column_permutation: Option<Permutation>,
+}
+
+impl SideArrays {
+    fn parse(levels: &Levels, mut payload: &[u8]) -> Result<Self> {
+        let mut side = SideArrays::default();
+        for array in Side::BYTE_ARRAYS.into_iter().filter(|&array| levels.has(array)) {
+            let mut bytes = vec![0; levels.side_len(array)];
+            decode_plane(&mut payload, &mut bytes)?;
+            side.arrays[array as usize] = bytes.into_iter().map(|byte| byte as i8).collect();
+        }
+        for (which, slot) in [
+            (Side::RowPermutation, &mut side.row_permutation),
+            (Side::ColumnPermutation, &mut side.column_permutation),
+        ] {
+            if levels.has(which) {
+                *slot = Some(Permutation::parse(levels.side_len(which), &mut payload)?);
+            }
+        }
+        crate::entropy::end(payload)?;
+        Ok(side)
+    }
+
+    fn get(&self, array: Side, index: usize) -> i32 {
+        self.arrays[array as usize].get(index).map_or(0, |&value| i32::from(value))
+    }
+
+    /// Smallest and largest sum of a row, a column and a tap exponent.
+    fn exponent_range(&self) -> (i32, i32) {
+        let range = |array: Side| {
+            let values = self.arrays[array as usize].iter().map(|&value| i32::from(value));
+            (values.clone().min().unwrap_or(0), values.max().unwrap_or(0))
+        };
+        let ranges = [range(Side::RowExponent), range(Side::ColumnExponent), range(Side::TapExponent)];
+        ranges.into_iter().fold((0, 0), |sum, range| (sum.0 + range.0, sum.1 + range.1))
+    }
+}
+
+/// The part of a frame's matrix that a chunk covers: whole rows, or columns of one row.
+struct Rectangle {
+    first_row: usize,
+    rows: usize,
+    first_col: usize,
+    cols: usize,
+}
+
+impl FrameDecoder {
+    /// Prepares frame `index`; `side` is the verified payload of its side chunk, if it has one.
+    ///
+    /// # Errors
+    /// `Argument` if the frame or its side payload is missing, `Invalid` if the payload breaks a rule.
+    pub fn new(archive: &Archive, index: usize, side: Option<&[u8]>) -> Result<Self> {
+        let frame = archive.frames.get(index).ok_or_else(|| Error::argument(format!("there is no frame {index}")))?;
+        let coding = match &frame.coding {
+            Coding::Planes => Decoding::Planes { planes: Vec::new() },
+            Coding::Levels(levels) => Decoding::Levels(Box::new(LevelDecoder::new(archive, levels, side)?)),
+        };
+        Ok(FrameDecoder { frame: frame.clone(), coding })
+    }
+
+    /// The frame.
+    pub fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    /// Bytes that element chunk `index` decodes to.
+    ///
+    /// # Errors
+    /// `Argument` if there is no such chunk.
+    pub fn chunk_bytes(&self, index: usize) -> Result<usize> {
+        let (_, len) = self.range(index)?;
+        Ok(self.frame.byte_len(len) as usize)
+    }
+
+    /// Decodes the verified payload of element chunk `index` into `bytes`, rows in coded order, columns in the tensor's.
+    ///
+    /// # Errors
+    /// `Invalid` if the payload breaks a rule, `Argument` if `bytes` has the wrong length or the chunk does not exist.
+    pub fn decode(&mut self, index: usize, payload: &[u8], bytes: &mut [u8]) -> Result<()> {
+        let (first, len) = self.range(index)?;
+        if bytes.len() as u64 != self.frame.byte_len(len) {
+            return Err(Error::argument(format!("chunk {index} does not decode to {} bytes", bytes.len())));
+        }
+        match &mut self.coding {
+            Decoding::Planes { planes } => {
+                planes.resize(bytes.len(), 0);
+                decode_planes(payload, len as usize, planes)?;
+                planes::join(planes, self.frame.dtype, bytes);
+                Ok(())
+            }
+            Decoding::Levels(decoder) => {
+                let rectangle = rectangle(&decoder.levels, first, len);
+                decoder.decode(&rectangle, payload, self.frame.dtype, bytes)
+            }
+        }
+    }
+
+    /// Where the rows of element chunk `index` belong in the tensor, or `None` if they follow one another.
+    pub fn row_places(&self, index: usize) -> Option<&[u32]> {
+        let Decoding::Levels(decoder) = &self.coding else { return None };
+        let permutation = decoder.side.row_permutation.as_ref()?;
+        let (first, len) = self.frame.chunk_range(index)?;
+        let rectangle = rectangle(&decoder.levels, first, len);
+        permutation.places().get(rectangle.first_row..rectangle.first_row + rectangle.rows)
+    }
+
+    /// What the chunks of a frame of levels share; `None` for planes.
+    pub fn levels(&self) -> Option<&LevelDecoder> {
+        match &self.coding {
+            Decoding::Levels(decoder) => Some(decoder),
+            Decoding::Planes { .. } => None,
+        }
+    }
+
+    /// Decodes the levels of element chunk `index`, in coded order: what a GPU dequantizes.
+    ///
+    /// # Errors
+    /// As [`FrameDecoder::decode`]; `Argument` for a frame of planes.
+    pub fn decode_levels(&mut self, index: usize, payload: &[u8]) -> Result<&[i32]> {
+        let (first, len) = self.range(index)?;
+        match &mut self.coding {
+            Decoding::Levels(decoder) => {
+                let rectangle = rectangle(&decoder.levels, first, len);
+                decoder.decode_levels(&rectangle, payload)?;
+                Ok(&decoder.coded)
+            }
+            Decoding::Planes { .. } => Err(Error::argument("a frame of planes has no levels")),
+        }
+    }
+
+    fn range(&self, index: usize) -> Result<(u64, u64)> {
+        let range = self.frame.chunk_range(index);
+        range.ok_or_else(|| Error::argument(format!("the frame has no chunk {index}")))
+    }
+}
+
+fn rectangle(levels: &Levels, first: u64, len: u64) -> Rectangle {
+    let (first, len, row_len) = (first as usize, len as usize, levels.row_len());
+    let (rows, cols) = if len < row_len { (1, len) } else { (len / row_len, row_len) };
+    Rectangle { first_row: first / row_len, rows, first_col: first % row_len, cols }
+}
+
+impl LevelDecoder {
+    fn new(archive: &Archive, levels: &Levels, side: Option<&[u8]>) -> Result<Self> {
+        let side = match (levels.side != 0, side) {
+            (true, Some(payload)) => SideArrays::parse(levels, payload)?,
+            (true, None) => return Err(Error::argument("the frame's side chunk is needed first")),
+            (false, _) => SideArrays::default(),
+        };
+        let (first_exponent, last_exponent) = side.exponent_range();
+        let scales = match levels.scale {
+            Some(scale) => quantize::scales(scale, first_exponent, last_exponent)?,
+            None => Vec::new(),
+        };
+        let tables = &archive.tables[levels.first_table..levels.first_table + levels.table_count];
+        let mut slots = Vec::with_capacity(tables.len() * lanes::SLOTS);
+        tables.iter().for_each(|table| table.push_slots(&mut slots));
+        Ok(LevelDecoder {
+            levels: levels.clone(),
+            slots,
+            side,
+            scales,
+            first_exponent,
+            symbols: Vec::new(),
+            coded: Vec::new(),
+        })
+    }
+
+    /// The side arrays.
+    pub fn side(&self) -> &SideArrays {
+        &self.side
+    }
+
+    /// `S(e)` from the smallest sum of exponents on, and that sum.
+    pub fn scales(&self) -> (&[f32], i32) {
+        (&self.scales, self.first_exponent)
+    }
+
+    fn decode(&mut self, rectangle: &Rectangle, payload: &[u8], dtype: DType, bytes: &mut [u8]) -> Result<()> {
+        let fused = dtype == DType::F32 && self.levels.low_bits == 0 && self.side.column_permutation.is_none();
+        if fused && let Ok(weights) = bytemuck::try_cast_slice_mut::<u8, f32>(bytes) {
+            self.decode_weights(rectangle, payload, weights)
+        } else {
+            self.decode_levels(rectangle, payload)?;
+            self.reconstruct(rectangle, dtype, bytes);
+            Ok(())
+        }
+    }
+
+    /// Entropy decoding and scaling in one pass.
+    fn decode_weights(&self, rectangle: &Rectangle, payload: &[u8], weights: &mut [f32]) -> Result<()> {
+        let payload = LevelPayload::parse(payload, rectangle.rows, rectangle.cols, 0)?;
+        let (row_class, col_class) = self.classes(rectangle);
+        let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class };
+        let (row_exponent, col_exponent) = self.exponents(rectangle);
+        let scales = Scales::new(&self.scales, &row_exponent, &col_exponent);
+        payload.decode(&tables, &mut Weights::new(weights, &scales))?;
+        for &(position, level) in &payload.escapes {
+            let (row, col) = (position as usize / rectangle.cols, position as usize % rectangle.cols);
+            weights[position as usize] = quantize::dequantize(level, scales.at::<1>(row, col)[0]);
+        }
+        Ok(())
+    }
+
+    /// Entropy decoding alone: levels in coded order into `self.coded`.
+    fn decode_levels(&mut self, rectangle: &Rectangle, payload: &[u8]) -> Result<()> {
+        let low_bits = self.levels.low_bits;
+        let payload = LevelPayload::parse(payload, rectangle.rows, rectangle.cols, low_bits)?;
+        let (row_class, col_class) = self.classes(rectangle);
+        let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class };
+        self.symbols.resize(rectangle.rows * rectangle.cols, 0);
+        payload.decode(&tables, &mut lanes::Levels::new(&mut self.symbols, rectangle.cols))?;
+        self.coded.clear();
+        self.coded.extend(self.symbols.iter().map(|&symbol| i32::from(symbol) << low_bits));
+        for (level, low) in self.coded.iter_mut().zip(payload.low(low_bits)) {
+            *level |= low as i32;
+        }
+        for &(position, level) in &payload.escapes {
+            self.coded[position as usize] = level;
+        }
+        Ok(())
+    }
+
+    /// Levels in `self.coded` to bytes of elements: un-permute the columns, scale, cast.
+    fn reconstruct(&self, rectangle: &Rectangle, dtype: DType, bytes: &mut [u8]) {
+        let cols = rectangle.cols;
+        let element_bytes = (dtype.bits() / 8) as usize;
+        let (row_exponent, col_exponent) = self.exponents(rectangle);
+        let places = self.side.column_permutation.as_ref().map(Permutation::places);
+        let rows = self.coded.chunks_exact(cols).zip(bytes.chunks_exact_mut(cols * element_bytes));
+        for ((levels, elements), row_exponent) in rows.zip(row_exponent) {
+            for (col, &level) in levels.iter().enumerate() {
+                let place = places.map_or(col, |places| places[col] as usize);
+                let element = &mut elements[place * element_bytes..(place + 1) * element_bytes];
+                let scale = self.scales.get(usize::from(row_exponent + col_exponent[col]));
+                match scale {
+                    Some(&scale) => write_weight(quantize::dequantize(level, scale), dtype, element),
+                    None => {
+                        let integer = level.wrapping_add(self.levels.zero_point).to_le_bytes();
+                        element.copy_from_slice(&integer[..element_bytes]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn classes(&self, rectangle: &Rectangle) -> (Vec<i8>, Vec<i8>) {
+        let row = |row| self.side.get(Side::RowClass, rectangle.first_row + row) as i8;
+        let col = |col| {
+            let (column, tap) = self.column_and_tap(rectangle.first_col + col);
+            let class = self.side.get(Side::ColumnClass, column) + self.side.get(Side::TapClass, tap);
+            class.clamp(i8::MIN.into(), i8::MAX.into()) as i8
+        };
+        ((0..rectangle.rows).map(row).collect(), (0..rectangle.cols).map(col).collect())
+    }
+
+    /// Exponents of a rectangle's rows and columns, so that their sum indexes `self.scales`.
+    fn exponents(&self, rectangle: &Rectangle) -> (Vec<u16>, Vec<u16>) {
+        let exponents = &self.side.arrays[Side::RowExponent as usize];
+        let first_row_exponent = exponents.iter().min().map_or(0, |&least| i32::from(least));
+        let row = |row| self.side.get(Side::RowExponent, rectangle.first_row + row) - first_row_exponent;
+        let col = |col| {
+            let (column, tap) = self.column_and_tap(rectangle.first_col + col);
+            let exponent = self.side.get(Side::ColumnExponent, column) + self.side.get(Side::TapExponent, tap);
+            exponent - (self.first_exponent - first_row_exponent)
+        };
+        let rows = (0..rectangle.rows).map(|index| row(index) as u16).collect();
+        (rows, (0..rectangle.cols).map(|index| col(index) as u16).collect())
+    }
+
+    fn column_and_tap(&self, col: usize) -> (usize, usize) {
+        (col / self.levels.taps, col % self.levels.taps)
+    }
+}
+
+/// The element of a float dtype nearest to a weight.
+fn write_weight(weight: f32, dtype: DType, element: &mut [u8]) {
+    match dtype {
+        DType::F16 => element.copy_from_slice(&quantize::to_f16(weight).to_le_bytes()),
+        DType::BF16 => element.copy_from_slice(&quantize::to_bf16(weight).to_le_bytes()),
+        DType::F64 => element.copy_from_slice(&f64::from(weight).to_le_bytes()),
+        _ => element.copy_from_slice(&weight.to_le_bytes()),
+    }
+}

@@ -1,0 +1,6 @@
+//! The exact inverse pairs between entropy coding and weights, each beside the WGSL twin of its inverse.
+
+pub mod pack;
+pub mod permute;
+pub mod planes;
+pub mod quantize;

@@ -1,0 +1,50 @@
+// The page's side of ocr-worker.js: each request is a promise, progress is a callback.
+
+export class OcrClient {
+  #worker = new Worker(new URL('./ocr-worker.js', import.meta.url), { type: 'module' });
+  /** @type {Map<number, {resolve: Function, reject: Function, onProgress: Function}>} */
+  #pending = new Map();
+  #nextId = 0;
+
+  constructor() {
+    this.#worker.onmessage = ({ data: { id, progress, result, error } }) => {
+      const request = this.#pending.get(id);
+      if (progress) return request?.onProgress(progress);
+      this.#pending.delete(id);
+      if (error) request?.reject(Object.assign(new Error(error.message), { code: error.code }));
+      else request?.resolve(result);
+    };
+    this.#worker.onerror = (event) => this.#fail(new Error(event.message || 'The worker could not be started.'));
+  }
+
+  start(base, onProgress) {
+    return this.#request({ type: 'start', base }, onProgress);
+  }
+
+  load(variant, options, onProgress) {
+    return this.#request({ type: 'load', variant, options }, onProgress);
+  }
+
+  recognize(variant, image, onProgress) {
+    return this.#request({ type: 'recognize', variant, image }, onProgress);
+  }
+
+  /** Ends the worker at once; what was asked of it is rejected as an AbortError. */
+  close() {
+    this.#worker.terminate();
+    this.#fail(new DOMException('Stopped.', 'AbortError'));
+  }
+
+  #request(message, onProgress = () => {}) {
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject, onProgress });
+      this.#worker.postMessage({ id, ...message });
+    });
+  }
+
+  #fail(error) {
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
+  }
+}

@@ -1,0 +1,92 @@
+// A small static server for the built page: target/www at /, target/models at /models/.
+//   node www/serve.mjs [--port 8080]
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { extname, join, normalize, sep } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const TARGET = fileURLToPath(new URL('../target/', import.meta.url));
+const TYPES = {
+  '.css': 'text/css; charset=utf-8',
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.json': 'application/json',
+  '.mjs': 'text/javascript; charset=utf-8',
+  '.svg': 'image/svg+xml',
+  '.txt': 'text/plain; charset=utf-8',
+  '.wasm': 'application/wasm',
+  '.webp': 'image/webp',
+};
+
+/**
+ * @param {{port?: number, www?: string, models?: string}} [options]
+ * @returns {Promise<{url: string, close: () => Promise<void>}>} on the asked port, or on a free one if it is taken
+ */
+export async function serve({ port = 0, www = join(TARGET, 'www'), models = join(TARGET, 'models') } = {}) {
+  const server = createServer((request, response) => {
+    answer(request, response, { www, models }).catch(() => response.destroy());
+  });
+  await listen(server, port).catch((error) => {
+    if (error.code !== 'EADDRINUSE') throw error;
+    return listen(server, 0);
+  });
+  return {
+    url: `http://localhost:${server.address().port}/`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(resolve);
+        server.closeAllConnections();
+      }),
+  };
+}
+
+async function answer(request, response, roots) {
+  if (request.method !== 'GET' && request.method !== 'HEAD') {
+    return response.writeHead(405, { allow: 'GET, HEAD' }).end();
+  }
+  const path = filePath(request.url, roots);
+  const info = path && (await stat(path).catch(() => null));
+  if (!info?.isFile()) return response.writeHead(404, { 'content-type': 'text/plain' }).end('Not found\n');
+  response.writeHead(200, {
+    'content-type': TYPES[extname(path)] ?? 'application/octet-stream',
+    'content-length': info.size,
+    // Only the bundler's file names change with their content.
+    'cache-control': path.startsWith(join(roots.www, 'assets') + sep) ? 'public, max-age=31536000, immutable' : 'no-cache',
+    'last-modified': info.mtime.toUTCString(),
+  });
+  if (request.method === 'HEAD') return response.end();
+  createReadStream(path).on('error', () => response.destroy()).pipe(response);
+}
+
+/** @returns {string | null} null for a path that is malformed or leaves the served folders */
+function filePath(url, { www, models }) {
+  let path;
+  try {
+    path = decodeURIComponent(new URL(url, 'http://localhost').pathname);
+  } catch {
+    return null;
+  }
+  if (path.endsWith('/')) path += 'index.html';
+  const inModels = path.startsWith('/models/');
+  const root = inModels ? models : www;
+  const file = normalize(join(root, inModels ? path.slice('/models/'.length) : path));
+  return file.startsWith(root + sep) && !file.includes('\0') ? file : null;
+}
+
+function listen(server, port) {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, 'localhost', () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const { values } = parseArgs({ options: { port: { type: 'string', default: '8080' } } });
+  const { url } = await serve({ port: Number(values.port) });
+  console.log(`mcwc demo: ${url}`);
+}
