@@ -217,14 +217,8 @@ pub enum Side {
 
 impl Side {
     /// The arrays of one i8 per row, column or tap.
-    pub const BYTE_ARRAYS: [Side; 6] = [
-        Side::RowClass,
-        Side::ColumnClass,
-        Side::TapClass,
-        Side::RowExponent,
-        Side::ColumnExponent,
-        Side::TapExponent,
-    ];
+    pub const BYTE_ARRAYS: [Side; 6] =
+        [Side::RowClass, Side::ColumnClass, Side::TapClass, Side::RowExponent, Side::ColumnExponent, Side::TapExponent];
 
     /// Its bit in a frame's `side` field.
     pub fn bit(self) -> u32 {
@@ -436,7 +430,8 @@ impl Archive {
         if preamble.len() < PREAMBLE_BYTES && MAGIC.starts_with(&preamble[..preamble.len().min(8)]) {
             return Err(Error::Incomplete { needed: PREAMBLE_BYTES as u64 });
         }
-        let preamble = preamble.first_chunk::<PREAMBLE_BYTES>().ok_or(Error::invalid("magic", "not an mcwc archive"))?;
+        let preamble =
+            preamble.first_chunk::<PREAMBLE_BYTES>().ok_or(Error::invalid("magic", "not an mcwc archive"))?;
         if preamble[..8] != MAGIC {
             return Err(Error::invalid("magic", "not an mcwc archive"));
         }

@@ -209,7 +209,8 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// # Errors
     /// `Checksum` if it is damaged, `Argument` if it does not exist.
     pub fn payload(&self, index: usize) -> Result<Vec<u8>> {
-        let chunk = self.archive.chunks.get(index).ok_or_else(|| Error::argument(format!("there is no chunk {index}")))?;
+        let chunk =
+            self.archive.chunks.get(index).ok_or_else(|| Error::argument(format!("there is no chunk {index}")))?;
         let mut payload = vec![0; chunk.bytes as usize];
         self.source.read_at(chunk.offset, &mut payload)?;
         self.archive.verify_chunk(index, &payload)?;

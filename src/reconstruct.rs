@@ -53,10 +53,9 @@ impl SideArrays {
             decode_plane(&mut payload, &mut bytes)?;
             side.arrays[array as usize] = bytes.into_iter().map(|byte| byte as i8).collect();
         }
-        for (which, slot) in [
-            (Side::RowPermutation, &mut side.row_permutation),
-            (Side::ColumnPermutation, &mut side.column_permutation),
-        ] {
+        for (which, slot) in
+            [(Side::RowPermutation, &mut side.row_permutation), (Side::ColumnPermutation, &mut side.column_permutation)]
+        {
             if levels.has(which) {
                 *slot = Some(Permutation::parse(levels.side_len(which), &mut payload)?);
             }
@@ -237,7 +236,8 @@ impl LevelDecoder {
         let (row_class, col_class) = self.classes(rectangle);
         let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class };
         let (row_exponent, col_exponent) = self.exponents(rectangle);
-        let scales = Scales::new(&self.scales, &row_exponent, &col_exponent);
+        let scales = Scales::new(&self.scales, &row_exponent, &col_exponent)
+            .ok_or_else(|| Error::invalid("scale", "exponents out of range"))?;
         payload.decode(&tables, &mut Weights::new(weights, &scales))?;
         for &(position, level) in &payload.escapes {
             let (row, col) = (position as usize / rectangle.cols, position as usize % rectangle.cols);
@@ -276,8 +276,7 @@ impl LevelDecoder {
             for (col, &level) in levels.iter().enumerate() {
                 let place = places.map_or(col, |places| places[col] as usize);
                 let element = &mut elements[place * element_bytes..(place + 1) * element_bytes];
-                let scale = self.scales.get(usize::from(row_exponent + col_exponent[col]));
-                match scale {
+                match self.scales.get(usize::from(row_exponent) + usize::from(col_exponent[col])) {
                     Some(&scale) => write_weight(quantize::dequantize(level, scale), dtype, element),
                     None => {
                         let integer = level.wrapping_add(self.levels.zero_point).to_le_bytes();
@@ -299,7 +298,7 @@ impl LevelDecoder {
     }
 
     /// Exponents of a rectangle's rows and columns, so that their sum indexes `self.scales`.
-    fn exponents(&self, rectangle: &Rectangle) -> (Vec<u16>, Vec<u16>) {
+    fn exponents(&self, rectangle: &Rectangle) -> (Vec<u8>, Vec<u16>) {
         let exponents = &self.side.arrays[Side::RowExponent as usize];
         let first_row_exponent = exponents.iter().min().map_or(0, |&least| i32::from(least));
         let row = |row| self.side.get(Side::RowExponent, rectangle.first_row + row) - first_row_exponent;
@@ -308,7 +307,7 @@ impl LevelDecoder {
             let exponent = self.side.get(Side::ColumnExponent, column) + self.side.get(Side::TapExponent, tap);
             exponent - (self.first_exponent - first_row_exponent)
         };
-        let rows = (0..rectangle.rows).map(|index| row(index) as u16).collect();
+        let rows = (0..rectangle.rows).map(|index| row(index) as u8).collect();
         (rows, (0..rectangle.cols).map(|index| col(index) as u16).collect())
     }
 

@@ -31,8 +31,23 @@ pub enum DType {
 impl DType {
     /// Every type, in the order of its code.
     pub const ALL: [DType; 17] = [
-        DType::F32, DType::F16, DType::BF16, DType::F64, DType::I8, DType::U8, DType::I16, DType::U16, DType::I32,
-        DType::U32, DType::I64, DType::U64, DType::Bool, DType::F8E4M3, DType::F8E5M2, DType::I4, DType::U4,
+        DType::F32,
+        DType::F16,
+        DType::BF16,
+        DType::F64,
+        DType::I8,
+        DType::U8,
+        DType::I16,
+        DType::U16,
+        DType::I32,
+        DType::U32,
+        DType::I64,
+        DType::U64,
+        DType::Bool,
+        DType::F8E4M3,
+        DType::F8E5M2,
+        DType::I4,
+        DType::U4,
     ];
 
     /// The type with this code.

@@ -117,7 +117,16 @@ fn compare(name: &str, a: &Tensor, b: Option<&Tensor>) -> Comparison {
         identical,
         nmse: measured.then(|| squared.0 / squared.1.max(f64::MIN_POSITIVE)),
         max_error: measured.then_some(max_error),
-        note: Some(if identical { "identical" } else if measured { "" } else { "differs" }.into()),
+        note: Some(
+            if identical {
+                "identical"
+            } else if measured {
+                ""
+            } else {
+                "differs"
+            }
+            .into(),
+        ),
         squared,
     }
 }
@@ -130,7 +139,8 @@ fn load(path: &Path) -> Result<(Vec<String>, HashMap<String, Tensor>)> {
     if bytes.starts_with(&MAGIC) {
         let reader = Reader::open(bytes.as_slice(), &Limits::default())?;
         for tensor in &reader.archive().tensors {
-            let found = Tensor { dtype: tensor.dtype, shape: tensor.shape.clone(), bytes: reader.tensor(&tensor.name)? };
+            let found =
+                Tensor { dtype: tensor.dtype, shape: tensor.shape.clone(), bytes: reader.tensor(&tensor.name)? };
             names.push(tensor.name.clone());
             tensors.insert(tensor.name.clone(), found);
         }

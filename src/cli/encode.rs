@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use super::{absolute, file_name, human_bytes, io_error, parse_bytes, print_json, progress_bar, read, table, write_whole};
+use super::{
+    absolute, file_name, human_bytes, io_error, parse_bytes, print_json, progress_bar, read, table, write_whole,
+};
 use crate::encode::report::{Report, TensorReport};
 use crate::encode::{Options, Target, encode};
 use crate::error::{Error, Result};
@@ -134,14 +136,31 @@ fn print_report(report: &Report, output: &Path) {
     for tensor in &report.tensors {
         kinds.entry((!tensor.lossy, tensor.kind)).or_default().push(tensor);
     }
-    let mut rows: Vec<Vec<String>> = kinds.iter().map(|((exact, kind), tensors)| row(kind.name(), !exact, tensors)).collect();
+    let mut rows: Vec<Vec<String>> =
+        kinds.iter().map(|((exact, kind), tensors)| row(kind.name(), !exact, tensors)).collect();
     let framed: u64 = report.tensors.iter().map(|tensor| tensor.original_bytes).sum();
     let coded: u64 = report.tensors.iter().map(|tensor| tensor.coded_bytes).sum();
     let shared = "other bytes".to_string();
     let raw_original = report.original_bytes.saturating_sub(framed);
     let head = report.archive_bytes.saturating_sub(coded + report.raw_bytes);
-    rows.push(vec![shared, String::new(), human_bytes(raw_original), human_bytes(report.raw_bytes), String::new(), ratio(raw_original, report.raw_bytes), "exact".into()]);
-    rows.push(vec!["header".into(), String::new(), String::new(), human_bytes(head), String::new(), String::new(), String::new()]);
+    rows.push(vec![
+        shared,
+        String::new(),
+        human_bytes(raw_original),
+        human_bytes(report.raw_bytes),
+        String::new(),
+        ratio(raw_original, report.raw_bytes),
+        "exact".into(),
+    ]);
+    rows.push(vec![
+        "header".into(),
+        String::new(),
+        String::new(),
+        human_bytes(head),
+        String::new(),
+        String::new(),
+        String::new(),
+    ]);
     table::print(&["kind", "weights", "original", "coded", "bits/weight", "ratio", "error (NMSE)"], &rows, 1);
     println!(
         "\n{}: {} -> {}, {} times smaller",

@@ -139,7 +139,9 @@ pub fn verify(arguments: &VerifyArguments, json: bool) -> Result<()> {
     }
     bar.finish_and_clear();
     if json {
-        return print_json(&json!({ "chunks": archive.chunks.len(), "bytes": total, "integrity": archive.integrity.to_string() }));
+        return print_json(
+            &json!({ "chunks": archive.chunks.len(), "bytes": total, "integrity": archive.integrity.to_string() }),
+        );
     }
     println!("{} chunks are intact and decode to {}", archive.chunks.len(), human_bytes(total));
     Ok(())

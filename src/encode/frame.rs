@@ -140,10 +140,9 @@ impl LevelPlan {
                 side |= which.bit();
             }
         }
-        for (which, permutation) in [
-            (Side::RowPermutation, &self.row_permutation),
-            (Side::ColumnPermutation, &self.column_permutation),
-        ] {
+        for (which, permutation) in
+            [(Side::RowPermutation, &self.row_permutation), (Side::ColumnPermutation, &self.column_permutation)]
+        {
             if let Some(permutation) = permutation {
                 payload.extend(permutation.serialize());
                 side |= which.bit();

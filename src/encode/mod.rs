@@ -4,6 +4,8 @@
 pub mod frame;
 pub mod matrix;
 pub mod model_fit;
+#[cfg(test)]
+mod noise;
 pub mod planes;
 pub mod rate;
 pub mod report;
@@ -65,16 +67,28 @@ pub fn encode(files: &[SourceFile], options: &Options) -> Result<(Vec<u8>, Repor
     (options.progress)("reading", 0.0);
     let model = Model::new(files, tensors, options)?;
     let fixed = model.encode_exact(options);
-    let mut head_bytes = 4096;
-    loop {
-        let quantized = rate::search(&model, fixed.bytes() + head_bytes, options)?;
-        let (archive, report) = model.assemble(&fixed, quantized)?;
-        match options.target {
-            // The header's length is known only now; a second search makes room for it.
-            Target::Size(bytes) if archive.len() as u64 > bytes => head_bytes += archive.len() as u64 - bytes + 64,
-            _ => return Ok((archive, report)),
+    let Target::Size(size) = options.target else {
+        return model.assemble(&fixed, rate::search(&model, 0, options)?);
+    };
+    // The header's length is known only once it is written: search again with what the last one took.
+    let mut other_bytes = fixed.bytes() + 4096;
+    let mut best: Option<(Vec<u8>, Report)> = None;
+    for _ in 0..4 {
+        let found = rate::search(&model, other_bytes, options).and_then(|found| model.assemble(&fixed, found));
+        let (archive, report) = match found {
+            Ok(assembled) => assembled,
+            Err(error) => return best.ok_or(error),
+        };
+        let slack = size as i64 - archive.len() as i64;
+        if slack >= 0 && best.as_ref().is_none_or(|(smaller, _)| archive.len() > smaller.len()) {
+            best = Some((archive, report));
         }
+        if (0..=size as i64 / 500).contains(&slack) || model.coded.is_empty() {
+            break;
+        }
+        other_bytes = other_bytes.saturating_add_signed(size as i64 / 2000 - slack);
     }
+    best.ok_or_else(|| Error::argument(format!("{size} bytes are too few for these files")))
 }
 
 /// The files, their tensors, and how each tensor is to travel.
@@ -109,7 +123,8 @@ impl<'a> Model<'a> {
                 return Err(Error::argument(format!("{:?} cannot be a file name in an archive", file.name)));
             }
         }
-        let mut model = Model { files, frame_of: vec![None; tensors.len()], framed: Vec::new(), coded: Vec::new(), tensors };
+        let mut model =
+            Model { files, frame_of: vec![None; tensors.len()], framed: Vec::new(), coded: Vec::new(), tensors };
         model.assign_frames();
         let lossy: Vec<usize> = if options.target == Target::Lossless {
             Vec::new()
@@ -249,7 +264,12 @@ impl<'a> Model<'a> {
             let error = lossy.as_ref().map(|(_, error)| *error);
             let frame = lossy.map(|(frame, _)| frame).or_else(|| fixed.exact.get(&index).cloned());
             let frame = frame.ok_or_else(|| Error::argument("a frame was not coded"))?;
-            report.tensors.push(TensorReport::new(&self.tensors[tensor], self.bytes(&self.tensors[tensor]), frame.bytes(), error));
+            report.tensors.push(TensorReport::new(
+                &self.tensors[tensor],
+                self.bytes(&self.tensors[tensor]),
+                frame.bytes(),
+                error,
+            ));
             builder.push_frame(frame)?;
         }
         for (tensor, frame) in self.tensors.iter().zip(&self.frame_of) {

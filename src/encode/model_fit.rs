@@ -269,6 +269,7 @@ fn normalize(weights: &[f64], keep: impl Fn(f64) -> bool) -> Vec<u16> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::noise::Noise;
     use super::*;
     use proptest::prelude::*;
 
@@ -299,17 +300,9 @@ mod tests {
     fn finds_separable_variances() {
         let matrix = Matrix { rows: 64, columns: 32, taps: 9 };
         let sigma = |r: usize, c: usize, t: usize| ((r % 4) as f32 + (c % 3) as f32 - 2.0 * (t % 2) as f32).exp2();
-        let mut seed = 1u64;
-        let mut normal = || {
-            let uniform = (0..12).map(|_| {
-                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                (seed >> 40) as f32 / (1u64 << 24) as f32
-            });
-            uniform.sum::<f32>() - 6.0
-        };
+        let mut noise = Noise(1);
         let len = matrix.rows * matrix.row_len();
-        let weights: Vec<f32> =
-            (0..len).map(|i| normal() * sigma(i / 288, i % 288 / 9, i % 9)).collect();
+        let weights: Vec<f32> = (0..len).map(|i| noise.normal() * sigma(i / 288, i % 288 / 9, i % 9)).collect();
         let model = VarianceModel::fit(&weights, matrix);
         for (r, c, t) in [(0, 0, 0), (3, 2, 0), (5, 1, 1), (63, 31, 8)] {
             let fitted = model.mean + model.row[r] + model.column[c] + model.tap[t];
@@ -319,7 +312,8 @@ mod tests {
 
     #[test]
     fn sends_no_classes_for_even_noise() {
-        let weights: Vec<f32> = (0..4096u32).map(|i| (i.wrapping_mul(2654435761) >> 8) as f32 / 2f32.powi(24) - 0.5).collect();
+        let mut noise = Noise(2);
+        let weights: Vec<f32> = (0..4096).map(|_| noise.normal()).collect();
         let model = VarianceModel::fit(&weights, Matrix { rows: 64, columns: 64, taps: 1 });
         assert!(model.row.is_empty() && model.column.is_empty());
     }

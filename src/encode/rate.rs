@@ -102,18 +102,24 @@ pub fn search(model: &Model, other_bytes: u64, options: &Options) -> Result<Quan
     if model.coded.is_empty() {
         let quantization = Quantization { step: 0.0, first_class: 0, tables: Vec::new() };
         let fits = !matches!(options.target, Target::Size(bytes) if other_bytes > bytes);
-        return if fits { Ok(Quantized { quantization, frames: Vec::new() }) } else { Err(out_of_reach(options.target)) };
+        return if fits {
+            Ok(Quantized { quantization, frames: Vec::new() })
+        } else {
+            Err(out_of_reach(options.target))
+        };
     }
     let mut best: Option<(f64, Quantized)> = None;
     let mut aim = budget_bits;
-    for _ in 0..6 {
-        let Some(quantization) = bisect(model, aim, options) else { break };
+    // A Gaussian's entropy at this step, so that the first guess is close.
+    let mut step = (4.13f64.log2() - budget_bits / weight_count as f64).exp2();
+    for _ in 0..8 {
+        let Some(quantization) = find_step(model, aim, step, options) else { break };
+        step = quantization.step;
         let frames = model.encode_coded(&quantization, options)?;
         let spent = frames.iter().map(|(frame, _)| frame_bits(frame)).sum::<f64>();
-        let finest = quantization.step <= STEP_MIN * 1.01;
         if spent <= budget_bits && best.as_ref().is_none_or(|(most, _)| spent > *most) {
             best = Some((spent, Quantized { quantization, frames }));
-            if finest || spent >= budget_bits * 0.999 {
+            if step <= STEP_MIN * 1.01 || spent >= budget_bits * 0.999 {
                 break;
             }
         }
@@ -135,21 +141,30 @@ fn frame_bits(frame: &Frame) -> f64 {
     8.0 * (frame.bytes() + 20 * frame.payloads.len() as u64) as f64
 }
 
-/// The finest step whose counted bits stay within the budget.
-fn bisect(model: &Model, budget_bits: f64, options: &Options) -> Option<Quantization> {
+/// A step whose counted bits are just within the budget, sought from `guess` on.
+fn find_step(model: &Model, budget_bits: f64, guess: f64, options: &Options) -> Option<Quantization> {
+    let weight_count: usize = model.coded.iter().map(|coded| coded.matrix.len()).sum();
     let (mut fine, mut coarse) = (STEP_MIN.log2(), STEP_MAX.log2());
-    const ROUNDS: usize = 14;
+    let mut octaves = guess.log2().clamp(fine, coarse);
     let mut best = None;
+    const ROUNDS: usize = 20;
     for round in 0..ROUNDS {
         (options.progress)("finding the step", round as f64 / ROUNDS as f64);
-        let step = ((fine + coarse) / 2.0).exp2();
-        let (quantization, bits) = count(model, step);
-        if bits <= budget_bits {
-            coarse = step.log2();
+        let (quantization, bits) = count(model, octaves.exp2());
+        let within = bits <= budget_bits;
+        let close = within && bits >= budget_bits * 0.9998;
+        if within {
+            coarse = octaves;
             best = Some(quantization);
         } else {
-            fine = step.log2();
+            fine = octaves;
         }
+        if close || coarse - fine < 1e-4 {
+            break;
+        }
+        // An octave is a bit for each weight at high rates, and less at low ones; the bracket catches what overshoots.
+        let next = octaves + (bits - budget_bits * 0.9999) / weight_count as f64;
+        octaves = if next > fine && next < coarse { next } else { (fine + coarse) / 2.0 };
     }
     best
 }

@@ -127,11 +127,11 @@ fn encode_lanes<'t>(symbols: &[u8], cols: usize, model: impl Fn(usize) -> &'t En
         })
         .collect();
     payload.push(lane_count.ilog2() as u8);
-    lanes.iter().for_each(|(state, _)| payload.extend(state.to_le_bytes()));
     lanes.iter().for_each(|(_, words)| payload.extend((words.len() as u16).to_le_bytes()));
     for word in lanes.iter().flat_map(|(_, words)| words) {
         payload.extend(word.to_le_bytes());
     }
+    lanes.iter().for_each(|(state, _)| payload.extend(state.to_le_bytes()));
 }
 
 /// A plane as it is.

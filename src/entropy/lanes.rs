@@ -3,7 +3,7 @@
 //! A chunk is a matrix of levels. Lane `l` of `L` holds columns `l`, `l + L`, `l + 2L`, ..., each run down
 //! all its rows, so that in lockstep the lanes give neighbouring columns of one row. Each lane is a stream of
 //! its own (32-bit state, 16-bit words, 12-bit tables) and is bit-compatible with `constriction`'s
-//! `AnsCoder<u16, u32>` started at [`START`].
+//! `AnsCoder<u16, u32>` started at [`START`] (FORMAT.md, section 7.1).
 
 use std::hint::select_unpredictable;
 
@@ -97,19 +97,15 @@ pub struct Scales {
 }
 
 impl Scales {
-    /// The scale of row `r` and column `c` is `steps[rows[r] + cols[c]]`; rows are below 256.
-    pub fn new(steps: &[f32], rows: &[u16], cols: &[u16]) -> Self {
-        let mut planes = Vec::new();
-        let mut start = [None; 256];
-        let mut row_start = Vec::with_capacity(rows.len());
-        for &row in rows {
-            let first = *start[usize::from(row)].get_or_insert_with(|| {
-                planes.extend(cols.iter().map(|&col| steps[usize::from(row + col)]));
-                planes.len() - cols.len()
-            });
-            row_start.push(first);
-        }
-        Self { planes, row_start, cols: cols.len() }
+    /// The scale of row `r` and column `c` is `steps[rows[r] + cols[c]]`. `None` where that is outside `steps`.
+    pub fn new(steps: &[f32], rows: &[u8], cols: &[u16]) -> Option<Self> {
+        let widest = cols.iter().copied().max().unwrap_or_default();
+        let plane = |row: u8| {
+            let steps = steps.get(usize::from(row)..=usize::from(row) + usize::from(widest))?;
+            Some(cols.iter().map(|&col| steps[usize::from(col)]))
+        };
+        let (values, row_start) = planes(rows.iter().copied(), plane)?;
+        Some(Self { planes: values, row_start, cols: cols.len() })
     }
 
     /// The scales of `N` neighbouring columns.
@@ -118,6 +114,28 @@ impl Scales {
         let start = self.row_start[row] + col;
         self.planes[start..start + N].as_array().expect("the slice has N elements")
     }
+}
+
+/// One `plane` for each distinct key, one after another, and where the plane of each row begins.
+pub(crate) fn planes<T, I>(
+    rows: impl IntoIterator<Item = u8>,
+    plane: impl Fn(u8) -> Option<I>,
+) -> Option<(Vec<T>, Vec<usize>)>
+where
+    I: Iterator<Item = T>,
+{
+    let mut values = Vec::new();
+    let mut starts = [None; 256];
+    let row_start = rows.into_iter().map(|key| {
+        let start = &mut starts[usize::from(key)];
+        if start.is_none() {
+            *start = Some(values.len());
+            values.extend(plane(key)?);
+        }
+        *start
+    });
+    let row_start = row_start.collect::<Option<_>>()?;
+    Some((values, row_start))
 }
 
 /// Multiplies each level by its scale and keeps the weights, row by row.
@@ -196,20 +214,26 @@ impl Lanes {
 
 /// What a step needs besides the lane's own standing.
 pub(crate) struct Decoder<'a> {
-    tables: &'a [[u32; SLOTS]],
-    row_class: &'a [i8],
-    col_class: &'a [i8],
+    pub(crate) slots: &'a [u32],
+    /// For each distinct row class, the first slot of each column's table. Always that of a whole table.
+    pub(crate) tables: Vec<u32>,
+    /// Where in `tables` the columns of a row begin.
+    pub(crate) row_start: Vec<usize>,
     words: &'a [[u8; 2]],
 }
 
 impl<'a> Decoder<'a> {
+    /// Takes what [`Lanes::start`] accepts.
     pub(crate) fn new(chunk: &LaneChunk<'a>, tables: &Tables<'a>) -> Self {
-        Self {
-            tables: tables.slots.as_chunks().0,
-            row_class: tables.rows,
-            col_class: tables.cols,
-            words: chunk.words.as_chunks().0,
-        }
+        let last = (tables.slots.len() / SLOTS) as i32 - 1;
+        let first_slot = move |class: i32| class.clamp(0, last) as u32 * SLOTS as u32;
+        let plane = |row: u8| {
+            let row = i32::from(row as i8);
+            Some(tables.cols.iter().map(move |&col| first_slot(row + i32::from(col))))
+        };
+        let rows = tables.rows.iter().map(|&class| class as u8);
+        let (first_slots, row_start) = planes(rows, plane).unwrap_or_default();
+        Self { slots: tables.slots, tables: first_slots, row_start, words: chunk.words.as_chunks().0 }
     }
 
     /// Runs the lanes `range`, whose columns begin at `group`, down all rows.
@@ -228,12 +252,11 @@ impl<'a> Decoder<'a> {
     fn columns<const N: usize, S: Sink>(&self, lanes: &mut Lanes, lane: usize, col: usize, sink: &mut S) {
         let mut state: [u32; N] = std::array::from_fn(|i| lanes.state[lane + i]);
         let mut word: [u32; N] = std::array::from_fn(|i| lanes.word[lane + i]);
-        let class: [i32; N] = std::array::from_fn(|i| i32::from(self.col_class[col + i]));
-        for (row, &row_class) in self.row_class.iter().enumerate() {
+        for (row, start) in self.row_start.iter().enumerate() {
+            let tables: &[u32; N] = self.tables[start + col..].first_chunk().expect("N columns");
             let mut levels = [0; N];
             for i in 0..N {
-                let table = self.table(i32::from(row_class) + class[i]);
-                levels[i] = self.step(table, &mut state[i], &mut word[i]);
+                levels[i] = self.step(tables[i], &mut state[i], &mut word[i]);
             }
             sink.put(row, col, levels);
         }
@@ -241,15 +264,10 @@ impl<'a> Decoder<'a> {
         lanes.word[lane..lane + N].copy_from_slice(&word);
     }
 
-    #[inline(always)]
-    fn table(&self, class: i32) -> &'a [u32; SLOTS] {
-        &self.tables[class.clamp(0, self.tables.len() as i32 - 1) as usize]
-    }
-
     /// One symbol of one lane. Without a branch on the refill, which no predictor can guess.
     #[inline(always)]
-    fn step(&self, table: &[u32; SLOTS], state: &mut u32, word: &mut u32) -> i8 {
-        let slot = table[*state as usize % SLOTS];
+    fn step(&self, table: u32, state: &mut u32, word: &mut u32) -> i8 {
+        let slot = self.slots[table as usize + *state as usize % SLOTS];
         let next = (slot >> 12 & 0xfff) * (*state >> 12) + (slot & 0xfff);
         let refill = next < START;
         let refilled = next << 16 | self.word(*word);
@@ -262,5 +280,226 @@ impl<'a> Decoder<'a> {
     #[inline(always)]
     fn word(&self, index: u32) -> u32 {
         u32::from(u16::from_le_bytes(self.words.get(index as usize).copied().unwrap_or_default()))
+    }
+}
+
+#[cfg(all(test, feature = "encoder"))]
+mod tests {
+    use super::*;
+    use constriction::stream::model::{ContiguousCategoricalEntropyModel, DecoderModel};
+    use constriction::stream::{Decode, Encode, stack::AnsCoder};
+
+    type Model = ContiguousCategoricalEntropyModel<u16, Vec<u16>, 12>;
+
+    /// SplitMix64.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ z >> 31) % bound as u64) as usize
+        }
+    }
+
+    /// A chunk that `constriction` wrote, and all that is needed to read it.
+    #[derive(Clone)]
+    struct Case {
+        models: Vec<(i32, Model)>,
+        slots: Vec<u32>,
+        row_class: Vec<i8>,
+        col_class: Vec<i8>,
+        levels: Vec<i8>,
+        lanes: Vec<Vec<u16>>,
+        states: Vec<u32>,
+    }
+
+    impl Case {
+        fn new(random: &mut Random, rows: usize, cols: usize, lanes: usize) -> Self {
+            let models: Vec<_> = (0..1 + random.below(5)).map(|_| model(random)).collect();
+            let slots = models.iter().flat_map(|(first, model)| table(*first, model)).collect();
+            let mut class = || random.below(13) as i8 - 4;
+            let row_class = (0..rows).map(|_| class()).collect();
+            let col_class = (0..cols).map(|_| class()).collect();
+            let mut case = Self {
+                models,
+                slots,
+                row_class,
+                col_class,
+                levels: vec![0; rows * cols],
+                lanes: vec![],
+                states: vec![],
+            };
+            for lane in 0..lanes {
+                case.write_lane(random, lane, lanes);
+            }
+            case
+        }
+
+        fn places(&self, lane: usize, lanes: usize) -> Vec<(usize, usize)> {
+            let cols = (lane..self.col_class.len()).step_by(lanes);
+            cols.flat_map(|col| (0..self.row_class.len()).map(move |row| (row, col))).collect()
+        }
+
+        fn model(&self, (row, col): (usize, usize)) -> &(i32, Model) {
+            let class = i32::from(self.row_class[row]) + i32::from(self.col_class[col]);
+            &self.models[class.clamp(0, self.models.len() as i32 - 1) as usize]
+        }
+
+        fn write_lane(&mut self, random: &mut Random, lane: usize, lanes: usize) {
+            let mut coder = AnsCoder::<u16, u32>::from_raw_parts(vec![], START);
+            for place in self.places(lane, lanes).into_iter().rev() {
+                let (first, model) = self.model(place);
+                let symbol = model.quantile_function(random.below(SLOTS) as u16).0;
+                coder.encode_symbol(symbol, model).expect("the symbol is in the model");
+                self.levels[place.0 * self.col_class.len() + place.1] = (first + symbol as i32) as i8;
+            }
+            let (mut words, state) = coder.into_raw_parts();
+            words.reverse();
+            self.lanes.push(words);
+            self.states.push(state);
+        }
+
+        /// What `constriction` reads.
+        fn reference(&self) -> Vec<i8> {
+            let mut levels = vec![0; self.levels.len()];
+            for (lane, words) in self.lanes.iter().enumerate() {
+                let words: Vec<u16> = words.iter().rev().copied().collect();
+                let mut coder = AnsCoder::<u16, u32>::from_raw_parts(words, self.states[lane]);
+                for place in self.places(lane, self.lanes.len()) {
+                    let (first, model) = self.model(place);
+                    let symbol = coder.decode_symbol(model).expect("the stream is whole");
+                    levels[place.0 * self.col_class.len() + place.1] = (first + symbol as i32) as i8;
+                }
+            }
+            levels
+        }
+
+        /// Runs `decode` with the chunk's bytes as a file would hold them.
+        fn decode(&self) -> Result<Vec<i8>, LaneError> {
+            let words: Vec<u8> = self.lanes.iter().flatten().flat_map(|word| word.to_le_bytes()).collect();
+            let mut end = 0;
+            let mut ends = Vec::new();
+            for lane in &self.lanes {
+                end += lane.len() as u32;
+                ends.push(end);
+            }
+            let (rows, cols) = (self.row_class.len(), self.col_class.len());
+            let chunk = LaneChunk { rows, cols, states: &self.states, ends: &ends, words: &words };
+            let tables = Tables { slots: &self.slots, rows: &self.row_class, cols: &self.col_class };
+            let mut levels = vec![0; self.levels.len()];
+            decode_lanes(&chunk, &tables, &mut Levels::new(&mut levels, cols))?;
+            Ok(levels)
+        }
+    }
+
+    fn model(random: &mut Random) -> (i32, Model) {
+        let symbols = 2 + random.below(30);
+        let mut frequencies = vec![1u16; symbols];
+        for _ in symbols..SLOTS {
+            let skewed = random.below(symbols).min(random.below(symbols)).min(random.below(symbols));
+            frequencies[skewed] += 1;
+        }
+        let first = random.below(200) as i32 - 128;
+        (first, Model::from_nonzero_fixed_point_probabilities(frequencies, false).expect("they add up to 4096"))
+    }
+
+    fn table(first: i32, model: &Model) -> Vec<u32> {
+        let slot = |slot: usize| {
+            let (symbol, start, frequency) = model.quantile_function(slot as u16);
+            let level = (first + symbol as i32) as u8;
+            u32::from(level) << 24 | u32::from(frequency.get()) << 12 | slot as u32 - u32::from(start)
+        };
+        (0..SLOTS).map(slot).collect()
+    }
+
+    fn cases() -> impl Iterator<Item = (Random, Case)> {
+        (0..60).map(|seed| {
+            let mut random = Random(seed);
+            let (rows, cols) = (1 + random.below(70), 1 + random.below(150));
+            let lanes = 1 << random.below(9);
+            let case = Case::new(&mut random, rows, cols, lanes);
+            (random, case)
+        })
+    }
+
+    #[test]
+    fn reads_what_constriction_reads() {
+        for (_, case) in cases() {
+            assert_eq!(case.reference(), case.levels);
+            assert_eq!(case.decode().as_ref(), Ok(&case.levels));
+        }
+    }
+
+    #[test]
+    fn rejects_a_lane_that_has_a_word_too_many() {
+        for (mut random, mut case) in cases() {
+            let lane = random.below(case.lanes.len());
+            case.lanes[lane].push(random.below(1 << 16) as u16);
+            assert_eq!(case.decode(), Err(LaneError::Corrupt { lane }));
+        }
+    }
+
+    #[test]
+    fn rejects_a_lane_that_lacks_a_word() {
+        for (mut random, mut case) in cases() {
+            let lane = random.below(case.lanes.len());
+            if case.lanes[lane].pop().is_some() {
+                assert_eq!(case.decode(), Err(LaneError::Corrupt { lane }));
+            }
+        }
+    }
+
+    #[test]
+    fn rejects_a_changed_first_state() {
+        for (mut random, mut case) in cases() {
+            let lane = random.below(case.lanes.len());
+            case.states[lane] ^= 1 << random.below(32);
+            assert_eq!(case.decode(), Err(LaneError::Corrupt { lane }));
+        }
+    }
+
+    #[test]
+    fn survives_any_words_and_states() {
+        for (mut random, mut case) in cases() {
+            for lane in &mut case.lanes {
+                lane.iter_mut().for_each(|word| *word = random.below(1 << 16) as u16);
+                lane.truncate(random.below(lane.len() + 1));
+            }
+            case.states.iter_mut().for_each(|state| *state = random.below(1 << 32) as u32);
+            assert!(matches!(case.decode(), Err(LaneError::Corrupt { .. })));
+        }
+    }
+
+    #[test]
+    fn rejects_lengths_that_do_not_fit() {
+        let slots = [1 << 12; SLOTS];
+        let tables = Tables { slots: &slots, rows: &[0], cols: &[0] };
+        let chunk = LaneChunk { rows: 1, cols: 1, states: &[START], ends: &[0], words: &[] };
+        let shape = |chunk: LaneChunk, tables: Tables| {
+            let mut level = [0];
+            let result = decode_lanes(&chunk, &tables, &mut Levels::new(&mut level, 1));
+            matches!(result, Err(LaneError::Shape(_)))
+        };
+        assert!(shape(LaneChunk { states: &[], ends: &[], ..chunk }, tables));
+        assert!(shape(LaneChunk { ends: &[0, 0], ..chunk }, tables));
+        assert!(shape(LaneChunk { states: &[START; 2], ends: &[1, 0], words: &[0; 4], ..chunk }, tables));
+        assert!(shape(LaneChunk { ends: &[1], words: &[0], ..chunk }, tables));
+        assert!(shape(chunk, Tables { rows: &[], ..tables }));
+        assert!(shape(chunk, Tables { cols: &[0, 0], ..tables }));
+        assert!(shape(chunk, Tables { slots: &slots[1..], ..tables }));
+        assert!(shape(chunk, Tables { slots: &[], ..tables }));
+    }
+
+    #[test]
+    fn scales_each_weight() {
+        let steps: Vec<f32> = (0..9).map(|step| (step as f32).exp2()).collect();
+        let scales = Scales::new(&steps, &[4, 0, 4], &[0, 1, 4]).expect("all are inside");
+        let mut out = [0.0; 9];
+        let mut sink = Weights::new(&mut out, &scales);
+        (0..3).for_each(|row| sink.put(row, 0, [1, -2, 3]));
+        assert_eq!(out, [16.0, -64.0, 768.0, 1.0, -4.0, 48.0, 16.0, -64.0, 768.0]);
+        assert!(Scales::new(&steps, &[5], &[4]).is_none());
     }
 }

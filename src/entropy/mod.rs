@@ -9,6 +9,7 @@ mod encode;
 pub mod lanes;
 mod planes;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[expect(unsafe_code, reason = "SIMD loads by address; the hot loop, and the only such module")]
 mod simd;
 mod table;
 
@@ -22,13 +23,18 @@ pub use planes::decode_planes;
 pub use table::{PRECISION, TOTAL, Table};
 
 use crate::error::{Error, Result};
-use lanes::{LaneChunk, LaneError, Sink, Tables};
+use lanes::{LaneChunk, LaneError, Tables};
 
 /// Most lanes in a chunk, as a power of two.
 pub const LANES_LOG2_MAX: u8 = 8;
 
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+pub(crate) use lanes::Sink as ChunkSink;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) use simd::WideSink as ChunkSink;
+
 /// Decodes all levels of `chunk` into `sink`, with the fastest loop there is.
-pub(crate) fn decode_lanes<S: Sink>(chunk: &LaneChunk, tables: &Tables, sink: &mut S) -> Result<()> {
+pub(crate) fn decode_lanes<S: ChunkSink>(chunk: &LaneChunk, tables: &Tables, sink: &mut S) -> Result<()> {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
     let decoded = simd::decode_lanes(chunk, tables, sink);
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
@@ -64,7 +70,7 @@ impl<'a> LevelPayload<'a> {
     ///
     /// # Errors
     /// `Invalid` if a lane does not end where it should.
-    pub fn decode<S: Sink>(&self, tables: &Tables, sink: &mut S) -> Result<()> {
+    pub(crate) fn decode<S: ChunkSink>(&self, tables: &Tables, sink: &mut S) -> Result<()> {
         decode_lanes(&self.lanes.chunk(), tables, sink)
     }
 
@@ -90,11 +96,6 @@ impl<'a> LanePayload<'a> {
             return Err(Error::invalid("lanes_log2", lanes_log2.to_string()));
         }
         let lanes = 1usize << lanes_log2;
-        let states: Vec<u32> =
-            take(bytes, 4 * lanes, "state")?.as_chunks().0.iter().map(|&state| u32::from_le_bytes(state)).collect();
-        if let Some(state) = states.iter().find(|&&state| state < lanes::START) {
-            return Err(Error::invalid("state", state.to_string()));
-        }
         let mut end = 0;
         let word_lens = take(bytes, 2 * lanes, "word_len")?.as_chunks().0.iter();
         let ends: Vec<u32> = word_lens
@@ -103,7 +104,14 @@ impl<'a> LanePayload<'a> {
                 end
             })
             .collect();
-        let words = take(bytes, 2 * end as usize, "words")?;
+        // All that follows: the fast loop may look a few bytes past the last word.
+        let words = *bytes;
+        take(bytes, 2 * end as usize, "words")?;
+        let states: Vec<u32> =
+            take(bytes, 4 * lanes, "state")?.as_chunks().0.iter().map(|&state| u32::from_le_bytes(state)).collect();
+        if let Some(state) = states.iter().find(|&&state| state < lanes::START) {
+            return Err(Error::invalid("state", state.to_string()));
+        }
         Ok(LanePayload { rows, cols, states, ends, words })
     }
 

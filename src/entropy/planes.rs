@@ -1,6 +1,6 @@
 //! Planes payload -> bytes (FORMAT.md, section 6).
 
-use super::lanes::{SLOTS, Sink, Tables};
+use super::lanes::{Levels, SLOTS, Tables};
 use super::{LanePayload, Table, decode_lanes, end, take, take_array};
 use crate::error::{Error, Result};
 
@@ -37,7 +37,7 @@ pub(crate) fn decode_plane(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> 
             let classes = vec![0; lanes.rows.max(lanes.cols)];
             let tables = Tables { slots: &slots, rows: &classes[..lanes.rows], cols: &classes[..lanes.cols] };
             let cols = lanes.cols;
-            decode_lanes(&lanes.chunk(), &tables, &mut Bytes { plane, cols })?;
+            decode_lanes(&lanes.chunk(), &tables, &mut Levels::new(bytemuck::cast_slice_mut(plane), cols))?;
         }
         MODE_DEFLATE => {
             let len = u32::from_le_bytes(take_array(payload, "plane")?);
@@ -57,18 +57,4 @@ fn inflate(deflated: &[u8], plane: &mut [u8]) -> Result<()> {
     }
     plane.copy_from_slice(&inflated);
     Ok(())
-}
-
-/// Keeps symbols as bytes.
-struct Bytes<'a> {
-    plane: &'a mut [u8],
-    cols: usize,
-}
-
-impl Sink for Bytes<'_> {
-    #[inline(always)]
-    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i8; N]) {
-        let start = row * self.cols + col;
-        self.plane[start..start + N].copy_from_slice(&levels.map(|level| level as u8));
-    }
 }

@@ -1,0 +1,240 @@
+//! Damaged, hostile and future archives: a typed error, never a panic, never wrong weights.
+
+mod common;
+
+use std::sync::LazyLock;
+
+use common::{Random, Tensor, archive, safetensors};
+use mcwc::container::{Header, PREAMBLE_BYTES, serialize_chunk_entry, serialize_head};
+use mcwc::decode::Reader;
+use mcwc::encode::Target;
+use mcwc::tensor::{DType, Limits};
+use mcwc::{Error, Result};
+use proptest::prelude::*;
+
+/// Everything an archive holds, decoded.
+fn read_all(archive: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let reader = Reader::open(archive, &Limits::default())?;
+    (0..reader.archive().files.len()).map(|file| reader.file(file)).collect()
+}
+
+/// A small archive with levels, side arrays, planes of several modes and raw bytes.
+fn small() -> Vec<u8> {
+    static SMALL: LazyLock<Vec<u8>> = LazyLock::new(encode_small);
+    SMALL.clone()
+}
+
+fn encode_small() -> Vec<u8> {
+    let mut random = Random(1);
+    let mut weights = random.normals(48 * 40, 0.1);
+    weights.iter_mut().enumerate().for_each(|(i, weight)| *weight *= 1.0 + (i / 40 % 5) as f32);
+    weights[77] = 30.0;
+    let file = safetensors(&[
+        Tensor::floats("w", DType::F32, &[48, 40], &weights),
+        Tensor::floats("b", DType::F16, &[300], &random.normals(300, 1.0)),
+    ]);
+    archive(&file, Target::Bits(4.0))
+}
+
+/// The archive with its header changed and all its hashes right again.
+fn with_header(archive: &[u8], change: impl FnOnce(&mut Header)) -> Vec<u8> {
+    let (mut header, payloads) = split(archive);
+    change(&mut header);
+    [serialize_head(&header, false).unwrap(), payloads].concat()
+}
+
+/// The archive with one payload changed and all its hashes right again.
+fn with_chunk(archive: &[u8], index: usize, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let parsed = mcwc::container::Archive::parse(archive, &Limits::default()).unwrap();
+    let (mut header, _) = split(archive);
+    let mut payloads: Vec<Vec<u8>> =
+        parsed.chunks.iter().map(|chunk| archive[chunk.offset as usize..][..chunk.bytes as usize].to_vec()).collect();
+    change(&mut payloads[index]);
+    header.chunks.clear();
+    payloads.iter().for_each(|payload| serialize_chunk_entry(payload, &mut header.chunks).unwrap());
+    [serialize_head(&header, false).unwrap(), payloads.concat()].concat()
+}
+
+fn split(archive: &[u8]) -> (Header, Vec<u8>) {
+    let head_bytes = mcwc::container::Archive::head_bytes(archive, &Limits::default()).unwrap() as usize;
+    let stored = &archive[PREAMBLE_BYTES..head_bytes];
+    let cbor = miniz_oxide::inflate::decompress_to_vec(stored).unwrap();
+    (minicbor::decode(&cbor).unwrap(), archive[head_bytes..].to_vec())
+}
+
+fn code(archive: &[u8]) -> &'static str {
+    read_all(archive).map_or_else(|error| error.code(), |_| "ok")
+}
+
+#[test]
+fn rejects_truncation_at_any_byte() {
+    let archive = small();
+    assert_eq!(code(&archive), "ok");
+    for len in 0..archive.len() {
+        match read_all(&archive[..len]) {
+            Err(Error::Incomplete { needed }) => assert!(needed > len as u64 && needed <= archive.len() as u64),
+            other => panic!("{len}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn rejects_any_flipped_bit() {
+    let archive = small();
+    for bit in 0..8 * archive.len() {
+        let mut damaged = archive.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        let code = code(&damaged);
+        let expected: &[&str] = match bit / 8 {
+            0..8 => &["invalid"],
+            8..12 => &["unsupported", "checksum"],
+            12..16 => &["incomplete", "checksum", "limit-exceeded"],
+            _ => &["checksum"],
+        };
+        assert!(expected.contains(&code), "bit {bit}: {code}");
+    }
+}
+
+#[test]
+fn rejects_what_follows_the_last_chunk() {
+    let mut archive = small();
+    archive.push(0);
+    assert_eq!(code(&archive), "invalid");
+}
+
+#[test]
+fn rejects_another_magic_and_later_versions() {
+    let mut archive = small();
+    archive[8] = 2;
+    assert!(matches!(read_all(&archive), Err(Error::Unsupported { field: "version", .. })));
+    archive[..8].copy_from_slice(b"\x89PNG\r\n\x1a\n");
+    assert!(matches!(read_all(&archive), Err(Error::Invalid { field: "magic", .. })));
+    assert_eq!(code(b"{\"a\": 1}"), "invalid");
+}
+
+#[test]
+fn names_what_is_not_implemented() {
+    let archive = small();
+    let reserved = |change: fn(&mut Header)| match read_all(&with_header(&archive, change)) {
+        Err(Error::Unsupported { field, .. }) => field,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(reserved(|header| header.frames[0].reference = Some([0, 0])), "reference");
+    assert_eq!(reserved(|header| header.frames[0].quantizer = Some(1)), "quantizer");
+    assert_eq!(reserved(|header| header.frames[0].transform = Some(1)), "transform");
+    assert_eq!(reserved(|header| header.frames[0].layout = Some(1)), "layout");
+    assert_eq!(reserved(|header| header.frames[0].side = Some(1 << 8)), "side");
+    assert_eq!(reserved(|header| header.frames[0].coding = 2), "coding");
+    assert_eq!(reserved(|header| header.base = Some([0; 16].into())), "base");
+    assert_eq!(reserved(|header| header.tensors[0].dtype = 17), "dtype");
+    assert_eq!(reserved(|header| header.tensors[0].frames = Some(vec![0, 0])), "tensor");
+}
+
+#[test]
+fn defaults_of_reserved_fields_change_nothing() {
+    let archive = small();
+    let explicit = with_header(&archive, |header| {
+        let frame = &mut header.frames[0];
+        (frame.gain, frame.quantizer, frame.transform, frame.layout) = (Some(256), Some(0), Some(0), Some(0));
+    });
+    assert_eq!(read_all(&explicit).unwrap(), read_all(&archive).unwrap());
+}
+
+#[test]
+fn rejects_headers_that_contradict_themselves() {
+    let archive = small();
+    let invalid = |change: &dyn Fn(&mut Header)| match read_all(&with_header(&archive, change)) {
+        Err(Error::Invalid { field, .. }) => field,
+        other => panic!("{other:?}"),
+    };
+    for name in ["", "/etc/passwd", "../up", "a//b", "a/./b", "c:\\x", "a\\b", "a\nb"] {
+        assert_eq!(invalid(&|header| header.files[0].name = name.into()), "file", "{name:?}");
+    }
+    assert_eq!(invalid(&|header| header.files.push(header.files[0].clone())), "file");
+    assert_eq!(invalid(&|header| header.files[0].first_raw_chunk = 1000), "first raw chunk");
+    assert_eq!(invalid(&|header| header.tensors[0].offset = u64::MAX), "tensor");
+    assert_eq!(invalid(&|header| header.tensors[0].offset += 4000), "tensor");
+    assert_eq!(invalid(&|header| header.tensors[1].offset -= 4), "tensor");
+    assert_eq!(invalid(&|header| header.tensors[1].file = 9), "tensor");
+    assert_eq!(invalid(&|header| header.tensors[1].name = header.tensors[0].name.clone()), "tensor");
+    assert_eq!(invalid(&|header| header.tensors[1].frames = Some(vec![9])), "tensor");
+    assert_eq!(invalid(&|header| header.tensors[1].frames = Some(vec![0])), "tensor");
+    assert_eq!(invalid(&|header| header.tensors[1].shape = vec![u64::MAX, 2]), "tensor");
+    assert_eq!(invalid(&|header| header.tensors[1].frames = None), "frame");
+    assert_eq!(invalid(&|header| header.frames[0].chunk_len = 0), "chunk_len");
+    assert_eq!(invalid(&|header| header.frames[0].chunk_len = 41), "chunk_len");
+    assert_eq!(invalid(&|header| header.frames[0].first_chunk = 1 << 20), "first chunk");
+    assert_eq!(invalid(&|header| header.frames[0].matrix = None), "matrix");
+    assert_eq!(invalid(&|header| header.frames[0].matrix = Some([48, 41, 1])), "matrix");
+    assert_eq!(invalid(&|header| header.frames[0].tables = Some([0, 0])), "tables");
+    assert_eq!(invalid(&|header| header.frames[0].tables = Some([60000, 2])), "tables");
+    for scale in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-37] {
+        assert_eq!(invalid(&|header| header.frames[0].scale = Some(scale)), "scale");
+    }
+    assert_eq!(invalid(&|header| header.frames[0].scale = None), "scale");
+    assert_eq!(invalid(&|header| header.frames[0].zero_point = Some(1)), "zero_point");
+    assert_eq!(invalid(&|header| header.frames[0].low_bits = Some(17)), "low_bits");
+    assert_eq!(invalid(&|header| header.frames[0].side = Some(1 << 2)), "side");
+    assert_eq!(invalid(&|header| header.tables[2] ^= 1), "table");
+    assert_eq!(invalid(&|header| header.chunks.truncate(30)), "chunk table");
+}
+
+#[test]
+fn a_hostile_header_cannot_ask_for_much_memory() {
+    let archive = small();
+    let huge = with_header(&archive, |header| {
+        header.files[0].bytes = 1 << 41;
+        header.tensors[0].shape = vec![1 << 20, 1 << 18];
+        header.frames[0].matrix = Some([1 << 20, 1 << 18, 1]);
+        header.frames[0].chunk_len = 1 << 18;
+    });
+    assert_eq!(code(&huge), "invalid");
+    let head = [&archive[..12], &u32::MAX.to_le_bytes(), &[0; 16]].concat();
+    assert_eq!(code(&head), "limit-exceeded");
+}
+
+#[test]
+fn lanes_must_end_where_they_should() {
+    let archive = small();
+    let parsed = mcwc::container::Archive::parse(&archive, &Limits::default()).unwrap();
+    let chunk = parsed.frames[0].first_chunk;
+    let changed = with_chunk(&archive, chunk, |payload| payload[20] ^= 0x10);
+    assert!(matches!(read_all(&changed), Err(Error::Invalid { field: "lanes", .. })));
+    let longer = with_chunk(&archive, chunk, |payload| payload.push(0));
+    assert!(matches!(read_all(&longer), Err(Error::Invalid { .. })));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn changed_payloads_with_right_hashes_never_panic(chunk in 0usize..5, position: usize, byte: u8, cut in 0usize..40) {
+        let archive = small();
+        let chunks = mcwc::container::Archive::parse(&archive, &Limits::default()).unwrap().chunks.len();
+        let changed = with_chunk(&archive, chunk % chunks, |payload| {
+            let position = position % payload.len();
+            payload[position] = byte;
+            payload.truncate(payload.len() - if cut < 10 { cut.min(payload.len()) } else { 0 });
+        });
+        if let Ok(files) = read_all(&changed) {
+            prop_assert_eq!(files[0].len(), read_all(&archive).unwrap()[0].len());
+        }
+    }
+
+    #[test]
+    fn changed_headers_with_right_hashes_never_panic(position: usize, byte: u8) {
+        let archive = small();
+        let (header, payloads) = split(&archive);
+        let mut head = serialize_head(&header, false).unwrap();
+        let position = PREAMBLE_BYTES + position % (head.len() - PREAMBLE_BYTES);
+        head[position] = byte;
+        let hash = mcwc::container::Hash::of(&[&head[..16], &head[PREAMBLE_BYTES..]]);
+        head[16..32].copy_from_slice(&hash.0);
+        let _ = read_all(&[head, payloads].concat());
+    }
+
+    #[test]
+    fn any_bytes_are_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(read_all(&bytes).is_err());
+    }
+}

@@ -1,0 +1,172 @@
+//! Files through the encoder and back: exact where exactness is promised, close where loss was asked for.
+
+mod common;
+
+use common::{Random, Tensor, archive, every_kind, safetensors};
+use mcwc::container::{Archive, Coding};
+use mcwc::decode::Reader;
+use mcwc::encode::{Options, Target, encode, to_f32};
+use mcwc::formats::SourceFile;
+use mcwc::tensor::{DType, Limits};
+use proptest::prelude::*;
+
+fn reader(archive: &[u8]) -> Reader<'_, [u8]> {
+    Reader::open(archive, &Limits::default()).unwrap()
+}
+
+#[test]
+fn lossless_files_come_back_byte_for_byte() {
+    let file = safetensors(&every_kind(1));
+    let archive = archive(&file, Target::Lossless);
+    assert_eq!(reader(&archive).file(0).unwrap(), file);
+    assert!(archive.len() < file.len());
+}
+
+#[test]
+fn lossy_files_keep_their_length_and_everything_but_matrices() {
+    let tensors = every_kind(2);
+    let file = safetensors(&tensors);
+    let archive = archive(&file, Target::Bits(6.0));
+    let reader = reader(&archive);
+    let decoded = reader.file(0).unwrap();
+    assert_eq!(decoded.len(), file.len());
+    let mut lossy = 0;
+    for (tensor, entry) in tensors.iter().zip(&reader.archive().tensors) {
+        let original = &file[entry.offset as usize..(entry.offset + entry.bytes) as usize];
+        assert_eq!(original, tensor.bytes, "{}", tensor.name);
+        let bytes = reader.tensor(&tensor.name).unwrap();
+        assert_eq!(bytes, decoded[entry.offset as usize..(entry.offset + entry.bytes) as usize], "{}", tensor.name);
+        let frame = entry.frames.first().map(|&frame| &reader.archive().frames[frame].coding);
+        if let Some(Coding::Levels(levels)) = frame {
+            lossy += 1;
+            // Half a step, and what the cast to the tensor's own type may add.
+            let bound = levels.scale.unwrap() * 0.5001;
+            for (x, y) in to_f32(&tensor.bytes, tensor.dtype).iter().zip(to_f32(&bytes, tensor.dtype)) {
+                let rounding = x.abs() * if tensor.dtype == DType::BF16 { 1.0 / 128.0 } else { 1.0 / 1024.0 };
+                assert!((x - y).abs() <= bound + rounding, "{}: {x} -> {y}", tensor.name);
+            }
+        } else {
+            assert_eq!(bytes, tensor.bytes, "{}", tensor.name);
+        }
+    }
+    assert_eq!(lossy, 4 * 4, "matrix, convolution, cube and outliers of each float type");
+}
+
+#[test]
+fn outliers_of_175_sigma_survive_any_rate() {
+    let mut random = Random(3);
+    let mut weights = random.normals(96 * 96, 0.02);
+    weights[1234] = 3.5;
+    let file = safetensors(&[Tensor::floats("w", DType::F32, &[96, 96], &weights)]);
+    for bits in [1.0, 2.0, 4.0, 8.0, 12.0] {
+        let archive = archive(&file, Target::Bits(bits));
+        let decoded = to_f32(&reader(&archive).tensor("w").unwrap(), DType::F32);
+        assert!((decoded[1234] - 3.5).abs() < 0.08, "{bits} bits: {}", decoded[1234]);
+    }
+}
+
+#[test]
+fn targets_are_met() {
+    let mut random = Random(4);
+    let mut tensors: Vec<Tensor> = (0..4)
+        .map(|i| {
+            let weights: Vec<f32> = random.normals(256 * 300, 0.02 * (i + 1) as f32);
+            Tensor::floats(&format!("w{i}"), DType::F32, &[256, 300], &weights)
+        })
+        .collect();
+    tensors.push(Tensor::floats("bias", DType::F32, &[1000], &random.normals(1000, 1.0)));
+    let file = safetensors(&tensors);
+    let weights = 4.0 * 256.0 * 300.0;
+    for bits in [1.5, 3.0, 4.0, 6.0, 9.0] {
+        let archive = archive(&file, Target::Bits(bits));
+        let archive = Archive::parse(&archive, &Limits::default()).unwrap();
+        let coded = archive.frames.iter().filter(|frame| matches!(frame.coding, Coding::Levels(_)));
+        let chunks = coded.flat_map(|f| f.side_chunk.into_iter().chain(f.first_chunk..f.first_chunk + f.chunk_count));
+        let spent: u64 = chunks.map(|chunk| 8 * (u64::from(archive.chunks[chunk].bytes) + 20)).sum();
+        let spent = spent as f64 / weights;
+        assert!(spent <= bits && spent > 0.99 * bits, "{bits}: {spent}");
+    }
+    for size in [60_000, 150_000, 300_000] {
+        let len = archive(&file, Target::Size(size)).len() as u64;
+        assert!(len <= size && len > size * 97 / 100, "{size}: {len}");
+    }
+    let too_small = encode(
+        &[SourceFile { name: "m".into(), bytes: &file }],
+        &Options { target: Target::Size(2000), ..Options::default() },
+    );
+    assert_eq!(too_small.unwrap_err().code(), "argument");
+}
+
+#[test]
+fn equal_tensors_share_one_frame() {
+    let mut random = Random(5);
+    let weights = random.normals(128 * 64, 1.0);
+    let twice = ["a", "b"].map(|name| Tensor::floats(name, DType::F32, &[128, 64], &weights));
+    let file = safetensors(&twice);
+    let archive = archive(&file, Target::Bits(4.0));
+    let reader = reader(&archive);
+    assert_eq!(reader.archive().frames.len(), 1);
+    assert_eq!(reader.tensor("a").unwrap(), reader.tensor("b").unwrap());
+}
+
+#[test]
+fn excluded_tensors_stay_exact() {
+    let mut random = Random(6);
+    let tensors = ["keep", "code"].map(|name| Tensor::floats(name, DType::F32, &[64, 64], &random.normals(4096, 1.0)));
+    let file = safetensors(&tensors);
+    let files = [SourceFile { name: "m.safetensors".into(), bytes: &file }];
+    let options = Options { keep_exact: &|name| name == "keep", ..Options::default() };
+    let archive = encode(&files, &options).unwrap().0;
+    assert_eq!(reader(&archive).tensor("keep").unwrap(), tensors[0].bytes);
+    assert_ne!(reader(&archive).tensor("code").unwrap(), tensors[1].bytes);
+}
+
+#[test]
+fn encoding_twice_gives_the_same_bytes() {
+    let file = safetensors(&every_kind(7));
+    assert_eq!(archive(&file, Target::Bits(3.0)), archive(&file, Target::Bits(3.0)));
+}
+
+#[test]
+fn rows_longer_than_a_chunk_are_cut() {
+    let mut random = Random(8);
+    let columns = (1 << 18) + 1000;
+    let weights = random.normals(2 * columns, 1.0);
+    let file = safetensors(&[Tensor::floats("long", DType::F32, &[2, columns as u64], &weights)]);
+    let archive = archive(&file, Target::Bits(4.0));
+    let reader = reader(&archive);
+    assert_eq!(reader.archive().frames[0].chunk_count, 4);
+    let decoded = to_f32(&reader.tensor("long").unwrap(), DType::F32);
+    assert!(weights.iter().zip(&decoded).all(|(x, y)| (x - y).abs() < 0.2));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn any_bytes_are_a_file(bytes in proptest::collection::vec(any::<u8>(), 0..3000), name in "[a-z]{1,8}(/[a-z]{1,8}){0,2}") {
+        let files = [SourceFile { name: name.clone(), bytes: &bytes }];
+        let archive = encode(&files, &Options::default()).unwrap().0;
+        let reader = reader(&archive);
+        prop_assert_eq!(reader.file(0).unwrap(), bytes);
+        prop_assert_eq!(&reader.archive().files[0].name, &name);
+    }
+
+    #[test]
+    fn lossy_error_stays_within_half_a_step(rows in 1u64..70, columns in 1u64..70, bits in 1.0f64..8.0, seed: u64) {
+        prop_assume!(rows > 1 && columns > 1 && rows * columns >= 1024);
+        let weights = Random(seed).normals((rows * columns) as usize, 0.3);
+        let file = safetensors(&[Tensor::floats("w", DType::F32, &[rows, columns], &weights)]);
+        let files = [SourceFile { name: "m.safetensors".into(), bytes: &file }];
+        let Ok((archive, _)) = encode(&files, &Options { target: Target::Bits(bits), ..Options::default() }) else {
+            // So few bits cannot pay for the hashes of so small a tensor.
+            prop_assert!(bits < 2.0);
+            return Ok(());
+        };
+        let reader = reader(&archive);
+        let Coding::Levels(levels) = &reader.archive().frames[0].coding else { panic!("coded with loss") };
+        let decoded = to_f32(&reader.tensor("w").unwrap(), DType::F32);
+        let bound = levels.scale.unwrap() * 0.50001;
+        prop_assert!(weights.iter().zip(&decoded).all(|(x, y)| (x - y).abs() <= bound));
+    }
+}
