@@ -205,7 +205,7 @@ fn lanes_must_end_where_they_should() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn changed_payloads_with_right_hashes_never_panic(chunk in 0usize..5, position: usize, byte: u8, cut in 0usize..40) {

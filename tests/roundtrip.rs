@@ -141,7 +141,7 @@ fn rows_longer_than_a_chunk_are_cut() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_are_a_file(bytes in proptest::collection::vec(any::<u8>(), 0..3000), name in "[a-z]{1,8}(/[a-z]{1,8}){0,2}") {

@@ -94,6 +94,7 @@ async function run() {
   } catch (error) {
     if (error.name === 'AbortError') return;
     discardClient();
+    for (const card of Object.values(cards)) card.reset();
     showError(error);
     say('');
   } finally {
@@ -139,7 +140,7 @@ function showComparison({ archive, original }) {
   say(
     (characters === 0 ? 'Done. Neither variant found text.' : `Done. ${formatShare(agreeing, characters)} of the text agrees.`) +
       (isLoopback && loadOptions().bitsPerSecond === Infinity
-        ? ' This page came from your own machine; slow the connection to see what a visitor sees.'
+        ? ' Served locally: slow the connection to see what visitors get.'
         : ''),
   );
 }
@@ -163,6 +164,7 @@ function discardClient() {
 
 function setRunning(value) {
   running = value;
+  byId('compare').setAttribute('aria-busy', String(running));
   const button = byId('run');
   button.classList.toggle('stop', running);
   button.textContent = running ? 'Stop' : loaded.original ? 'Download again' : 'Compare';
@@ -171,10 +173,16 @@ function setRunning(value) {
 
 async function announceSizes() {
   for (const variant of VARIANTS) {
-    const heads = await Promise.all(SOURCES[variant].map((path) => fetch(new URL(path, BASE), { method: 'HEAD' })));
-    const bytes = heads.reduce((sum, head) => sum + Number(head.headers.get('content-length') ?? NaN), 0);
-    if (heads.every((head) => head.ok) && bytes > 0) cards[variant].showSize(bytes);
+    const sizes = await Promise.all(SOURCES[variant].map((path) => announcedBytes(new URL(path, BASE))));
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    if (bytes > 0) cards[variant].showSize(bytes);
   }
+}
+
+/** NaN if the server does not say: whatever is wrong then is reported when the file is really needed. */
+async function announcedBytes(url) {
+  const head = await fetch(url, { method: 'HEAD' }).catch(() => null);
+  return head?.ok ? Number(head.headers.get('content-length') ?? NaN) : NaN;
 }
 
 function say(text) {

@@ -28,7 +28,8 @@ export function showPairs(list, pairs, onLocate) {
   let pinned = null;
   list.replaceChildren(
     ...pairs.map((pair, index) => {
-      const item = element('li');
+      const equal = pair.agreeing === pair.characters;
+      const item = element('li', equal ? 'same' : '');
       const locate = element('button', 'locate', String(index + 1));
       locate.type = 'button';
       locate.setAttribute('aria-pressed', 'false');
@@ -42,7 +43,6 @@ export function showPairs(list, pairs, onLocate) {
       });
       item.addEventListener('pointerenter', () => onLocate(pair));
       item.addEventListener('pointerleave', () => onLocate(pinned));
-      const equal = pair.agreeing === pair.characters;
       item.append(
         locate,
         text('mcwc archive', pair.archive, pair.archiveRuns, 'text first'),

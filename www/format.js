@@ -8,7 +8,7 @@ export function formatBytes(bytes) {
 
 /** @param {number} ms */
 export function formatMs(ms) {
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`;
+  return ms < 999.5 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`;
 }
 
 /** "4.2×", or "1.25×" where one digit would hide the difference. @param {number} ratio */

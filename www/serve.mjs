@@ -8,6 +8,10 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const TARGET = fileURLToPath(new URL('../target/', import.meta.url));
+/** The page states the same policy, but a worker obeys only the one its script was served with. */
+const CONTENT_SECURITY_POLICY =
+  "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; style-src 'self'; " +
+  "worker-src 'self' blob:; connect-src 'self' blob:";
 const TYPES = {
   '.css': 'text/css; charset=utf-8',
   '.html': 'text/html; charset=utf-8',
@@ -52,6 +56,8 @@ async function answer(request, response, roots) {
   response.writeHead(200, {
     'content-type': TYPES[extname(path)] ?? 'application/octet-stream',
     'content-length': info.size,
+    'content-security-policy': CONTENT_SECURITY_POLICY,
+    'x-content-type-options': 'nosniff',
     // Only the bundler's file names change with their content.
     'cache-control': path.startsWith(join(roots.www, 'assets') + sep) ? 'public, max-age=31536000, immutable' : 'no-cache',
     'last-modified': info.mtime.toUTCString(),

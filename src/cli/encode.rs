@@ -99,7 +99,7 @@ fn collect(paths: &[PathBuf]) -> Result<Vec<Input>> {
         }
         let bytes = read(&path)?;
         let folder = name.rfind('/').map_or("", |slash| &name[..=slash]);
-        for companion in formats::companions(&name, &bytes)? {
+        for companion in formats::companions(&name, &bytes)?.into_iter().rev() {
             pending.push((format!("{folder}{companion}"), path.with_file_name(&companion)));
         }
         inputs.push((name, path, bytes));

@@ -409,7 +409,7 @@ mod tests {
         let slot = |slot: usize| {
             let (symbol, start, frequency) = model.quantile_function(slot as u16);
             let level = (first + symbol as i32) as u8;
-            u32::from(level) << 24 | u32::from(frequency.get()) << 12 | slot as u32 - u32::from(start)
+            u32::from(level) << 24 | u32::from(frequency.get()) << 12 | (slot as u32 - u32::from(start))
         };
         (0..SLOTS).map(slot).collect()
     }

@@ -26,7 +26,7 @@ pub fn pack(levels: &[i32], bits: u32, packed: &mut Vec<u8>) -> bool {
 
 /// Bytes that a frame's packed levels take, with the padding; `None` on overflow.
 pub fn packed_bytes(level_len: u64, bits: u32) -> Option<u64> {
-    Some(level_len.checked_mul(u64::from(bits / 8))?.checked_next_multiple_of(4)?)
+    level_len.checked_mul(u64::from(bits / 8))?.checked_next_multiple_of(4)
 }
 
 /// The levels back from their packed form, without the padding's zeros.

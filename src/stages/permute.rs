@@ -13,9 +13,8 @@ impl Permutation {
     /// `Argument` if a place is missing or occurs twice.
     pub fn new(places: Vec<u32>) -> Result<Self> {
         let mut seen = vec![false; places.len()];
-        let bijective = places.iter().all(|&place| {
-            seen.get_mut(place as usize).is_some_and(|seen| !std::mem::replace(seen, true))
-        });
+        let bijective =
+            places.iter().all(|&place| seen.get_mut(place as usize).is_some_and(|seen| !std::mem::replace(seen, true)));
         if bijective { Ok(Permutation(places)) } else { Err(Error::argument("a permutation must be a bijection")) }
     }
 
@@ -211,8 +210,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn shuffled(len: usize, seed: u64) -> Vec<u32> {
-        let mut keyed: Vec<(u64, u32)> =
-            (0..len as u32).map(|i| ((u64::from(i) ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23), i)).collect();
+        let mut keyed: Vec<(u64, u32)> = (0..len as u32)
+            .map(|i| ((u64::from(i) ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23), i))
+            .collect();
         keyed.sort_unstable();
         keyed.into_iter().map(|(_, i)| i).collect()
     }

@@ -17,11 +17,15 @@ pub fn split(elements: &[u8], dtype: DType, plane: usize) -> Vec<u8> {
 /// Puts all planes of some elements, one after another from the least significant, back together.
 pub fn join(planes: &[u8], dtype: DType, elements: &mut [u8]) {
     match dtype {
-        DType::F32 => join_words::<4>(planes, elements, |bytes| u32::from_le_bytes(bytes).rotate_right(1).to_le_bytes()),
+        DType::F32 => {
+            join_words::<4>(planes, elements, |bytes| u32::from_le_bytes(bytes).rotate_right(1).to_le_bytes())
+        }
         DType::F16 | DType::BF16 => {
             join_words::<2>(planes, elements, |bytes| u16::from_le_bytes(bytes).rotate_right(1).to_le_bytes());
         }
-        DType::F64 => join_words::<8>(planes, elements, |bytes| u64::from_le_bytes(bytes).rotate_right(1).to_le_bytes()),
+        DType::F64 => {
+            join_words::<8>(planes, elements, |bytes| u64::from_le_bytes(bytes).rotate_right(1).to_le_bytes())
+        }
         _ => match element_bytes(dtype) {
             1 => elements.copy_from_slice(planes),
             2 => join_words::<2>(planes, elements, |bytes| bytes),

@@ -1,0 +1,168 @@
+//! The `mcwc` command as its users run it.
+
+#![cfg(feature = "cli")]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::{Random, Tensor, every_kind, safetensors};
+use mcwc::tensor::DType;
+use serde_json::Value;
+
+fn mcwc(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mcwc")).args(arguments).current_dir(directory).output().unwrap()
+}
+
+fn ok(directory: &Path, arguments: &[&str]) -> String {
+    let output = mcwc(directory, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(directory: &Path, arguments: &[&str]) -> Value {
+    serde_json::from_str(&ok(directory, arguments)).unwrap()
+}
+
+/// Exit status and the single line on standard error.
+fn failure(directory: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = mcwc(directory, arguments);
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn directory_with_model() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("model.safetensors"), safetensors(&every_kind(21))).unwrap();
+    directory
+}
+
+#[test]
+fn encode_decode_and_compare() {
+    let directory = directory_with_model();
+    let path = directory.path();
+    let table = ok(path, &["encode", "model.safetensors", "-o", "m.mcwc", "--bits", "6"]);
+    assert!(table.contains("matrices") && table.contains("convolutions") && table.contains("times smaller"), "{table}");
+    ok(path, &["decode", "m.mcwc", "-o", "out"]);
+    let len = |name: &str| std::fs::metadata(path.join(name)).unwrap().len();
+    assert_eq!(len("out/model.safetensors"), len("model.safetensors"));
+    for other in ["out/model.safetensors", "m.mcwc"] {
+        let compared = json(path, &["compare", "model.safetensors", other, "--json"]);
+        let nmse = compared["nmse"].as_f64().unwrap();
+        assert!(nmse > 1e-6 && nmse < 2e-3, "{nmse}");
+        let tensors = compared["tensors"].as_array().unwrap();
+        let exact = |name: &str| tensors.iter().find(|tensor| tensor["name"] == name).unwrap()["identical"] == true;
+        assert!(exact("i64") && exact("f32.special") && exact("bf16.constant") && !exact("f32[37, 41]"));
+    }
+}
+
+#[test]
+fn lossless_is_identical_and_verifies() {
+    let directory = directory_with_model();
+    let path = directory.path();
+    std::fs::write(path.join("notes.txt"), "kept as it is").unwrap();
+    ok(path, &["encode", "model.safetensors", "notes.txt", "-o", "m.mcwc", "--lossless"]);
+    assert!(ok(path, &["verify", "m.mcwc"]).contains("intact"));
+    ok(path, &["decode", "m.mcwc", "-o", "out"]);
+    for name in ["model.safetensors", "notes.txt"] {
+        assert_eq!(std::fs::read(path.join(name)).unwrap(), std::fs::read(path.join("out").join(name)).unwrap());
+    }
+    let compared = json(path, &["compare", "--json", "model.safetensors", "m.mcwc"]);
+    assert_eq!(compared["identical"], compared["count"]);
+}
+
+#[test]
+fn inspect_tells_what_is_inside() {
+    let directory = directory_with_model();
+    let path = directory.path();
+    ok(path, &["encode", "model.safetensors", "--bits", "4", "--exclude", "bf16*"]);
+    let described = json(path, &["inspect", "model.mcwc", "--json"]);
+    assert_eq!(described["files"][0]["name"], "model.safetensors");
+    assert_eq!(described["integrity"].as_str().unwrap().len(), 32);
+    let tensors = described["tensors"].as_array().unwrap();
+    let coding = |name: &str| tensors.iter().find(|tensor| tensor["name"] == name).unwrap()["coding"].clone();
+    assert_eq!(coding("f32[37, 41]"), "key levels");
+    assert_eq!(coding("bf16[37, 41]"), "exact planes");
+    assert_eq!(coding("f32[1]"), "raw");
+    assert!(ok(path, &["inspect", "model.mcwc"]).contains("key levels"));
+}
+
+#[test]
+fn directories_shards_and_external_data_come_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    std::fs::create_dir_all(path.join("model/sub")).unwrap();
+    let mut random = Random(5);
+    for (name, file) in [("a", "one.safetensors"), ("b", "two.safetensors")] {
+        let tensor = Tensor::floats(name, DType::F32, &[64, 64], &random.normals(4096, 1.0));
+        std::fs::write(path.join("model").join(file), safetensors(&[tensor])).unwrap();
+    }
+    let index = r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#;
+    std::fs::write(path.join("model/model.safetensors.index.json"), index).unwrap();
+    std::fs::write(path.join("model/sub/tokenizer.json"), "{}").unwrap();
+    let names = |archive: &str| -> Vec<String> {
+        let described = json(path, &["inspect", archive, "--json"]);
+        described["files"].as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap().to_owned()).collect()
+    };
+    ok(path, &["encode", "model/model.safetensors.index.json", "-o", "sharded.mcwc"]);
+    assert_eq!(names("sharded.mcwc"), ["model.safetensors.index.json", "one.safetensors", "two.safetensors"]);
+    ok(path, &["encode", "model", "-o", "directory.mcwc"]);
+    assert_eq!(names("directory.mcwc").len(), 4);
+    ok(path, &["decode", "directory.mcwc", "-o", "out"]);
+    assert_eq!(std::fs::read_to_string(path.join("out/sub/tokenizer.json")).unwrap(), "{}");
+}
+
+#[test]
+fn failures_are_one_line_and_status_1() {
+    let directory = directory_with_model();
+    let path = directory.path();
+    std::fs::write(path.join("broken.safetensors"), b"\xff\0\0\0\0\0\0\0{").unwrap();
+    std::fs::write(path.join("not.mcwc"), "hello, this is no archive").unwrap();
+    ok(path, &["encode", "model.safetensors", "-o", "m.mcwc", "--bits", "3"]);
+    let mut damaged = std::fs::read(path.join("m.mcwc")).unwrap();
+    let last = damaged.len() - 1;
+    damaged[last] ^= 1;
+    std::fs::write(path.join("damaged.mcwc"), &damaged).unwrap();
+    std::fs::write(path.join("short.mcwc"), &damaged[..last]).unwrap();
+    for (arguments, expected) in [
+        (vec!["encode", "missing.onnx", "-o", "x.mcwc"], "missing.onnx"),
+        (vec!["encode", "broken.safetensors", "-o", "x.mcwc"], "broken.safetensors"),
+        (vec!["encode", "model.safetensors", "-o", "x.mcwc", "--size", "100"], "too few"),
+        (vec!["encode", "model.safetensors", "-o", "model.safetensors"], "is an input too"),
+        (vec!["inspect", "not.mcwc"], "not an mcwc archive"),
+        (vec!["verify", "damaged.mcwc"], "checksum"),
+        (vec!["decode", "damaged.mcwc", "-o", "out"], "checksum"),
+        (vec!["decode", "short.mcwc", "-o", "out"], "incomplete"),
+    ] {
+        let (status, message) = failure(path, &arguments);
+        assert_eq!((status, message.lines().count()), (1, 1), "{arguments:?}: {message}");
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+    assert!(!path.join("x.mcwc").exists() && !path.join("out/model.safetensors").exists(), "nothing half-written");
+}
+
+#[test]
+fn decode_replaces_files_only_when_told_to() {
+    let directory = directory_with_model();
+    let path = directory.path();
+    ok(path, &["encode", "model.safetensors", "-o", "m.mcwc", "--bits", "3"]);
+    let (status, message) = failure(path, &["decode", "m.mcwc", "-o", "."]);
+    assert!(status == 1 && message.contains("--force"), "{message}");
+    ok(path, &["decode", "m.mcwc", "-o", ".", "--force"]);
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    let directory = tempfile::tempdir().unwrap();
+    for arguments in [
+        vec!["encode"],
+        vec!["encode", "a", "--bits", "none"],
+        vec!["encode", "a", "--bits", "99"],
+        vec!["encode", "a", "--bits", "4", "--lossless"],
+        vec!["encode", "a", "--size", "big"],
+        vec!["polish", "a"],
+    ] {
+        assert_eq!(failure(directory.path(), &arguments).0, 2, "{arguments:?}");
+    }
+    assert!(ok(directory.path(), &["--help"]).contains("Examples:"));
+}

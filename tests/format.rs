@@ -1,0 +1,109 @@
+//! FORMAT.md's own example, read from the page; and archives of the past, which must read as they always did.
+
+mod common;
+
+use std::path::Path;
+
+use mcwc::container::{FileEntry, FrameEntry, Hash, TensorEntry, serialize_head};
+use mcwc::decode::Reader;
+use mcwc::encode::ArchiveBuilder;
+use mcwc::entropy::{EncoderTable, LevelChunk, Table, encode_levels};
+use mcwc::stages::quantize::ROOTS;
+use mcwc::tensor::Limits;
+
+const PAGE: &str = include_str!("../FORMAT.md");
+
+/// The code block after this heading.
+fn block(heading: &str) -> &'static str {
+    let (_, section) = PAGE.split_once(heading).expect("the page has this heading");
+    section.split("```").nth(1).expect("the section has a code block")
+}
+
+/// Hexadecimal bytes in front of each line's semicolon.
+fn bytes_of(block: &str) -> Vec<u8> {
+    let lines = block.lines().map(|line| line.split(';').next().unwrap_or_default());
+    let hex = lines.flat_map(str::split_whitespace);
+    hex.map(|byte| u8::from_str_radix(byte, 16).expect("two hexadecimal digits")).collect()
+}
+
+/// The archive that section 8 describes, from the parts it is made of.
+fn minimal() -> Vec<u8> {
+    let table = Table::new(-1, vec![1024; 4]).unwrap();
+    let levels = LevelChunk { levels: &[1, 0, -1, 2], cols: 2, row_class: &[0, 0], col_class: &[0, 0], low_bits: 0 };
+    let payload = encode_levels(&levels, &[EncoderTable::new(&table)]).unwrap();
+    let mut builder = ArchiveBuilder::default();
+    builder.push_chunks(&[vec![1, 0x7b], payload]).unwrap();
+    let mut header = builder.header.clone();
+    header.files.push(FileEntry { name: "w.bin".into(), bytes: 17, first_raw_chunk: 0 });
+    header.tensors.push(TensorEntry {
+        name: "w".into(),
+        dtype: 0,
+        shape: vec![2, 2],
+        file: 0,
+        offset: 1,
+        frames: Some(vec![0]),
+    });
+    header.frames.push(FrameEntry {
+        coding: 1,
+        matrix: Some([2, 2, 1]),
+        tables: Some([0, 1]),
+        scale: Some(0.5),
+        ..FrameEntry::planes(1, 4)
+    });
+    table.serialize(&mut header.tables);
+    let payloads = builder.finish().unwrap();
+    let head = serialize_head(&header, false).unwrap();
+    let payload_bytes = 2 + (1 + 2 + 4 + 1);
+    [head, payloads[payloads.len() - payload_bytes..].to_vec()].concat()
+}
+
+#[test]
+fn the_pages_example_is_what_the_encoder_writes() {
+    let page = bytes_of(block("## 8. A minimal archive"));
+    assert_eq!(page, minimal(), "{}", minimal().iter().map(|byte| format!("{byte:02x} ")).collect::<String>());
+}
+
+#[test]
+fn the_pages_example_decodes_to_what_the_page_says() {
+    let archive = bytes_of(block("## 8. A minimal archive"));
+    let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+    let weights = [0.5f32, 0.0, -0.5, 1.0].iter().flat_map(|weight| weight.to_le_bytes());
+    assert_eq!(reader.file(0).unwrap(), [0x7b].into_iter().chain(weights).collect::<Vec<u8>>());
+}
+
+#[test]
+fn the_pages_roots_are_the_codes() {
+    let words = block("## Annex A").split_whitespace().map(|word| u32::from_str_radix(word, 16).unwrap());
+    assert_eq!(words.collect::<Vec<u32>>(), ROOTS);
+}
+
+/// Name of the archive, file inside it, and hash of that file, for every archive in `tests/vectors/valid`.
+fn digests() -> Vec<(String, String, String)> {
+    let manifest = std::fs::read_to_string("tests/vectors/valid/digests.txt").unwrap();
+    let line = |line: &str| {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap(), words.next().unwrap())
+    };
+    manifest.lines().filter(|text| !text.is_empty() && !text.starts_with('#')).map(line).collect()
+}
+
+#[test]
+fn archives_of_the_past_read_as_they_did() {
+    let digests = digests();
+    assert!(!digests.is_empty());
+    for (name, file, digest) in digests {
+        let archive = std::fs::read(Path::new("tests/vectors/valid").join(&name)).unwrap();
+        let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+        let index = reader.archive().files.iter().position(|entry| entry.name == file).unwrap();
+        assert_eq!(Hash::of(&[&reader.file(index).unwrap()]).to_string(), digest, "{name}: {file}");
+    }
+}
+
+#[test]
+fn every_golden_archive_is_in_the_manifest() {
+    let listed: std::collections::HashSet<String> = digests().into_iter().map(|(name, ..)| name).collect();
+    for entry in std::fs::read_dir("tests/vectors/valid").unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name == "digests.txt" || listed.contains(&name), "{name} has no digest");
+    }
+}

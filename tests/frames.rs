@@ -1,0 +1,196 @@
+//! Frames of levels with everything in them, against FORMAT.md's formulas written out plainly.
+
+mod common;
+
+use common::Random;
+use mcwc::container::{FileEntry, TensorEntry};
+use mcwc::decode::Reader;
+use mcwc::encode::ArchiveBuilder;
+use mcwc::encode::frame::LevelPlan;
+use mcwc::encode::matrix::Matrix;
+use mcwc::encode::model_fit::{CLASS_COUNT, Classes, SymbolCounts};
+use mcwc::entropy::EncoderTable;
+use mcwc::stages::permute::Permutation;
+use mcwc::tensor::{DType, Limits};
+use proptest::prelude::*;
+
+#[derive(Debug, Clone)]
+struct Case {
+    dtype: DType,
+    plan: LevelPlan,
+    levels: Vec<i32>,
+}
+
+fn shuffled(len: usize, random: &mut Random) -> Permutation {
+    let mut places: Vec<u32> = (0..len as u32).collect();
+    (1..len).for_each(|i| places.swap(i, (random.next() % (i as u64 + 1)) as usize));
+    Permutation::new(places).unwrap()
+}
+
+/// Which optional parts a case has, one bit each.
+fn case(matrix: Matrix, dtype: DType, parts: u32, low_bits: u32, seed: u64) -> Case {
+    let mut random = Random(seed);
+    let random = &mut random;
+    let has = |part: u32| parts >> part & 1 == 1;
+    let small = |len: usize, on: bool, random: &mut Random| -> Vec<i8> {
+        if on { (0..len).map(|_| (random.next() % 9) as i8 - 4).collect() } else { Vec::new() }
+    };
+    let taps = matrix.taps > 1;
+    let classes = Classes {
+        base: 16,
+        row: small(matrix.rows, has(0), random).iter().map(|class| class + 16).collect(),
+        column: small(matrix.columns, has(1), random),
+        tap: small(matrix.taps, has(2) && taps, random),
+    };
+    let float = dtype.is_float();
+    let exponents = [
+        small(matrix.rows, has(3) && float, random).iter().map(|e| e * 31).collect(),
+        small(matrix.columns, has(4) && float, random).iter().map(|e| e * 5).collect(),
+        small(matrix.taps, has(5) && float && taps, random),
+    ];
+    let level = |_| {
+        let level = (random.normal() * 3.0 * (1u32 << low_bits) as f32) as i32;
+        if random.next().is_multiple_of(97) { (level * 1000).clamp(1 - (1 << 24), (1 << 24) - 1) } else { level }
+    };
+    let levels = (0..matrix.len()).map(level).collect();
+    let plan = LevelPlan {
+        matrix,
+        scale: float.then_some(0.0137),
+        zero_point: if float { 0 } else { 100 },
+        low_bits,
+        classes,
+        exponents,
+        row_permutation: has(6).then(|| shuffled(matrix.rows, random)),
+        column_permutation: has(7).then(|| shuffled(matrix.row_len(), random)),
+    };
+    Case { dtype, plan, levels }
+}
+
+impl Case {
+    fn archive(&self) -> Vec<u8> {
+        let mut counts = SymbolCounts::default();
+        for class in 0..CLASS_COUNT {
+            self.levels.iter().take(500).for_each(|&level| counts.add(class, level >> self.plan.low_bits));
+        }
+        let (first_class, tables) = counts.tables();
+        let encoder_tables: Vec<EncoderTable> = tables.iter().map(EncoderTable::new).collect();
+        let frame = self.plan.encode(&self.levels, first_class, &encoder_tables).unwrap();
+        let mut builder = ArchiveBuilder::default();
+        tables.iter().for_each(|table| table.serialize(&mut builder.header.tables));
+        let bytes = self.dtype.byte_len(self.levels.len() as u64).unwrap();
+        builder.header.files.push(FileEntry { name: "f".into(), bytes, first_raw_chunk: 0 });
+        builder.header.tensors.push(TensorEntry {
+            name: "t".into(),
+            dtype: self.dtype as u8,
+            shape: vec![self.levels.len() as u64],
+            file: 0,
+            offset: 0,
+            frames: Some(vec![0]),
+        });
+        builder.push_frame(frame).unwrap();
+        builder.finish().unwrap()
+    }
+
+    /// FORMAT.md, section 5.1, element by element.
+    fn expected(&self) -> Vec<u8> {
+        let Matrix { rows, columns: _, taps } = self.plan.matrix;
+        let row_len = self.plan.matrix.row_len();
+        let element_bytes = (self.dtype.bits() / 8) as usize;
+        let mut bytes = vec![0; self.levels.len() * element_bytes];
+        for i in 0..rows {
+            for j in 0..row_len {
+                let at = |array: &[i8], index: usize| array.get(index).map_or(0, |&e| i32::from(e));
+                let [row, column, tap] = &self.plan.exponents;
+                let exponent = at(row, i) + at(column, j / taps) + at(tap, j % taps);
+                let r = self.plan.row_permutation.as_ref().map_or(i, |p| p.places()[i] as usize);
+                let k = self.plan.column_permutation.as_ref().map_or(j, |p| p.places()[j] as usize);
+                let level = self.levels[i * row_len + j];
+                let start = (r * row_len + k) * element_bytes;
+                let element = &mut bytes[start..start + element_bytes];
+                let Some(scale) = self.plan.scale else {
+                    element.copy_from_slice(&(level + self.plan.zero_point).to_le_bytes()[..element_bytes]);
+                    continue;
+                };
+                let root = (f64::from(exponent.rem_euclid(16)) / 16.0).exp2() as f32;
+                let step = scale * root * (exponent.div_euclid(16) as f32).exp2();
+                let weight = level as f32 * step;
+                match self.dtype {
+                    DType::F16 => {
+                        element.copy_from_slice(&half::f16::from_f32(weight.clamp(-65504.0, 65504.0)).to_le_bytes())
+                    }
+                    DType::BF16 => element.copy_from_slice(&half::bf16::from_f32(weight).to_le_bytes()),
+                    DType::F64 => element.copy_from_slice(&f64::from(weight).to_le_bytes()),
+                    _ => element.copy_from_slice(&weight.to_le_bytes()),
+                }
+            }
+        }
+        bytes
+    }
+
+    fn decoded(&self) -> Vec<u8> {
+        let archive = self.archive();
+        let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+        let tensor = reader.tensor("t").unwrap();
+        assert_eq!(reader.file(0).unwrap(), tensor);
+        tensor
+    }
+}
+
+/// The first difference, if any.
+fn difference(a: &[u8], b: &[u8]) -> Option<usize> {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).position(|(a, b)| a != b)
+}
+
+const FLOATS: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::F64];
+const INTEGERS: [DType; 5] = [DType::U8, DType::I8, DType::U16, DType::I16, DType::Bool];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn frames_decode_to_the_format_pages_formulas(
+        rows in 1usize..60, columns in 1usize..90, taps in prop_oneof![2 => Just(1usize), 1 => 2usize..10],
+        dtype in prop_oneof![3 => Just(DType::F32), 2 => proptest::sample::select(&FLOATS[..]), 1 => proptest::sample::select(&INTEGERS[..])],
+        parts: u8, low_bits in prop_oneof![3 => Just(0u32), 1 => 1u32..12], seed: u64,
+    ) {
+        let case = case(Matrix { rows, columns, taps }, dtype, parts.into(), low_bits, seed);
+        prop_assert_eq!(difference(&case.decoded(), &case.expected()), None);
+    }
+}
+
+#[test]
+fn a_wrong_exponent_permutation_or_level_is_seen() {
+    let matrix = Matrix { rows: 23, columns: 7, taps: 5 };
+    let original = case(matrix, DType::F32, 0xff, 0, 1);
+    let decoded = original.decoded();
+    assert_eq!(difference(&decoded, &original.expected()), None);
+    for part in 0..3 {
+        let mut tampered = original.clone();
+        tampered.plan.exponents[part][1] += 1;
+        assert!(difference(&decoded, &tampered.expected()).is_some());
+    }
+    let mut tampered = original.clone();
+    tampered.levels[50] ^= 1;
+    assert!(difference(&decoded, &tampered.expected()).is_some());
+    let mut places = original.plan.row_permutation.as_ref().unwrap().places().to_vec();
+    places.swap(3, 4);
+    let mut tampered = original.clone();
+    tampered.plan.row_permutation = Some(Permutation::new(places).unwrap());
+    assert!(difference(&decoded, &tampered.expected()).is_some());
+}
+
+#[test]
+fn chunks_of_many_lanes_and_many_chunks_agree_with_the_formulas() {
+    for (matrix, parts) in [
+        (Matrix { rows: 1500, columns: 384, taps: 1 }, 0b0001_1011),
+        (Matrix { rows: 40, columns: 101, taps: 81 }, 0b0111_1111),
+        (Matrix { rows: 3, columns: 1 << 17, taps: 3 }, 0b0001_0011),
+        (Matrix { rows: 200_000, columns: 3, taps: 1 }, 0b0100_1001),
+    ] {
+        for dtype in [DType::F32, DType::BF16] {
+            let case = case(matrix, dtype, parts, 0, 9);
+            assert_eq!(difference(&case.decoded(), &case.expected()), None, "{matrix:?} {dtype:?}");
+        }
+    }
+}
