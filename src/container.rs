@@ -24,7 +24,7 @@ pub const RAW_CHUNK_BYTES: u64 = 1 << 20;
 pub const CHUNK_LEN_MAX: u64 = 1 << 18;
 /// Longest chunk payload.
 pub const CHUNK_BYTES_MAX: u32 = 4 << 20;
-/// Most tables that one frame may use.
+/// Most tables that one frame may use for each quantizer.
 pub const FRAME_TABLES_MAX: u32 = 64;
 
 const FLAG_DEFLATED: u16 = 1;
@@ -162,7 +162,7 @@ pub struct FrameEntry {
     /// Reserved.
     #[n(10)]
     pub gain: Option<i32>,
-    /// Reserved.
+    /// 0 (uniform) or [`QUANTIZER_TRELLIS`].
     #[n(11)]
     pub quantizer: Option<u32>,
     /// Reserved.
@@ -177,6 +177,8 @@ pub struct FrameEntry {
 pub const CODING_PLANES: u32 = 0;
 /// Integer levels.
 pub const CODING_LEVELS: u32 = 1;
+/// One of two quantizers for each level, as the 8-state trellis says.
+pub const QUANTIZER_TRELLIS: u32 = 1;
 
 impl FrameEntry {
     /// A key frame of exact planes.
@@ -275,6 +277,8 @@ pub struct Levels {
     pub low_bits: u32,
     /// Bits of [`Side`].
     pub side: u32,
+    /// Whether levels follow the trellis.
+    pub trellis: bool,
 }
 
 impl Levels {
@@ -754,7 +758,10 @@ fn refuse_reserved(entry: &FrameEntry) -> Result<()> {
     if entry.reference.is_some() {
         return Err(Error::unsupported("reference", "predicted frames"));
     }
-    let defaults = [("quantizer", entry.quantizer), ("transform", entry.transform), ("layout", entry.layout)];
+    if let Some(quantizer) = entry.quantizer.filter(|&quantizer| quantizer > QUANTIZER_TRELLIS) {
+        return Err(Error::unsupported("quantizer", quantizer.to_string()));
+    }
+    let defaults = [("transform", entry.transform), ("layout", entry.layout)];
     match defaults.into_iter().find(|(_, value)| value.unwrap_or(0) != 0) {
         Some((field, value)) => Err(Error::unsupported(field, value.unwrap_or(0).to_string())),
         None => Ok(()),
@@ -778,7 +785,6 @@ fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> 
     check(table_count >= 1 && end <= tables as u64, "tables", || {
         format!("{table_count} from {first_table} on; there are {tables}")
     })?;
-    check_limit("tables", u64::from(table_count), u64::from(FRAME_TABLES_MAX))?;
     let levels = Levels {
         rows: rows as usize,
         columns: columns as usize,
@@ -789,7 +795,13 @@ fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> 
         zero_point: entry.zero_point.unwrap_or(0),
         low_bits: entry.low_bits.unwrap_or(0),
         side: entry.side.unwrap_or(0),
+        trellis: entry.quantizer == Some(QUANTIZER_TRELLIS),
     };
+    let sets = if levels.trellis { 2 } else { 1 };
+    check(table_count.is_multiple_of(sets), "tables", || format!("{table_count} do not serve two quantizers"))?;
+    check_limit("tables", u64::from(table_count / sets), u64::from(FRAME_TABLES_MAX))?;
+    check(!levels.trellis || levels.low_bits == 0, "low_bits", || "the trellis has none".into())?;
+    check(!levels.trellis || levels.scale.is_some(), "quantizer", || "integers have no trellis".into())?;
     check(levels.low_bits <= 16, "low_bits", || levels.low_bits.to_string())?;
     check_values(&levels, dtype)?;
     check_side(&levels, chunk_len < row_len)?;

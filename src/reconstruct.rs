@@ -30,7 +30,7 @@ pub struct LevelDecoder {
     side: SideArrays,
     scales: Vec<f32>,
     first_exponent: i32,
-    symbols: Vec<i8>,
+    symbols: Vec<i16>,
     coded: Vec<i32>,
 }
 
@@ -234,7 +234,7 @@ impl LevelDecoder {
     fn decode_weights(&self, rectangle: &Rectangle, payload: &[u8], weights: &mut [f32]) -> Result<()> {
         let payload = LevelPayload::parse(payload, rectangle.rows, rectangle.cols, 0)?;
         let (row_class, col_class) = self.classes(rectangle);
-        let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class };
+        let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class, trellis: self.levels.trellis };
         let (row_exponent, col_exponent) = self.exponents(rectangle);
         let scales = Scales::new(&self.scales, &row_exponent, &col_exponent)
             .ok_or_else(|| Error::invalid("scale", "exponents out of range"))?;
@@ -251,7 +251,7 @@ impl LevelDecoder {
         let low_bits = self.levels.low_bits;
         let payload = LevelPayload::parse(payload, rectangle.rows, rectangle.cols, low_bits)?;
         let (row_class, col_class) = self.classes(rectangle);
-        let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class };
+        let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class, trellis: self.levels.trellis };
         self.symbols.resize(rectangle.rows * rectangle.cols, 0);
         payload.decode(&tables, &mut lanes::Levels::new(&mut self.symbols, rectangle.cols))?;
         self.coded.clear();

@@ -29,7 +29,14 @@ fn bytes_of(block: &str) -> Vec<u8> {
 /// The archive that section 8 describes, from the parts it is made of.
 fn minimal() -> Vec<u8> {
     let table = Table::new(-1, vec![1024; 4]).unwrap();
-    let levels = LevelChunk { levels: &[1, 0, -1, 2], cols: 2, row_class: &[0, 0], col_class: &[0, 0], low_bits: 0 };
+    let levels = LevelChunk {
+        levels: &[1, 0, -1, 2],
+        cols: 2,
+        row_class: &[0, 0],
+        col_class: &[0, 0],
+        low_bits: 0,
+        trellis: false,
+    };
     let payload = encode_levels(&levels, &[EncoderTable::new(&table)]).unwrap();
     let mut builder = ArchiveBuilder::default();
     builder.push_chunks(&[vec![1, 0x7b], payload]).unwrap();

@@ -3,12 +3,12 @@
 mod common;
 
 use common::Random;
-use mcwc::container::{FileEntry, TensorEntry};
+use mcwc::container::{Archive, FileEntry, TensorEntry};
 use mcwc::decode::Reader;
 use mcwc::encode::ArchiveBuilder;
 use mcwc::encode::frame::LevelPlan;
 use mcwc::encode::matrix::Matrix;
-use mcwc::encode::model_fit::{CLASS_COUNT, Classes, SymbolCounts};
+use mcwc::encode::model_fit::{CLASS_COUNT, Classes, SymbolCounts, TableSet};
 use mcwc::entropy::EncoderTable;
 use mcwc::stages::permute::Permutation;
 use mcwc::tensor::{DType, Limits};
@@ -50,7 +50,7 @@ fn case(matrix: Matrix, dtype: DType, parts: u32, low_bits: u32, seed: u64) -> C
     ];
     let level = |_| {
         let level = (random.normal() * 3.0 * (1u32 << low_bits) as f32) as i32;
-        if random.next().is_multiple_of(97) { (level * 1000).clamp(1 - (1 << 24), (1 << 24) - 1) } else { level }
+        if random.next().is_multiple_of(97) { (level * 1000).clamp(1 - (1 << 23), (1 << 23) - 1) } else { level }
     };
     let levels = (0..matrix.len()).map(level).collect();
     let plan = LevelPlan {
@@ -58,6 +58,7 @@ fn case(matrix: Matrix, dtype: DType, parts: u32, low_bits: u32, seed: u64) -> C
         scale: float.then_some(0.0137),
         zero_point: if float { 0 } else { 100 },
         low_bits,
+        trellis: float && low_bits == 0 && parts >> 8 & 1 == 1,
         classes,
         exponents,
         row_permutation: has(6).then(|| shuffled(matrix.rows, random)),
@@ -68,11 +69,12 @@ fn case(matrix: Matrix, dtype: DType, parts: u32, low_bits: u32, seed: u64) -> C
 
 impl Case {
     fn archive(&self) -> Vec<u8> {
-        let mut counts = SymbolCounts::default();
-        for class in 0..CLASS_COUNT {
-            self.levels.iter().take(500).for_each(|&level| counts.add(class, level >> self.plan.low_bits));
+        let quantizers = if self.plan.trellis { 2 } else { 1 };
+        let mut counts = SymbolCounts::new(quantizers);
+        for (quantizer, class) in (0..quantizers).flat_map(|q| (0..CLASS_COUNT).map(move |class| (q, class))) {
+            self.levels.iter().take(500).for_each(|&level| counts.add(quantizer, class, level >> self.plan.low_bits));
         }
-        let (first_class, tables) = counts.tables();
+        let TableSet { first_class, tables, .. } = counts.tables();
         let encoder_tables: Vec<EncoderTable> = tables.iter().map(EncoderTable::new).collect();
         let frame = self.plan.encode(&self.levels, first_class, &encoder_tables).unwrap();
         let mut builder = ArchiveBuilder::default();
@@ -91,10 +93,31 @@ impl Case {
         builder.finish().unwrap()
     }
 
+    /// FORMAT.md, section 5.2: levels from indices, column by column of each chunk.
+    fn levels(&self) -> Vec<i32> {
+        let row_len = self.plan.matrix.row_len();
+        let archive = self.archive();
+        let parsed = Archive::parse(&archive, &Limits::default()).unwrap();
+        let mut levels = self.levels.clone();
+        for chunk in levels.chunks_mut(parsed.frames[0].chunk_len as usize).filter(|_| self.plan.trellis) {
+            for column in 0..row_len.min(chunk.len()) {
+                let mut state = 0usize;
+                for level in chunk.iter_mut().skip(column).step_by(row_len) {
+                    const NEXT: [[usize; 2]; 8] = [[0, 2], [5, 7], [1, 3], [6, 4], [2, 0], [4, 6], [3, 1], [7, 5]];
+                    let (q, k) = ((state & 1) as i32, *level);
+                    *level = 2 * k - q * k.signum();
+                    state = NEXT[state][(k & 1) as usize];
+                }
+            }
+        }
+        levels
+    }
+
     /// FORMAT.md, section 5.1, element by element.
     fn expected(&self) -> Vec<u8> {
         let Matrix { rows, columns: _, taps } = self.plan.matrix;
         let row_len = self.plan.matrix.row_len();
+        let levels = self.levels();
         let element_bytes = (self.dtype.bits() / 8) as usize;
         let mut bytes = vec![0; self.levels.len() * element_bytes];
         for i in 0..rows {
@@ -104,7 +127,7 @@ impl Case {
                 let exponent = at(row, i) + at(column, j / taps) + at(tap, j % taps);
                 let r = self.plan.row_permutation.as_ref().map_or(i, |p| p.places()[i] as usize);
                 let k = self.plan.column_permutation.as_ref().map_or(j, |p| p.places()[j] as usize);
-                let level = self.levels[i * row_len + j];
+                let level = levels[i * row_len + j];
                 let start = (r * row_len + k) * element_bytes;
                 let element = &mut bytes[start..start + element_bytes];
                 let Some(scale) = self.plan.scale else {
@@ -152,9 +175,9 @@ proptest! {
     fn frames_decode_to_the_format_pages_formulas(
         rows in 1usize..60, columns in 1usize..90, taps in prop_oneof![2 => Just(1usize), 1 => 2usize..10],
         dtype in prop_oneof![3 => Just(DType::F32), 2 => proptest::sample::select(&FLOATS[..]), 1 => proptest::sample::select(&INTEGERS[..])],
-        parts: u8, low_bits in prop_oneof![3 => Just(0u32), 1 => 1u32..12], seed: u64,
+        parts in 0u32..512, low_bits in prop_oneof![3 => Just(0u32), 1 => 1u32..12], seed: u64,
     ) {
-        let case = case(Matrix { rows, columns, taps }, dtype, parts.into(), low_bits, seed);
+        let case = case(Matrix { rows, columns, taps }, dtype, parts, low_bits, seed);
         prop_assert_eq!(difference(&case.decoded(), &case.expected()), None);
     }
 }
@@ -162,7 +185,7 @@ proptest! {
 #[test]
 fn a_wrong_exponent_permutation_or_level_is_seen() {
     let matrix = Matrix { rows: 23, columns: 7, taps: 5 };
-    let original = case(matrix, DType::F32, 0xff, 0, 1);
+    let original = case(matrix, DType::F32, 0x1ff, 0, 1);
     let decoded = original.decoded();
     assert_eq!(difference(&decoded, &original.expected()), None);
     for part in 0..3 {
@@ -188,8 +211,8 @@ fn chunks_of_many_lanes_and_many_chunks_agree_with_the_formulas() {
         (Matrix { rows: 3, columns: 1 << 17, taps: 3 }, 0b0001_0011),
         (Matrix { rows: 200_000, columns: 3, taps: 1 }, 0b0100_1001),
     ] {
-        for dtype in [DType::F32, DType::BF16] {
-            let case = case(matrix, dtype, parts, 0, 9);
+        for (dtype, trellis) in [(DType::F32, 0), (DType::BF16, 0), (DType::F32, 1 << 8), (DType::F16, 1 << 8)] {
+            let case = case(matrix, dtype, parts | trellis, 0, 9);
             assert_eq!(difference(&case.decoded(), &case.expected()), None, "{matrix:?} {dtype:?}");
         }
     }

@@ -120,7 +120,7 @@ fn names_what_is_not_implemented() {
         other => panic!("{other:?}"),
     };
     assert_eq!(reserved(|header| header.frames[0].reference = Some([0, 0])), "reference");
-    assert_eq!(reserved(|header| header.frames[0].quantizer = Some(1)), "quantizer");
+    assert_eq!(reserved(|header| header.frames[0].quantizer = Some(2)), "quantizer");
     assert_eq!(reserved(|header| header.frames[0].transform = Some(1)), "transform");
     assert_eq!(reserved(|header| header.frames[0].layout = Some(1)), "layout");
     assert_eq!(reserved(|header| header.frames[0].side = Some(1 << 8)), "side");
@@ -135,7 +135,7 @@ fn defaults_of_reserved_fields_change_nothing() {
     let archive = small();
     let explicit = with_header(&archive, |header| {
         let frame = &mut header.frames[0];
-        (frame.gain, frame.quantizer, frame.transform, frame.layout) = (Some(256), Some(0), Some(0), Some(0));
+        (frame.gain, frame.transform, frame.layout) = (Some(256), Some(0), Some(0));
     });
     assert_eq!(read_all(&explicit).unwrap(), read_all(&archive).unwrap());
 }

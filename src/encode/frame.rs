@@ -1,13 +1,17 @@
 //! One tensor -> one frame: payloads of its chunks, and the header entry that describes them.
 
+use rayon::prelude::*;
+
 use super::matrix::Matrix;
-use super::model_fit::{CLASS_COUNT, Classes, SymbolCounts, VarianceModel};
+use super::model_fit::{CLASS_COUNT, Classes, SymbolCosts, SymbolCounts, VarianceModel};
 use super::planes;
-use crate::container::{CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, Side};
+use super::trellis::PathFinder;
+use crate::container::{CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, QUANTIZER_TRELLIS, Side};
 use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
 use crate::error::Result;
 use crate::stages::permute::Permutation;
 use crate::stages::quantize::{is_scale, quantize};
+use crate::stages::trellis;
 use crate::tensor::DType;
 
 /// A coded frame. `entry.first_chunk` and the first table are the archive's to fill in.
@@ -49,6 +53,8 @@ pub struct LevelPlan {
     pub zero_point: i32,
     /// Bits that are stored as they are.
     pub low_bits: u32,
+    /// Whether levels are indices of the trellis' quantizers, and `scale` half of their step.
+    pub trellis: bool,
     /// Variance classes.
     pub classes: Classes,
     /// Exponents of rows, columns and taps, in sixteenths of an octave; empty where all are zero.
@@ -60,58 +66,127 @@ pub struct LevelPlan {
 }
 
 impl LevelPlan {
-    /// A plan for weights at one step, with classes from their variances.
-    pub fn uniform(matrix: Matrix, variances: &VarianceModel, scale: f32, largest: Largest) -> Self {
-        let low_bits = largest.low_bits(scale);
+    /// A plan for weights at one step, with classes from their variances: under the trellis, unless levels are so large
+    /// that they need low bits, or columns so short that a trellis has no room.
+    pub fn new(matrix: Matrix, variances: &VarianceModel, step: f32, largest: Largest) -> Self {
+        let low_bits = largest.low_bits(step);
+        let trellis =
+            low_bits == 0 && matrix.rows >= TRELLIS_ROWS_MIN && matrix.row_len() <= CHUNK_LEN_MAX as usize / 16;
         LevelPlan {
             matrix,
-            scale: Some(scale),
+            scale: Some(if trellis { step / 2.0 } else { step }),
             zero_point: 0,
             low_bits,
-            classes: variances.classes(scale, low_bits),
+            trellis,
+            classes: variances.classes(step, low_bits),
             exponents: Default::default(),
             row_permutation: None,
             column_permutation: None,
         }
     }
 
-    /// Counts the symbols of `weights` by class.
-    pub fn count(&self, weights: &[f32], counts: &mut SymbolCounts) {
-        let inverse_scale = self.scale.unwrap_or(1.0).recip();
-        let columns: Vec<i8> =
-            (0..self.matrix.row_len()).map(|col| self.classes.col_class(col, self.matrix.taps)).collect();
-        for (row, weights) in weights.chunks_exact(self.matrix.row_len()).enumerate() {
-            let row_class = i32::from(self.classes.row_class(row));
-            for (&weight, &column) in weights.iter().zip(&columns) {
-                let class = (row_class + i32::from(column)).clamp(0, CLASS_COUNT as i32 - 1);
-                counts.add(class as usize, quantize(weight, inverse_scale) >> self.low_bits);
+    fn inverse_scale(&self) -> f32 {
+        self.scale.unwrap_or(1.0).recip()
+    }
+
+    /// Class of each row, and what each matrix column adds.
+    fn class_arrays(&self) -> (Vec<i8>, Vec<i8>) {
+        let rows = (0..self.matrix.rows).map(|row| self.classes.row_class(row)).collect();
+        (rows, (0..self.matrix.row_len()).map(|col| self.classes.col_class(col, self.matrix.taps)).collect())
+    }
+
+    /// Counts the symbols of every `stride`-th column of `weights` by quantizer and class.
+    pub fn count(&self, weights: &[f32], costs: &SymbolCosts, stride: usize, counts: &mut SymbolCounts) {
+        let (row_class, col_class) = self.class_arrays();
+        let class = |row: usize, col: usize| class_index(row_class[row], col_class[col]);
+        let (row_len, inverse_scale) = (self.matrix.row_len(), self.inverse_scale());
+        let mut finder = PathFinder::new(costs);
+        let chunk_rows = self.chunk_rows();
+        for first_row in (0..self.matrix.rows).step_by(chunk_rows) {
+            let rows = first_row..self.matrix.rows.min(first_row + chunk_rows);
+            for col in (0..row_len).step_by(stride) {
+                let weight = |row: usize| weights[row * row_len + col];
+                if self.trellis {
+                    let scaled = rows.clone().map(|row| (weight(row) * inverse_scale, class(row, col)));
+                    let mut state = 0;
+                    for (&index, row) in finder.column(scaled).iter().zip(rows.clone()) {
+                        counts.add(trellis::quantizer(state).into(), class(row, col), index);
+                        state = trellis::next(state, index);
+                    }
+                } else {
+                    for row in rows.clone() {
+                        let symbol = quantize(weight(row), inverse_scale) >> self.low_bits;
+                        counts.add(0, class(row, col), symbol);
+                    }
+                }
             }
         }
     }
 
-    /// Quantizes `weights`, which are in coded order.
-    pub fn quantize(&self, weights: &[f32]) -> Vec<i32> {
-        let inverse_scale = self.scale.unwrap_or(1.0).recip();
-        weights.iter().map(|&weight| quantize(weight, inverse_scale)).collect()
+    /// Quantizes `weights`, which are in coded order: levels, or indices under the trellis.
+    pub fn quantize(&self, weights: &[f32], costs: &SymbolCosts) -> Vec<i32> {
+        let inverse_scale = self.inverse_scale();
+        if !self.trellis {
+            return weights.iter().map(|&weight| quantize(weight, inverse_scale)).collect();
+        }
+        let (row_class, col_class) = self.class_arrays();
+        let (row_len, chunk_rows) = (self.matrix.row_len(), self.chunk_rows());
+        let mut indices = vec![0; weights.len()];
+        let chunks = indices.par_chunks_mut(chunk_rows * row_len).zip(weights.par_chunks(chunk_rows * row_len));
+        chunks.zip(row_class.par_chunks(chunk_rows)).for_each(|((indices, weights), row_class)| {
+            let mut finder = PathFinder::new(costs);
+            for col in 0..row_len {
+                let scaled = row_class.iter().enumerate().map(|(row, &class)| {
+                    (weights[row * row_len + col] * inverse_scale, class_index(class, col_class[col]))
+                });
+                for (row, &index) in finder.column(scaled).iter().enumerate() {
+                    indices[row * row_len + col] = index;
+                }
+            }
+        });
+        indices
     }
 
-    /// Codes `levels`, in coded order, with tables of which the first serves class `first_class`.
+    /// The levels that a decoder will find for what [`LevelPlan::quantize`] gave.
+    pub fn levels(&self, mut indices: Vec<i32>) -> Vec<i32> {
+        if self.trellis {
+            let row_len = self.matrix.row_len();
+            for chunk in indices.chunks_mut(self.chunk_rows() * row_len) {
+                let mut states = vec![0; row_len];
+                for row in chunk.chunks_mut(row_len) {
+                    for (index, state) in row.iter_mut().zip(&mut states) {
+                        let level = trellis::level(*index, trellis::quantizer(*state));
+                        *state = trellis::next(*state, *index);
+                        *index = level;
+                    }
+                }
+            }
+        }
+        indices
+    }
+
+    /// Rows of a chunk.
+    fn chunk_rows(&self) -> usize {
+        (chunk_len(self.matrix.row_len()) / self.matrix.row_len()).max(1)
+    }
+
+    /// Codes levels (under the trellis, indices), in coded order, with tables of which the first serves class
+    /// `first_class`.
     ///
     /// # Errors
     /// `Argument` if a level is out of range.
     pub fn encode(&self, levels: &[i32], first_class: usize, tables: &[EncoderTable]) -> Result<Frame> {
         let row_len = self.matrix.row_len();
-        let shift = |class: i8| (i32::from(class) - first_class as i32).clamp(-128, 127) as i8;
-        let row_class: Vec<i8> = (0..self.matrix.rows).map(|row| shift(self.classes.row_class(row))).collect();
-        let col_class: Vec<i8> = (0..row_len).map(|col| self.classes.col_class(col, self.matrix.taps)).collect();
+        let (mut row_class, col_class) = self.class_arrays();
+        row_class.iter_mut().for_each(|class| *class = class.saturating_sub(first_class as i8));
         let chunk_len = chunk_len(row_len);
+        let chunk_rows = self.chunk_rows();
         let mut payloads = Vec::new();
         let side = self.side(&row_class, &mut payloads);
-        let chunk_rows = (chunk_len / row_len).max(1);
         for (rows, row_class) in levels.chunks(chunk_rows * row_len).zip(row_class.chunks(chunk_rows)) {
             for (piece, col_class) in rows.chunks(chunk_len).zip(col_class.chunks(chunk_len)) {
-                let cols = col_class.len();
-                let chunk = LevelChunk { levels: piece, cols, row_class, col_class, low_bits: self.low_bits };
+                let (cols, low_bits, trellis) = (col_class.len(), self.low_bits, self.trellis);
+                let chunk = LevelChunk { levels: piece, cols, row_class, col_class, low_bits, trellis };
                 payloads.push(encode_levels(&chunk, tables)?);
             }
         }
@@ -122,6 +197,7 @@ impl LevelPlan {
             zero_point: (self.zero_point != 0).then_some(self.zero_point),
             low_bits: (self.low_bits != 0).then_some(self.low_bits),
             side: (side != 0).then_some(side),
+            quantizer: self.trellis.then_some(QUANTIZER_TRELLIS),
             ..entry(CODING_LEVELS, chunk_len as u64)
         };
         Ok(Frame { entry, payloads })
@@ -153,6 +229,13 @@ impl LevelPlan {
         }
         side
     }
+}
+
+/// Fewest rows for which a trellis pays.
+const TRELLIS_ROWS_MIN: usize = 8;
+
+fn class_index(row_class: i8, col_class: i8) -> usize {
+    (i32::from(row_class) + i32::from(col_class)).clamp(0, CLASS_COUNT as i32 - 1) as usize
 }
 
 /// Elements in a chunk: whole rows where they fit, and few enough for each lane's 16-bit word count.

@@ -9,6 +9,7 @@ mod noise;
 pub mod planes;
 pub mod rate;
 pub mod report;
+pub mod trellis;
 mod weights;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use crate::formats::{self, SourceFile};
 use crate::tensor::TensorLocation;
 
 use frame::Frame;
+use model_fit::SymbolCosts;
 use rate::{CodedTensor, Quantization};
 use report::{Report, TensorReport};
 pub use weights::to_f32;
@@ -229,7 +231,9 @@ impl<'a> Model<'a> {
 
     /// Codes every lossy tensor with one quantization, in order of `self.coded`.
     fn encode_coded(&self, quantization: &Quantization, options: &Options) -> Result<Vec<(Frame, f64)>> {
-        let tables: Vec<EncoderTable> = quantization.tables.iter().map(EncoderTable::new).collect();
+        let tables =
+            quantization.sets.each_ref().map(|set| set.tables.iter().map(EncoderTable::new).collect::<Vec<_>>());
+        let costs = quantization.sets.each_ref().map(SymbolCosts::new);
         let done = rate::Counter::new(self.coded.len());
         self.coded
             .par_iter()
@@ -237,10 +241,15 @@ impl<'a> Model<'a> {
                 let tensor = &self.tensors[self.framed[coded.frame]];
                 let weights = to_f32(self.bytes(tensor), tensor.dtype);
                 let plan = coded.plan(quantization.step);
-                let levels = plan.quantize(&weights);
-                let frame = plan.encode(&levels, quantization.first_class, &tables)?;
+                let set = usize::from(plan.trellis);
+                let levels = plan.quantize(&weights, &costs[set]);
+                let mut frame = plan.encode(&levels, quantization.sets[set].first_class, &tables[set])?;
+                // The tables of both sets follow one another in the header.
+                if let Some([first, _]) = &mut frame.entry.tables {
+                    *first = if plan.trellis { tables[0].len() as u32 } else { 0 };
+                }
                 (options.progress)("entropy coding", done.step());
-                Ok((frame, squared_error(&weights, &levels, plan.scale.unwrap_or(1.0))))
+                Ok((frame, squared_error(&weights, &plan.levels(levels), plan.scale.unwrap_or(1.0))))
             })
             .collect()
     }
@@ -255,7 +264,7 @@ impl<'a> Model<'a> {
         }
         let mut coded: HashMap<usize, (Frame, f64)> =
             self.coded.iter().map(|coded| coded.frame).zip(quantized.frames).collect();
-        for table in &quantized.quantization.tables {
+        for table in quantized.quantization.sets.iter().flat_map(|set| &set.tables) {
             table.serialize(&mut builder.header.tables);
         }
         let mut report = Report::new(&fixed.raw);

@@ -2,6 +2,7 @@
 
 use super::matrix::Matrix;
 use crate::entropy::{TOTAL, Table};
+use crate::stages::trellis;
 
 /// Classes in an octave of standard deviation.
 pub const CLASSES_PER_OCTAVE: f32 = 4.0;
@@ -141,58 +142,134 @@ impl Classes {
     }
 }
 
-/// How often each symbol occurred under each class.
-#[derive(Clone)]
-pub struct SymbolCounts(Vec<[u64; 256]>);
+/// Tables of neighbouring classes: all of quantizer 0, then, under the trellis, all of quantizer 1.
+#[derive(Debug, Clone, Default)]
+pub struct TableSet {
+    /// Class of the first table of each quantizer.
+    pub first_class: usize,
+    /// The tables.
+    pub tables: Vec<Table>,
+    /// 1, or 2 under the trellis.
+    pub quantizers: usize,
+}
 
-impl Default for SymbolCounts {
-    fn default() -> Self {
-        SymbolCounts(vec![[0; 256]; CLASS_COUNT])
+impl TableSet {
+    fn class_count(&self) -> usize {
+        self.tables.len() / self.quantizers.max(1)
+    }
+
+    fn table(&self, quantizer: usize, class: usize) -> &Table {
+        let last = self.class_count() - 1;
+        &self.tables[quantizer * self.class_count() + class.saturating_sub(self.first_class).min(last)]
     }
 }
 
+/// How often each symbol occurred under each quantizer and class.
+#[derive(Clone)]
+pub struct SymbolCounts {
+    counts: Vec<[u64; 256]>,
+    quantizers: usize,
+}
+
 impl SymbolCounts {
+    /// No symbols of one quantizer, or of the two of the trellis.
+    pub fn new(quantizers: usize) -> Self {
+        SymbolCounts { counts: vec![[0; 256]; quantizers * CLASS_COUNT], quantizers }
+    }
+
     /// Counts one symbol; those outside i8 are escapes and counted as the nearest.
-    pub fn add(&mut self, class: usize, symbol: i32) {
-        self.0[class][(symbol.clamp(-128, 127) + 128) as usize] += 1;
+    pub fn add(&mut self, quantizer: usize, class: usize, symbol: i32) {
+        self.counts[quantizer * CLASS_COUNT + class][(symbol.clamp(-128, 127) + 128) as usize] += 1;
     }
 
     /// Adds the counts of another part.
     pub fn merge(mut self, other: &Self) -> Self {
-        for (mine, theirs) in self.0.iter_mut().flatten().zip(other.0.iter().flatten()) {
+        for (mine, theirs) in self.counts.iter_mut().flatten().zip(other.counts.iter().flatten()) {
             *mine += theirs;
         }
         self
     }
 
-    /// Tables for the classes from the first to the last that occur, and the first of them.
-    pub fn tables(&self) -> (usize, Vec<Table>) {
-        let used = |counts: &[u64; 256]| counts.iter().any(|&count| count > 0);
-        let first = self.0.iter().position(used).unwrap_or(0);
-        let last = self.0.iter().rposition(used).unwrap_or(0);
-        (first, (first..=last).map(|class| level_table(&self.0[class], class)).collect())
+    /// Number of symbols.
+    pub fn len(&self) -> u64 {
+        self.counts.iter().flatten().sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tables for the classes from the first to the last that occur; for all classes if none does.
+    pub fn tables(&self) -> TableSet {
+        let used = |class: &usize| {
+            let mut quantizers = self.counts.chunks(CLASS_COUNT);
+            quantizers.any(|counts| counts[*class].iter().any(|&count| count > 0))
+        };
+        let first_class = (0..CLASS_COUNT).find(used).unwrap_or(0);
+        let last = (0..CLASS_COUNT).rfind(used).unwrap_or(CLASS_COUNT - 1);
+        let of_quantizer = |(quantizer, counts): (usize, &[[u64; 256]])| {
+            let kind = if self.quantizers == 1 { Cells::Uniform } else { Cells::Trellis(quantizer as u8) };
+            (first_class..=last).map(|class| level_table(&counts[class], class, kind)).collect::<Vec<_>>()
+        };
+        let tables = self.counts.chunks(CLASS_COUNT).enumerate().flat_map(of_quantizer).collect();
+        TableSet { first_class, tables, quantizers: self.quantizers }
     }
 
     /// Bits that these symbols take with these tables, escapes included.
-    pub fn cost_bits(&self, first: usize, tables: &[Table]) -> f64 {
-        self.0[first..].iter().zip(tables).map(|(counts, table)| table_cost_bits(counts, table)).sum()
+    pub fn cost_bits(&self, set: &TableSet) -> f64 {
+        let costs = SymbolCosts::new(set);
+        let cost = |(index, counts): (usize, &[u64; 256])| {
+            let (quantizer, class) = (index / CLASS_COUNT, index % CLASS_COUNT);
+            let bits = |(symbol, &count): (usize, &u64)| {
+                if count == 0 {
+                    0.0
+                } else {
+                    count as f64 * f64::from(costs.bits(quantizer, class, symbol as i32 - 128))
+                }
+            };
+            counts.iter().enumerate().map(bits).sum::<f64>()
+        };
+        self.counts.iter().enumerate().map(cost).sum()
     }
 }
 
-fn table_cost_bits(counts: &[u64; 256], table: &Table) -> f64 {
-    let cost = |(index, &count): (usize, &u64)| {
-        let position = index as i32 - 128 - i32::from(table.first());
-        let frequency = usize::try_from(position).ok().and_then(|position| table.frequencies().get(position));
-        match frequency {
-            Some(&frequency) if frequency > 0 => count as f64 * (f64::from(TOTAL) / f64::from(frequency)).log2(),
-            _ => count as f64 * ESCAPE_BITS,
-        }
-    };
-    counts.iter().enumerate().filter(|(_, count)| **count > 0).map(cost).sum()
+/// Bits of every symbol under every quantizer and class.
+pub struct SymbolCosts(Vec<[f32; 256]>);
+
+impl SymbolCosts {
+    /// The costs under these tables.
+    pub fn new(set: &TableSet) -> Self {
+        let costs = |index: usize| {
+            let table = set.table(index / CLASS_COUNT, index % CLASS_COUNT);
+            let mut bits = [ESCAPE_BITS as f32; 256];
+            for (symbol, &frequency) in
+                (table.first()..).zip(table.frequencies()).filter(|(_, frequency)| **frequency > 0)
+            {
+                bits[(symbol + 128) as usize] = (TOTAL as f32 / f32::from(frequency)).log2();
+            }
+            bits
+        };
+        SymbolCosts((0..set.quantizers * CLASS_COUNT).map(costs).collect())
+    }
+
+    /// Bits of a symbol, or of an escape if it has none.
+    pub fn bits(&self, quantizer: usize, class: usize, symbol: i32) -> f32 {
+        let bits =
+            usize::try_from(symbol + 128).ok().and_then(|index| self.0[quantizer * CLASS_COUNT + class].get(index));
+        bits.copied().unwrap_or(ESCAPE_BITS as f32)
+    }
+}
+
+/// Which weights a symbol stands for.
+#[derive(Clone, Copy)]
+enum Cells {
+    Uniform,
+    Trellis(u8),
 }
 
 /// A table for levels of one class. Rare symbols are left to escapes where a slot would cost the others more.
-fn level_table(counts: &[u64; 256], class: usize) -> Table {
+fn level_table(counts: &[u64; 256], class: usize, cells: Cells) -> Table {
     let sigma = ((class as f64 - f64::from(UNIT_CLASS)) / f64::from(CLASSES_PER_OCTAVE)).exp2();
     let total: u64 = counts.iter().sum();
     let slot_bits = total as f64 / f64::from(TOTAL) * std::f64::consts::LOG2_E;
@@ -200,18 +277,24 @@ fn level_table(counts: &[u64; 256], class: usize) -> Table {
     let weighted: Vec<f64> = (0..256)
         .map(|index| {
             let count = if counts[index] as f64 > keep_from { counts[index] as f64 } else { 0.0 };
-            count + PRIOR_COUNT * gaussian_mass(index as f64 - 128.0, sigma)
+            count + PRIOR_COUNT * gaussian_mass(index as i32 - 128, sigma, cells)
         })
         .collect();
     let sum: f64 = weighted.iter().sum();
-    let frequencies = normalize(&weighted, |weight| weight / sum * f64::from(TOTAL) > 0.3);
+    // Under the trellis both parities must stay possible, for the symbols that stand in for escapes.
+    let always = |index: usize| matches!(cells, Cells::Trellis(_)) && (127..=129).contains(&index);
+    let frequencies = normalize(&weighted, |index, weight| always(index) || weight / sum * f64::from(TOTAL) > 0.3);
     trimmed(-128, frequencies)
 }
 
-/// Probability that a Gaussian rounds to `level`.
-fn gaussian_mass(level: f64, sigma: f64) -> f64 {
+/// Probability that a Gaussian of this deviation, in steps, takes `symbol`.
+fn gaussian_mass(symbol: i32, sigma: f64, cells: Cells) -> f64 {
+    let center = match cells {
+        Cells::Uniform => f64::from(symbol),
+        Cells::Trellis(quantizer) => f64::from(trellis::level(symbol, quantizer)) / 2.0,
+    };
     let cdf = |x: f64| 0.5 * (1.0 + erf(x / (sigma * std::f64::consts::SQRT_2)));
-    (cdf(level + 0.5) - cdf(level - 0.5)).max(0.0)
+    (cdf(center + 0.5) - cdf(center - 0.5)).max(0.0)
 }
 
 /// Abramowitz and Stegun 7.1.26, good to 1.5e-7.
@@ -228,7 +311,7 @@ pub fn exact_table(counts: &[u64; 256]) -> Option<Table> {
         return None;
     }
     let weights: Vec<f64> = counts.iter().map(|&count| count as f64).collect();
-    Some(trimmed(0, normalize(&weights, |weight| weight > 0.0)))
+    Some(trimmed(0, normalize(&weights, |_, weight| weight > 0.0)))
 }
 
 fn trimmed(first: i16, mut frequencies: Vec<u16>) -> Table {
@@ -244,8 +327,8 @@ fn trimmed(first: i16, mut frequencies: Vec<u16>) -> Table {
 }
 
 /// Frequencies that sum to [`TOTAL`], at least 1 where `keep` says so and 0 elsewhere, of least expected code length.
-fn normalize(weights: &[f64], keep: impl Fn(f64) -> bool) -> Vec<u16> {
-    let kept: Vec<usize> = (0..weights.len()).filter(|&index| keep(weights[index])).collect();
+fn normalize(weights: &[f64], keep: impl Fn(usize, f64) -> bool) -> Vec<u16> {
+    let kept: Vec<usize> = (0..weights.len()).filter(|&index| keep(index, weights[index])).collect();
     let sum: f64 = kept.iter().map(|&index| weights[index]).sum();
     let mut frequencies = vec![0u32; weights.len()];
     for &index in &kept {
@@ -291,8 +374,9 @@ mod tests {
     #[test]
     fn every_class_has_a_table_even_without_counts() {
         for class in 0..CLASS_COUNT {
-            let table = level_table(&[0; 256], class);
-            assert!(table.interval(0).is_some());
+            for cells in [Cells::Uniform, Cells::Trellis(0), Cells::Trellis(1)] {
+                assert!(level_table(&[0; 256], class, cells).interval(0).is_some());
+            }
         }
     }
 

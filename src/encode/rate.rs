@@ -9,9 +9,8 @@ use rayon::prelude::*;
 
 use super::frame::{Frame, Largest, LevelPlan};
 use super::matrix::Matrix;
-use super::model_fit::{SymbolCounts, VarianceModel};
+use super::model_fit::{SymbolCosts, SymbolCounts, TableSet, VarianceModel};
 use super::{Model, Options, Target, to_f32};
-use crate::entropy::Table;
 use crate::error::{Error, Result};
 use crate::tensor::TensorLocation;
 
@@ -41,8 +40,8 @@ impl CodedTensor {
 
     /// How to code it when the step is this fraction of its root mean square.
     pub fn plan(&self, step: f64) -> LevelPlan {
-        let scale = (f64::from(self.largest.rms) * step) as f32;
-        LevelPlan::uniform(self.matrix, &self.variances, scale, self.largest)
+        let step = (f64::from(self.largest.rms) * step) as f32;
+        LevelPlan::new(self.matrix, &self.variances, step, self.largest)
     }
 }
 
@@ -54,10 +53,8 @@ const STEP_MAX: f64 = 8.0;
 pub struct Quantization {
     /// Fraction of each tensor's root mean square.
     pub step: f64,
-    /// Class that the first table serves.
-    pub first_class: usize,
-    /// Tables of neighbouring classes.
-    pub tables: Vec<Table>,
+    /// Tables of the frames without and with a trellis.
+    pub sets: [TableSet; 2],
 }
 
 /// All lossy frames under the quantization that meets the target.
@@ -100,7 +97,7 @@ pub fn search(model: &Model, other_bytes: u64, options: &Options) -> Result<Quan
         Target::Lossless => 0.0,
     };
     if model.coded.is_empty() {
-        let quantization = Quantization { step: 0.0, first_class: 0, tables: Vec::new() };
+        let quantization = Quantization { step: 0.0, sets: Default::default() };
         let fits = !matches!(options.target, Target::Size(bytes) if other_bytes > bytes);
         return if fits {
             Ok(Quantized { quantization, frames: Vec::new() })
@@ -169,19 +166,44 @@ fn find_step(model: &Model, budget_bits: f64, guess: f64, options: &Options) -> 
     best
 }
 
-/// Tables that fit this step, and the bits they take.
+/// Tables that fit this step, and the bits they take, both from a sample of the columns.
 fn count(model: &Model, step: f64) -> (Quantization, f64) {
-    let count = |coded: &CodedTensor| {
-        let tensor = &model.tensors[model.framed[coded.frame]];
-        let weights = to_f32(model.bytes(tensor), tensor.dtype);
-        let plan = coded.plan(step);
-        let mut counts = SymbolCounts::default();
-        plan.count(&weights, &mut counts);
-        (counts, (plan.low_bits as usize * weights.len()) as u64)
-    };
-    let merge = |a: (SymbolCounts, u64), b: (SymbolCounts, u64)| (a.0.merge(&b.0), a.1 + b.1);
-    let counted = model.coded.par_iter().map(count).reduce(|| (SymbolCounts::default(), 0), merge);
-    let (first_class, tables) = counted.0.tables();
-    let bits = counted.0.cost_bits(first_class, &tables) + counted.1 as f64;
-    (Quantization { step, first_class, tables }, bits)
+    let weight_count: usize = model.coded.iter().map(|coded| coded.matrix.len()).sum();
+    let stride = (weight_count / SAMPLE_LEN).clamp(1, STRIDE_MAX);
+    let mut sets = [1, 2].map(|quantizers| SymbolCounts::new(quantizers).tables());
+    let mut bits = 0.0;
+    // The first round's paths follow tables of Gaussians, the second's the tables that these paths make.
+    for _ in 0..2 {
+        let costs = sets.each_ref().map(SymbolCosts::new);
+        let sample = |coded: &CodedTensor| {
+            let tensor = &model.tensors[model.framed[coded.frame]];
+            let weights = to_f32(model.bytes(tensor), tensor.dtype);
+            let plan = coded.plan(step);
+            let mut counts = empty_counts();
+            let set = usize::from(plan.trellis);
+            plan.count(&weights, &costs[set], stride, &mut counts[set]);
+            (counts, f64::from(plan.low_bits) * weights.len() as f64)
+        };
+        let merge = |a: (Counts, f64), b: (Counts, f64)| {
+            let [uniform, trellis] = a.0;
+            ([uniform.merge(&b.0[0]), trellis.merge(&b.0[1])], a.1 + b.1)
+        };
+        let (counts, low_bits) = model.coded.par_iter().map(sample).reduce(|| (empty_counts(), 0.0), merge);
+        sets = counts.each_ref().map(SymbolCounts::tables);
+        let sampled_bits: f64 = counts.iter().zip(&sets).map(|(counts, set)| counts.cost_bits(set)).sum();
+        let sampled = counts.iter().map(SymbolCounts::len).sum::<u64>() as f64;
+        bits = low_bits + sampled_bits * weight_count as f64 / sampled;
+    }
+    (Quantization { step, sets }, bits)
+}
+
+/// Weights that are enough to judge a step by, and the fewest columns that are looked at.
+const SAMPLE_LEN: usize = 1 << 20;
+const STRIDE_MAX: usize = 8;
+
+/// Counts of the frames without and with a trellis.
+type Counts = [SymbolCounts; 2];
+
+fn empty_counts() -> Counts {
+    [1, 2].map(SymbolCounts::new)
 }

@@ -11,6 +11,7 @@ use super::planes::{MODE_CONSTANT, MODE_DEFLATE, MODE_RANS, MODE_RAW};
 use super::{PRECISION, Table, lanes, pack_bits, put_varint, zigzag_encode};
 use crate::error::{Error, Result};
 use crate::stages::quantize::LEVEL_END;
+use crate::stages::trellis;
 
 /// A [`Table`] as constriction's encoder sees it: cumulative and frequency by symbol, as a byte.
 pub struct EncoderTable {
@@ -31,12 +32,16 @@ impl EncoderTable {
         EncoderTable { intervals, first: table.first(), last: table.last() }
     }
 
-    /// The symbol to code in place of `value`, and whether it is that value.
-    fn nearest(&self, value: i32) -> (u8, bool) {
+    /// The symbol to code in place of `value`, and whether it is that value. With `parity`, it has the value's parity.
+    fn nearest(&self, value: i32, parity: bool) -> (u8, bool) {
+        let possible = |symbol: i32| self.intervals[usize::from(symbol as u8)].1 > 0;
         let clamped = value.clamp(i32::from(self.first), i32::from(self.last));
-        let possible = self.intervals[usize::from(clamped as u8)].1 > 0;
-        // Both ends of the range can occur, so one of them can stand in for a symbol that cannot.
-        (if possible { clamped as u8 } else { self.first as u8 }, possible && clamped == value)
+        if clamped == value && possible(clamped) {
+            return (value as u8, true);
+        }
+        let stands_in = |symbol: &i32| possible(*symbol) && (!parity || (symbol ^ value) & 1 == 0);
+        let symbol = (i32::from(self.first)..=i32::from(self.last)).find(stands_in);
+        (symbol.expect("both ends of a table are possible, and the trellis' tables have both parities") as u8, false)
     }
 }
 
@@ -64,6 +69,8 @@ pub struct LevelChunk<'a> {
     pub col_class: &'a [i8],
     /// The frame's low bits.
     pub low_bits: u32,
+    /// Whether the levels are indices under the trellis; then the second half of the tables serves quantizer 1.
+    pub trellis: bool,
 }
 
 /// Payload of a chunk of levels. Levels that a table cannot code become escapes.
@@ -71,22 +78,33 @@ pub struct LevelChunk<'a> {
 /// # Errors
 /// `Argument` if a level is out of the format's range.
 pub fn encode_levels(chunk: &LevelChunk, tables: &[EncoderTable]) -> Result<Vec<u8>> {
-    let table_of = |i: usize| {
-        let class = i32::from(chunk.row_class[i / chunk.cols]) + i32::from(chunk.col_class[i % chunk.cols]);
-        &tables[class.clamp(0, tables.len() as i32 - 1) as usize]
-    };
+    let class_count = tables.len() / (1 + usize::from(chunk.trellis));
+    let mut states = vec![0; chunk.cols];
     let mut symbols = Vec::with_capacity(chunk.levels.len());
+    let mut table_of = Vec::with_capacity(chunk.levels.len());
     let mut escapes = Vec::new();
-    for (i, &level) in chunk.levels.iter().enumerate() {
+    for (i, &index) in chunk.levels.iter().enumerate() {
+        let class = i32::from(chunk.row_class[i / chunk.cols]) + i32::from(chunk.col_class[i % chunk.cols]);
+        let mut table = class.clamp(0, class_count as i32 - 1) as usize;
+        let mut level = index;
+        if chunk.trellis {
+            let state = &mut states[i % chunk.cols];
+            let quantizer = trellis::quantizer(*state);
+            table += usize::from(quantizer) * class_count;
+            level = trellis::level(index, quantizer);
+            *state = trellis::next(*state, index);
+        }
         if level.unsigned_abs() >= LEVEL_END as u32 {
             return Err(Error::argument(format!("level {level} is out of range")));
         }
-        let (symbol, exact) = table_of(i).nearest(level >> chunk.low_bits);
+        let (symbol, exact) = tables[table].nearest(index >> chunk.low_bits, chunk.trellis);
         symbols.push(symbol);
+        table_of.push(table as u8);
         if !exact {
             escapes.push((i, level));
         }
     }
+    let table_of = |i: usize| &tables[usize::from(table_of[i])];
     let mut payload = Vec::new();
     encode_lanes(&symbols, chunk.cols, table_of, &mut payload);
     payload.extend(pack_bits(chunk.levels.iter().map(|&level| level as u32), chunk.low_bits));

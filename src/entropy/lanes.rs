@@ -7,6 +7,8 @@
 
 use std::hint::select_unpredictable;
 
+use crate::stages::trellis;
+
 /// Slots in a table.
 pub const SLOTS: usize = 1 << 12;
 /// The state that an encoder starts from, and so the one that a whole lane ends in.
@@ -41,6 +43,8 @@ pub struct Tables<'a> {
     pub rows: &'a [i8],
     /// One class per column of the chunk.
     pub cols: &'a [i8],
+    /// Whether levels follow the trellis. Then the first half of the tables serves quantizer 0, the second quantizer 1.
+    pub trellis: bool,
 }
 
 /// Why a chunk does not decode.
@@ -58,33 +62,41 @@ pub enum LaneError {
 /// Takes levels as they are decoded: `N` neighbouring columns of one row at a time, each level once.
 pub trait Sink {
     /// Takes the levels of `row`, columns `col .. col + N`.
-    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i8; N]);
+    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]);
 }
 
 /// Keeps the levels themselves, row by row.
-pub struct Levels<'a> {
-    out: &'a mut [i8],
+pub struct Levels<'a, T> {
+    out: &'a mut [T],
     cols: usize,
 }
 
-impl<'a> Levels<'a> {
+impl<'a, T> Levels<'a, T> {
     /// A sink for a chunk of `cols` columns. Panics on the first level beyond `out`.
-    pub fn new(out: &'a mut [i8], cols: usize) -> Self {
+    pub fn new(out: &'a mut [T], cols: usize) -> Self {
         Self { out, cols }
     }
 
     /// The place of `N` levels.
     #[inline(always)]
-    pub fn at<const N: usize>(&mut self, row: usize, col: usize) -> &mut [i8; N] {
+    pub fn at<const N: usize>(&mut self, row: usize, col: usize) -> &mut [T; N] {
         let start = row * self.cols + col;
         self.out[start..start + N].as_mut_array().expect("the slice has N elements")
     }
 }
 
-impl Sink for Levels<'_> {
+impl Sink for Levels<'_, i16> {
     #[inline(always)]
-    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i8; N]) {
+    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]) {
         *self.at(row, col) = levels;
+    }
+}
+
+/// Symbols that are bytes.
+impl Sink for Levels<'_, u8> {
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]) {
+        *self.at(row, col) = levels.map(|level| level as u8);
     }
 }
 
@@ -161,7 +173,7 @@ impl<'a> Weights<'a> {
 
 impl Sink for Weights<'_> {
     #[inline(always)]
-    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i8; N]) {
+    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]) {
         let (out, scales) = self.at::<N>(row, col);
         for i in 0..N {
             out[i] = f32::from(levels[i]) * scales[i];
@@ -194,7 +206,8 @@ impl Lanes {
         require(chunk.ends.is_sorted(), "ends")?;
         require(chunk.ends.last().is_some_and(|&end| end as usize <= chunk.words.len() / 2), "words")?;
         require(tables.rows.len() == chunk.rows && tables.cols.len() == chunk.cols, "classes")?;
-        require(!tables.slots.is_empty() && tables.slots.len().is_multiple_of(SLOTS), "tables")?;
+        let sets = 1 + usize::from(tables.trellis);
+        require(!tables.slots.is_empty() && tables.slots.len().is_multiple_of(sets * SLOTS), "tables")?;
         let starts = std::iter::once(0).chain(chunk.ends.iter().copied());
         Ok(Self { state: chunk.states.to_vec(), word: starts.take(chunk.ends.len()).collect() })
     }
@@ -219,13 +232,16 @@ pub(crate) struct Decoder<'a> {
     pub(crate) tables: Vec<u32>,
     /// Where in `tables` the columns of a row begin.
     pub(crate) row_start: Vec<usize>,
+    /// From a table of quantizer 0 to that of quantizer 1; 0 without a trellis.
+    pub(crate) quantizer_slots: u32,
     words: &'a [[u8; 2]],
 }
 
 impl<'a> Decoder<'a> {
     /// Takes what [`Lanes::start`] accepts.
     pub(crate) fn new(chunk: &LaneChunk<'a>, tables: &Tables<'a>) -> Self {
-        let last = (tables.slots.len() / SLOTS) as i32 - 1;
+        let class_count = tables.slots.len() / SLOTS / (1 + usize::from(tables.trellis));
+        let last = class_count as i32 - 1;
         let first_slot = move |class: i32| class.clamp(0, last) as u32 * SLOTS as u32;
         let plane = |row: u8| {
             let row = i32::from(row as i8);
@@ -233,30 +249,60 @@ impl<'a> Decoder<'a> {
         };
         let rows = tables.rows.iter().map(|&class| class as u8);
         let (first_slots, row_start) = planes(rows, plane).unwrap_or_default();
-        Self { slots: tables.slots, tables: first_slots, row_start, words: chunk.words.as_chunks().0 }
+        let quantizer_slots = if tables.trellis { (class_count * SLOTS) as u32 } else { 0 };
+        Self { slots: tables.slots, tables: first_slots, row_start, quantizer_slots, words: chunk.words.as_chunks().0 }
     }
 
     /// Runs the lanes `range`, whose columns begin at `group`, down all rows.
     pub(crate) fn walk<S: Sink>(&self, lanes: &mut Lanes, group: usize, range: std::ops::Range<usize>, sink: &mut S) {
+        if self.quantizer_slots == 0 {
+            self.walk_quantized::<false, S>(lanes, group, range, sink);
+        } else {
+            self.walk_quantized::<true, S>(lanes, group, range, sink);
+        }
+    }
+
+    fn walk_quantized<const TRELLIS: bool, S: Sink>(
+        &self,
+        lanes: &mut Lanes,
+        group: usize,
+        range: std::ops::Range<usize>,
+        sink: &mut S,
+    ) {
         let split = range.start + range.len() / WALK * WALK;
         for lane in (range.start..split).step_by(WALK) {
-            self.columns::<WALK, S>(lanes, lane, group + lane, sink);
+            self.columns::<WALK, TRELLIS, S>(lanes, lane, group + lane, sink);
         }
         for lane in split..range.end {
-            self.columns::<1, S>(lanes, lane, group + lane, sink);
+            self.columns::<1, TRELLIS, S>(lanes, lane, group + lane, sink);
         }
     }
 
     /// Runs `N` lanes from `lane` in lockstep down the columns from `col`.
     #[inline(never)]
-    fn columns<const N: usize, S: Sink>(&self, lanes: &mut Lanes, lane: usize, col: usize, sink: &mut S) {
+    fn columns<const N: usize, const TRELLIS: bool, S: Sink>(
+        &self,
+        lanes: &mut Lanes,
+        lane: usize,
+        col: usize,
+        sink: &mut S,
+    ) {
         let mut state: [u32; N] = std::array::from_fn(|i| lanes.state[lane + i]);
         let mut word: [u32; N] = std::array::from_fn(|i| lanes.word[lane + i]);
+        let mut trellis_state = [0; N];
         for (row, start) in self.row_start.iter().enumerate() {
             let tables: &[u32; N] = self.tables[start + col..].first_chunk().expect("N columns");
             let mut levels = [0; N];
             for i in 0..N {
-                levels[i] = self.step(tables[i], &mut state[i], &mut word[i]);
+                if TRELLIS {
+                    let quantizer = trellis::quantizer(trellis_state[i]);
+                    let table = tables[i] + u32::from(quantizer) * self.quantizer_slots;
+                    let index = i32::from(self.step(table, &mut state[i], &mut word[i]));
+                    levels[i] = trellis::level(index, quantizer) as i16;
+                    trellis_state[i] = trellis::next(trellis_state[i], index);
+                } else {
+                    levels[i] = self.step(tables[i], &mut state[i], &mut word[i]);
+                }
             }
             sink.put(row, col, levels);
         }
@@ -266,14 +312,14 @@ impl<'a> Decoder<'a> {
 
     /// One symbol of one lane. Without a branch on the refill, which no predictor can guess.
     #[inline(always)]
-    fn step(&self, table: u32, state: &mut u32, word: &mut u32) -> i8 {
+    fn step(&self, table: u32, state: &mut u32, word: &mut u32) -> i16 {
         let slot = self.slots[table as usize + *state as usize % SLOTS];
         let next = (slot >> 12 & 0xfff) * (*state >> 12) + (slot & 0xfff);
         let refill = next < START;
         let refilled = next << 16 | self.word(*word);
         *state = select_unpredictable(refill, refilled, next);
         *word += u32::from(refill);
-        (slot as i32 >> 24) as i8
+        (slot as i32 >> 24) as i16
     }
 
     /// Words past the end read as 0; [`Lanes::finish`] finds the lane that used one.
@@ -310,14 +356,19 @@ mod tests {
         slots: Vec<u32>,
         row_class: Vec<i8>,
         col_class: Vec<i8>,
-        levels: Vec<i8>,
+        /// Row, column, quantizer and symbol, column by column.
+        symbols: Vec<(usize, usize, u8, usize)>,
+        levels: Vec<i16>,
         lanes: Vec<Vec<u16>>,
         states: Vec<u32>,
+        trellis: bool,
     }
 
     impl Case {
         fn new(random: &mut Random, rows: usize, cols: usize, lanes: usize) -> Self {
-            let models: Vec<_> = (0..1 + random.below(5)).map(|_| model(random)).collect();
+            let trellis = random.below(2) == 1;
+            let sets = 1 + usize::from(trellis);
+            let models: Vec<_> = (0..sets * (1 + random.below(5))).map(|_| model(random)).collect();
             let slots = models.iter().flat_map(|(first, model)| table(*first, model)).collect();
             let mut class = || random.below(13) as i8 - 4;
             let row_class = (0..rows).map(|_| class()).collect();
@@ -327,33 +378,58 @@ mod tests {
                 slots,
                 row_class,
                 col_class,
+                symbols: vec![],
                 levels: vec![0; rows * cols],
                 lanes: vec![],
                 states: vec![],
+                trellis,
             };
+            case.draw(random);
             for lane in 0..lanes {
-                case.write_lane(random, lane, lanes);
+                case.write_lane(lane, lanes);
             }
             case
         }
 
-        fn places(&self, lane: usize, lanes: usize) -> Vec<(usize, usize)> {
-            let cols = (lane..self.col_class.len()).step_by(lanes);
-            cols.flat_map(|col| (0..self.row_class.len()).map(move |row| (row, col))).collect()
-        }
-
-        fn model(&self, (row, col): (usize, usize)) -> &(i32, Model) {
+        fn model(&self, (row, col): (usize, usize), quantizer: u8) -> &(i32, Model) {
             let class = i32::from(self.row_class[row]) + i32::from(self.col_class[col]);
-            &self.models[class.clamp(0, self.models.len() as i32 - 1) as usize]
+            let class_count = self.models.len() / (1 + usize::from(self.trellis));
+            let class = class.clamp(0, class_count as i32 - 1) as usize;
+            &self.models[class + usize::from(quantizer) * class_count]
         }
 
-        fn write_lane(&mut self, random: &mut Random, lane: usize, lanes: usize) {
+        /// The level of a symbol, and the state after it.
+        fn quantize(&self, state: u8, symbol: i32) -> (i16, u8) {
+            if self.trellis {
+                let level = trellis::level(symbol, trellis::quantizer(state));
+                (level as i16, trellis::next(state, symbol))
+            } else {
+                (symbol as i16, 0)
+            }
+        }
+
+        /// Draws symbols down each column, and so the levels.
+        fn draw(&mut self, random: &mut Random) {
+            let cols = self.col_class.len();
+            for col in 0..cols {
+                let mut state = 0;
+                for row in 0..self.row_class.len() {
+                    let quantizer = trellis::quantizer(state);
+                    let (first, model) = self.model((row, col), quantizer);
+                    let symbol = model.quantile_function(random.below(SLOTS) as u16).0;
+                    let (level, next) = self.quantize(state, first + symbol as i32);
+                    self.symbols.push((row, col, quantizer, symbol));
+                    self.levels[row * cols + col] = level;
+                    state = next;
+                }
+            }
+        }
+
+        fn write_lane(&mut self, lane: usize, lanes: usize) {
             let mut coder = AnsCoder::<u16, u32>::from_raw_parts(vec![], START);
-            for place in self.places(lane, lanes).into_iter().rev() {
-                let (first, model) = self.model(place);
-                let symbol = model.quantile_function(random.below(SLOTS) as u16).0;
-                coder.encode_symbol(symbol, model).expect("the symbol is in the model");
-                self.levels[place.0 * self.col_class.len() + place.1] = (first + symbol as i32) as i8;
+            let of_lane = self.symbols.iter().rev().filter(|(_, col, ..)| col % lanes == lane);
+            for &(row, col, quantizer, symbol) in of_lane {
+                coder.encode_symbol(symbol, &self.model((row, col), quantizer).1).expect("the symbol is in the model");
             }
             let (mut words, state) = coder.into_raw_parts();
             words.reverse();
@@ -362,22 +438,27 @@ mod tests {
         }
 
         /// What `constriction` reads.
-        fn reference(&self) -> Vec<i8> {
+        fn reference(&self) -> Vec<i16> {
             let mut levels = vec![0; self.levels.len()];
             for (lane, words) in self.lanes.iter().enumerate() {
                 let words: Vec<u16> = words.iter().rev().copied().collect();
                 let mut coder = AnsCoder::<u16, u32>::from_raw_parts(words, self.states[lane]);
-                for place in self.places(lane, self.lanes.len()) {
-                    let (first, model) = self.model(place);
-                    let symbol = coder.decode_symbol(model).expect("the stream is whole");
-                    levels[place.0 * self.col_class.len() + place.1] = (first + symbol as i32) as i8;
+                for col in (lane..self.col_class.len()).step_by(self.lanes.len()) {
+                    let mut state = 0;
+                    for row in 0..self.row_class.len() {
+                        let (first, model) = self.model((row, col), trellis::quantizer(state));
+                        let symbol = coder.decode_symbol(model).expect("the stream is whole");
+                        let (level, next) = self.quantize(state, first + symbol as i32);
+                        levels[row * self.col_class.len() + col] = level;
+                        state = next;
+                    }
                 }
             }
             levels
         }
 
         /// Runs `decode` with the chunk's bytes as a file would hold them.
-        fn decode(&self) -> Result<Vec<i8>, LaneError> {
+        fn decode(&self) -> Result<Vec<i16>, LaneError> {
             let words: Vec<u8> = self.lanes.iter().flatten().flat_map(|word| word.to_le_bytes()).collect();
             let mut end = 0;
             let mut ends = Vec::new();
@@ -387,7 +468,8 @@ mod tests {
             }
             let (rows, cols) = (self.row_class.len(), self.col_class.len());
             let chunk = LaneChunk { rows, cols, states: &self.states, ends: &ends, words: &words };
-            let tables = Tables { slots: &self.slots, rows: &self.row_class, cols: &self.col_class };
+            let tables =
+                Tables { slots: &self.slots, rows: &self.row_class, cols: &self.col_class, trellis: self.trellis };
             let mut levels = vec![0; self.levels.len()];
             decode_lanes(&chunk, &tables, &mut Levels::new(&mut levels, cols))?;
             Ok(levels)
@@ -475,10 +557,10 @@ mod tests {
     #[test]
     fn rejects_lengths_that_do_not_fit() {
         let slots = [1 << 12; SLOTS];
-        let tables = Tables { slots: &slots, rows: &[0], cols: &[0] };
+        let tables = Tables { slots: &slots, rows: &[0], cols: &[0], trellis: false };
         let chunk = LaneChunk { rows: 1, cols: 1, states: &[START], ends: &[0], words: &[] };
         let shape = |chunk: LaneChunk, tables: Tables| {
-            let mut level = [0];
+            let mut level = [0i16];
             let result = decode_lanes(&chunk, &tables, &mut Levels::new(&mut level, 1));
             matches!(result, Err(LaneError::Shape(_)))
         };

@@ -1,7 +1,7 @@
 //! Chunk payload <-> symbols (FORMAT.md, sections 6 and 7).
 //!
 //! Lanes are exactly constriction's `AnsCoder<u16, u32>`. The encoder uses it; decoding has a lean loop of its own
-//! ([`lanes`], and [`simd`] on wasm) that tests hold equal to constriction's decoder.
+//! ([`lanes`], and its SIMD twin on wasm) that tests hold equal to constriction's decoder.
 
 mod bits;
 #[cfg(feature = "encoder")]

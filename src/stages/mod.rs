@@ -4,3 +4,4 @@ pub mod pack;
 pub mod permute;
 pub mod planes;
 pub mod quantize;
+pub mod trellis;

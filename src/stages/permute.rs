@@ -46,7 +46,7 @@ impl Permutation {
         for group in digit_groups(self.0.len()) {
             let digits = &digits[group.first..group.first + group.len];
             let value = digits.iter().zip(group.bases(self.0.len())).rev();
-            bits.put(value.fold(0, |value, (&digit, base)| value * base + u128::from(digit)), group.width());
+            bits.put(value.fold(0, |value, (&digit, base)| value * base + u64::from(digit)), group.width());
         }
         bits.bytes
     }
@@ -74,22 +74,22 @@ impl Permutation {
     }
 }
 
-/// Neighbouring Lehmer digits whose bases multiply to at most 2^64, stored as one number.
+/// Neighbouring Lehmer digits whose bases multiply to less than 2^64, stored as one number.
 struct DigitGroup {
     first: usize,
     len: usize,
-    product: u128,
+    product: u64,
 }
 
 impl DigitGroup {
-    fn bases(&self, permutation_len: usize) -> impl ExactSizeIterator<Item = u128> + DoubleEndedIterator + use<> {
+    fn bases(&self, permutation_len: usize) -> impl ExactSizeIterator<Item = u64> + DoubleEndedIterator + use<> {
         let first = self.first;
-        (0..self.len).map(move |i| (permutation_len - first - i) as u128)
+        (0..self.len).map(move |i| (permutation_len - first - i) as u64)
     }
 
     /// Bits of the largest value, `product - 1`.
     fn width(&self) -> u32 {
-        128 - (self.product - 1).leading_zeros()
+        u64::BITS - (self.product - 1).leading_zeros()
     }
 }
 
@@ -97,8 +97,10 @@ fn digit_groups(permutation_len: usize) -> impl Iterator<Item = DigitGroup> {
     let mut next = 0;
     std::iter::from_fn(move || {
         let mut group = DigitGroup { first: next, len: 0, product: 1 };
-        while next < permutation_len && group.product * (permutation_len - next) as u128 <= 1 << 64 {
-            group.product *= (permutation_len - next) as u128;
+        while next < permutation_len
+            && let Some(product) = group.product.checked_mul((permutation_len - next) as u64)
+        {
+            group.product = product;
             group.len += 1;
             next += 1;
         }
@@ -174,7 +176,7 @@ struct BitWriter {
 }
 
 impl BitWriter {
-    fn put(&mut self, value: u128, width: u32) {
+    fn put(&mut self, value: u64, width: u32) {
         for bit in 0..width {
             if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
@@ -193,11 +195,11 @@ struct BitReader<'a> {
 }
 
 impl BitReader<'_> {
-    fn take(&mut self, width: u32) -> Option<u128> {
+    fn take(&mut self, width: u32) -> Option<u64> {
         let mut value = 0;
         for bit in 0..width {
             let byte = self.bytes.get(self.position / 8)?;
-            value |= u128::from(byte >> (self.position % 8) & 1) << bit;
+            value |= u64::from(byte >> (self.position % 8) & 1) << bit;
             self.position += 1;
         }
         Some(value)

@@ -1,0 +1,121 @@
+// Verified payloads -> decoded bytes, on whatever thread this runs.
+import { McwcError } from './errors.js';
+import type { Step } from './steps.js';
+import { Archive, instantiate } from './wasm.js';
+
+/** Steps, and the payloads of their chunks one after another. */
+export interface Batch {
+  steps: Step[];
+  payloads: Uint8Array<ArrayBuffer>;
+  /** Length of each step's payload. */
+  lengths: number[];
+}
+
+const HASH_BYTES = 16;
+/** Below this, hashing in wasm takes less time than a turn through the platform's thread pool. */
+const ASYNC_HASH_BYTES = 8192;
+
+export class Decoder {
+  readonly archive: Archive;
+  readonly memory: WebAssembly.Memory;
+  readonly #hashes: Uint8Array;
+  #raw = new Uint8Array();
+  #packedBytes = 0;
+
+  constructor(module: WebAssembly.Module, head: Uint8Array) {
+    this.memory = instantiate(module);
+    this.archive = new Archive(head);
+    this.#hashes = this.archive.hashes();
+  }
+
+  /**
+   * Carries out the steps of a batch. `pause` is awaited between steps; it may throw to end them.
+   */
+  async decode(batch: Batch, out: Uint8Array, pause?: () => Promise<void> | void): Promise<void> {
+    const payloads = split(batch);
+    // Later chunks are hashed on other threads while earlier ones are decoded here.
+    const hashes = payloads.map(hashAsync);
+    for (const [index, step] of batch.steps.entries()) {
+      const hash = await hashes[index];
+      await pause?.();
+      const payload = payloads[index];
+      if (step.chunk >= 0) {
+        this.#write(payload);
+        if (hash) this.#compare(step.chunk, hash);
+        else this.archive.verify(step.chunk);
+      }
+      this.#carryOut(step, out);
+    }
+  }
+
+  free(): void {
+    this.archive.free();
+  }
+
+  #carryOut(step: Step, out: Uint8Array): void {
+    const { archive } = this;
+    if (step.frame < 0) {
+      if (step.chunk >= 0) {
+        archive.decodeRaw(step.decoded);
+        this.#raw = this.#decoded(step.decoded).slice();
+      }
+      out.set(this.#raw.subarray(step.skip, step.skip + step.take), step.at);
+    } else if (step.index < 0) {
+      archive.openFrame(step.frame);
+    } else {
+      if (archive.openedFrame() !== step.frame) archive.openFrame(step.frame);
+      if (step.levelBits > 0) return this.#packLevels(step, out);
+      const decoded = this.#decoded(archive.decodeChunk(step.index));
+      if (step.permuted) placeRows(decoded, archive.rowPlaces(step.index)!, step, out);
+      else out.set(decoded.subarray(step.skip, step.skip + step.take), step.at);
+    }
+  }
+
+  #packLevels({ index, levelBits }: Step, out: Uint8Array): void {
+    const bytes = this.archive.decodeLevels(index, levelBits);
+    if (bytes < 0) throw new McwcError('limit-exceeded', `a level needs more than ${levelBits} bits`);
+    if (index === 0) this.#packedBytes = 0;
+    out.set(new Uint8Array(this.memory.buffer, this.archive.packed(), bytes), this.#packedBytes);
+    this.#packedBytes += bytes;
+  }
+
+  #write(payload: Uint8Array): void {
+    const at = this.archive.payload(payload.length);
+    new Uint8Array(this.memory.buffer, at, payload.length).set(payload);
+  }
+
+  #decoded(bytes: number): Uint8Array {
+    return new Uint8Array(this.memory.buffer, this.archive.decoded(), bytes);
+  }
+
+  #compare(chunk: number, hash: Uint8Array): void {
+    const promised = this.#hashes.subarray(chunk * HASH_BYTES, (chunk + 1) * HASH_BYTES);
+    if (promised.some((byte, index) => byte !== hash[index])) {
+      throw new McwcError('checksum', `checksum mismatch in chunk ${chunk}: the bytes are damaged`);
+    }
+  }
+}
+
+function split({ lengths, payloads }: Batch): Uint8Array<ArrayBuffer>[] {
+  let end = 0;
+  return lengths.map((length) => payloads.subarray(end, (end += length)));
+}
+
+/** Undefined where wasm has to do it: `crypto.subtle` exists in secure contexts only. */
+function hashAsync(payload: Uint8Array<ArrayBuffer>): Promise<Uint8Array | undefined> | undefined {
+  if (payload.length < ASYNC_HASH_BYTES) return undefined;
+  return globalThis.crypto?.subtle?.digest('SHA-256', payload).then(
+    (digest) => new Uint8Array(digest),
+    () => undefined,
+  );
+}
+
+function placeRows(decoded: Uint8Array, places: Uint32Array, step: Step, out: Uint8Array): void {
+  const rowBytes = decoded.length / places.length;
+  for (let row = 0; row < places.length; row++) {
+    const place = places[row] * rowBytes - step.skip;
+    const from = Math.max(0, -place);
+    const to = Math.min(rowBytes, step.take - place);
+    if (from < to) out.set(decoded.subarray(row * rowBytes + from, row * rowBytes + to), step.at + place + from);
+  }
+}

@@ -1,0 +1,297 @@
+// Jobs -> decoded buffers, on a few workers or, without any, on this thread.
+import { Decoder, type Batch } from './decoder.js';
+import { McwcError } from './errors.js';
+import { type Thread, adopt, nextTurn, startThread, unlessAborted } from './platform.js';
+import { type Held, type Step } from './steps.js';
+import type { Reply, Request } from './worker.js';
+
+/** What becomes one buffer. */
+export interface Job {
+  bytes: number;
+  buffer?: ArrayBuffer;
+  steps(held: Held): Iterable<Step>;
+}
+
+/** Fills a batch with the payloads of these steps, in `buffer` if it is large enough. */
+export type Gather = (steps: Step[], buffer?: ArrayBuffer) => Promise<Batch>;
+
+export interface PoolOptions {
+  module: WebAssembly.Module;
+  head: Uint8Array;
+  limit: number;
+  workerUrl: string | URL | undefined;
+  gather: Gather;
+  chunkBytes(chunk: number): number;
+  /** Called once if no worker can be started. */
+  onInline(reason: string): void;
+}
+
+/** Payload bytes of a batch: enough to hide the messages, little enough to come and go in a download. */
+const BATCH_BYTES = 2 << 20;
+/** Batches that a worker may have: one to decode, one to go on with. */
+const BATCHES_AHEAD = 2;
+/** Longest turn that decoding on this thread takes. */
+const TURN_MS = 8;
+
+interface Runner {
+  run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer>;
+  close(error: unknown): void;
+}
+
+interface Queued {
+  job: Job;
+  signal: AbortSignal | undefined;
+  resolve(buffer: ArrayBuffer): void;
+  reject(error: unknown): void;
+}
+
+export class Pool {
+  /** Largest wasm memory seen in a worker; tests hold it to a bound. */
+  memoryBytes = 0;
+  #queue: Queued[] = [];
+  #idle: Runner[] = [];
+  #runners = new Set<Runner>();
+  #starting = 0;
+  #limit: number;
+  #error: unknown;
+
+  constructor(private readonly options: PoolOptions) {
+    this.#limit = options.limit;
+    if (this.#limit === 0) this.#add(new InlineRunner(options, this));
+  }
+
+  async run(job: Job, signal?: AbortSignal): Promise<ArrayBuffer> {
+    if (this.#error) throw this.#error;
+    let queued!: Queued;
+    const finished = new Promise<ArrayBuffer>((resolve, reject) => (queued = { job, signal, resolve, reject }));
+    this.#queue.push(queued);
+    this.#next();
+    try {
+      return await unlessAborted(finished, signal);
+    } catch (error) {
+      this.#queue = this.#queue.filter((other) => other !== queued);
+      throw error;
+    }
+  }
+
+  close(error: unknown): void {
+    this.#error = error;
+    this.#queue.splice(0).forEach(({ reject }) => reject(error));
+    this.#runners.forEach((runner) => runner.close(error));
+    this.#runners.clear();
+    this.#idle = [];
+  }
+
+  #next(): void {
+    while (this.#queue.length > 0 && this.#idle.length > 0) this.#start(this.#idle.pop()!, this.#queue.shift()!);
+    if (this.#queue.length > this.#starting && this.#runners.size + this.#starting < this.#limit) this.#startWorker();
+  }
+
+  async #start(runner: Runner, { job, signal, resolve, reject }: Queued): Promise<void> {
+    try {
+      resolve(await runner.run(job, signal));
+    } catch (error) {
+      reject(error);
+    }
+    if (this.#runners.has(runner)) this.#idle.push(runner);
+    this.#next();
+  }
+
+  async #startWorker(): Promise<void> {
+    this.#starting++;
+    const runner = new WorkerRunner(this.options, this);
+    try {
+      await runner.started;
+      if (this.#error) runner.close(this.#error);
+      else this.#add(runner);
+    } catch (error) {
+      runner.close(error);
+      this.#limit = this.#runners.size;
+      if (this.#limit === 0 && !this.#error) {
+        this.options.onInline(`no worker could be started: ${(error as Error).message}`);
+        this.#add(new InlineRunner(this.options, this));
+      }
+    } finally {
+      this.#starting--;
+    }
+    this.#next();
+  }
+
+  #add(runner: Runner): void {
+    this.#runners.add(runner);
+    this.#idle.push(runner);
+  }
+
+  /** A runner that cannot go on; another may be started in its place. */
+  remove(runner: Runner): void {
+    this.#runners.delete(runner);
+  }
+}
+
+/** Cuts steps into batches, each with a flag for the last. */
+function* batchesOf(steps: Iterable<Step>, chunkBytes: (chunk: number) => number): Generator<[Step[], boolean]> {
+  let batch: Step[] = [];
+  let bytes = 0;
+  for (const step of steps) {
+    const stepBytes = step.chunk < 0 ? 0 : chunkBytes(step.chunk);
+    if (batch.length > 0 && bytes + stepBytes > BATCH_BYTES) {
+      yield [batch, false];
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(step);
+    bytes += stepBytes;
+  }
+  yield [batch, true];
+}
+
+class InlineRunner implements Runner {
+  #decoder: Decoder;
+  #held: Held = { frame: -1, rawChunk: -1 };
+  #closed = new AbortController();
+  #turnStarted = 0;
+
+  constructor(
+    private readonly options: PoolOptions,
+    private readonly pool: Pool,
+  ) {
+    this.#decoder = new Decoder(options.module, options.head);
+  }
+
+  async run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
+    const { gather, chunkBytes } = this.options;
+    const out = new Uint8Array(job.buffer ? adopt(job.buffer) : new ArrayBuffer(job.bytes));
+    const pause = async () => {
+      if (performance.now() - this.#turnStarted >= TURN_MS) {
+        await nextTurn();
+        this.#turnStarted = performance.now();
+      }
+      signal?.throwIfAborted();
+      this.#closed.signal.throwIfAborted();
+    };
+    try {
+      for (const [steps] of batchesOf(job.steps(this.#held), chunkBytes)) {
+        await this.#decoder.decode(await gather(steps), out, pause);
+      }
+    } catch (error) {
+      this.#held = { frame: -1, rawChunk: -1 };
+      throw signal?.aborted ? signal.reason : McwcError.from(error);
+    }
+    this.pool.memoryBytes = this.#decoder.memory.buffer.byteLength;
+    return out.buffer;
+  }
+
+  close(error: unknown): void {
+    this.#closed.abort(error);
+    this.#decoder.free();
+  }
+}
+
+class WorkerRunner implements Runner {
+  readonly started: Promise<void>;
+  #thread: Thread | undefined;
+  #held: Held = { frame: -1, rawChunk: -1 };
+  #job = 0;
+  #spare: ArrayBuffer[] = [];
+  #onStart!: { resolve(): void; reject(error: unknown): void };
+  #running: { resolve(buffer: ArrayBuffer): void; reject(error: unknown): void } | undefined;
+  #onCredit: (() => void) | undefined;
+  #ahead = 0;
+
+  constructor(
+    private readonly options: PoolOptions,
+    private readonly pool: Pool,
+  ) {
+    this.started = new Promise((resolve, reject) => (this.#onStart = { resolve, reject }));
+    try {
+      this.#thread = startThread(
+        options.workerUrl,
+        (reply) => this.#receive(reply),
+        (error) => this.#fail(error),
+      );
+      this.#post({ type: 'start', module: options.module, head: options.head });
+    } catch (error) {
+      this.#onStart.reject(error);
+    }
+  }
+
+  async run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
+    const id = ++this.#job;
+    const finished = new Promise<ArrayBuffer>((resolve, reject) => (this.#running = { resolve, reject }));
+    const onAbort = () => {
+      this.#post({ type: 'cancel', job: id });
+      this.#running?.reject(signal?.reason);
+    };
+    signal?.addEventListener('abort', onAbort);
+    this.#thread?.setBusy(true);
+    this.#ahead = 0;
+    this.#send(id, job).catch((error) => {
+      if (id !== this.#job) return;
+      this.#post({ type: 'cancel', job: id });
+      this.#running?.reject(McwcError.from(error));
+    });
+    try {
+      return await finished;
+    } catch (error) {
+      this.#job++;
+      this.#held = { frame: -1, rawChunk: -1 };
+      throw error;
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+      this.#running = undefined;
+      this.#onCredit?.();
+      this.#thread?.setBusy(false);
+    }
+  }
+
+  close(error: unknown): void {
+    this.#thread?.terminate();
+    this.#thread = undefined;
+    this.#onStart.reject(error);
+    this.#running?.reject(error);
+  }
+
+  async #send(id: number, job: Job): Promise<void> {
+    let begin: { bytes: number; buffer?: ArrayBuffer } | undefined = { bytes: job.bytes, buffer: job.buffer };
+    for (const [steps, last] of batchesOf(job.steps(this.#held), this.options.chunkBytes)) {
+      const batch = await this.options.gather(steps, this.#spare.pop());
+      if (this.#ahead === BATCHES_AHEAD) await new Promise<void>((resolve) => (this.#onCredit = resolve));
+      if (id !== this.#job || !this.#running) return;
+      this.#ahead++;
+      const transfer: ArrayBuffer[] = [batch.payloads.buffer];
+      if (begin?.buffer) transfer.push(begin.buffer);
+      this.#post({ type: 'batch', job: id, begin, batch, last }, transfer);
+      begin = undefined;
+    }
+  }
+
+  #post(request: Request, transfer: Transferable[] = []): void {
+    this.#thread?.post(request, transfer);
+  }
+
+  #receive(reply: Reply): void {
+    if (reply.type === 'started') return this.#onStart.resolve();
+    if (reply.type === 'broken') return this.#fail(new Error(reply.message));
+    if (reply.type === 'decoded' && this.#spare.length < BATCHES_AHEAD) this.#spare.push(reply.buffer);
+    if (reply.type === 'failed' && reply.job === 0) return this.#onStart.reject(new McwcError(reply.code, reply.message));
+    if (reply.job !== this.#job) return;
+    switch (reply.type) {
+      case 'decoded':
+        this.#ahead--;
+        this.#onCredit?.();
+        break;
+      case 'finished':
+        this.pool.memoryBytes = Math.max(this.pool.memoryBytes, reply.memoryBytes);
+        this.#running?.resolve(reply.buffer);
+        break;
+      case 'failed':
+        this.#running?.reject(new McwcError(reply.code, reply.message));
+        break;
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.pool.remove(this);
+    this.close(new McwcError('io', `a worker failed: ${(error as Error).message}`, { cause: error }));
+  }
+}

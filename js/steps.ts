@@ -1,0 +1,79 @@
+// A byte range of a file -> the chunks to decode for it, in order, and where their bytes go.
+import type { Frame } from './types.js';
+
+/** One chunk, or another part of the raw chunk before it. */
+export interface Step {
+  /** Which of the archive's chunks to decode; -1 to use the last raw chunk again. */
+  chunk: number;
+  /** The frame that it belongs to; -1 for a raw stream. */
+  frame: number;
+  /** Which of the frame's element chunks; -1 for its side chunk. */
+  index: number;
+  /** Bytes that a raw chunk decodes to. */
+  decoded: number;
+  /** Bytes to leave out at the front of the piece, and to take. */
+  skip: number;
+  take: number;
+  /** Where the taken bytes go in the result. */
+  at: number;
+  /** Whether the chunk's rows have places of their own in the piece. */
+  permuted: boolean;
+  /** Bits to pack levels at, instead of reconstructing; else 0. */
+  levelBits: number;
+}
+
+/** What a decoder still holds from the steps before. */
+export interface Held {
+  frame: number;
+  rawChunk: number;
+}
+
+/** Numbers in one piece of `plan` (src/web/archive.rs). */
+const PIECE_LEN = 5;
+
+export interface Piece {
+  /** -1 for a raw stream. */
+  frame: number;
+  /** -1 for all chunks of a frame whose rows are permuted. */
+  chunk: number;
+  decoded: number;
+  skip: number;
+  bytes: number;
+  /** The pieces to decode on the CPU, if the GPU does not take the frame whole. Then `decoded` is the tensor's length. */
+  parts?: Piece[];
+  /** Where the tensor ends in its file. */
+  end?: number;
+}
+
+export function piecesOf(plan: Float64Array): Piece[] {
+  return Array.from({ length: plan.length / PIECE_LEN }, (_, index) => {
+    const [frame, chunk, decoded, skip, bytes] = plan.subarray(index * PIECE_LEN, (index + 1) * PIECE_LEN);
+    return { frame, chunk, decoded, skip, bytes };
+  });
+}
+
+/** Updates `held` as it goes, so that a decoder is not sent what it has. */
+export function* stepsOf(pieces: Iterable<Piece>, frames: readonly Frame[], held: Held): Generator<Step> {
+  let at = 0;
+  for (const { frame, chunk, decoded, skip, bytes } of pieces) {
+    const piece = { frame, index: -1, decoded, skip, take: bytes, at, permuted: false, levelBits: 0 };
+    at += bytes;
+    if (frame < 0) {
+      yield { ...piece, chunk: held.rawChunk === chunk ? -1 : chunk };
+      held.rawChunk = chunk;
+      continue;
+    }
+    const { sideChunk, firstChunk, chunkCount } = frames[frame];
+    if (held.frame !== frame && sideChunk >= 0) yield { ...piece, chunk: sideChunk };
+    held.frame = frame;
+    const permuted = chunk < 0;
+    const [first, end] = permuted ? [0, chunkCount] : [chunk, chunk + 1];
+    for (let index = first; index < end; index++) yield { ...piece, chunk: firstChunk + index, index, permuted };
+  }
+}
+
+/** All chunks of a frame, to packed levels one after another. */
+export function* levelStepsOf(frame: number, levelBits: number, frames: readonly Frame[], held: Held): Generator<Step> {
+  const whole: Piece = { frame, chunk: -1, decoded: 0, skip: 0, bytes: 0 };
+  for (const step of stepsOf([whole], frames, held)) yield { ...step, levelBits };
+}

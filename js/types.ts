@@ -1,0 +1,135 @@
+// The public types, and what the wasm module's `describe` gives.
+
+export type DType =
+  | 'f32'
+  | 'f16'
+  | 'bf16'
+  | 'f64'
+  | 'i8'
+  | 'u8'
+  | 'i16'
+  | 'u16'
+  | 'i32'
+  | 'u32'
+  | 'i64'
+  | 'u64'
+  | 'bool'
+  | 'f8_e4m3'
+  | 'f8_e5m2'
+  | 'i4'
+  | 'u4';
+
+/** `Float16Array` where the language has it. */
+export type Float16Data = typeof globalThis extends { Float16Array: new (...args: never[]) => infer T } ? T : never;
+
+/** Elements in row-major order; the bytes of types that JavaScript has no array for. */
+export type TensorData =
+  | Float32Array<ArrayBuffer>
+  | Float64Array<ArrayBuffer>
+  | Float16Data
+  | Int8Array<ArrayBuffer>
+  | Uint8Array<ArrayBuffer>
+  | Int16Array<ArrayBuffer>
+  | Uint16Array<ArrayBuffer>
+  | Int32Array<ArrayBuffer>
+  | Uint32Array<ArrayBuffer>
+  | BigInt64Array<ArrayBuffer>
+  | BigUint64Array<ArrayBuffer>;
+
+export interface Tensor {
+  name: string;
+  dtype: DType;
+  shape: number[];
+  data: TensorData;
+}
+
+export interface TensorInfo {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Length in bytes. */
+  readonly bytes: number;
+  /** Name of the file it lies in. */
+  readonly file: string;
+}
+
+export interface FileInfo {
+  readonly name: string;
+  /** Length in bytes. */
+  readonly bytes: number;
+}
+
+export interface GpuTensor {
+  buffer: GPUBuffer;
+  dtype: DType;
+  shape: number[];
+  bytes: number;
+}
+
+export type Backend = 'cpu' | 'webgpu';
+
+export type ArchiveSource =
+  | URL
+  | string
+  | Request
+  | Response
+  | Blob
+  | ArrayBuffer
+  | ArrayBufferView<ArrayBuffer>
+  | ReadableStream<Uint8Array>;
+
+export interface Progress {
+  /** Bytes of the archive that have arrived. */
+  loaded: number;
+  /** Length of the archive, once it is known. */
+  total: number | undefined;
+}
+
+export interface OpenOptions {
+  /** Aborts the download and everything that is being decoded. */
+  signal?: AbortSignal;
+  onProgress?: (progress: Progress) => void;
+  /** Where weights are reconstructed; `auto` takes WebGPU if there is a real GPU that passes a self-test. */
+  backend?: 'auto' | Backend;
+  /** Most workers that decode; 0 decodes on this thread. Default: one per core, at most 4. */
+  workers?: number;
+  /** The archive's integrity value, 32 hexadecimal digits; any other archive is refused. */
+  integrity?: string;
+  /** The device to use on WebGPU, so that buffers can be shared with the caller's. */
+  device?: GPUDevice;
+  /** Where `mcwc_bg.wasm` is, if a bundler moved it. */
+  wasmUrl?: string | URL;
+  /** The wasm module itself, instead of its address. */
+  wasm?: WebAssembly.Module | BufferSource;
+  /** Where `worker.js` is. */
+  workerUrl?: string | URL;
+  /** Where `mcwc_gpu_bg.wasm` is. */
+  gpuWasmUrl?: string | URL;
+}
+
+export interface TensorOptions {
+  signal?: AbortSignal;
+  /** Memory to reuse for the result. It is transferred away; `data` is a view of the same memory. */
+  buffer?: ArrayBuffer;
+}
+
+/** What the header says. */
+export interface Description {
+  integrity: string;
+  bytes: number;
+  metadata: Record<string, string>;
+  files: FileInfo[];
+  tensors: (Omit<TensorInfo, 'file'> & { file: number; offset: number; frame: number })[];
+  frames: Frame[];
+}
+
+export interface Frame {
+  /** -1 if there is none. */
+  sideChunk: number;
+  firstChunk: number;
+  chunkCount: number;
+  /** Bits that its levels need if none is an escape; 0 for planes. */
+  levelBits: number;
+  /** Whether rows are coded in another order than the tensor's. */
+  permuted: boolean;
+}

@@ -1,0 +1,67 @@
+// A thread that decodes. Buffers come and go by transfer; nothing is shared.
+import { type Batch, Decoder } from './decoder.js';
+import { McwcError, type ErrorCode } from './errors.js';
+import { nodeModule } from './platform.js';
+
+export type Request =
+  | { type: 'start'; module: WebAssembly.Module; head: Uint8Array }
+  | { type: 'batch'; job: number; begin?: { bytes: number; buffer?: ArrayBuffer }; batch: Batch; last: boolean }
+  | { type: 'cancel'; job: number };
+
+export type Reply =
+  | { type: 'started' }
+  /** A batch is done with; its buffer can be filled again. */
+  | { type: 'decoded'; job: number; buffer: ArrayBuffer }
+  | { type: 'finished'; job: number; buffer: ArrayBuffer; memoryBytes: number }
+  | { type: 'failed'; job: number; code: ErrorCode; message: string }
+  /** The wasm instance trapped; nothing it holds can be trusted. */
+  | { type: 'broken'; message: string };
+
+const port: { postMessage(reply: Reply, transfer: Transferable[]): void } =
+  nodeModule('node:worker_threads')?.parentPort ?? (globalThis as any);
+
+let decoder: Decoder;
+let current: { job: number; out: Uint8Array<ArrayBuffer> } | undefined;
+/** Requests are carried out one after another, although decoding waits for hashes in between. */
+let turn = Promise.resolve();
+
+function receive(request: Request): void {
+  if (request.type === 'cancel') {
+    if (current?.job === request.job) current = undefined;
+  } else {
+    turn = turn.then(() => carryOut(request));
+  }
+}
+
+async function carryOut(request: Exclude<Request, { type: 'cancel' }>): Promise<void> {
+  const job = request.type === 'start' ? 0 : request.job;
+  try {
+    if (request.type === 'start') {
+      decoder = new Decoder(request.module, request.head);
+      return port.postMessage({ type: 'started' }, []);
+    }
+    const { batch, begin, last } = request;
+    if (begin) current = { job, out: new Uint8Array(begin.buffer ?? new ArrayBuffer(begin.bytes)) };
+    if (current?.job !== job) return;
+    const { out } = current;
+    await decoder.decode(batch, out, () => {
+      if (current?.job !== job) throw new McwcError('closed', 'cancelled');
+    });
+    if (!last) {
+      const { buffer } = batch.payloads;
+      return port.postMessage({ type: 'decoded', job, buffer }, [buffer]);
+    }
+    current = undefined;
+    const memoryBytes = decoder.memory.buffer.byteLength;
+    port.postMessage({ type: 'finished', job, buffer: out.buffer, memoryBytes }, [out.buffer]);
+  } catch (error) {
+    if (current?.job === job) current = undefined;
+    if (error instanceof WebAssembly.RuntimeError) return port.postMessage({ type: 'broken', message: error.message }, []);
+    const { code, message } = McwcError.from(error);
+    port.postMessage({ type: 'failed', job, code, message }, []);
+  }
+}
+
+const { parentPort } = nodeModule('node:worker_threads') ?? {};
+if (parentPort) parentPort.on('message', receive);
+else globalThis.onmessage = ({ data }: MessageEvent<Request>) => receive(data);

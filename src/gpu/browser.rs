@@ -1,0 +1,139 @@
+//! What wgpu leaves out in browsers: adopting a caller's `GPUDevice`, and moving bytes between JavaScript and the GPU
+//! without a copy in wasm memory.
+
+use js_sys::{Array, Function, Object, Reflect, Uint8Array};
+use wasm_bindgen::{JsCast, JsValue};
+use wgpu::webgpu::{GpuBuffer, GpuDevice};
+
+use super::device::{Device, gpu_error};
+use super::{Reconstruction, Reconstructor};
+use crate::error::{Error, Result};
+
+impl Device {
+    /// Works on a device that the page already uses, so that buffers can be shared with it.
+    ///
+    /// wgpu can only ask `navigator.gpu` for an adapter. For that one synchronous call the question is answered by a
+    /// stand-in whose `requestDevice` gives the caller's device.
+    ///
+    /// # Errors
+    /// `Argument` if it is not a `GPUDevice`, `Gpu` if the browser refuses.
+    pub async fn adopt(device: JsValue) -> Result<Self> {
+        let device = device.dyn_into::<GpuDevice>().map_err(|_| Error::argument("this is not a GPUDevice"))?;
+        let instance = instance()?;
+        let gpu = navigator_gpu()?;
+        let answer =
+            object(&[("configurable", JsValue::TRUE), ("value", promising(&stand_in(&device)?.into())?.into())])?;
+        if !Reflect::define_property(gpu.unchecked_ref::<Object>(), &"requestAdapter".into(), &answer)
+            .map_err(js_error)?
+        {
+            return Err(gpu_error("navigator.gpu is sealed, so no device can be adopted"));
+        }
+        let adapter = instance.request_adapter(&Default::default());
+        Reflect::delete_property(gpu.unchecked_ref::<Object>(), &"requestAdapter".into()).map_err(js_error)?;
+        Self::from_adapter(adapter.await.map_err(gpu_error)?).await
+    }
+
+    /// The browser's device.
+    pub fn to_js(&self) -> JsValue {
+        self.device.as_webgpu().into()
+    }
+
+    /// Copies the first `bytes` bytes of any `GPUBuffer` of this device that has the usage `COPY_SRC`.
+    ///
+    /// # Errors
+    /// `Argument` if it is not a `GPUBuffer`, `Gpu` if the device fails.
+    pub async fn read_js(&self, buffer: &JsValue, bytes: u32) -> Result<Uint8Array> {
+        let buffer = buffer.dyn_ref::<GpuBuffer>().ok_or(Error::argument("this is not a GPUBuffer"))?;
+        let copy = |staging: &wgpu::Buffer| {
+            let (Some(device), Some(target)) = (self.device.as_webgpu(), staging.as_webgpu()) else { return Ok(()) };
+            let encoder = device.create_command_encoder();
+            let size = staging.size() as f64;
+            encoder.copy_buffer_to_buffer_with_f64_and_f64_and_f64(buffer, 0.0, target, 0.0, size).map_err(js_error)?;
+            device.queue().submit(&[encoder.finish()]);
+            Ok(())
+        };
+        self.read_staged(bytes.into(), copy, |view| view.as_uint8array().slice(0, bytes)).await
+    }
+}
+
+impl Reconstructor {
+    /// [`Reconstructor::write_levels`] from an array outside wasm memory.
+    ///
+    /// # Errors
+    /// `Argument` if they do not lie inside the frame's levels, `Gpu` if the browser refuses.
+    pub fn write_js_levels(&self, reconstruction: &Reconstruction, offset: u32, levels: &Uint8Array) -> Result<()> {
+        let (words, len) = (levels.length() / 4 * 4, levels.length());
+        let last_offset = u64::from(offset) + u64::from(words);
+        // Only the last part of a word passes through wasm; this also checks the range.
+        self.write_levels(reconstruction, last_offset, &levels.subarray(words, len).to_vec())?;
+        let (Some(queue), Some(buffer)) = (self.device.queue.as_webgpu(), reconstruction.levels.as_webgpu()) else {
+            return Ok(());
+        };
+        let words = levels.subarray(0, words);
+        queue.write_buffer_with_f64_and_buffer_source(buffer, offset.into(), &words).map_err(js_error)
+    }
+}
+
+/// wgpu's instance, which panics where there is neither a window nor a worker.
+pub(super) fn instance() -> Result<wgpu::Instance> {
+    navigator_gpu()?;
+    let global = js_sys::global();
+    let known = ["Window", "WorkerGlobalScope"].map(|name| Reflect::has(&global, &name.into()).unwrap_or(false));
+    if known == [false, false] {
+        return Err(gpu_error("neither a window nor a worker"));
+    }
+    Ok(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()))
+}
+
+/// Vendor, architecture and description, as far as the browser tells them.
+pub(super) fn adapter_name(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> String {
+    let Ok(fields) = Reflect::get(&device.as_webgpu().into(), &"adapterInfo".into()) else { return info.name.clone() };
+    let field = |name: &str| Reflect::get(&fields, &name.into()).ok()?.as_string().filter(|text| !text.is_empty());
+    ["vendor", "architecture", "description"].into_iter().filter_map(field).collect::<Vec<_>>().join(" ")
+}
+
+fn navigator_gpu() -> Result<JsValue> {
+    let navigator = Reflect::get(&js_sys::global(), &"navigator".into()).map_err(js_error)?;
+    match Reflect::get(&navigator, &"gpu".into()) {
+        Ok(gpu) if gpu.is_object() => Ok(gpu),
+        _ => Err(gpu_error("no WebGPU here")),
+    }
+}
+
+/// Looks to wgpu like the adapter that `device` came from.
+fn stand_in(device: &GpuDevice) -> Result<Object> {
+    let empty = JsValue::from_str("");
+    let no_info = object(&[
+        ("vendor", empty.clone()),
+        ("architecture", empty.clone()),
+        ("device", empty.clone()),
+        ("description", empty),
+        ("isFallbackAdapter", JsValue::FALSE),
+        ("subgroupMinSize", 4.into()),
+        ("subgroupMaxSize", 128.into()),
+    ])?;
+    let info = Reflect::get(device, &"adapterInfo".into()).ok().filter(JsValue::is_object);
+    object(&[
+        ("features", device.features().into()),
+        ("limits", device.limits().into()),
+        ("info", info.unwrap_or(no_info.into())),
+        ("requestDevice", promising(device)?.into()),
+    ])
+}
+
+fn object(properties: &[(&str, JsValue)]) -> Result<Object> {
+    let entries: Array = properties.iter().map(|(name, value)| Array::of2(&(*name).into(), value)).collect();
+    Object::from_entries(&entries).map_err(js_error)
+}
+
+/// A function that promises `value`: `Promise.resolve` bound to it, which needs no closure.
+fn promising(value: &JsValue) -> Result<Function> {
+    let global = js_sys::global();
+    let promise = Reflect::get(&global, &"Promise".into()).map_err(js_error)?;
+    let resolve: Function = Reflect::get(&promise, &"resolve".into()).map_err(js_error)?.unchecked_into();
+    Ok(resolve.bind1(&promise, value).unchecked_into())
+}
+
+fn js_error(error: JsValue) -> Error {
+    gpu_error(format!("{error:?}"))
+}

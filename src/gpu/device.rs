@@ -1,0 +1,182 @@
+//! Acquiring a GPU, apart from the work done on it: our own, or one that the host hands in.
+//!
+//! [`Device`] adds to wgpu's device what reconstruction must not forget: errors come back as values instead of ending the
+//! program, a lost device is noticed, and a buffer can be read.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll, Waker};
+
+use crate::error::{Error, Result};
+
+/// A device and its queue.
+#[derive(Debug, Clone)]
+pub struct Device {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    lost: Arc<OnceLock<String>>,
+    name: String,
+    is_fallback: bool,
+}
+
+impl Device {
+    /// Asks for the fastest adapter and all that it can hold.
+    ///
+    /// # Errors
+    /// `Gpu` if there is none.
+    pub async fn request() -> Result<Self> {
+        let instance = instance()?;
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        Self::from_adapter(instance.request_adapter(&options).await.map_err(gpu_error)?).await
+    }
+
+    pub(super) async fn from_adapter(adapter: wgpu::Adapter) -> Result<Self> {
+        let descriptor = wgpu::DeviceDescriptor { required_limits: adapter.limits(), ..Default::default() };
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(gpu_error)?;
+        Ok(Self::new(device, queue, &adapter.get_info()))
+    }
+
+    /// A device that the host already uses.
+    pub fn new(device: wgpu::Device, queue: wgpu::Queue, info: &wgpu::AdapterInfo) -> Self {
+        let lost = Arc::new(OnceLock::new());
+        let notice = lost.clone();
+        device.set_device_lost_callback(move |_, message| {
+            let _ = notice.set(message);
+        });
+        let name = adapter_name(&device, info);
+        Device { device, queue, lost, name, is_fallback: info.device_type == wgpu::DeviceType::Cpu }
+    }
+
+    /// What the adapter calls itself.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the "GPU" is emulated on the CPU, and so slower than not using it.
+    pub fn is_fallback(&self) -> bool {
+        self.is_fallback
+    }
+
+    /// Most bytes of one bound buffer.
+    pub fn binding_bytes_max(&self) -> u64 {
+        let limits = self.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    /// Runs `work` and waits for what the device makes of it.
+    ///
+    /// # Errors
+    /// `Gpu` if it ran out of memory, refused, or was lost.
+    pub(super) async fn checked<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let scope = |filter| self.device.push_error_scope(filter);
+        let outer = scope(wgpu::ErrorFilter::Internal);
+        let middle = scope(wgpu::ErrorFilter::Validation);
+        let inner = scope(wgpu::ErrorFilter::OutOfMemory);
+        let value = work();
+        // All are popped before anything is awaited: scopes of concurrent calls must not interleave.
+        for error in [inner.pop(), middle.pop(), outer.pop()] {
+            if let Some(error) = error.await {
+                return Err(gpu_error(error));
+            }
+        }
+        self.lost.get().map_or(Ok(value), |reason| Err(gpu_error(format!("the device was lost: {reason}"))))
+    }
+
+    /// Copies the first `bytes` bytes of a buffer back.
+    ///
+    /// # Errors
+    /// `Gpu` if the device is out of memory or lost.
+    pub async fn read(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
+        let copy = |staging: &wgpu::Buffer| {
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(buffer, 0, staging, 0, staging.size());
+            self.queue.submit([encoder.finish()]);
+            Ok(())
+        };
+        let bytes = usize::try_from(bytes).map_err(gpu_error)?;
+        self.read_staged(bytes as u64, copy, |view| view[..bytes].to_vec()).await
+    }
+
+    /// Fills a staging buffer by `copy`, and takes `bytes` bytes of it by `take` while it is mapped.
+    pub(super) async fn read_staged<T>(
+        &self,
+        bytes: u64,
+        copy: impl FnOnce(&wgpu::Buffer) -> Result<()>,
+        take: impl FnOnce(&wgpu::BufferView) -> T,
+    ) -> Result<T> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let descriptor =
+            wgpu::BufferDescriptor { label: None, size: bytes.next_multiple_of(4), usage, mapped_at_creation: false };
+        let mapped = Signal::default();
+        let sent = mapped.clone();
+        let staging = self.checked(|| {
+            let staging = self.device.create_buffer(&descriptor);
+            copy(&staging)?;
+            staging.map_async(wgpu::MapMode::Read, .., move |result| sent.send(result));
+            Ok(staging)
+        });
+        let staging = staging.await??;
+        // Natively nothing happens until someone polls; in a browser this returns at once.
+        self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(gpu_error)?;
+        mapped.await.map_err(gpu_error)?;
+        let taken = take(&staging.get_mapped_range(..).map_err(gpu_error)?);
+        staging.destroy();
+        Ok(taken)
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn instance() -> Result<wgpu::Instance> {
+    Ok(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()))
+}
+
+#[cfg(target_arch = "wasm32")]
+use super::browser::{adapter_name, instance};
+
+#[cfg(not(target_arch = "wasm32"))]
+fn adapter_name(_: &wgpu::Device, info: &wgpu::AdapterInfo) -> String {
+    info.name.clone()
+}
+
+pub(super) fn gpu_error(error: impl std::fmt::Display) -> Error {
+    Error::Gpu(error.to_string().into())
+}
+
+/// A value that a callback sends once and a future receives.
+struct Signal<T>(Arc<Mutex<(Option<T>, Option<Waker>)>>);
+
+impl<T> Default for Signal<T> {
+    fn default() -> Self {
+        Signal(Arc::new(Mutex::new((None, None))))
+    }
+}
+
+impl<T> Clone for Signal<T> {
+    fn clone(&self) -> Self {
+        Signal(self.0.clone())
+    }
+}
+
+impl<T> Signal<T> {
+    fn send(&self, value: T) {
+        let Ok(mut shared) = self.0.lock() else { return };
+        shared.0 = Some(value);
+        if let Some(waker) = shared.1.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Future for Signal<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let Ok(mut shared) = self.0.lock() else { return Poll::Pending };
+        shared.1 = Some(context.waker().clone());
+        shared.0.take().map_or(Poll::Pending, Poll::Ready)
+    }
+}

@@ -1,0 +1,239 @@
+//! The archive as JavaScript sees it: a description, plans, and chunks decoded between two arenas.
+
+use serde::Serialize;
+use wasm_bindgen::prelude::*;
+
+use super::js_error;
+use crate::container::{self, Coding, Side};
+use crate::decode::{PieceSource, plan};
+use crate::entropy::decode_planes;
+use crate::error::{Error, Result};
+use crate::reconstruct::FrameDecoder;
+use crate::stages::pack::{LEVEL_BITS, pack};
+use crate::tensor::Limits;
+
+type JsResult<T> = std::result::Result<T, JsValue>;
+
+/// A parsed header, the frame that is being decoded, and the arenas.
+#[wasm_bindgen]
+pub struct Archive {
+    archive: container::Archive,
+    frame: Option<(usize, FrameDecoder)>,
+    payload: Vec<u8>,
+    /// Decoded bytes, as words so that they are aligned for every dtype.
+    decoded: Vec<u64>,
+    packed: Vec<u8>,
+}
+
+#[wasm_bindgen]
+impl Archive {
+    /// Bytes of preamble and header together; `preamble` is the first 32 bytes.
+    #[wasm_bindgen(js_name = headBytes)]
+    pub fn head_bytes(preamble: &[u8]) -> JsResult<f64> {
+        let bytes = container::Archive::head_bytes(preamble, &Limits::default()).map_err(js_error)?;
+        Ok(bytes as f64)
+    }
+
+    /// Parses and checks preamble and header.
+    #[wasm_bindgen(constructor)]
+    pub fn new(head: &[u8]) -> JsResult<Archive> {
+        let archive = container::Archive::parse(head, &Limits::default()).map_err(js_error)?;
+        Ok(Archive { archive, frame: None, payload: Vec::new(), decoded: Vec::new(), packed: Vec::new() })
+    }
+
+    /// Everything that a reader needs to know, as one plain object (`Description` in types.ts).
+    pub fn describe(&self) -> JsResult<JsValue> {
+        let serializer = serde_wasm_bindgen::Serializer::new().serialize_maps_as_objects(true);
+        Ok(Description::of(&self.archive).serialize(&serializer)?)
+    }
+
+    /// Offset and length of every chunk, in pairs.
+    pub fn chunks(&self) -> Vec<f64> {
+        self.archive.chunks.iter().flat_map(|chunk| [chunk.offset as f64, f64::from(chunk.bytes)]).collect()
+    }
+
+    /// The hashes of all chunks, 16 bytes each.
+    pub fn hashes(&self) -> Vec<u8> {
+        self.archive.chunks.iter().flat_map(|chunk| chunk.hash.0).collect()
+    }
+
+    /// The pieces of a byte range of a file: frame (-1 for the raw stream), chunk (of the archive if raw, else of the frame;
+    /// -1 for all), bytes that it decodes to (only if raw), bytes to skip, bytes to take.
+    pub fn plan(&self, file: usize, offset: f64, bytes: f64) -> JsResult<Vec<f64>> {
+        let pieces = plan(&self.archive, file, offset as u64, bytes as u64).map_err(js_error)?;
+        let flat = |piece: crate::decode::Piece| {
+            let [frame, chunk, decoded] = match piece.source {
+                PieceSource::Raw(chunk, bytes) => [-1.0, chunk as f64, bytes as f64],
+                PieceSource::Chunk(frame, chunk) => [frame as f64, chunk as f64, 0.0],
+                PieceSource::Frame(frame) => [frame as f64, -1.0, 0.0],
+            };
+            [frame, chunk, decoded, piece.skip as f64, piece.bytes as f64]
+        };
+        Ok(pieces.into_iter().flat_map(flat).collect())
+    }
+
+    /// Where to write a payload of this many bytes. Valid until the next call that allocates.
+    pub fn payload(&mut self, bytes: usize) -> *const u8 {
+        self.payload.resize(bytes, 0);
+        self.payload.as_ptr()
+    }
+
+    /// Where decoded bytes lie. Valid until the next call that allocates.
+    pub fn decoded(&self) -> *const u8 {
+        self.decoded.as_ptr().cast()
+    }
+
+    /// Where packed levels lie. Valid until the next call that allocates.
+    pub fn packed(&self) -> *const u8 {
+        self.packed.as_ptr()
+    }
+
+    /// Checks the payload against the hash of this chunk of the archive.
+    pub fn verify(&self, chunk: usize) -> JsResult<()> {
+        self.archive.verify_chunk(chunk, &self.payload).map_err(js_error)
+    }
+
+    /// Checks bytes outside the arenas against the hash of this chunk of the archive.
+    #[wasm_bindgen(js_name = verifyPayload)]
+    pub fn verify_payload(&self, chunk: usize, payload: &[u8]) -> JsResult<()> {
+        self.archive.verify_chunk(chunk, payload).map_err(js_error)
+    }
+
+    /// Makes a frame the one that is decoded. If it has a side chunk, that is the payload.
+    #[wasm_bindgen(js_name = openFrame)]
+    pub fn open_frame(&mut self, frame: usize) -> JsResult<()> {
+        let has_side = self.archive.frames.get(frame).is_some_and(|frame| frame.side_chunk.is_some());
+        let side = has_side.then_some(self.payload.as_slice());
+        self.frame = None;
+        self.frame = Some((frame, FrameDecoder::new(&self.archive, frame, side).map_err(js_error)?));
+        Ok(())
+    }
+
+    /// The frame that is open, or -1.
+    #[wasm_bindgen(js_name = openedFrame)]
+    pub fn opened_frame(&self) -> i32 {
+        self.frame.as_ref().map_or(-1, |&(frame, _)| frame as i32)
+    }
+
+    /// Decodes the payload as element chunk `index` of the open frame; gives the number of decoded bytes.
+    #[wasm_bindgen(js_name = decodeChunk)]
+    pub fn decode_chunk(&mut self, index: usize) -> JsResult<usize> {
+        let (_, decoder) = opened(&mut self.frame).map_err(js_error)?;
+        let bytes = decoder.chunk_bytes(index).map_err(js_error)?;
+        self.decoded.resize(bytes.div_ceil(8), 0);
+        let decoded = &mut bytemuck::cast_slice_mut(&mut self.decoded)[..bytes];
+        decoder.decode(index, &self.payload, decoded).map_err(js_error)?;
+        Ok(bytes)
+    }
+
+    /// Decodes the payload as element chunk `index` of the open frame, but only to levels, and packs them at `bits` bits
+    /// (8, 16 or 32); gives their number of bytes, or -1 if one of them needs more bits.
+    #[wasm_bindgen(js_name = decodeLevels)]
+    pub fn decode_levels(&mut self, index: usize, bits: u32) -> JsResult<i32> {
+        let (_, decoder) = opened(&mut self.frame).map_err(js_error)?;
+        let levels = decoder.decode_levels(index, &self.payload).map_err(js_error)?;
+        self.packed.clear();
+        let fits = pack(levels, bits, &mut self.packed);
+        Ok(if fits { self.packed.len() as i32 } else { -1 })
+    }
+
+    /// Decodes the payload as a chunk of a raw stream that holds this many bytes.
+    #[wasm_bindgen(js_name = decodeRaw)]
+    pub fn decode_raw(&mut self, bytes: usize) -> JsResult<()> {
+        self.decoded.resize(bytes.div_ceil(8), 0);
+        let decoded = &mut bytemuck::cast_slice_mut(&mut self.decoded)[..bytes];
+        decode_planes(&self.payload, bytes, decoded).map_err(js_error)
+    }
+
+    /// Where the rows of the chunk decoded last belong in the tensor; undefined if they follow one another.
+    #[wasm_bindgen(js_name = rowPlaces)]
+    pub fn row_places(&self, index: usize) -> Option<Vec<u32>> {
+        let (_, decoder) = self.frame.as_ref()?;
+        Some(decoder.row_places(index)?.to_vec())
+    }
+}
+
+fn opened(frame: &mut Option<(usize, FrameDecoder)>) -> Result<&mut (usize, FrameDecoder)> {
+    frame.as_mut().ok_or_else(|| Error::argument("no frame is open"))
+}
+
+/// The first of the widths that levels are packed at which is wide enough.
+fn level_bits(bits: u32) -> u32 {
+    LEVEL_BITS.into_iter().find(|&width| width >= bits).unwrap_or(32)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Description<'a> {
+    integrity: String,
+    bytes: u64,
+    metadata: &'a std::collections::BTreeMap<String, String>,
+    files: Vec<FileDescription<'a>>,
+    tensors: Vec<TensorDescription<'a>>,
+    frames: Vec<FrameDescription>,
+}
+
+#[derive(Serialize)]
+struct FileDescription<'a> {
+    name: &'a str,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct TensorDescription<'a> {
+    name: &'a str,
+    dtype: &'static str,
+    shape: &'a [u64],
+    bytes: u64,
+    file: usize,
+    offset: u64,
+    frame: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FrameDescription {
+    side_chunk: i64,
+    first_chunk: usize,
+    chunk_count: usize,
+    /// Bits that its levels need if none is an escape; 0 for planes.
+    level_bits: u32,
+    /// Whether rows are coded in another order than the tensor's.
+    permuted: bool,
+}
+
+impl<'a> Description<'a> {
+    fn of(archive: &'a container::Archive) -> Self {
+        let index = |index: Option<usize>| index.map_or(-1, |index| index as i64);
+        let tensor = |tensor: &'a container::Tensor| TensorDescription {
+            name: &tensor.name,
+            dtype: tensor.dtype.name(),
+            shape: &tensor.shape.0,
+            bytes: tensor.bytes,
+            file: tensor.file,
+            offset: tensor.offset,
+            frame: index(tensor.frames.last().copied()),
+        };
+        let frame = |frame: &container::Frame| {
+            let levels = match &frame.coding {
+                Coding::Levels(levels) => Some(levels),
+                Coding::Planes => None,
+            };
+            FrameDescription {
+                side_chunk: index(frame.side_chunk),
+                first_chunk: frame.first_chunk,
+                chunk_count: frame.chunk_count,
+                level_bits: levels.map_or(0, |levels| level_bits(8 + levels.low_bits)),
+                permuted: levels.is_some_and(|levels| levels.has(Side::RowPermutation)),
+            }
+        };
+        Description {
+            integrity: archive.integrity.to_string(),
+            bytes: archive.bytes(),
+            metadata: &archive.metadata,
+            files: archive.files.iter().map(|file| FileDescription { name: &file.name, bytes: file.bytes }).collect(),
+            tensors: archive.tensors.iter().map(tensor).collect(),
+            frames: archive.frames.iter().map(frame).collect(),
+        }
+    }
+}

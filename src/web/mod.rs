@@ -1,0 +1,27 @@
+//! wasm-bindgen bindings: conversions between JavaScript's values and this crate's, and nothing else.
+//!
+//! JavaScript verifies, schedules and copies; it writes payloads into, and reads decoded bytes out of, two arenas in this
+//! memory, so no chunk is ever allocated or copied by the bindings. The GPU has a wasm module of its own, which
+//! holds only [`gpu`].
+
+#[cfg(not(feature = "gpu"))]
+mod archive;
+#[cfg(feature = "gpu")]
+mod gpu;
+
+use wasm_bindgen::prelude::*;
+
+use crate::error::Error;
+
+#[wasm_bindgen(start)]
+fn start() {
+    console_error_panic_hook::set_once();
+}
+
+/// A JavaScript `Error` with the stable `code` of [`Error::code`].
+pub(crate) fn js_error(error: Error) -> JsValue {
+    let js = js_sys::Error::new(&error.to_string());
+    // Setting a property of a fresh, extensible object cannot fail.
+    let _ = js_sys::Reflect::set(&js, &"code".into(), &error.code().into());
+    js.into()
+}
