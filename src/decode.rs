@@ -40,7 +40,7 @@ pub enum PieceSource {
 pub fn plan(archive: &Archive, file: usize, offset: u64, bytes: u64) -> Result<Vec<Piece>> {
     let file = archive.files.get(file).ok_or_else(|| Error::argument(format!("there is no file {file}")))?;
     let end = offset.checked_add(bytes).filter(|&end| end <= file.bytes);
-    let end = end.ok_or_else(|| Error::argument(format!("{:?} ends at byte {}", file.name, file.bytes)))?;
+    let end = end.ok_or_else(|| Error::argument(format!("{} ends at byte {}", file.name, file.bytes)))?;
     let mut pieces = Vec::new();
     let first = file.extents.partition_point(|extent| extent.offset + extent.bytes <= offset);
     for extent in file.extents[first..].iter().take_while(|extent| extent.offset < end) {

@@ -234,11 +234,11 @@ impl LevelDecoder {
     fn decode_weights(&self, rectangle: &Rectangle, payload: &[u8], weights: &mut [f32]) -> Result<()> {
         let payload = LevelPayload::parse(payload, rectangle.rows, rectangle.cols, 0)?;
         let (row_class, col_class) = self.classes(rectangle);
-        let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class, trellis: self.levels.trellis };
+        let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class };
         let (row_exponent, col_exponent) = self.exponents(rectangle);
         let scales = Scales::new(&self.scales, &row_exponent, &col_exponent)
             .ok_or_else(|| Error::invalid("scale", "exponents out of range"))?;
-        payload.decode(&tables, &mut Weights::new(weights, &scales))?;
+        payload.decode(&tables, self.levels.trellis, &mut Weights::new(weights, &scales))?;
         for &(position, level) in &payload.escapes {
             let (row, col) = (position as usize / rectangle.cols, position as usize % rectangle.cols);
             weights[position as usize] = quantize::dequantize(level, scales.at::<1>(row, col)[0]);
@@ -251,9 +251,9 @@ impl LevelDecoder {
         let low_bits = self.levels.low_bits;
         let payload = LevelPayload::parse(payload, rectangle.rows, rectangle.cols, low_bits)?;
         let (row_class, col_class) = self.classes(rectangle);
-        let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class, trellis: self.levels.trellis };
+        let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class };
         self.symbols.resize(rectangle.rows * rectangle.cols, 0);
-        payload.decode(&tables, &mut lanes::Levels::new(&mut self.symbols, rectangle.cols))?;
+        payload.decode(&tables, self.levels.trellis, &mut lanes::Levels::new(&mut self.symbols, rectangle.cols))?;
         self.coded.clear();
         self.coded.extend(self.symbols.iter().map(|&symbol| i32::from(symbol) << low_bits));
         for (level, low) in self.coded.iter_mut().zip(payload.low(low_bits)) {

@@ -52,10 +52,12 @@ fn minimal() -> Vec<u8> {
     });
     header.frames.push(FrameEntry {
         coding: 1,
-        matrix: Some([2, 2, 1]),
-        tables: Some([0, 1]),
+        first_chunk: 1,
+        chunk_len: 4,
+        matrix: Some(vec![2, 2, 1]),
+        tables: Some(vec![0, 1]),
         scale: Some(0.5),
-        ..FrameEntry::planes(1, 4)
+        ..FrameEntry::default()
     });
     table.serialize(&mut header.tables);
     let payloads = builder.finish().unwrap();

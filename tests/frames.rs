@@ -83,7 +83,7 @@ impl Case {
         builder.header.files.push(FileEntry { name: "f".into(), bytes, first_raw_chunk: 0 });
         builder.header.tensors.push(TensorEntry {
             name: "t".into(),
-            dtype: self.dtype as u8,
+            dtype: self.dtype as u32,
             shape: vec![self.levels.len() as u64],
             file: 0,
             offset: 0,

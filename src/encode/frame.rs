@@ -31,7 +31,7 @@ impl Frame {
 }
 
 fn entry(coding: u32, chunk_len: u64) -> FrameEntry {
-    FrameEntry { coding, chunk_len: chunk_len as u32, ..FrameEntry::planes(0, 0) }
+    FrameEntry { coding, chunk_len: chunk_len as u32, ..FrameEntry::default() }
 }
 
 /// A frame of exact planes.
@@ -191,8 +191,10 @@ impl LevelPlan {
             }
         }
         let entry = FrameEntry {
-            matrix: Some([self.matrix.rows, self.matrix.columns, self.matrix.taps].map(|extent| extent as u32)),
-            tables: Some([0, tables.len() as u32]),
+            matrix: Some(
+                [self.matrix.rows, self.matrix.columns, self.matrix.taps].map(|extent| extent as u64).to_vec(),
+            ),
+            tables: Some(vec![0, tables.len() as u64]),
             scale: self.scale,
             zero_point: (self.zero_point != 0).then_some(self.zero_point),
             low_bits: (self.low_bits != 0).then_some(self.low_bits),

@@ -65,7 +65,8 @@ const LOSSY_LEN_MIN: u64 = 1024;
 /// # Errors
 /// Whatever is wrong with the files; `Argument` if the target cannot be met.
 pub fn encode(files: &[SourceFile], options: &Options) -> Result<(Vec<u8>, Report)> {
-    let tensors = formats::find_tensors(files)?;
+    let mut tensors = formats::find_tensors(files)?;
+    tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
     (options.progress)("reading", 0.0);
     let model = Model::new(files, tensors, options)?;
     let fixed = model.encode_exact(options);
@@ -153,11 +154,9 @@ impl<'a> Model<'a> {
     /// Gives frames to tensors that are large enough, one to all tensors of equal bytes. Where two tensors share a part
     /// of a file, the later one is left without: its bytes come from the earlier.
     fn assign_frames(&mut self) {
-        let mut order: Vec<usize> = (0..self.tensors.len()).collect();
-        order.sort_by_key(|&index| (self.tensors[index].file, self.tensors[index].offset));
         let mut by_content = HashMap::new();
         let mut end = (0, 0);
-        for index in order {
+        for index in 0..self.tensors.len() {
             let tensor = &self.tensors[index];
             let overlaps = tensor.file == end.0 && tensor.offset < end.1;
             let len = tensor.shape.element_len().unwrap_or(0);
@@ -216,12 +215,8 @@ impl<'a> Model<'a> {
         let bytes = self.files[file].bytes;
         let mut stream = Vec::new();
         let mut end = 0;
-        let mut framed: Vec<&TensorLocation> = (0..self.tensors.len())
-            .filter(|&index| self.frame_of[index].is_some() && self.tensors[index].file == file)
-            .map(|index| &self.tensors[index])
-            .collect();
-        framed.sort_by_key(|tensor| tensor.offset);
-        for tensor in framed {
+        let framed = self.tensors.iter().zip(&self.frame_of);
+        for (tensor, _) in framed.filter(|(tensor, frame)| frame.is_some() && tensor.file == file) {
             stream.extend_from_slice(&bytes[end..tensor.offset as usize]);
             end = (tensor.offset + tensor.bytes) as usize;
         }
@@ -245,8 +240,8 @@ impl<'a> Model<'a> {
                 let levels = plan.quantize(&weights, &costs[set]);
                 let mut frame = plan.encode(&levels, quantization.sets[set].first_class, &tables[set])?;
                 // The tables of both sets follow one another in the header.
-                if let Some([first, _]) = &mut frame.entry.tables {
-                    *first = if plan.trellis { tables[0].len() as u32 } else { 0 };
+                if let Some([first, _]) = frame.entry.tables.as_deref_mut() {
+                    *first = if plan.trellis { tables[0].len() as u64 } else { 0 };
                 }
                 (options.progress)("entropy coding", done.step());
                 Ok((frame, squared_error(&weights, &plan.levels(levels), plan.scale.unwrap_or(1.0))))
@@ -284,11 +279,11 @@ impl<'a> Model<'a> {
         for (tensor, frame) in self.tensors.iter().zip(&self.frame_of) {
             builder.header.tensors.push(TensorEntry {
                 name: tensor.name.clone(),
-                dtype: tensor.dtype as u8,
+                dtype: tensor.dtype as u32,
                 shape: tensor.shape.0.clone(),
                 file: tensor.file as u32,
                 offset: tensor.offset,
-                frames: frame.map(|frame| vec![frame as u32]),
+                frames: frame.map(|frame| vec![frame as u64]),
             });
         }
         let archive = builder.finish()?;

@@ -43,8 +43,6 @@ pub struct Tables<'a> {
     pub rows: &'a [i8],
     /// One class per column of the chunk.
     pub cols: &'a [i8],
-    /// Whether levels follow the trellis. Then the first half of the tables serves quantizer 0, the second quantizer 1.
-    pub trellis: bool,
 }
 
 /// Why a chunk does not decode.
@@ -59,10 +57,21 @@ pub enum LaneError {
     },
 }
 
-/// Takes levels as they are decoded: `N` neighbouring columns of one row at a time, each level once.
+/// Takes levels as they are decoded, each level once.
 pub trait Sink {
+    /// Takes the level of `row` and `col`.
+    fn put(&mut self, row: usize, col: usize, level: i16);
+
     /// Takes the levels of `row`, columns `col .. col + N`.
-    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]);
+    #[inline(always)]
+    fn put_row<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N])
+    where
+        Self: Sized,
+    {
+        for (i, level) in levels.into_iter().enumerate() {
+            self.put(row, col + i, level);
+        }
+    }
 }
 
 /// Keeps the levels themselves, row by row.
@@ -86,16 +95,24 @@ impl<'a, T> Levels<'a, T> {
 }
 
 impl Sink for Levels<'_, i16> {
+    fn put(&mut self, row: usize, col: usize, level: i16) {
+        *self.at(row, col) = [level];
+    }
+
     #[inline(always)]
-    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]) {
+    fn put_row<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]) {
         *self.at(row, col) = levels;
     }
 }
 
 /// Symbols that are bytes.
 impl Sink for Levels<'_, u8> {
+    fn put(&mut self, row: usize, col: usize, level: i16) {
+        *self.at(row, col) = [level as u8];
+    }
+
     #[inline(always)]
-    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]) {
+    fn put_row<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]) {
         *self.at(row, col) = levels.map(|level| level as u8);
     }
 }
@@ -172,8 +189,12 @@ impl<'a> Weights<'a> {
 }
 
 impl Sink for Weights<'_> {
+    fn put(&mut self, row: usize, col: usize, level: i16) {
+        self.put_row(row, col, [level]);
+    }
+
     #[inline(always)]
-    fn put<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]) {
+    fn put_row<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]) {
         let (out, scales) = self.at::<N>(row, col);
         for i in 0..N {
             out[i] = f32::from(levels[i]) * scales[i];
@@ -181,13 +202,24 @@ impl Sink for Weights<'_> {
     }
 }
 
-/// Decodes all levels of `chunk` into `sink`.
-pub fn decode_lanes<S: Sink>(chunk: &LaneChunk, tables: &Tables, sink: &mut S) -> Result<(), LaneError> {
+/// Decodes all levels of `chunk` into `sink`. With a `TRELLIS`, symbols are its indices, and the first half of the tables
+/// serves quantizer 0, the second quantizer 1.
+pub fn decode_lanes<const TRELLIS: bool, S: Sink>(
+    chunk: &LaneChunk,
+    tables: &Tables,
+    sink: &mut S,
+) -> Result<(), LaneError> {
     let mut lanes = Lanes::start(chunk, tables)?;
-    let decoder = Decoder::new(chunk, tables);
+    let decoder = Decoder::new::<TRELLIS>(chunk, tables)?;
     for group in (0..chunk.cols).step_by(lanes.len()) {
         let active = lanes.len().min(chunk.cols - group);
-        decoder.walk(&mut lanes, group, 0..active, sink);
+        let split = active / WALK * WALK;
+        for lane in (0..split).step_by(WALK) {
+            decoder.columns::<TRELLIS, S>(&mut lanes, lane, group + lane, sink);
+        }
+        for lane in split..active {
+            decoder.column(&mut lanes, lane, group + lane, sink);
+        }
     }
     lanes.finish(chunk)
 }
@@ -206,8 +238,6 @@ impl Lanes {
         require(chunk.ends.is_sorted(), "ends")?;
         require(chunk.ends.last().is_some_and(|&end| end as usize <= chunk.words.len() / 2), "words")?;
         require(tables.rows.len() == chunk.rows && tables.cols.len() == chunk.cols, "classes")?;
-        let sets = 1 + usize::from(tables.trellis);
-        require(!tables.slots.is_empty() && tables.slots.len().is_multiple_of(sets * SLOTS), "tables")?;
         let starts = std::iter::once(0).chain(chunk.ends.iter().copied());
         Ok(Self { state: chunk.states.to_vec(), word: starts.take(chunk.ends.len()).collect() })
     }
@@ -232,15 +262,19 @@ pub(crate) struct Decoder<'a> {
     pub(crate) tables: Vec<u32>,
     /// Where in `tables` the columns of a row begin.
     pub(crate) row_start: Vec<usize>,
-    /// From a table of quantizer 0 to that of quantizer 1; 0 without a trellis.
+    /// Slots from a table of quantizer 0 to that of quantizer 1; 0 without a trellis.
     pub(crate) quantizer_slots: u32,
     words: &'a [[u8; 2]],
 }
 
 impl<'a> Decoder<'a> {
     /// Takes what [`Lanes::start`] accepts.
-    pub(crate) fn new(chunk: &LaneChunk<'a>, tables: &Tables<'a>) -> Self {
-        let class_count = tables.slots.len() / SLOTS / (1 + usize::from(tables.trellis));
+    pub(crate) fn new<const TRELLIS: bool>(chunk: &LaneChunk<'a>, tables: &Tables<'a>) -> Result<Self, LaneError> {
+        let quantizers = 1 + usize::from(TRELLIS);
+        if tables.slots.is_empty() || !tables.slots.len().is_multiple_of(quantizers * SLOTS) {
+            return Err(LaneError::Shape("tables"));
+        }
+        let class_count = tables.slots.len() / SLOTS / quantizers;
         let last = class_count as i32 - 1;
         let first_slot = move |class: i32| class.clamp(0, last) as u32 * SLOTS as u32;
         let plane = |row: u8| {
@@ -249,65 +283,55 @@ impl<'a> Decoder<'a> {
         };
         let rows = tables.rows.iter().map(|&class| class as u8);
         let (first_slots, row_start) = planes(rows, plane).unwrap_or_default();
-        let quantizer_slots = if tables.trellis { (class_count * SLOTS) as u32 } else { 0 };
-        Self { slots: tables.slots, tables: first_slots, row_start, quantizer_slots, words: chunk.words.as_chunks().0 }
+        let quantizer_slots = if TRELLIS { (class_count * SLOTS) as u32 } else { 0 };
+        let words = chunk.words.as_chunks().0;
+        Ok(Self { slots: tables.slots, tables: first_slots, row_start, quantizer_slots, words })
     }
 
-    /// Runs the lanes `range`, whose columns begin at `group`, down all rows.
-    pub(crate) fn walk<S: Sink>(&self, lanes: &mut Lanes, group: usize, range: std::ops::Range<usize>, sink: &mut S) {
-        if self.quantizer_slots == 0 {
-            self.walk_quantized::<false, S>(lanes, group, range, sink);
-        } else {
-            self.walk_quantized::<true, S>(lanes, group, range, sink);
-        }
-    }
-
-    fn walk_quantized<const TRELLIS: bool, S: Sink>(
-        &self,
-        lanes: &mut Lanes,
-        group: usize,
-        range: std::ops::Range<usize>,
-        sink: &mut S,
-    ) {
-        let split = range.start + range.len() / WALK * WALK;
-        for lane in (range.start..split).step_by(WALK) {
-            self.columns::<WALK, TRELLIS, S>(lanes, lane, group + lane, sink);
-        }
-        for lane in split..range.end {
-            self.columns::<1, TRELLIS, S>(lanes, lane, group + lane, sink);
-        }
-    }
-
-    /// Runs `N` lanes from `lane` in lockstep down the columns from `col`.
+    /// Runs several lanes from `lane` in lockstep down the columns from `col`.
     #[inline(never)]
-    fn columns<const N: usize, const TRELLIS: bool, S: Sink>(
-        &self,
-        lanes: &mut Lanes,
-        lane: usize,
-        col: usize,
-        sink: &mut S,
-    ) {
-        let mut state: [u32; N] = std::array::from_fn(|i| lanes.state[lane + i]);
-        let mut word: [u32; N] = std::array::from_fn(|i| lanes.word[lane + i]);
-        let mut trellis_state = [0; N];
+    fn columns<const TRELLIS: bool, S: Sink>(&self, lanes: &mut Lanes, lane: usize, col: usize, sink: &mut S) {
+        let mut state: [u32; WALK] = std::array::from_fn(|i| lanes.state[lane + i]);
+        let mut word: [u32; WALK] = std::array::from_fn(|i| lanes.word[lane + i]);
+        let mut trellis_state = [0; WALK];
         for (row, start) in self.row_start.iter().enumerate() {
-            let tables: &[u32; N] = self.tables[start + col..].first_chunk().expect("N columns");
-            let mut levels = [0; N];
-            for i in 0..N {
-                if TRELLIS {
-                    let quantizer = trellis::quantizer(trellis_state[i]);
-                    let table = tables[i] + u32::from(quantizer) * self.quantizer_slots;
-                    let index = i32::from(self.step(table, &mut state[i], &mut word[i]));
-                    levels[i] = trellis::level(index, quantizer) as i16;
-                    trellis_state[i] = trellis::next(trellis_state[i], index);
+            let tables: &[u32; WALK] = self.tables[start + col..].first_chunk().expect("so many columns");
+            let mut levels = [0; WALK];
+            for i in 0..WALK {
+                levels[i] = if TRELLIS {
+                    self.trellis_step(tables[i], &mut state[i], &mut word[i], &mut trellis_state[i])
                 } else {
-                    levels[i] = self.step(tables[i], &mut state[i], &mut word[i]);
-                }
+                    self.step(tables[i], &mut state[i], &mut word[i])
+                };
             }
-            sink.put(row, col, levels);
+            sink.put_row(row, col, levels);
         }
-        lanes.state[lane..lane + N].copy_from_slice(&state);
-        lanes.word[lane..lane + N].copy_from_slice(&word);
+        lanes.state[lane..lane + WALK].copy_from_slice(&state);
+        lanes.word[lane..lane + WALK].copy_from_slice(&word);
+    }
+
+    /// Runs one lane down the column `col`: for the lanes that are left over, so small rather than fast.
+    pub(crate) fn column(&self, lanes: &mut Lanes, lane: usize, col: usize, sink: &mut dyn Sink) {
+        let (state, word) = (&mut lanes.state[lane], &mut lanes.word[lane]);
+        let mut trellis_state = 0;
+        for (row, start) in self.row_start.iter().enumerate() {
+            let table = self.tables[start + col];
+            let level = if self.quantizer_slots > 0 {
+                self.trellis_step(table, state, word, &mut trellis_state)
+            } else {
+                self.step(table, state, word)
+            };
+            sink.put(row, col, level);
+        }
+    }
+
+    /// One level of one lane under the trellis.
+    #[inline(always)]
+    fn trellis_step(&self, table: u32, state: &mut u32, word: &mut u32, trellis_state: &mut u8) -> i16 {
+        let quantizer = trellis::quantizer(*trellis_state);
+        let index = i32::from(self.step(table + u32::from(quantizer) * self.quantizer_slots, state, word));
+        *trellis_state = trellis::next(*trellis_state, index);
+        trellis::level(index, quantizer) as i16
     }
 
     /// One symbol of one lane. Without a branch on the refill, which no predictor can guess.
@@ -468,10 +492,14 @@ mod tests {
             }
             let (rows, cols) = (self.row_class.len(), self.col_class.len());
             let chunk = LaneChunk { rows, cols, states: &self.states, ends: &ends, words: &words };
-            let tables =
-                Tables { slots: &self.slots, rows: &self.row_class, cols: &self.col_class, trellis: self.trellis };
+            let tables = Tables { slots: &self.slots, rows: &self.row_class, cols: &self.col_class };
             let mut levels = vec![0; self.levels.len()];
-            decode_lanes(&chunk, &tables, &mut Levels::new(&mut levels, cols))?;
+            let sink = &mut Levels::new(&mut levels, cols);
+            if self.trellis {
+                decode_lanes::<true, _>(&chunk, &tables, sink)?;
+            } else {
+                decode_lanes::<false, _>(&chunk, &tables, sink)?;
+            }
             Ok(levels)
         }
     }
@@ -557,11 +585,11 @@ mod tests {
     #[test]
     fn rejects_lengths_that_do_not_fit() {
         let slots = [1 << 12; SLOTS];
-        let tables = Tables { slots: &slots, rows: &[0], cols: &[0], trellis: false };
+        let tables = Tables { slots: &slots, rows: &[0], cols: &[0] };
         let chunk = LaneChunk { rows: 1, cols: 1, states: &[START], ends: &[0], words: &[] };
         let shape = |chunk: LaneChunk, tables: Tables| {
             let mut level = [0i16];
-            let result = decode_lanes(&chunk, &tables, &mut Levels::new(&mut level, 1));
+            let result = decode_lanes::<false, _>(&chunk, &tables, &mut Levels::new(&mut level, 1));
             matches!(result, Err(LaneError::Shape(_)))
         };
         assert!(shape(LaneChunk { states: &[], ends: &[], ..chunk }, tables));
@@ -580,7 +608,7 @@ mod tests {
         let scales = Scales::new(&steps, &[4, 0, 4], &[0, 1, 4]).expect("all are inside");
         let mut out = [0.0; 9];
         let mut sink = Weights::new(&mut out, &scales);
-        (0..3).for_each(|row| sink.put(row, 0, [1, -2, 3]));
+        (0..3).for_each(|row| sink.put_row(row, 0, [1, -2, 3]));
         assert_eq!(out, [16.0, -64.0, 768.0, 1.0, -4.0, 48.0, 16.0, -64.0, 768.0]);
         assert!(Scales::new(&steps, &[5], &[4]).is_none());
     }

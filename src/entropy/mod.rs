@@ -34,11 +34,15 @@ pub(crate) use lanes::Sink as ChunkSink;
 pub(crate) use simd::WideSink as ChunkSink;
 
 /// Decodes all levels of `chunk` into `sink`, with the fastest loop there is.
-pub(crate) fn decode_lanes<S: ChunkSink>(chunk: &LaneChunk, tables: &Tables, sink: &mut S) -> Result<()> {
+pub(crate) fn decode_lanes<const TRELLIS: bool, S: ChunkSink>(
+    chunk: &LaneChunk,
+    tables: &Tables,
+    sink: &mut S,
+) -> Result<()> {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    let decoded = simd::decode_lanes(chunk, tables, sink);
+    let decoded = simd::decode_lanes::<TRELLIS, S>(chunk, tables, sink);
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    let decoded = lanes::decode_lanes(chunk, tables, sink);
+    let decoded = lanes::decode_lanes::<TRELLIS, S>(chunk, tables, sink);
     decoded.map_err(|error| match error {
         LaneError::Shape(what) => Error::invalid("lanes", format!("{what} do not fit")),
         LaneError::Corrupt { lane } => Error::invalid("lanes", format!("lane {lane} does not end where it should")),
@@ -70,8 +74,13 @@ impl<'a> LevelPayload<'a> {
     ///
     /// # Errors
     /// `Invalid` if a lane does not end where it should.
-    pub(crate) fn decode<S: ChunkSink>(&self, tables: &Tables, sink: &mut S) -> Result<()> {
-        decode_lanes(&self.lanes.chunk(), tables, sink)
+    pub(crate) fn decode<S: ChunkSink>(&self, tables: &Tables, trellis: bool, sink: &mut S) -> Result<()> {
+        let chunk = self.lanes.chunk();
+        if trellis {
+            decode_lanes::<true, S>(&chunk, tables, sink)
+        } else {
+            decode_lanes::<false, S>(&chunk, tables, sink)
+        }
     }
 
     /// The stored low bits of each level, `low_bits` of them.

@@ -35,10 +35,9 @@ pub(crate) fn decode_plane(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> 
             Table::parse_bytes(payload)?.push_slots(&mut slots);
             let lanes = LanePayload::parse(payload, 1, plane.len())?.folded();
             let classes = vec![0; lanes.rows.max(lanes.cols)];
-            let tables =
-                Tables { slots: &slots, rows: &classes[..lanes.rows], cols: &classes[..lanes.cols], trellis: false };
+            let tables = Tables { slots: &slots, rows: &classes[..lanes.rows], cols: &classes[..lanes.cols] };
             let cols = lanes.cols;
-            decode_lanes(&lanes.chunk(), &tables, &mut Levels::new(plane, cols))?;
+            decode_lanes::<false, _>(&lanes.chunk(), &tables, &mut Levels::new(plane, cols))?;
         }
         MODE_DEFLATE => {
             let len = u32::from_le_bytes(take_array(payload, "plane")?);

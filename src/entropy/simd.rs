@@ -78,13 +78,13 @@ impl WideSink for Weights<'_> {
 }
 
 /// [`super::lanes::decode_lanes`]. Copies the words first unless at least 6 bytes follow the last lane's end.
-pub fn decode_lanes<S: WideSink>(chunk: &LaneChunk, tables: &Tables, sink: &mut S) -> Result<(), LaneError> {
-    if tables.trellis { decode::<true, S>(chunk, tables, sink) } else { decode::<false, S>(chunk, tables, sink) }
-}
-
-fn decode<const TRELLIS: bool, S: WideSink>(chunk: &LaneChunk, tables: &Tables, sink: &mut S) -> Result<(), LaneError> {
+pub fn decode_lanes<const TRELLIS: bool, S: WideSink>(
+    chunk: &LaneChunk,
+    tables: &Tables,
+    sink: &mut S,
+) -> Result<(), LaneError> {
     let mut lanes = Lanes::start(chunk, tables)?;
-    let decoder = Decoder::new(chunk, tables);
+    let decoder = Decoder::new::<TRELLIS>(chunk, tables)?;
     let words = padded(chunk);
     let wide = WideDecoder::new(chunk, &decoder, &words);
     let mut trellis_states = vec![0; if TRELLIS { lanes.len() } else { 0 }];
@@ -98,7 +98,9 @@ fn decode<const TRELLIS: bool, S: WideSink>(chunk: &LaneChunk, tables: &Tables, 
                 wide.walk::<TRELLIS, S>(&mut lanes, &mut trellis_states, lane, group + lane, rows.clone(), sink);
             }
         }
-        decoder.walk(&mut lanes, group, split..active, sink);
+        for lane in split..active {
+            decoder.column(&mut lanes, lane, group + lane, sink);
+        }
     }
     lanes.finish(chunk)
 }

@@ -42,9 +42,10 @@ pub fn scale_at(scale: f32, exponent: i32) -> f32 {
 /// `Invalid` if one of them is out of the range of scales.
 pub fn scales(scale: f32, first: i32, last: i32) -> Result<Vec<f32>> {
     let scales: Vec<f32> = (first..=last).map(|exponent| scale_at(scale, exponent)).collect();
-    match scales.iter().find(|&&scale| !is_scale(scale)) {
-        Some(scale) => Err(Error::invalid("scale", format!("{scale} is out of range"))),
-        None => Ok(scales),
+    if scales.iter().all(|&scale| is_scale(scale)) {
+        Ok(scales)
+    } else {
+        Err(Error::invalid("scale", "an exponent takes it out of range"))
     }
 }
 

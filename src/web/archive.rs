@@ -9,7 +9,7 @@ use crate::decode::{PieceSource, plan};
 use crate::entropy::decode_planes;
 use crate::error::{Error, Result};
 use crate::reconstruct::FrameDecoder;
-use crate::stages::pack::{LEVEL_BITS, pack};
+use crate::stages::pack::{level_bits, pack};
 use crate::tensor::Limits;
 
 type JsResult<T> = std::result::Result<T, JsValue>;
@@ -153,13 +153,28 @@ impl Archive {
     }
 }
 
+#[cfg(feature = "gpu")]
+impl Archive {
+    /// The parsed header.
+    pub(super) fn header(&self) -> &container::Archive {
+        &self.archive
+    }
+}
+
 fn opened(frame: &mut Option<(usize, FrameDecoder)>) -> Result<&mut (usize, FrameDecoder)> {
     frame.as_mut().ok_or_else(|| Error::argument("no frame is open"))
 }
 
-/// The first of the widths that levels are packed at which is wide enough.
-fn level_bits(bits: u32) -> u32 {
-    LEVEL_BITS.into_iter().find(|&width| width >= bits).unwrap_or(32)
+/// The bits to pack the levels of a frame at, unless one of them is an escape.
+fn frame_level_bits(archive: &container::Archive, levels: &container::Levels) -> u32 {
+    let tables = archive.tables.iter().skip(levels.first_table).take(levels.table_count);
+    // Under the trellis a level is about twice its symbol.
+    let low_bits = levels.low_bits + u32::from(levels.trellis);
+    let extremes = tables.flat_map(|table| {
+        let [first, end] = [table.first(), table.last() + 1].map(|symbol| i32::from(symbol) << low_bits);
+        [first, end - 1]
+    });
+    level_bits(&extremes.collect::<Vec<_>>())
 }
 
 #[derive(Serialize)]
@@ -223,7 +238,7 @@ impl<'a> Description<'a> {
                 side_chunk: index(frame.side_chunk),
                 first_chunk: frame.first_chunk,
                 chunk_count: frame.chunk_count,
-                level_bits: levels.map_or(0, |levels| level_bits(8 + levels.low_bits)),
+                level_bits: levels.map_or(0, |levels| frame_level_bits(archive, levels)),
                 permuted: levels.is_some_and(|levels| levels.has(Side::RowPermutation)),
             }
         };

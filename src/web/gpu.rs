@@ -1,32 +1,21 @@
 //! Reconstruction on WebGPU as JavaScript sees it: levels in, `GPUBuffer`s out.
 
-use js_sys::Uint8Array;
-use wasm_bindgen::prelude::*;
+use std::rc::Rc;
 
+use js_sys::{Promise, Uint8Array};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
+
+use super::archive::Archive;
 use super::js_error;
-use crate::container;
 use crate::gpu::{Device, LevelFrame, Reconstructor};
 use crate::reconstruct::FrameDecoder;
-use crate::tensor::Limits;
 
 type JsResult<T> = Result<T, JsValue>;
 
-/// A parsed header.
-#[wasm_bindgen]
-pub struct GpuArchive(container::Archive);
-
-#[wasm_bindgen]
-impl GpuArchive {
-    /// Parses and checks preamble and header.
-    #[wasm_bindgen(constructor)]
-    pub fn new(head: &[u8]) -> JsResult<GpuArchive> {
-        container::Archive::parse(head, &Limits::default()).map(GpuArchive).map_err(js_error)
-    }
-}
-
 /// A device with the pipeline built on it.
 #[wasm_bindgen]
-pub struct GpuReconstructor(Reconstructor);
+pub struct GpuReconstructor(Rc<Reconstructor>);
 
 #[wasm_bindgen]
 impl GpuReconstructor {
@@ -38,7 +27,7 @@ impl GpuReconstructor {
             let device = if device.is_undefined() { Device::request().await? } else { Device::adopt(device).await? };
             let reconstructor = Reconstructor::new(device).await?;
             reconstructor.self_test().await?;
-            Ok(GpuReconstructor(reconstructor))
+            Ok(GpuReconstructor(Rc::new(reconstructor)))
         };
         create.await.map_err(js_error)
     }
@@ -66,25 +55,28 @@ impl GpuReconstructor {
     /// chunk, if it has one; `levels` are those of all its chunks, in coded order, `level_bits` (8, 16 or 32) each.
     ///
     /// An error of code `unsupported` means that the frame has to be reconstructed on the CPU.
-    #[wasm_bindgen(unchecked_return_type = "GPUBuffer")]
-    pub async fn reconstruct(
+    ///
+    /// The archive is borrowed for the call alone, so that it can be freed while the promise is pending.
+    #[wasm_bindgen(unchecked_return_type = "Promise<GPUBuffer>")]
+    pub fn reconstruct(
         &self,
-        archive: &GpuArchive,
+        archive: &Archive,
         frame: usize,
         side: Option<Vec<u8>>,
         levels: Uint8Array,
         level_bits: u32,
-    ) -> JsResult<JsValue> {
-        let reconstruct = async {
-            let decoder = FrameDecoder::new(&archive.0, frame, side.as_deref())?;
+    ) -> Promise {
+        let reconstructor = self.0.clone();
+        let decoder = FrameDecoder::new(archive.header(), frame, side.as_deref());
+        let reconstruct = async move {
+            let decoder = decoder?;
             let frame = LevelFrame::new(&decoder)?;
             frame.check_levels(u64::from(levels.length()), level_bits)?;
-            let reconstruction = self.0.begin(&frame, level_bits).await?;
-            self.0.write_js_levels(&reconstruction, 0, &levels)?;
-            self.0.finish(reconstruction).await
+            let reconstruction = reconstructor.begin(&frame, level_bits).await?;
+            reconstructor.write_js_levels(&reconstruction, 0, &levels)?;
+            reconstructor.finish(reconstruction).await
         };
-        let buffer = reconstruct.await.map_err(js_error)?;
-        Ok(buffer.as_webgpu().into())
+        future_to_promise(async { reconstruct.await.map(|buffer| buffer.as_webgpu().into()).map_err(js_error) })
     }
 
     /// Copies the first `bytes` bytes of a buffer back.

@@ -1,10 +1,9 @@
 //! wasm-bindgen bindings: conversions between JavaScript's values and this crate's, and nothing else.
 //!
 //! JavaScript verifies, schedules and copies; it writes payloads into, and reads decoded bytes out of, two arenas in this
-//! memory, so no chunk is ever allocated or copied by the bindings. The GPU has a wasm module of its own, which
-//! holds only [`gpu`].
+//! memory, so no chunk is ever allocated or copied by the bindings. A page loads one of two modules: with the feature `gpu`
+//! the crate builds to all of the other, and [`gpu`].
 
-#[cfg(not(feature = "gpu"))]
 mod archive;
 #[cfg(feature = "gpu")]
 mod gpu;

@@ -3,10 +3,13 @@
 //! The only place that knows offsets and hashes. [`Archive::parse`] proves every range and every cross reference of a
 //! header before anyone uses it, so later stages may trust what they find here; chunk payloads are still untrusted.
 
+mod header;
+
 use std::collections::HashSet;
 
-use minicbor::{Decode, Encode};
 use sha2::{Digest, Sha256};
+
+pub use header::{CODING_LEVELS, CODING_PLANES, FileEntry, FrameEntry, Header, QUANTIZER_TRELLIS, TensorEntry};
 
 use crate::entropy::Table;
 use crate::error::{Error, Result};
@@ -25,10 +28,12 @@ pub const CHUNK_LEN_MAX: u64 = 1 << 18;
 /// Longest chunk payload.
 pub const CHUNK_BYTES_MAX: u32 = 4 << 20;
 /// Most tables that one frame may use for each quantizer.
-pub const FRAME_TABLES_MAX: u32 = 64;
+pub const FRAME_TABLES_MAX: u64 = 64;
 
 const FLAG_DEFLATED: u16 = 1;
 const SIDE_ENTRIES_MAX: u64 = 1 << 26;
+/// Most rows, and most levels in a row.
+const EXTENT_MAX: u64 = i32::MAX as u64;
 const CHUNK_ENTRY_BYTES: usize = 20;
 
 /// The first 128 bits of SHA-256.
@@ -54,151 +59,6 @@ impl std::fmt::Display for Hash {
 impl std::fmt::Debug for Hash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self}")
-    }
-}
-
-/// The CBOR header, as stored.
-#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub struct Header {
-    /// Source files.
-    #[n(0)]
-    pub files: Vec<FileEntry>,
-    /// Tensors, in the order in which they are listed to users.
-    #[n(1)]
-    pub tensors: Vec<TensorEntry>,
-    /// Frames; a reference points to an earlier one.
-    #[n(2)]
-    pub frames: Vec<FrameEntry>,
-    /// Serialized tables.
-    #[n(3)]
-    #[cbor(with = "minicbor::bytes")]
-    pub tables: Vec<u8>,
-    /// Serialized chunk table.
-    #[n(4)]
-    #[cbor(with = "minicbor::bytes")]
-    pub chunks: Vec<u8>,
-    /// Integrity of the base archive.
-    #[n(5)]
-    pub base: Option<minicbor::bytes::ByteArray<16>>,
-    /// Free text.
-    #[n(6)]
-    pub metadata: Option<std::collections::BTreeMap<String, String>>,
-}
-
-/// A source file.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub struct FileEntry {
-    /// Relative, `/`-separated name.
-    #[n(0)]
-    pub name: String,
-    /// Length in bytes.
-    #[n(1)]
-    pub bytes: u64,
-    /// First chunk of the raw stream.
-    #[n(2)]
-    pub first_raw_chunk: u32,
-}
-
-/// A tensor and where it lies.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub struct TensorEntry {
-    /// Unique name.
-    #[n(0)]
-    pub name: String,
-    /// Code of the [`DType`].
-    #[n(1)]
-    pub dtype: u8,
-    /// Extent along each axis.
-    #[n(2)]
-    pub shape: Vec<u64>,
-    /// Index of its file.
-    #[n(3)]
-    pub file: u32,
-    /// Offset in that file.
-    #[n(4)]
-    pub offset: u64,
-    /// Its frames, coarse to fine; absent if its bytes belong to the raw stream or to another tensor.
-    #[n(5)]
-    pub frames: Option<Vec<u32>>,
-}
-
-/// How a frame is coded.
-#[derive(Debug, Clone, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub struct FrameEntry {
-    /// [`CODING_PLANES`] or [`CODING_LEVELS`].
-    #[n(0)]
-    pub coding: u32,
-    /// The side chunk if there is one, otherwise the first element chunk.
-    #[n(1)]
-    pub first_chunk: u32,
-    /// Elements in a chunk.
-    #[n(2)]
-    pub chunk_len: u32,
-    /// Rows, columns, taps.
-    #[n(3)]
-    pub matrix: Option<[u32; 3]>,
-    /// First table and number of tables.
-    #[n(4)]
-    pub tables: Option<[u32; 2]>,
-    /// Step between levels; absent for integers.
-    #[n(5)]
-    pub scale: Option<f32>,
-    /// Added to the levels of integers.
-    #[n(6)]
-    pub zero_point: Option<i32>,
-    /// Bits of each level that are stored as they are.
-    #[n(7)]
-    pub low_bits: Option<u32>,
-    /// Which side arrays exist, see [`Side`].
-    #[n(8)]
-    pub side: Option<u32>,
-    /// Reserved.
-    #[n(9)]
-    pub reference: Option<[u32; 2]>,
-    /// Reserved.
-    #[n(10)]
-    pub gain: Option<i32>,
-    /// 0 (uniform) or [`QUANTIZER_TRELLIS`].
-    #[n(11)]
-    pub quantizer: Option<u32>,
-    /// Reserved.
-    #[n(12)]
-    pub transform: Option<u32>,
-    /// Reserved.
-    #[n(13)]
-    pub layout: Option<u32>,
-}
-
-/// Exact byte planes.
-pub const CODING_PLANES: u32 = 0;
-/// Integer levels.
-pub const CODING_LEVELS: u32 = 1;
-/// One of two quantizers for each level, as the 8-state trellis says.
-pub const QUANTIZER_TRELLIS: u32 = 1;
-
-impl FrameEntry {
-    /// A key frame of exact planes.
-    pub fn planes(first_chunk: u32, chunk_len: u32) -> Self {
-        FrameEntry {
-            coding: CODING_PLANES,
-            first_chunk,
-            chunk_len,
-            matrix: None,
-            tables: None,
-            scale: None,
-            zero_point: None,
-            low_bits: None,
-            side: None,
-            reference: None,
-            gain: None,
-            quantizer: None,
-            transform: None,
-            layout: None,
-        }
     }
 }
 
@@ -466,12 +326,12 @@ impl Archive {
             return Err(Error::Checksum { what: "the header".into() });
         }
         let header = if preamble[10] & 1 == 0 {
-            decode_cbor(stored)
+            Header::parse(stored)
         } else {
             let limit = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
             let inflated = miniz_oxide::inflate::decompress_to_vec_with_limit(stored, limit)
                 .map_err(|_| Error::invalid("header", "not a DEFLATE stream within the limit"))?;
-            decode_cbor(&inflated)
+            Header::parse(&inflated)
         }?;
         Checker { limits, head_bytes }.check(header, integrity)
     }
@@ -499,7 +359,7 @@ impl Archive {
     /// `Argument` if there is none.
     pub fn tensor(&self, name: &str) -> Result<&Tensor> {
         let found = self.tensors.iter().find(|tensor| tensor.name == name);
-        found.ok_or_else(|| Error::argument(format!("the archive has no tensor named {name:?}")))
+        found.ok_or_else(|| Error::argument(format!("the archive has no tensor named {name}")))
     }
 
     /// The file of this name.
@@ -508,16 +368,17 @@ impl Archive {
     /// `Argument` if there is none.
     pub fn file(&self, name: &str) -> Result<&File> {
         let found = self.files.iter().find(|file| file.name == name);
-        found.ok_or_else(|| Error::argument(format!("the archive has no file named {name:?}")))
+        found.ok_or_else(|| Error::argument(format!("the archive has no file named {name}")))
     }
 }
 
-/// Preamble and header of an archive whose chunks have these hashes and lengths.
+/// Preamble and header of an archive.
 ///
 /// # Errors
 /// `LimitExceeded` if the header is longer than 4 GiB.
+#[cfg(feature = "encoder")]
 pub fn serialize_head(header: &Header, deflated: bool) -> Result<Vec<u8>> {
-    let cbor = minicbor::to_vec(header).map_err(|_| Error::argument("the header cannot be serialized"))?;
+    let cbor = header.serialize()?;
     let stored = if deflated { miniz_oxide::deflate::compress_to_vec(&cbor, 9) } else { cbor };
     let header_bytes = u32::try_from(stored.len()).map_err(|_| Error::LimitExceeded {
         field: "header_bytes",
@@ -535,21 +396,16 @@ pub fn serialize_head(header: &Header, deflated: bool) -> Result<Vec<u8>> {
     Ok(head)
 }
 
-/// One entry of the chunk table.
+/// Appends one entry to a chunk table.
+///
+/// # Errors
+/// `LimitExceeded` if the payload is too long.
+#[cfg(feature = "encoder")]
 pub fn serialize_chunk_entry(payload: &[u8], chunk_table: &mut Vec<u8>) -> Result<()> {
     check_limit("chunk", payload.len() as u64, u64::from(CHUNK_BYTES_MAX))?;
     chunk_table.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     chunk_table.extend_from_slice(&Hash::of(&[payload]).0);
     Ok(())
-}
-
-fn decode_cbor(bytes: &[u8]) -> Result<Header> {
-    let mut decoder = minicbor::Decoder::new(bytes);
-    let header = decoder.decode().map_err(|error| Error::invalid("header", error.to_string()))?;
-    if decoder.position() != bytes.len() {
-        return Err(Error::invalid("header", "bytes follow the CBOR item"));
-    }
-    Ok(header)
 }
 
 fn check_limit(field: &'static str, value: u64, limit: u64) -> Result<()> {
@@ -623,8 +479,8 @@ impl Checker<'_> {
         let mut names = HashSet::new();
         let mut tensors = Vec::with_capacity(entries.len());
         for entry in entries {
-            let invalid = |reason: &str| Error::invalid("tensor", format!("{:?}: {reason}", entry.name));
-            let dtype = DType::from_code(entry.dtype)?;
+            let invalid = |reason: &str| Error::invalid("tensor", format!("{}: {reason}", entry.name));
+            let dtype = u8::try_from(entry.dtype).map_err(|_| invalid("dtype")).and_then(DType::from_code)?;
             let shape = Shape(entry.shape.clone());
             let bytes = shape.element_len().and_then(|len| dtype.byte_len(len)).ok_or(invalid("shape overflows"))?;
             check_limit("tensor", bytes, self.limits.tensor_bytes)?;
@@ -632,16 +488,16 @@ impl Checker<'_> {
             let file_bytes = files.get(file).ok_or(invalid("its file does not exist"))?.bytes;
             let end = entry.offset.checked_add(bytes).ok_or(invalid("offset overflows"))?;
             let frames: Vec<usize> = entry.frames.iter().flatten().map(|&frame| frame as usize).collect();
-            check(end <= file_bytes, "tensor", || format!("{:?} ends after its file", entry.name))?;
+            check(end <= file_bytes, "tensor", || format!("{} ends after its file", entry.name))?;
             check(entry.name.len() <= 4096, "tensor", || "a name is longer than 4096 bytes".into())?;
-            check(names.insert(entry.name.clone()), "tensor", || format!("two are named {:?}", entry.name))?;
-            check(bytes > 0 || frames.is_empty(), "tensor", || format!("{:?} is empty but has frames", entry.name))?;
-            check(frames.len() <= 16, "tensor", || format!("{:?} has more than 16 frames", entry.name))?;
+            check(names.insert(entry.name.clone()), "tensor", || format!("two are named {}", entry.name))?;
+            check(bytes > 0 || frames.is_empty(), "tensor", || format!("{} is empty but has frames", entry.name))?;
+            check(frames.len() <= 16, "tensor", || format!("{} has more than 16 frames", entry.name))?;
             check(entry.frames.is_none() || !frames.is_empty(), "tensor", || {
-                format!("{:?} has an empty list of frames", entry.name)
+                format!("{} has an empty list of frames", entry.name)
             })?;
             if frames.len() > 1 {
-                return Err(Error::unsupported("tensor", format!("{:?} has refinement frames", entry.name)));
+                return Err(Error::unsupported("tensor", format!("{} has refinement frames", entry.name)));
             }
             tensors.push(Tensor { name: entry.name, dtype, shape, file, offset: entry.offset, bytes, frames });
         }
@@ -655,15 +511,14 @@ impl Checker<'_> {
         }
         let mut names = HashSet::new();
         let mut files = Vec::with_capacity(entries.len());
-        for (entry, mut framed) in entries.into_iter().zip(framed) {
-            check(is_file_name(&entry.name), "file", || format!("{:?} is not an allowed name", entry.name))?;
-            check(names.insert(entry.name.clone()), "file", || format!("two are named {:?}", entry.name))?;
+        for (entry, framed) in entries.into_iter().zip(framed) {
+            check(is_file_name(&entry.name), "file", || format!("{} is not an allowed name", entry.name))?;
+            check(names.insert(entry.name.clone()), "file", || format!("two are named {}", entry.name))?;
             check_limit("file", entry.bytes, self.limits.file_bytes)?;
-            framed.sort_by_key(|&index| tensors[index].offset);
             let (extents, raw_bytes) = extents(&entry, &framed, tensors)?;
             let first_raw_chunk = entry.first_raw_chunk as usize;
             let end = (first_raw_chunk as u64).saturating_add(raw_bytes.div_ceil(RAW_CHUNK_BYTES));
-            check(end <= chunk_count as u64, "first raw chunk", || format!("{:?} needs chunks to {end}", entry.name))?;
+            check(end <= chunk_count as u64, "first raw chunk", || format!("{} needs chunks to {end}", entry.name))?;
             files.push(File { name: entry.name, bytes: entry.bytes, first_raw_chunk, raw_bytes, extents });
         }
         Ok(files)
@@ -675,10 +530,10 @@ impl Checker<'_> {
             let kind = (tensor.dtype, element_len(tensor));
             for &frame in &tensor.frames {
                 let slot = used.get_mut(frame).ok_or_else(|| {
-                    Error::invalid("tensor", format!("{:?} names frame {frame}, which does not exist", tensor.name))
+                    Error::invalid("tensor", format!("{} names frame {frame}, which does not exist", tensor.name))
                 })?;
                 check(slot.is_none_or(|first| first == kind), "tensor", || {
-                    format!("{:?} shares frame {frame} with a tensor of another kind", tensor.name)
+                    format!("{} shares frame {frame} with a tensor of another kind", tensor.name)
                 })?;
                 *slot = Some(kind);
             }
@@ -716,7 +571,7 @@ fn extents(file: &FileEntry, framed: &[usize], tensors: &[Tensor]) -> Result<(Ve
     };
     for &index in framed {
         let tensor = &tensors[index];
-        check(tensor.offset >= end, "tensor", || format!("{:?} overlaps the one before it", tensor.name))?;
+        check(tensor.offset >= end, "tensor", || format!("{} overlaps the one before it", tensor.name))?;
         raw_until(end, tensor.offset, &mut extents);
         extents.push(Extent { offset: tensor.offset, bytes: tensor.bytes, source: ExtentSource::Tensor(index) });
         end = tensor.offset + tensor.bytes;
@@ -769,20 +624,21 @@ fn refuse_reserved(entry: &FrameEntry) -> Result<()> {
 }
 
 fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> Result<Levels> {
-    let [rows, columns, taps] = entry.matrix.ok_or(Error::invalid("matrix", "levels need one"))?;
-    let row_len = u64::from(columns) * u64::from(taps);
-    let product = u64::from(rows).checked_mul(row_len);
-    let small = rows <= i32::MAX as u32 && row_len <= i32::MAX as u64;
-    check(small && product == Some(element_len), "matrix", || {
+    let Some(&[rows, columns, taps]) = entry.matrix.as_deref() else {
+        return Err(Error::invalid("matrix", "levels need one of three extents"));
+    };
+    let row_len = columns.checked_mul(taps).filter(|&len| len <= EXTENT_MAX).unwrap_or(u64::MAX);
+    check(rows <= EXTENT_MAX && rows.checked_mul(row_len) == Some(element_len), "matrix", || {
         format!("{rows} × {columns} × {taps} does not cover {element_len} elements")
     })?;
     let chunk_len = u64::from(entry.chunk_len);
     check(chunk_len <= row_len || chunk_len.is_multiple_of(row_len), "chunk_len", || {
         format!("{chunk_len} is not whole rows of {row_len}")
     })?;
-    let [first_table, table_count] = entry.tables.ok_or(Error::invalid("tables", "levels need some"))?;
-    let end = u64::from(first_table) + u64::from(table_count);
-    check(table_count >= 1 && end <= tables as u64, "tables", || {
+    let Some(&[first_table, table_count]) = entry.tables.as_deref() else {
+        return Err(Error::invalid("tables", "levels need a first one and a count"));
+    };
+    check(table_count >= 1 && first_table.saturating_add(table_count) <= tables as u64, "tables", || {
         format!("{table_count} from {first_table} on; there are {tables}")
     })?;
     let levels = Levels {
@@ -799,7 +655,7 @@ fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> 
     };
     let sets = if levels.trellis { 2 } else { 1 };
     check(table_count.is_multiple_of(sets), "tables", || format!("{table_count} do not serve two quantizers"))?;
-    check_limit("tables", u64::from(table_count / sets), u64::from(FRAME_TABLES_MAX))?;
+    check_limit("tables", table_count / sets, FRAME_TABLES_MAX)?;
     check(!levels.trellis || levels.low_bits == 0, "low_bits", || "the trellis has none".into())?;
     check(!levels.trellis || levels.scale.is_some(), "quantizer", || "integers have no trellis".into())?;
     check(levels.low_bits <= 16, "low_bits", || levels.low_bits.to_string())?;
@@ -813,7 +669,7 @@ fn check_values(levels: &Levels, dtype: DType) -> Result<()> {
         Some(scale) => {
             check(dtype.is_float(), "scale", || format!("{} has none", dtype.name()))?;
             check(levels.zero_point == 0, "zero_point", || "floats have none".into())?;
-            check(crate::stages::quantize::is_scale(scale), "scale", || format!("{scale} is out of range"))
+            check(crate::stages::quantize::is_scale(scale), "scale", || "out of range".into())
         }
         None => {
             let integer = !dtype.is_float() && matches!(dtype.bits(), 8 | 16);
