@@ -241,7 +241,7 @@ impl LevelDecoder {
         payload.decode(&tables, self.levels.trellis, &mut Weights::new(weights, &scales))?;
         for &(position, level) in &payload.escapes {
             let (row, col) = (position as usize / rectangle.cols, position as usize % rectangle.cols);
-            weights[position as usize] = quantize::dequantize(level, scales.at::<1>(row, col)[0]);
+            weights[position as usize] = quantize::dequantize(level, scales.from(row, col)[0]);
         }
         Ok(())
     }

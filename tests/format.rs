@@ -61,7 +61,7 @@ fn minimal() -> Vec<u8> {
     });
     table.serialize(&mut header.tables);
     let payloads = builder.finish().unwrap();
-    let head = serialize_head(&header, false).unwrap();
+    let head = serialize_head(&header, None).unwrap();
     let payload_bytes = 2 + (1 + 2 + 4 + 1);
     [head, payloads[payloads.len() - payload_bytes..].to_vec()].concat()
 }

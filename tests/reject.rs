@@ -8,6 +8,7 @@ use common::{Random, Tensor, archive, safetensors};
 use mcwc::container::{Header, PREAMBLE_BYTES, serialize_chunk_entry, serialize_head};
 use mcwc::decode::Reader;
 use mcwc::encode::Target;
+use mcwc::entropy::decode_planes;
 use mcwc::tensor::{DType, Limits};
 use mcwc::{Error, Result};
 use proptest::prelude::*;
@@ -40,7 +41,7 @@ fn encode_small() -> Vec<u8> {
 fn with_header(archive: &[u8], change: impl FnOnce(&mut Header)) -> Vec<u8> {
     let (mut header, payloads) = split(archive);
     change(&mut header);
-    [serialize_head(&header, false).unwrap(), payloads].concat()
+    [serialize_head(&header, None).unwrap(), payloads].concat()
 }
 
 /// The archive with one payload changed and all its hashes right again.
@@ -52,13 +53,14 @@ fn with_chunk(archive: &[u8], index: usize, change: impl FnOnce(&mut Vec<u8>)) -
     change(&mut payloads[index]);
     header.chunks.clear();
     payloads.iter().for_each(|payload| serialize_chunk_entry(payload, &mut header.chunks).unwrap());
-    [serialize_head(&header, false).unwrap(), payloads.concat()].concat()
+    [serialize_head(&header, None).unwrap(), payloads.concat()].concat()
 }
 
 fn split(archive: &[u8]) -> (Header, Vec<u8>) {
     let head_bytes = mcwc::container::Archive::head_bytes(archive, &Limits::default()).unwrap() as usize;
-    let stored = &archive[PREAMBLE_BYTES..head_bytes];
-    let cbor = miniz_oxide::inflate::decompress_to_vec(stored).unwrap();
+    let (len, coded) = archive[PREAMBLE_BYTES..head_bytes].split_first_chunk().unwrap();
+    let mut cbor = vec![0; u32::from_le_bytes(*len) as usize];
+    decode_planes(coded, cbor.len(), &mut cbor).unwrap();
     (Header::parse(&cbor).unwrap(), archive[head_bytes..].to_vec())
 }
 
@@ -156,7 +158,6 @@ fn rejects_headers_that_contradict_themselves() {
     assert_eq!(invalid(&|header| header.tensors[0].offset += 4000), "tensor");
     assert_eq!(invalid(&|header| header.tensors[1].offset -= 4), "tensor");
     assert_eq!(invalid(&|header| header.tensors[1].file = 9), "tensor");
-    assert_eq!(invalid(&|header| header.tensors[1].name = header.tensors[0].name.clone()), "tensor");
     assert_eq!(invalid(&|header| header.tensors[1].frames = Some(vec![9])), "tensor");
     assert_eq!(invalid(&|header| header.tensors[1].frames = Some(vec![0])), "tensor");
     assert_eq!(invalid(&|header| header.tensors[1].shape = vec![u64::MAX, 2]), "tensor");
@@ -225,7 +226,7 @@ proptest! {
     fn changed_headers_with_right_hashes_never_panic(position: usize, byte: u8) {
         let archive = small();
         let (header, payloads) = split(&archive);
-        let mut head = serialize_head(&header, false).unwrap();
+        let mut head = serialize_head(&header, None).unwrap();
         let position = PREAMBLE_BYTES + position % (head.len() - PREAMBLE_BYTES);
         head[position] = byte;
         let hash = mcwc::container::Hash::of(&[&head[..16], &head[PREAMBLE_BYTES..]]);

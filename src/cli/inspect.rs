@@ -33,7 +33,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<()> {
     }
     println!("{}  {}, {} chunks", arguments.input.display(), human_bytes(archive.bytes()), archive.chunks.len());
     println!("integrity  {}", archive.integrity);
-    archive.metadata.iter().for_each(|(key, value)| println!("{key}  {value}"));
+    archive.metadata.iter().for_each(|(name, text)| println!("{name}  {text}"));
     println!();
     let files: Vec<Vec<String>> = archive
         .files
@@ -115,7 +115,7 @@ fn describe(archive: &Archive) -> Value {
         "integrity": archive.integrity.to_string(),
         "chunks": archive.chunks.len(),
         "tables": archive.tables.len(),
-        "metadata": archive.metadata,
+        "metadata": archive.metadata.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
         "files": files,
         "tensors": tensors,
     })

@@ -1,7 +1,5 @@
 //! The CBOR header as stored: one declaration of each record both reads and writes it (FORMAT.md, section 4).
 
-use std::collections::BTreeMap;
-
 use minicbor::Decoder;
 #[cfg(feature = "encoder")]
 use minicbor::Encoder;
@@ -31,7 +29,7 @@ pub struct Header {
     /// Reserved: integrity of the base archive.
     pub base: Option<Vec<u8>>,
     /// Free text.
-    pub metadata: Option<BTreeMap<String, String>>,
+    pub metadata: Option<Vec<(String, String)>>,
 }
 
 /// A source file.
@@ -159,7 +157,7 @@ enum Field<'a> {
     Longs(&'a mut Option<Vec<u64>>),
     Text(&'a mut Option<String>),
     Bytes(&'a mut Option<Vec<u8>>),
-    Texts(&'a mut Option<BTreeMap<String, String>>),
+    Texts(&'a mut Option<Vec<(String, String)>>),
 }
 
 /// A type that a field can have.
@@ -177,7 +175,7 @@ macro_rules! values {
     };
 }
 
-values!(Uint u32, Int i32, Long u64, Float f32, Longs Vec<u64>, Text String, Bytes Vec<u8>, Texts BTreeMap<String, String>);
+values!(Uint u32, Int i32, Long u64, Float f32, Longs Vec<u64>, Text String, Bytes Vec<u8>, Texts Vec<(String, String)>);
 
 /// Reads or writes the fields of a record, one after another.
 trait Visitor {
@@ -307,9 +305,9 @@ impl Visitor for Reader<'_> {
             }
             Field::Texts(slot) => {
                 let len = if here { self.map_len()? } else { 0 };
-                let mut texts = BTreeMap::new();
+                let mut texts = Vec::new();
                 for _ in 0..len {
-                    texts.insert(self.text()?, self.text()?);
+                    texts.push((self.text()?, self.text()?));
                 }
                 *slot = here.then_some(texts);
             }
@@ -416,7 +414,7 @@ mod tests {
             tables: vec![1, 2],
             chunks: vec![],
             base: Some(vec![0; 16]),
-            metadata: Some([("a".to_string(), "b".to_string())].into()),
+            metadata: Some(vec![("a".to_string(), "b".to_string())]),
         }
     }
 

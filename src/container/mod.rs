@@ -5,13 +5,11 @@
 
 mod header;
 
-use std::collections::HashSet;
-
 use sha2::{Digest, Sha256};
 
 pub use header::{CODING_LEVELS, CODING_PLANES, FileEntry, FrameEntry, Header, QUANTIZER_TRELLIS, TensorEntry};
 
-use crate::entropy::Table;
+use crate::entropy::{Table, decode_planes};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Limits, Shape};
 
@@ -30,8 +28,9 @@ pub const CHUNK_BYTES_MAX: u32 = 4 << 20;
 /// Most tables that one frame may use for each quantizer.
 pub const FRAME_TABLES_MAX: u64 = 64;
 
-const FLAG_DEFLATED: u16 = 1;
+const FLAG_CODED: u16 = 1;
 const SIDE_ENTRIES_MAX: u64 = 1 << 26;
+const FILES_MAX: u64 = 4096;
 /// Most rows, and most levels in a row.
 const EXTENT_MAX: u64 = i32::MAX as u64;
 const CHUNK_ENTRY_BYTES: usize = 20;
@@ -282,7 +281,7 @@ pub struct Archive {
     /// Chunks, in the order in which they lie in the archive.
     pub chunks: Vec<Chunk>,
     /// Free text from the header.
-    pub metadata: std::collections::BTreeMap<String, String>,
+    pub metadata: Vec<(String, String)>,
 }
 
 impl Archive {
@@ -304,7 +303,7 @@ impl Archive {
             return Err(Error::unsupported("version", version.to_string()));
         }
         let flags = u16::from_le_bytes([preamble[10], preamble[11]]);
-        if flags & !FLAG_DEFLATED != 0 {
+        if flags & !FLAG_CODED != 0 {
             return Err(Error::unsupported("flags", format!("{flags:#06x}")));
         }
         let header_bytes = u64::from(u32::from_le_bytes([preamble[12], preamble[13], preamble[14], preamble[15]]));
@@ -328,10 +327,12 @@ impl Archive {
         let header = if preamble[10] & 1 == 0 {
             Header::parse(stored)
         } else {
-            let limit = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
-            let inflated = miniz_oxide::inflate::decompress_to_vec_with_limit(stored, limit)
-                .map_err(|_| Error::invalid("header", "not a DEFLATE stream within the limit"))?;
-            Header::parse(&inflated)
+            let (len, coded) = stored.split_first_chunk::<4>().ok_or(Error::invalid("header", "it ends early"))?;
+            let len = u64::from(u32::from_le_bytes(*len));
+            check_limit("header", len, limits.header_bytes)?;
+            let mut cbor = vec![0; len as usize];
+            decode_planes(coded, cbor.len(), &mut cbor)?;
+            Header::parse(&cbor)
         }?;
         Checker { limits, head_bytes }.check(header, integrity)
     }
@@ -372,14 +373,18 @@ impl Archive {
     }
 }
 
-/// Preamble and header of an archive.
+/// Preamble and header of an archive. `encode_plane` codes the header as a plane; without it, it is stored as it is.
 ///
 /// # Errors
 /// `LimitExceeded` if the header is longer than 4 GiB.
 #[cfg(feature = "encoder")]
-pub fn serialize_head(header: &Header, deflated: bool) -> Result<Vec<u8>> {
+pub fn serialize_head(header: &Header, encode_plane: Option<&dyn Fn(&[u8]) -> Vec<u8>>) -> Result<Vec<u8>> {
     let cbor = header.serialize()?;
-    let stored = if deflated { miniz_oxide::deflate::compress_to_vec(&cbor, 9) } else { cbor };
+    let stored = match encode_plane {
+        Some(encode_plane) => [&(cbor.len() as u32).to_le_bytes(), encode_plane(&cbor).as_slice()].concat(),
+        None => cbor,
+    };
+    let flags = if encode_plane.is_some() { FLAG_CODED } else { 0 };
     let header_bytes = u32::try_from(stored.len()).map_err(|_| Error::LimitExceeded {
         field: "header_bytes",
         value: stored.len() as u64,
@@ -388,7 +393,7 @@ pub fn serialize_head(header: &Header, deflated: bool) -> Result<Vec<u8>> {
     let mut head = Vec::with_capacity(PREAMBLE_BYTES + stored.len());
     head.extend_from_slice(&MAGIC);
     head.extend_from_slice(&VERSION.to_le_bytes());
-    head.extend_from_slice(&(if deflated { FLAG_DEFLATED } else { 0 }).to_le_bytes());
+    head.extend_from_slice(&flags.to_le_bytes());
     head.extend_from_slice(&header_bytes.to_le_bytes());
     let hash = Hash::of(&[&head, &stored]);
     head.extend_from_slice(&hash.0);
@@ -412,8 +417,17 @@ fn check_limit(field: &'static str, value: u64, limit: u64) -> Result<()> {
     if value > limit { Err(Error::LimitExceeded { field, value, limit }) } else { Ok(()) }
 }
 
-fn check(condition: bool, field: &'static str, reason: impl FnOnce() -> String) -> Result<()> {
-    if condition { Ok(()) } else { Err(Error::invalid(field, reason())) }
+fn check(condition: bool, field: &'static str, reason: &'static str) -> Result<()> {
+    if condition { Ok(()) } else { Err(Error::invalid(field, reason)) }
+}
+
+/// Says which part of the header an error is about.
+fn within(part: &dyn std::fmt::Display, error: Error) -> Error {
+    match error {
+        Error::Invalid { field, reason } => Error::invalid(field, format!("{reason} ({part})")),
+        Error::Unsupported { field, value } => Error::unsupported(field, format!("{value} ({part})")),
+        other => other,
+    }
 }
 
 /// Whether FORMAT.md allows this file name.
@@ -463,65 +477,84 @@ impl Checker<'_> {
 
     fn chunks(&self, table: &[u8]) -> Result<Vec<Chunk>> {
         let (entries, rest) = table.as_chunks::<CHUNK_ENTRY_BYTES>();
-        check(rest.is_empty(), "chunk table", || format!("{} bytes are not whole entries", table.len()))?;
+        check(rest.is_empty(), "chunk table", "its last entry is cut")?;
         let mut offset = self.head_bytes;
-        let parse = |entry: &[u8; CHUNK_ENTRY_BYTES]| {
+        let mut chunks = Vec::with_capacity(entries.len());
+        for entry in entries {
             let bytes = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
             check_limit("chunk", u64::from(bytes), u64::from(CHUNK_BYTES_MAX))?;
-            let chunk = Chunk { offset, bytes, hash: Hash(std::array::from_fn(|i| entry[4 + i])) };
+            chunks.push(Chunk { offset, bytes, hash: Hash(std::array::from_fn(|i| entry[4 + i])) });
             offset += u64::from(bytes);
-            Ok(chunk)
-        };
-        entries.iter().map(parse).collect()
+        }
+        Ok(chunks)
     }
 
     fn tensors(&self, entries: Vec<TensorEntry>, files: &[FileEntry]) -> Result<Vec<Tensor>> {
-        let mut names = HashSet::new();
         let mut tensors = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let invalid = |reason: &str| Error::invalid("tensor", format!("{}: {reason}", entry.name));
-            let dtype = u8::try_from(entry.dtype).map_err(|_| invalid("dtype")).and_then(DType::from_code)?;
-            let shape = Shape(entry.shape.clone());
-            let bytes = shape.element_len().and_then(|len| dtype.byte_len(len)).ok_or(invalid("shape overflows"))?;
-            check_limit("tensor", bytes, self.limits.tensor_bytes)?;
-            let file = entry.file as usize;
-            let file_bytes = files.get(file).ok_or(invalid("its file does not exist"))?.bytes;
-            let end = entry.offset.checked_add(bytes).ok_or(invalid("offset overflows"))?;
-            let frames: Vec<usize> = entry.frames.iter().flatten().map(|&frame| frame as usize).collect();
-            check(end <= file_bytes, "tensor", || format!("{} ends after its file", entry.name))?;
-            check(entry.name.len() <= 4096, "tensor", || "a name is longer than 4096 bytes".into())?;
-            check(names.insert(entry.name.clone()), "tensor", || format!("two are named {}", entry.name))?;
-            check(bytes > 0 || frames.is_empty(), "tensor", || format!("{} is empty but has frames", entry.name))?;
-            check(frames.len() <= 16, "tensor", || format!("{} has more than 16 frames", entry.name))?;
-            check(entry.frames.is_none() || !frames.is_empty(), "tensor", || {
-                format!("{} has an empty list of frames", entry.name)
-            })?;
-            if frames.len() > 1 {
-                return Err(Error::unsupported("tensor", format!("{} has refinement frames", entry.name)));
-            }
-            tensors.push(Tensor { name: entry.name, dtype, shape, file, offset: entry.offset, bytes, frames });
+        for mut entry in entries {
+            let name = std::mem::take(&mut entry.name);
+            let tensor = self.tensor(entry, files).map_err(|error| within(&name, error))?;
+            tensors.push(Tensor { name, ..tensor });
         }
         Ok(tensors)
     }
 
-    fn files(&self, entries: Vec<FileEntry>, tensors: &[Tensor], chunk_count: usize) -> Result<Vec<File>> {
-        let mut framed: Vec<Vec<usize>> = vec![Vec::new(); entries.len()];
-        for (index, tensor) in tensors.iter().enumerate().filter(|(_, tensor)| !tensor.frames.is_empty()) {
-            framed[tensor.file].push(index);
+    /// A tensor, but for its name.
+    fn tensor(&self, entry: TensorEntry, files: &[FileEntry]) -> Result<Tensor> {
+        let dtype = DType::from_code(u8::try_from(entry.dtype).unwrap_or(u8::MAX))?;
+        let shape = Shape(entry.shape);
+        let bytes = shape.element_len().and_then(|len| dtype.byte_len(len));
+        let bytes = bytes.ok_or(Error::invalid("tensor", "its shape overflows"))?;
+        check_limit("tensor", bytes, self.limits.tensor_bytes)?;
+        let file = entry.file as usize;
+        let file_bytes = files.get(file).map_or(0, |file| file.bytes);
+        let inside = entry.offset.checked_add(bytes).is_some_and(|end| end <= file_bytes);
+        check(file < files.len() && inside, "tensor", "it is not inside a file")?;
+        let listed = entry.frames.is_some();
+        let frames: Vec<usize> = entry.frames.into_iter().flatten().map(|frame| frame as usize).collect();
+        check(listed != frames.is_empty() && (bytes > 0 || !listed), "tensor", "frames of an empty tensor, or none")?;
+        if frames.len() > 1 {
+            return Err(Error::unsupported("tensor", "refinement frames"));
         }
-        let mut names = HashSet::new();
-        let mut files = Vec::with_capacity(entries.len());
+        Ok(Tensor { name: String::new(), dtype, shape, file, offset: entry.offset, bytes, frames })
+    }
+
+    fn files(&self, entries: Vec<FileEntry>, tensors: &[Tensor], chunk_count: usize) -> Result<Vec<File>> {
+        check_limit("files", entries.len() as u64, FILES_MAX)?;
+        let mut framed: Vec<Vec<usize>> = vec![Vec::new(); entries.len()];
+        for (index, tensor) in tensors.iter().enumerate() {
+            if !tensor.frames.is_empty() {
+                framed[tensor.file].push(index);
+            }
+        }
+        let mut files: Vec<File> = Vec::with_capacity(entries.len());
         for (entry, framed) in entries.into_iter().zip(framed) {
-            check(is_file_name(&entry.name), "file", || format!("{} is not an allowed name", entry.name))?;
-            check(names.insert(entry.name.clone()), "file", || format!("two are named {}", entry.name))?;
-            check_limit("file", entry.bytes, self.limits.file_bytes)?;
-            let (extents, raw_bytes) = extents(&entry, &framed, tensors)?;
-            let first_raw_chunk = entry.first_raw_chunk as usize;
-            let end = (first_raw_chunk as u64).saturating_add(raw_bytes.div_ceil(RAW_CHUNK_BYTES));
-            check(end <= chunk_count as u64, "first raw chunk", || format!("{} needs chunks to {end}", entry.name))?;
-            files.push(File { name: entry.name, bytes: entry.bytes, first_raw_chunk, raw_bytes, extents });
+            let unique = files.iter().all(|file| file.name != entry.name);
+            let file = self.file(entry, unique, &framed, tensors, chunk_count)?;
+            files.push(file);
         }
         Ok(files)
+    }
+
+    fn file(
+        &self,
+        entry: FileEntry,
+        unique: bool,
+        framed: &[usize],
+        tensors: &[Tensor],
+        chunk_count: usize,
+    ) -> Result<File> {
+        let checked = || {
+            check(unique && is_file_name(&entry.name), "file", "not an allowed name, or a second file of this name")?;
+            check_limit("file", entry.bytes, self.limits.file_bytes)?;
+            let (extents, raw_bytes) = extents(&entry, framed, tensors)?;
+            let end = u64::from(entry.first_raw_chunk) + raw_bytes.div_ceil(RAW_CHUNK_BYTES);
+            check(end <= chunk_count as u64, "first raw chunk", "there are too few chunks")?;
+            Ok((extents, raw_bytes))
+        };
+        let (extents, raw_bytes) = checked().map_err(|error| within(&entry.name, error))?;
+        let first_raw_chunk = entry.first_raw_chunk as usize;
+        Ok(File { name: entry.name, bytes: entry.bytes, first_raw_chunk, raw_bytes, extents })
     }
 
     fn frames(&self, entries: Vec<FrameEntry>, tensors: &[Tensor], tables: usize, chunks: usize) -> Result<Vec<Frame>> {
@@ -529,29 +562,19 @@ impl Checker<'_> {
         for tensor in tensors {
             let kind = (tensor.dtype, element_len(tensor));
             for &frame in &tensor.frames {
-                let slot = used.get_mut(frame).ok_or_else(|| {
-                    Error::invalid("tensor", format!("{} names frame {frame}, which does not exist", tensor.name))
-                })?;
-                check(slot.is_none_or(|first| first == kind), "tensor", || {
-                    format!("{} shares frame {frame} with a tensor of another kind", tensor.name)
-                })?;
-                *slot = Some(kind);
+                let agrees = used.get(frame).is_some_and(|first| first.is_none_or(|first| first == kind));
+                check(agrees, "tensor", "its frame does not exist, or codes tensors of another kind")
+                    .map_err(|error| within(&tensor.name, error))?;
+                used[frame] = Some(kind);
             }
         }
-        let frame = |(index, (entry, used)): (usize, (FrameEntry, Option<(DType, u64)>))| {
-            let (dtype, len) = used.ok_or_else(|| Error::invalid("frame", format!("no tensor uses frame {index}")))?;
-            frame(&entry, dtype, len, tables, chunks).map_err(|error| in_frame(index, error))
-        };
-        entries.into_iter().zip(used).enumerate().map(frame).collect()
-    }
-}
-
-/// Says which frame an error is about.
-fn in_frame(index: usize, error: Error) -> Error {
-    match error {
-        Error::Invalid { field, reason } => Error::invalid(field, format!("{reason} (frame {index})")),
-        Error::Unsupported { field, value } => Error::unsupported(field, format!("{value} (frame {index})")),
-        other => other,
+        let mut frames = Vec::with_capacity(entries.len());
+        for (index, (entry, used)) in entries.iter().zip(used).enumerate() {
+            let used = used.ok_or(Error::invalid("frame", "no tensor uses it"));
+            let frame = used.and_then(|(dtype, len)| frame(entry, dtype, len, tables, chunks));
+            frames.push(frame.map_err(|error| within(&format_args!("frame {index}"), error))?);
+        }
+        Ok(frames)
     }
 }
 
@@ -571,7 +594,7 @@ fn extents(file: &FileEntry, framed: &[usize], tensors: &[Tensor]) -> Result<(Ve
     };
     for &index in framed {
         let tensor = &tensors[index];
-        check(tensor.offset >= end, "tensor", || format!("{} overlaps the one before it", tensor.name))?;
+        check(tensor.offset >= end, "tensor", "a tensor with frames overlaps the one before it")?;
         raw_until(end, tensor.offset, &mut extents);
         extents.push(Extent { offset: tensor.offset, bytes: tensor.bytes, source: ExtentSource::Tensor(index) });
         end = tensor.offset + tensor.bytes;
@@ -583,7 +606,7 @@ fn extents(file: &FileEntry, framed: &[usize], tensors: &[Tensor]) -> Result<(Ve
 fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chunks: usize) -> Result<Frame> {
     refuse_reserved(entry)?;
     let chunk_len = u64::from(entry.chunk_len);
-    check((1..=CHUNK_LEN_MAX).contains(&chunk_len), "chunk_len", || chunk_len.to_string())?;
+    check((1..=CHUNK_LEN_MAX).contains(&chunk_len), "chunk_len", "out of range")?;
     let coding = match entry.coding {
         CODING_PLANES => Coding::Planes,
         CODING_LEVELS => Coding::Levels(levels(entry, dtype, element_len, tables)?),
@@ -604,7 +627,7 @@ fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chun
         None => element_len.div_ceil(chunk_len),
     };
     let end = (frame.first_chunk as u64).saturating_add(chunk_count);
-    check(end <= chunks as u64, "first chunk", || format!("chunks to {end} are needed, there are {chunks}"))?;
+    check(end <= chunks as u64, "first chunk", "there are too few chunks")?;
     frame.chunk_count = chunk_count as usize;
     Ok(frame)
 }
@@ -628,19 +651,15 @@ fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> 
         return Err(Error::invalid("matrix", "levels need one of three extents"));
     };
     let row_len = columns.checked_mul(taps).filter(|&len| len <= EXTENT_MAX).unwrap_or(u64::MAX);
-    check(rows <= EXTENT_MAX && rows.checked_mul(row_len) == Some(element_len), "matrix", || {
-        format!("{rows} × {columns} × {taps} does not cover {element_len} elements")
-    })?;
+    let covers = rows <= EXTENT_MAX && rows.checked_mul(row_len) == Some(element_len);
+    check(covers, "matrix", "it does not cover the tensor")?;
     let chunk_len = u64::from(entry.chunk_len);
-    check(chunk_len <= row_len || chunk_len.is_multiple_of(row_len), "chunk_len", || {
-        format!("{chunk_len} is not whole rows of {row_len}")
-    })?;
+    check(chunk_len <= row_len || chunk_len.is_multiple_of(row_len), "chunk_len", "not whole rows")?;
     let Some(&[first_table, table_count]) = entry.tables.as_deref() else {
         return Err(Error::invalid("tables", "levels need a first one and a count"));
     };
-    check(table_count >= 1 && first_table.saturating_add(table_count) <= tables as u64, "tables", || {
-        format!("{table_count} from {first_table} on; there are {tables}")
-    })?;
+    let exist = table_count >= 1 && first_table.saturating_add(table_count) <= tables as u64;
+    check(exist, "tables", "there are too few")?;
     let levels = Levels {
         rows: rows as usize,
         columns: columns as usize,
@@ -654,11 +673,11 @@ fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> 
         trellis: entry.quantizer == Some(QUANTIZER_TRELLIS),
     };
     let sets = if levels.trellis { 2 } else { 1 };
-    check(table_count.is_multiple_of(sets), "tables", || format!("{table_count} do not serve two quantizers"))?;
+    check(table_count.is_multiple_of(sets), "tables", "they do not serve two quantizers")?;
     check_limit("tables", table_count / sets, FRAME_TABLES_MAX)?;
-    check(!levels.trellis || levels.low_bits == 0, "low_bits", || "the trellis has none".into())?;
-    check(!levels.trellis || levels.scale.is_some(), "quantizer", || "integers have no trellis".into())?;
-    check(levels.low_bits <= 16, "low_bits", || levels.low_bits.to_string())?;
+    check(!levels.trellis || levels.low_bits == 0, "low_bits", "the trellis has none")?;
+    check(!levels.trellis || levels.scale.is_some(), "quantizer", "integers have no trellis")?;
+    check(levels.low_bits <= 16, "low_bits", "more than 16")?;
     check_values(&levels, dtype)?;
     check_side(&levels, chunk_len < row_len)?;
     Ok(levels)
@@ -667,13 +686,13 @@ fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> 
 fn check_values(levels: &Levels, dtype: DType) -> Result<()> {
     match levels.scale {
         Some(scale) => {
-            check(dtype.is_float(), "scale", || format!("{} has none", dtype.name()))?;
-            check(levels.zero_point == 0, "zero_point", || "floats have none".into())?;
-            check(crate::stages::quantize::is_scale(scale), "scale", || "out of range".into())
+            check(dtype.is_float(), "scale", "integers have none")?;
+            check(levels.zero_point == 0, "zero_point", "floats have none")?;
+            check(crate::stages::quantize::is_scale(scale), "scale", "out of range")
         }
         None => {
             let integer = !dtype.is_float() && matches!(dtype.bits(), 8 | 16);
-            check(integer, "scale", || format!("{} needs one", dtype.name()))
+            check(integer, "scale", "only integers of 8 and 16 bits have none")
         }
     }
 }
@@ -683,9 +702,9 @@ fn check_side(levels: &Levels, rows_are_cut: bool) -> Result<()> {
         return Err(Error::unsupported("side", format!("{:#x}", levels.side)));
     }
     let tap_arrays = levels.has(Side::TapClass) || levels.has(Side::TapExponent);
-    check(!tap_arrays || levels.taps > 1, "side", || "tap arrays need taps".into())?;
+    check(!tap_arrays || levels.taps > 1, "side", "tap arrays need taps")?;
     let permuted = levels.has(Side::RowPermutation) || levels.has(Side::ColumnPermutation);
-    check(!permuted || !rows_are_cut, "side", || "permutations need chunks of whole rows".into())?;
+    check(!permuted || !rows_are_cut, "side", "permutations need chunks of whole rows")?;
     let every = Side::BYTE_ARRAYS.into_iter().chain([Side::RowPermutation, Side::ColumnPermutation]);
     let entries = every.filter(|&side| levels.has(side)).map(|side| levels.side_len(side) as u64).sum();
     check_limit("side", entries, SIDE_ENTRIES_MAX)

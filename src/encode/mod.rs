@@ -1,6 +1,7 @@
 //! Model files -> archive. Everything here is a choice; what a decoder relies on lives in `container`, `entropy` and
 //! `stages`.
 
+mod copies;
 pub mod frame;
 pub mod matrix;
 pub mod model_fit;
@@ -340,8 +341,8 @@ impl ArchiveBuilder {
     /// `LimitExceeded` if the header is too long.
     pub fn finish(mut self) -> Result<Vec<u8>> {
         let generator = ("generator".to_string(), concat!("mcwc ", env!("CARGO_PKG_VERSION")).to_string());
-        self.header.metadata.get_or_insert_default().extend([generator]);
-        let mut archive = serialize_head(&self.header, true)?;
+        self.header.metadata.get_or_insert_default().push(generator);
+        let mut archive = serialize_head(&self.header, Some(&planes::encode_plane))?;
         archive.extend_from_slice(&self.payloads);
         Ok(archive)
     }

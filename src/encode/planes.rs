@@ -1,14 +1,17 @@
 //! Exact bytes -> planes payloads: which mode each plane takes.
 
+use super::copies::copies_plane;
 use super::model_fit;
-use crate::entropy::{constant_plane, deflate_plane, rans_plane, raw_plane};
+use crate::entropy::{constant_plane, rans_plane, raw_plane};
 use crate::stages::planes::split;
 use crate::tensor::DType;
 
 /// Above this order-0 entropy, in bits a byte, a plane counts as noise.
 const NOISE_BITS: f64 = 7.95;
-/// How much of a plane is tried before DEFLATE is let loose on all of it.
+/// How much of a plane is searched for repeats before all of it is.
 const SAMPLE_BYTES: usize = 1 << 15;
+/// Planes that are no longer than this when coded are left so.
+const COPIES_BYTES_MIN: usize = 48;
 
 /// Payload of the planes of some elements, every plane in its smallest mode.
 pub fn encode_elements(elements: &[u8], dtype: DType) -> Vec<u8> {
@@ -18,30 +21,41 @@ pub fn encode_elements(elements: &[u8], dtype: DType) -> Vec<u8> {
 
 /// One plane in its smallest mode.
 pub fn encode_plane(plane: &[u8]) -> Vec<u8> {
+    let coded = encode_coded_plane(plane);
+    if coded.len() > COPIES_BYTES_MIN && copies_may_pay(plane, coded.len()) {
+        let copies = copies_plane(plane);
+        if copies.len() < coded.len() {
+            return copies;
+        }
+    }
+    coded
+}
+
+/// One plane in the smallest mode that sees no repeats.
+pub(super) fn encode_coded_plane(plane: &[u8]) -> Vec<u8> {
     if let Some(&first) = plane.first()
         && plane.iter().all(|&byte| byte == first)
     {
         return constant_plane(first);
     }
     let counts = byte_counts(plane);
-    let order_0_bits = entropy_bits(&counts, plane.len());
-    let mut candidates = vec![raw_plane(plane)];
-    if order_0_bits < NOISE_BITS
+    if entropy_bits(&counts, plane.len()) < NOISE_BITS
         && let Some(table) = model_fit::exact_table(&counts)
     {
-        candidates.push(rans_plane(plane, &table));
+        let coded = rans_plane(plane, &table);
+        if coded.len() <= plane.len() {
+            return coded;
+        }
     }
-    if deflate_may_pay(plane, order_0_bits) {
-        candidates.push(deflate_plane(plane));
-    }
-    candidates.into_iter().min_by_key(Vec::len).unwrap_or_default()
+    raw_plane(plane)
 }
 
-/// DEFLATE is slow and rarely beats a table on numbers: a sample decides.
-fn deflate_may_pay(plane: &[u8], order_0_bits: f64) -> bool {
+/// Looking for repeats is slow, and numbers rarely have any: a sample decides.
+fn copies_may_pay(plane: &[u8], coded_bytes: usize) -> bool {
     let start = (plane.len() / 2).saturating_sub(SAMPLE_BYTES / 2);
     let sample = &plane[start..(start + SAMPLE_BYTES).min(plane.len())];
-    sample.len() == plane.len() || (deflate_plane(sample).len() * 8) as f64 <= 1.05 * order_0_bits * sample.len() as f64
+    let fair_share = coded_bytes as f64 * sample.len() as f64 / plane.len() as f64;
+    sample.len() == plane.len() || copies_plane(sample).len() as f64 <= 1.05 * fair_share
 }
 
 fn byte_counts(plane: &[u8]) -> [u64; 256] {
@@ -68,6 +82,7 @@ mod tests {
             proptest::collection::vec(any::<u8>(), 1..5000),
             proptest::collection::vec(0u8..3, 1..5000),
             proptest::collection::vec(prop_oneof![9 => Just(7u8), 1 => any::<u8>()], 1..9000),
+            (proptest::collection::vec(any::<u8>(), 1..300), 1usize..60).prop_map(|(bytes, times)| bytes.repeat(times)),
         ]) {
             let payload = encode_plane(&plane);
             let mut decoded = vec![0; plane.len()];

@@ -7,7 +7,7 @@ use constriction::stream::model::{EncoderModel, EntropyModel};
 use constriction::stream::stack::SmallAnsCoder;
 use constriction::stream::{Code, Encode};
 
-use super::planes::{MODE_CONSTANT, MODE_DEFLATE, MODE_RANS, MODE_RAW};
+use super::planes::{MODE_CONSTANT, MODE_RANS, MODE_RAW};
 use super::{PRECISION, Table, lanes, pack_bits, put_varint, zigzag_encode};
 use crate::error::{Error, Result};
 use crate::stages::quantize::LEVEL_END;
@@ -160,13 +160,6 @@ pub fn raw_plane(plane: &[u8]) -> Vec<u8> {
 /// A plane of `byte` throughout.
 pub fn constant_plane(byte: u8) -> Vec<u8> {
     vec![MODE_CONSTANT, byte]
-}
-
-/// A plane as a DEFLATE stream.
-pub fn deflate_plane(plane: &[u8]) -> Vec<u8> {
-    let deflated = miniz_oxide::deflate::compress_to_vec(plane, 9);
-    let len = (deflated.len() as u32).to_le_bytes();
-    [&[MODE_DEFLATE], len.as_slice(), &deflated].concat()
 }
 
 /// A plane coded with `table`, in which each of its bytes must be possible.

@@ -14,8 +14,14 @@ pub const SLOTS: usize = 1 << 12;
 /// The state that an encoder starts from, and so the one that a whole lane ends in.
 pub const START: u32 = 1 << 16;
 
-/// Lanes that the portable decoder walks at a time: enough to hide latency, few enough for registers.
-const WALK: usize = 8;
+/// Lanes that walk at a time: enough to hide the latency of a step, few enough for the registers.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) const WALK: usize = 16;
+/// Lanes that walk at a time: enough to hide the latency of a step, few enough for the registers.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+pub(crate) const WALK: usize = 8;
+/// Rows of a block.
+pub(crate) const BLOCK: usize = 32;
 
 /// The entropy-coded levels of one chunk.
 #[derive(Clone, Copy, Debug)]
@@ -57,21 +63,12 @@ pub enum LaneError {
     },
 }
 
-/// Takes levels as they are decoded, each level once.
+/// Takes levels as they are decoded, each level once, in blocks of neighbouring rows and columns.
+///
+/// Blocks stay in the first cache between the two loops, so that one entropy loop serves all sinks at little cost.
 pub trait Sink {
-    /// Takes the level of `row` and `col`.
-    fn put(&mut self, row: usize, col: usize, level: i16);
-
-    /// Takes the levels of `row`, columns `col .. col + N`.
-    #[inline(always)]
-    fn put_row<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N])
-    where
-        Self: Sized,
-    {
-        for (i, level) in levels.into_iter().enumerate() {
-            self.put(row, col + i, level);
-        }
-    }
+    /// Takes the levels of a block from `row` and `col` on, row by row, `width` to a row.
+    fn put(&mut self, row: usize, col: usize, width: usize, levels: &[i16]);
 }
 
 /// Keeps the levels themselves, row by row.
@@ -86,34 +83,31 @@ impl<'a, T> Levels<'a, T> {
         Self { out, cols }
     }
 
-    /// The place of `N` levels.
-    #[inline(always)]
-    pub fn at<const N: usize>(&mut self, row: usize, col: usize) -> &mut [T; N] {
-        let start = row * self.cols + col;
-        self.out[start..start + N].as_mut_array().expect("the slice has N elements")
+    /// Each row of a block with its place.
+    fn rows<'l>(
+        &mut self,
+        row: usize,
+        col: usize,
+        width: usize,
+        levels: &'l [i16],
+    ) -> impl Iterator<Item = (&mut [T], &'l [i16])> {
+        let places = self.out[row * self.cols + col..].chunks_mut(self.cols);
+        places.map(move |place| &mut place[..width]).zip(levels.chunks_exact(width))
     }
 }
 
 impl Sink for Levels<'_, i16> {
-    fn put(&mut self, row: usize, col: usize, level: i16) {
-        *self.at(row, col) = [level];
-    }
-
-    #[inline(always)]
-    fn put_row<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]) {
-        *self.at(row, col) = levels;
+    fn put(&mut self, row: usize, col: usize, width: usize, levels: &[i16]) {
+        self.rows(row, col, width, levels).for_each(|(place, levels)| place.copy_from_slice(levels));
     }
 }
 
 /// Symbols that are bytes.
 impl Sink for Levels<'_, u8> {
-    fn put(&mut self, row: usize, col: usize, level: i16) {
-        *self.at(row, col) = [level as u8];
-    }
-
-    #[inline(always)]
-    fn put_row<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]) {
-        *self.at(row, col) = levels.map(|level| level as u8);
+    fn put(&mut self, row: usize, col: usize, width: usize, levels: &[i16]) {
+        for (place, levels) in self.rows(row, col, width, levels) {
+            place.iter_mut().zip(levels).for_each(|(byte, &level)| *byte = level as u8);
+        }
     }
 }
 
@@ -137,11 +131,10 @@ impl Scales {
         Some(Self { planes: values, row_start, cols: cols.len() })
     }
 
-    /// The scales of `N` neighbouring columns.
-    #[inline(always)]
-    pub fn at<const N: usize>(&self, row: usize, col: usize) -> &[f32; N] {
-        let start = self.row_start[row] + col;
-        self.planes[start..start + N].as_array().expect("the slice has N elements")
+    /// The scales of a row, from column `col` on.
+    pub fn from(&self, row: usize, col: usize) -> &[f32] {
+        let start = self.row_start[row];
+        &self.planes[start + col..start + self.cols]
     }
 }
 
@@ -178,36 +171,43 @@ impl<'a> Weights<'a> {
     pub fn new(out: &'a mut [f32], scales: &'a Scales) -> Self {
         Self { out, scales }
     }
-
-    /// The place of `N` weights, and their scales.
-    #[inline(always)]
-    pub fn at<const N: usize>(&mut self, row: usize, col: usize) -> (&mut [f32; N], &[f32; N]) {
-        let start = row * self.scales.cols + col;
-        let out = self.out[start..start + N].as_mut_array().expect("the slice has N elements");
-        (out, self.scales.at(row, col))
-    }
 }
 
 impl Sink for Weights<'_> {
-    fn put(&mut self, row: usize, col: usize, level: i16) {
-        self.put_row(row, col, [level]);
-    }
-
-    #[inline(always)]
-    fn put_row<const N: usize>(&mut self, row: usize, col: usize, levels: [i16; N]) {
-        let (out, scales) = self.at::<N>(row, col);
-        for i in 0..N {
-            out[i] = f32::from(levels[i]) * scales[i];
+    fn put(&mut self, row: usize, col: usize, width: usize, levels: &[i16]) {
+        let cols = self.scales.cols;
+        let places = self.out[row * cols + col..].chunks_mut(cols);
+        for (i, (place, levels)) in places.zip(levels.chunks_exact(width)).enumerate() {
+            let scales = self.scales.from(row + i, col);
+            match (place.first_chunk_mut(), scales.first_chunk(), levels.first_chunk()) {
+                (Some(place), Some(scales), Some(levels)) if width == WALK => scale(levels, scales, place),
+                _ => scale_each(&levels[..width], scales, place),
+            }
         }
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use super::simd::scale;
+
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+fn scale(levels: &[i16; WALK], scales: &[f32; WALK], weights: &mut [f32; WALK]) {
+    scale_each(levels, scales, weights);
+}
+
+#[inline(always)]
+fn scale_each(levels: &[i16], scales: &[f32], weights: &mut [f32]) {
+    for ((weight, &scale), &level) in weights.iter_mut().zip(scales).zip(levels) {
+        *weight = f32::from(level) * scale;
     }
 }
 
 /// Decodes all levels of `chunk` into `sink`. With a `TRELLIS`, symbols are its indices, and the first half of the tables
 /// serves quantizer 0, the second quantizer 1.
-pub fn decode_lanes<const TRELLIS: bool, S: Sink>(
+pub fn decode_lanes<const TRELLIS: bool>(
     chunk: &LaneChunk,
     tables: &Tables,
-    sink: &mut S,
+    sink: &mut dyn Sink,
 ) -> Result<(), LaneError> {
     let mut lanes = Lanes::start(chunk, tables)?;
     let decoder = Decoder::new::<TRELLIS>(chunk, tables)?;
@@ -215,7 +215,7 @@ pub fn decode_lanes<const TRELLIS: bool, S: Sink>(
         let active = lanes.len().min(chunk.cols - group);
         let split = active / WALK * WALK;
         for lane in (0..split).step_by(WALK) {
-            decoder.columns::<TRELLIS, S>(&mut lanes, lane, group + lane, sink);
+            decoder.columns::<TRELLIS>(&mut lanes, lane, group + lane, sink);
         }
         for lane in split..active {
             decoder.column(&mut lanes, lane, group + lane, sink);
@@ -290,21 +290,23 @@ impl<'a> Decoder<'a> {
 
     /// Runs several lanes from `lane` in lockstep down the columns from `col`.
     #[inline(never)]
-    fn columns<const TRELLIS: bool, S: Sink>(&self, lanes: &mut Lanes, lane: usize, col: usize, sink: &mut S) {
+    fn columns<const TRELLIS: bool>(&self, lanes: &mut Lanes, lane: usize, col: usize, sink: &mut dyn Sink) {
         let mut state: [u32; WALK] = std::array::from_fn(|i| lanes.state[lane + i]);
         let mut word: [u32; WALK] = std::array::from_fn(|i| lanes.word[lane + i]);
         let mut trellis_state = [0; WALK];
-        for (row, start) in self.row_start.iter().enumerate() {
-            let tables: &[u32; WALK] = self.tables[start + col..].first_chunk().expect("so many columns");
-            let mut levels = [0; WALK];
-            for i in 0..WALK {
-                levels[i] = if TRELLIS {
-                    self.trellis_step(tables[i], &mut state[i], &mut word[i], &mut trellis_state[i])
-                } else {
-                    self.step(tables[i], &mut state[i], &mut word[i])
-                };
+        let mut block = [[0; WALK]; BLOCK];
+        for (first_row, starts) in (0..).step_by(BLOCK).zip(self.row_start.chunks(BLOCK)) {
+            for (levels, start) in block.iter_mut().zip(starts) {
+                let tables: &[u32; WALK] = self.tables[start + col..].first_chunk().expect("so many columns");
+                for i in 0..WALK {
+                    levels[i] = if TRELLIS {
+                        self.trellis_step(tables[i], &mut state[i], &mut word[i], &mut trellis_state[i])
+                    } else {
+                        self.step(tables[i], &mut state[i], &mut word[i])
+                    };
+                }
             }
-            sink.put_row(row, col, levels);
+            sink.put(first_row, col, WALK, block[..starts.len()].as_flattened());
         }
         lanes.state[lane..lane + WALK].copy_from_slice(&state);
         lanes.word[lane..lane + WALK].copy_from_slice(&word);
@@ -314,14 +316,17 @@ impl<'a> Decoder<'a> {
     pub(crate) fn column(&self, lanes: &mut Lanes, lane: usize, col: usize, sink: &mut dyn Sink) {
         let (state, word) = (&mut lanes.state[lane], &mut lanes.word[lane]);
         let mut trellis_state = 0;
-        for (row, start) in self.row_start.iter().enumerate() {
-            let table = self.tables[start + col];
-            let level = if self.quantizer_slots > 0 {
-                self.trellis_step(table, state, word, &mut trellis_state)
-            } else {
-                self.step(table, state, word)
-            };
-            sink.put(row, col, level);
+        let mut block = [0; BLOCK];
+        for (first_row, starts) in (0..).step_by(BLOCK).zip(self.row_start.chunks(BLOCK)) {
+            for (level, start) in block.iter_mut().zip(starts) {
+                let table = self.tables[start + col];
+                *level = if self.quantizer_slots > 0 {
+                    self.trellis_step(table, state, word, &mut trellis_state)
+                } else {
+                    self.step(table, state, word)
+                };
+            }
+            sink.put(first_row, col, 1, &block[..starts.len()]);
         }
     }
 
@@ -496,9 +501,9 @@ mod tests {
             let mut levels = vec![0; self.levels.len()];
             let sink = &mut Levels::new(&mut levels, cols);
             if self.trellis {
-                decode_lanes::<true, _>(&chunk, &tables, sink)?;
+                decode_lanes::<true>(&chunk, &tables, sink)?;
             } else {
-                decode_lanes::<false, _>(&chunk, &tables, sink)?;
+                decode_lanes::<false>(&chunk, &tables, sink)?;
             }
             Ok(levels)
         }
@@ -589,7 +594,7 @@ mod tests {
         let chunk = LaneChunk { rows: 1, cols: 1, states: &[START], ends: &[0], words: &[] };
         let shape = |chunk: LaneChunk, tables: Tables| {
             let mut level = [0i16];
-            let result = decode_lanes::<false, _>(&chunk, &tables, &mut Levels::new(&mut level, 1));
+            let result = decode_lanes::<false>(&chunk, &tables, &mut Levels::new(&mut level, 1));
             matches!(result, Err(LaneError::Shape(_)))
         };
         assert!(shape(LaneChunk { states: &[], ends: &[], ..chunk }, tables));
@@ -608,7 +613,7 @@ mod tests {
         let scales = Scales::new(&steps, &[4, 0, 4], &[0, 1, 4]).expect("all are inside");
         let mut out = [0.0; 9];
         let mut sink = Weights::new(&mut out, &scales);
-        (0..3).for_each(|row| sink.put_row(row, 0, [1, -2, 3]));
+        sink.put(0, 0, 3, &[1, -2, 3, 1, -2, 3, 1, -2, 3]);
         assert_eq!(out, [16.0, -64.0, 768.0, 1.0, -4.0, 48.0, 16.0, -64.0, 768.0]);
         assert!(Scales::new(&steps, &[5], &[4]).is_none());
     }

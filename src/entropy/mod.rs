@@ -4,6 +4,7 @@
 //! ([`lanes`], and its SIMD twin on wasm) that tests hold equal to constriction's decoder.
 
 mod bits;
+mod copies;
 #[cfg(feature = "encoder")]
 mod encode;
 pub mod lanes;
@@ -14,37 +15,27 @@ mod simd;
 mod table;
 
 pub use bits::{pack_bits, unpack_bits};
+pub use copies::{COPY_LEN_MIN, DISTANCE_BYTES};
 #[cfg(feature = "encoder")]
-pub use encode::{
-    EncoderTable, LevelChunk, constant_plane, deflate_plane, encode_levels, lane_count, rans_plane, raw_plane,
-};
+pub use encode::{EncoderTable, LevelChunk, constant_plane, encode_levels, lane_count, rans_plane, raw_plane};
 pub(crate) use planes::decode_plane;
-pub use planes::decode_planes;
+pub use planes::{MODE_COPIES, decode_planes};
 pub use table::{PRECISION, TOTAL, Table};
 
 use crate::error::{Error, Result};
-use lanes::{LaneChunk, LaneError, Tables};
+use lanes::{LaneChunk, LaneError, Sink, Tables};
 
 /// Most lanes in a chunk, as a power of two.
 pub const LANES_LOG2_MAX: u8 = 8;
 
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-pub(crate) use lanes::Sink as ChunkSink;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-pub(crate) use simd::WideSink as ChunkSink;
-
 /// Decodes all levels of `chunk` into `sink`, with the fastest loop there is.
-pub(crate) fn decode_lanes<const TRELLIS: bool, S: ChunkSink>(
-    chunk: &LaneChunk,
-    tables: &Tables,
-    sink: &mut S,
-) -> Result<()> {
+pub(crate) fn decode_lanes<const TRELLIS: bool>(chunk: &LaneChunk, tables: &Tables, sink: &mut dyn Sink) -> Result<()> {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    let decoded = simd::decode_lanes::<TRELLIS, S>(chunk, tables, sink);
+    let decoded = simd::decode_lanes::<TRELLIS>(chunk, tables, sink);
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    let decoded = lanes::decode_lanes::<TRELLIS, S>(chunk, tables, sink);
+    let decoded = lanes::decode_lanes::<TRELLIS>(chunk, tables, sink);
     decoded.map_err(|error| match error {
-        LaneError::Shape(what) => Error::invalid("lanes", format!("{what} do not fit")),
+        LaneError::Shape(what) => Error::invalid("lanes", what),
         LaneError::Corrupt { lane } => Error::invalid("lanes", format!("lane {lane} does not end where it should")),
     })
 }
@@ -74,13 +65,9 @@ impl<'a> LevelPayload<'a> {
     ///
     /// # Errors
     /// `Invalid` if a lane does not end where it should.
-    pub(crate) fn decode<S: ChunkSink>(&self, tables: &Tables, trellis: bool, sink: &mut S) -> Result<()> {
+    pub(crate) fn decode(&self, tables: &Tables, trellis: bool, sink: &mut dyn Sink) -> Result<()> {
         let chunk = self.lanes.chunk();
-        if trellis {
-            decode_lanes::<true, S>(&chunk, tables, sink)
-        } else {
-            decode_lanes::<false, S>(&chunk, tables, sink)
-        }
+        if trellis { decode_lanes::<true>(&chunk, tables, sink) } else { decode_lanes::<false>(&chunk, tables, sink) }
     }
 
     /// The stored low bits of each level, `low_bits` of them.

@@ -1,5 +1,6 @@
 //! Planes payload -> bytes (FORMAT.md, section 6).
 
+use super::copies::decode_copies;
 use super::lanes::{Levels, SLOTS, Tables};
 use super::{LanePayload, Table, decode_lanes, end, take, take_array};
 use crate::error::{Error, Result};
@@ -10,8 +11,8 @@ pub const MODE_RAW: u8 = 0;
 pub const MODE_CONSTANT: u8 = 1;
 /// A plane coded with a table of its own.
 pub const MODE_RANS: u8 = 2;
-/// A plane as a DEFLATE stream.
-pub const MODE_DEFLATE: u8 = 3;
+/// A plane as literals and copies of earlier bytes.
+pub const MODE_COPIES: u8 = 3;
 
 /// Decodes a payload of planes of `plane_len` bytes each; `planes` holds them one after another.
 ///
@@ -26,6 +27,15 @@ pub fn decode_planes(mut payload: &[u8], plane_len: usize, planes: &mut [u8]) ->
 
 /// Decodes one plane from the front of `payload`.
 pub(crate) fn decode_plane(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> {
+    if payload.first() == Some(&MODE_COPIES) {
+        *payload = &payload[1..];
+        return decode_copies(payload, plane);
+    }
+    decode_coded_plane(payload, plane)
+}
+
+/// Decodes a plane of any mode but copies.
+pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> {
     let [mode] = take_array(payload, "mode")?;
     match mode {
         MODE_RAW => plane.copy_from_slice(take(payload, plane.len(), "plane")?),
@@ -37,24 +47,9 @@ pub(crate) fn decode_plane(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> 
             let classes = vec![0; lanes.rows.max(lanes.cols)];
             let tables = Tables { slots: &slots, rows: &classes[..lanes.rows], cols: &classes[..lanes.cols] };
             let cols = lanes.cols;
-            decode_lanes::<false, _>(&lanes.chunk(), &tables, &mut Levels::new(plane, cols))?;
-        }
-        MODE_DEFLATE => {
-            let len = u32::from_le_bytes(take_array(payload, "plane")?);
-            let deflated = take(payload, len as usize, "plane")?;
-            inflate(deflated, plane)?;
+            decode_lanes::<false>(&lanes.chunk(), &tables, &mut Levels::new(plane, cols))?;
         }
         other => return Err(Error::unsupported("mode", other.to_string())),
     }
-    Ok(())
-}
-
-fn inflate(deflated: &[u8], plane: &mut [u8]) -> Result<()> {
-    let inflated = miniz_oxide::inflate::decompress_to_vec_with_limit(deflated, plane.len())
-        .map_err(|_| Error::invalid("plane", "not a DEFLATE stream of its length"))?;
-    if inflated.len() != plane.len() {
-        return Err(Error::invalid("plane", format!("inflates to {} of {} bytes", inflated.len(), plane.len())));
-    }
-    plane.copy_from_slice(&inflated);
     Ok(())
 }

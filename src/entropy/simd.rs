@@ -1,9 +1,10 @@
 //! The lane decoder of [`super::lanes`] in WebAssembly's fixed-width SIMD.
 //!
-//! 16 lanes walk at a time: fewer do not hide the latency of a step, more do not fit 16 vector registers.
+//! 16 lanes walk at a time, a block of rows each: fewer do not hide the latency of a step, more do not fit 16 vector
+//! registers.
 //! Two rows share one fetch of words, as a step uses at most one 16-bit word and a fetch brings two.
 
-use super::lanes::{Decoder, LaneChunk, LaneError, Lanes, Levels, SLOTS, START, Sink, Tables, Weights};
+use super::lanes::{BLOCK, Decoder, LaneChunk, LaneError, Lanes, SLOTS, START, Sink, Tables, WALK};
 use crate::stages::trellis;
 use core::arch::wasm32::*;
 use std::borrow::Cow;
@@ -11,10 +12,6 @@ use std::hint::black_box;
 use std::marker::PhantomData;
 use std::ptr::with_exposed_provenance;
 
-/// Lanes that walk at a time.
-const WALK: usize = 16;
-/// Rows that 16 lanes walk before the next 16 take over: a row's neighbouring output is then still in cache.
-const BLOCK: usize = 32;
 /// Bytes that a fetch may read past the last lane's end: the word by which a lane is seen to over-read, then
 /// the fetch itself.
 const PAD: usize = 2 + 4;
@@ -34,59 +31,30 @@ macro_rules! wide {
     }};
 }
 
-/// A sink that also takes 16 levels of 32 bits.
-pub trait WideSink: Sink {
-    /// Takes the levels of `row`, columns `col .. col + 16`.
-    fn put_wide(&mut self, row: usize, col: usize, levels: Wide);
-}
-
-impl WideSink for Levels<'_, i16> {
-    #[inline(always)]
-    fn put_wide(&mut self, row: usize, col: usize, [a, b, c, d]: Wide) {
-        let out: &mut [i16; WALK] = self.at(row, col);
-        let out = out.as_mut_ptr().cast::<v128>();
-        // SAFETY: `out` is 32 bytes, two vectors.
-        unsafe {
-            v128_store(out, i16x8_narrow_i32x4(a, b));
-            v128_store(out.add(1), i16x8_narrow_i32x4(c, d));
-        }
-    }
-}
-
-impl WideSink for Levels<'_, u8> {
-    #[inline(always)]
-    fn put_wide(&mut self, row: usize, col: usize, [a, b, c, d]: Wide) {
-        // Symbols come sign-extended: only a signed narrowing keeps them.
-        let bytes = i8x16_narrow_i16x8(i16x8_narrow_i32x4(a, b), i16x8_narrow_i32x4(c, d));
-        let out: &mut [u8; WALK] = self.at(row, col);
-        // SAFETY: `out` is 16 bytes.
-        unsafe { v128_store(out.as_mut_ptr().cast(), bytes) }
-    }
-}
-
-impl WideSink for Weights<'_> {
-    #[inline(always)]
-    fn put_wide(&mut self, row: usize, col: usize, levels: Wide) {
-        let (out, scales): (&mut [f32; WALK], &[f32; WALK]) = self.at(row, col);
-        let (out, scales) = (out.as_mut_ptr().cast::<v128>(), scales.as_ptr().cast::<v128>());
-        // SAFETY: `out` and `scales` are 64 bytes each, four vectors.
-        let _ = wide!(I => unsafe {
-            let weights = f32x4_mul(f32x4_convert_i32x4(levels[I]), v128_load(scales.add(I)));
-            v128_store(out.add(I), weights)
-        });
-    }
+/// The weights of 16 levels.
+#[inline(always)]
+pub(super) fn scale(levels: &[i16; WALK], scales: &[f32; WALK], weights: &mut [f32; WALK]) {
+    let (levels, scales) = (levels.as_ptr().cast::<v128>(), scales.as_ptr().cast::<v128>());
+    let weights = weights.as_mut_ptr().cast::<v128>();
+    // SAFETY: the arrays are two, four and four vectors; a vector load needs no alignment.
+    let _ = wide!(I => unsafe {
+        let pair = v128_load(levels.add(I / 2));
+        let levels = if I % 2 == 0 { i32x4_extend_low_i16x8(pair) } else { i32x4_extend_high_i16x8(pair) };
+        v128_store(weights.add(I), f32x4_mul(f32x4_convert_i32x4(levels), v128_load(scales.add(I))))
+    });
 }
 
 /// [`super::lanes::decode_lanes`]. Copies the words first unless at least 6 bytes follow the last lane's end.
-pub fn decode_lanes<const TRELLIS: bool, S: WideSink>(
+pub fn decode_lanes<const TRELLIS: bool>(
     chunk: &LaneChunk,
     tables: &Tables,
-    sink: &mut S,
+    sink: &mut dyn Sink,
 ) -> Result<(), LaneError> {
     let mut lanes = Lanes::start(chunk, tables)?;
     let decoder = Decoder::new::<TRELLIS>(chunk, tables)?;
     let words = padded(chunk);
     let wide = WideDecoder::new(chunk, &decoder, &words);
+    let mut levels = [[0; WALK]; BLOCK];
     let mut trellis_states = vec![0; if TRELLIS { lanes.len() } else { 0 }];
     for group in (0..chunk.cols).step_by(lanes.len()) {
         let active = lanes.len().min(chunk.cols - group);
@@ -95,7 +63,8 @@ pub fn decode_lanes<const TRELLIS: bool, S: WideSink>(
         for block in (0..chunk.rows).step_by(BLOCK) {
             let rows = block..chunk.rows.min(block + BLOCK);
             for lane in (0..split).step_by(WALK) {
-                wide.walk::<TRELLIS, S>(&mut lanes, &mut trellis_states, lane, group + lane, rows.clone(), sink);
+                wide.walk::<TRELLIS>(&mut lanes, &mut trellis_states, lane, rows.clone(), group + lane, &mut levels);
+                sink.put(block, group + lane, WALK, levels[..rows.len()].as_flattened());
             }
         }
         for lane in split..active {
@@ -154,16 +123,16 @@ impl<'a> WideDecoder<'a> {
         }
     }
 
-    /// Runs the 16 lanes from `lane` down `rows` of the columns from `col`.
+    /// Runs the 16 lanes from `lane` down `rows`, at most a block, of the columns from `col`.
     #[inline(never)]
-    fn walk<const TRELLIS: bool, S: WideSink>(
+    fn walk<const TRELLIS: bool>(
         &self,
         lanes: &mut Lanes,
         trellis_states: &mut [u32],
         lane: usize,
-        col: usize,
         rows: std::ops::Range<usize>,
-        sink: &mut S,
+        col: usize,
+        levels: &mut [[i16; WALK]; BLOCK],
     ) {
         let word = load(lanes.word[lane..].first_chunk().expect("16 lanes"));
         let first = u32x4_splat(self.first);
@@ -172,14 +141,13 @@ impl<'a> WideDecoder<'a> {
             next: wide!(I => self.clamped(i32x4_add(first, i32x4_shl(word[I], 1)))),
             trellis: trellis_states.get(lane..).and_then(<[u32]>::first_chunk).map_or([u32x4_splat(0); 4], load),
         };
-        let mut row = rows.start;
-        let (pairs, last) = self.row_start[rows].as_chunks();
-        for starts in pairs {
-            self.rows::<2, TRELLIS, S>(&mut standing, row, *starts, col, sink);
-            row += 2;
+        let (pairs, last) = self.row_start[rows].as_chunks::<2>();
+        let (level_pairs, _) = levels.as_chunks_mut::<2>();
+        for (levels, starts) in level_pairs.iter_mut().zip(pairs) {
+            self.rows::<2, TRELLIS>(&mut standing, *starts, col, levels);
         }
-        if let [start] = *last {
-            self.rows::<1, TRELLIS, S>(&mut standing, row, [start], col, sink);
+        if let ([start], Some([levels, _])) = (last, level_pairs.get_mut(pairs.len())) {
+            self.rows::<1, TRELLIS>(&mut standing, [*start], col, std::array::from_mut(levels));
         }
         let word = wide!(I => u32x4_shr(i32x4_sub(standing.next[I], first), 1));
         store(standing.state, lanes.state[lane..].first_chunk_mut().expect("16 lanes"));
@@ -191,20 +159,19 @@ impl<'a> WideDecoder<'a> {
 
     /// `N` rows, one or two, whose tables begin at `starts`.
     #[inline(always)]
-    fn rows<const N: usize, const TRELLIS: bool, S: WideSink>(
+    fn rows<const N: usize, const TRELLIS: bool>(
         &self,
         standing: &mut Standing,
-        row: usize,
         starts: [usize; N],
         col: usize,
-        sink: &mut S,
+        levels: &mut [[i16; WALK]; N],
     ) {
         let Standing { state, next, trellis } = standing;
         let tables = self.tables(starts[0] + col);
         // SAFETY: `next` is at most `limit`, and 4 bytes are readable from there: `words` was asserted to hold
         // them. It is at least the address of the first word, as it starts there or later and only grows.
         let first = wide!(I => self.step::<TRELLIS>(state[I], unsafe { gather(next[I]) }, tables[I], trellis[I]));
-        sink.put_wide(row, col, wide!(I => first[I].level));
+        put(&mut levels[0], wide!(I => first[I].level));
         if N == 1 {
             *state = wide!(I => first[I].state);
             *trellis = wide!(I => first[I].trellis);
@@ -213,7 +180,7 @@ impl<'a> WideDecoder<'a> {
         }
         let tables = self.tables(starts[N - 1] + col);
         let second = wide!(I => self.step::<TRELLIS>(first[I].state, first[I].words, tables[I], first[I].trellis));
-        sink.put_wide(row + 1, col, wide!(I => second[I].level));
+        put(&mut levels[N - 1], wide!(I => second[I].level));
         *state = wide!(I => second[I].state);
         *trellis = wide!(I => second[I].trellis);
         *next = wide!(I => self.advanced(next[I], 2, i32x4_add(first[I].kept, second[I].kept)));
@@ -315,6 +282,17 @@ unsafe fn gather(addresses: v128) -> v128 {
         let values = v128_load32_lane::<1>(values, pointer(u32x4_extract_lane::<1>(addresses)));
         let values = v128_load32_lane::<2>(values, pointer(u32x4_extract_lane::<2>(addresses)));
         v128_load32_lane::<3>(values, pointer(u32x4_extract_lane::<3>(addresses)))
+    }
+}
+
+/// Levels as 16 bits each.
+#[inline(always)]
+fn put(to: &mut [i16; WALK], [a, b, c, d]: Wide) {
+    let to = to.as_mut_ptr().cast::<v128>();
+    // SAFETY: `to` is 32 bytes, two vectors.
+    unsafe {
+        v128_store(to, i16x8_narrow_i32x4(a, b));
+        v128_store(to.add(1), i16x8_narrow_i32x4(c, d));
     }
 }
 

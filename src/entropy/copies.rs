@@ -1,0 +1,68 @@
+//! Bytes with repeats: literals, and copies of what came before (FORMAT.md, section 6.1).
+
+use super::planes::decode_coded_plane;
+use super::take_varint;
+use crate::error::{Error, Result};
+
+/// Shortest copy.
+pub const COPY_LEN_MIN: usize = 4;
+/// Byte planes of a distance.
+pub const DISTANCE_BYTES: usize = 3;
+
+/// Decodes the data of a plane of mode copies.
+pub(super) fn decode_copies(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> {
+    let mut lens = [0; 4];
+    for len in &mut lens {
+        *len = take_varint(payload, "copies")? as usize;
+        if *len > 2 * plane.len() {
+            return Err(invalid());
+        }
+    }
+    let [literal_len, sequence_len, literal_lens, copy_lens] = lens;
+    let literals = decode_bytes(payload, literal_len)?;
+    let (literal_lens, copy_lens) = (decode_bytes(payload, literal_lens)?, decode_bytes(payload, copy_lens)?);
+    let distances = decode_bytes_each(payload, sequence_len)?;
+    let (mut literals, mut literal_lens, mut copy_lens) = (&literals[..], &literal_lens[..], &copy_lens[..]);
+    let mut end = 0;
+    for i in 0..sequence_len {
+        let literal_len = take_varint(&mut literal_lens, "copies")? as usize;
+        let copy_len = take_varint(&mut copy_lens, "copies")? as usize + COPY_LEN_MIN;
+        end = put_literals(&mut literals, literal_len, plane, end)?;
+        let distance = (0..DISTANCE_BYTES).fold(1, |sum, byte| sum + (usize::from(distances[byte][i]) << (8 * byte)));
+        let place = end..end.saturating_add(copy_len);
+        if distance > end || place.end > plane.len() {
+            return Err(invalid());
+        }
+        end = place.end;
+        // Byte by byte, because a copy may overlap itself.
+        place.for_each(|to| plane[to] = plane[to - distance]);
+    }
+    let rest = literals.len();
+    end = put_literals(&mut literals, rest, plane, end)?;
+    if end == plane.len() && literal_lens.is_empty() && copy_lens.is_empty() { Ok(()) } else { Err(invalid()) }
+}
+
+fn put_literals(literals: &mut &[u8], len: usize, plane: &mut [u8], start: usize) -> Result<usize> {
+    let (taken, rest) = literals.split_at_checked(len).ok_or_else(invalid)?;
+    plane.get_mut(start..start + len).ok_or_else(invalid)?.copy_from_slice(taken);
+    *literals = rest;
+    Ok(start + len)
+}
+
+fn decode_bytes(payload: &mut &[u8], len: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    decode_coded_plane(payload, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn decode_bytes_each(payload: &mut &[u8], len: usize) -> Result<[Vec<u8>; DISTANCE_BYTES]> {
+    let mut planes: [Vec<u8>; DISTANCE_BYTES] = Default::default();
+    for plane in &mut planes {
+        *plane = decode_bytes(payload, len)?;
+    }
+    Ok(planes)
+}
+
+fn invalid() -> Error {
+    Error::invalid("copies", "they do not make up the plane")
+}
