@@ -222,9 +222,13 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// # Errors
     /// If the frame's side chunk is damaged or invalid.
     pub fn frame(&self, index: usize) -> Result<FrameDecoder> {
+        self.frame_after(None, index)
+    }
+
+    fn frame_after(&self, previous: Option<FrameDecoder>, index: usize) -> Result<FrameDecoder> {
         let side = self.archive.frames.get(index).and_then(|frame| frame.side_chunk);
         let side = side.map(|chunk| self.payload(chunk)).transpose()?;
-        FrameDecoder::new(&self.archive, index, side.as_deref())
+        FrameDecoder::after(previous, &self.archive, index, side.as_deref())
     }
 
     /// The bytes of a tensor.
@@ -269,31 +273,33 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
 
     fn write_pieces(&self, pieces: &[Piece], out: &mut dyn Write, progress: &mut dyn FnMut(u64)) -> Result<()> {
         let mut open_frame: Option<(usize, FrameDecoder)> = None;
+        // Raw chunks are kept apart: a file's gaps between tensors mostly share one.
+        let (mut raw, mut open_raw) = (Vec::new(), None);
         let mut decoded = Vec::new();
-        let mut last_raw = None;
         for piece in pieces {
-            match piece.source {
-                PieceSource::Raw(chunk, bytes) if last_raw != Some(chunk) => {
-                    decoded.resize(bytes as usize, 0);
-                    decode_planes(&self.payload(chunk)?, decoded.len(), &mut decoded)?;
+            let source = match piece.source {
+                PieceSource::Raw(chunk, bytes) => {
+                    if open_raw != Some(chunk) {
+                        raw.resize(bytes as usize, 0);
+                        decode_planes(&self.payload(chunk)?, raw.len(), &mut raw)?;
+                        open_raw = Some(chunk);
+                    }
+                    &raw
                 }
-                PieceSource::Raw(..) => {}
                 PieceSource::Chunk(frame, chunk) => {
                     let decoder = self.opened(&mut open_frame, frame)?;
                     let payload = self.payload(decoder.frame().first_chunk + chunk)?;
                     decoded.resize(decoder.chunk_bytes(chunk)?, 0);
                     decoder.decode(chunk, &payload, &mut decoded)?;
+                    &decoded
                 }
                 PieceSource::Frame(frame) => {
                     let decoder = self.opened(&mut open_frame, frame)?;
                     decoded = self.whole_frame(decoder)?;
+                    &decoded
                 }
-            }
-            last_raw = match piece.source {
-                PieceSource::Raw(chunk, _) => Some(chunk),
-                _ => None,
             };
-            let bytes = &decoded[piece.skip as usize..(piece.skip + piece.bytes) as usize];
+            let bytes = &source[piece.skip as usize..(piece.skip + piece.bytes) as usize];
             out.write_all(bytes).map_err(|source| Error::Io { path: "output".into(), source })?;
             progress(piece.bytes);
         }
@@ -302,7 +308,8 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
 
     fn opened<'d>(&self, open: &'d mut Option<(usize, FrameDecoder)>, frame: usize) -> Result<&'d mut FrameDecoder> {
         if open.as_ref().is_none_or(|(index, _)| *index != frame) {
-            *open = Some((frame, self.frame(frame)?));
+            let previous = open.take().map(|(_, decoder)| decoder);
+            *open = Some((frame, self.frame_after(previous, frame)?));
         }
         open.as_mut().map(|(_, decoder)| decoder).ok_or_else(|| Error::argument("no frame is open"))
     }

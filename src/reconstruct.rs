@@ -26,6 +26,8 @@ enum Decoding {
 /// What the chunks of a frame of levels share.
 pub struct LevelDecoder {
     levels: Levels,
+    /// Which of the archive's tables `slots` holds.
+    tables: std::ops::Range<usize>,
     slots: Vec<u32>,
     side: SideArrays,
     scales: Vec<f32>,
@@ -93,10 +95,25 @@ impl FrameDecoder {
     /// # Errors
     /// `Argument` if the frame or its side payload is missing, `Invalid` if the payload breaks a rule.
     pub fn new(archive: &Archive, index: usize, side: Option<&[u8]>) -> Result<Self> {
+        Self::after(None, archive, index, side)
+    }
+
+    /// As [`FrameDecoder::new`], with the tables and the memory of a decoder of the same archive that is done. Most frames
+    /// use the same tables, and preparing these takes as long as decoding a small frame.
+    ///
+    /// # Errors
+    /// As [`FrameDecoder::new`].
+    pub fn after(previous: Option<Self>, archive: &Archive, index: usize, side: Option<&[u8]>) -> Result<Self> {
         let frame = archive.frames.get(index).ok_or_else(|| Error::argument(format!("there is no frame {index}")))?;
         let coding = match &frame.coding {
             Coding::Planes => Decoding::Planes { planes: Vec::new() },
-            Coding::Levels(levels) => Decoding::Levels(Box::new(LevelDecoder::new(archive, levels, side)?)),
+            Coding::Levels(levels) => {
+                let previous = previous.and_then(|decoder| match decoder.coding {
+                    Decoding::Levels(decoder) => Some(*decoder),
+                    Decoding::Planes { .. } => None,
+                });
+                Decoding::Levels(Box::new(LevelDecoder::new(previous, archive, levels, side)?))
+            }
         };
         Ok(FrameDecoder { frame: frame.clone(), coding })
     }
@@ -184,7 +201,7 @@ fn rectangle(levels: &Levels, first: u64, len: u64) -> Rectangle {
 }
 
 impl LevelDecoder {
-    fn new(archive: &Archive, levels: &Levels, side: Option<&[u8]>) -> Result<Self> {
+    fn new(previous: Option<Self>, archive: &Archive, levels: &Levels, side: Option<&[u8]>) -> Result<Self> {
         let side = match (levels.side != 0, side) {
             (true, Some(payload)) => SideArrays::parse(levels, payload)?,
             (true, None) => return Err(Error::argument("the frame's side chunk is needed first")),
@@ -195,18 +212,16 @@ impl LevelDecoder {
             Some(scale) => quantize::scales(scale, first_exponent, last_exponent)?,
             None => Vec::new(),
         };
-        let tables = &archive.tables[levels.first_table..levels.first_table + levels.table_count];
-        let mut slots = Vec::with_capacity(tables.len() * lanes::SLOTS);
-        tables.iter().for_each(|table| table.push_slots(&mut slots));
-        Ok(LevelDecoder {
-            levels: levels.clone(),
-            slots,
-            side,
-            scales,
-            first_exponent,
-            symbols: Vec::new(),
-            coded: Vec::new(),
-        })
+        let tables = levels.first_table..levels.first_table + levels.table_count;
+        let (same_tables, mut slots, symbols, coded) = match previous {
+            Some(decoder) => (decoder.tables == tables, decoder.slots, decoder.symbols, decoder.coded),
+            None => Default::default(),
+        };
+        if !same_tables {
+            slots.clear();
+            archive.tables[tables.clone()].iter().for_each(|table| table.push_slots(&mut slots));
+        }
+        Ok(LevelDecoder { levels: levels.clone(), tables, slots, side, scales, first_exponent, symbols, coded })
     }
 
     /// The side arrays.

@@ -37,8 +37,8 @@ fn case(matrix: Matrix, dtype: DType, parts: u32, low_bits: u32, seed: u64) -> C
     };
     let taps = matrix.taps > 1;
     let classes = Classes {
-        base: 16,
-        row: small(matrix.rows, has(0), random).iter().map(|class| class + 16).collect(),
+        base: 8,
+        row: small(matrix.rows, has(0), random).iter().map(|class| class + 8).collect(),
         column: small(matrix.columns, has(1), random),
         tap: small(matrix.taps, has(2) && taps, random),
     };

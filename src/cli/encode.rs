@@ -34,9 +34,18 @@ pub struct Arguments {
     /// Keep every byte exact
     #[arg(long, group = "target")]
     lossless: bool,
+    /// How weights become levels: the trellis saves about 4 % of the bits, uniform levels decode about a fifth faster
+    #[arg(long, value_enum, default_value_t = Quantizer::Trellis)]
+    quantizer: Quantizer,
     /// Keep tensors whose names match exact; may be given several times
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<Glob>,
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Quantizer {
+    Trellis,
+    Uniform,
 }
 
 const DEFAULT_BITS: f64 = 5.0;
@@ -65,7 +74,8 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<()> {
         bar.set_message(stage);
         bar.set_position((1000.0 * part) as u64);
     };
-    let options = Options { target, keep_exact: &|name| excluded.is_match(name), progress: &progress };
+    let trellis = arguments.quantizer == Quantizer::Trellis;
+    let options = Options { target, trellis, keep_exact: &|name| excluded.is_match(name), progress: &progress };
     let (archive, report) = encode(&files, &options)?;
     bar.finish_and_clear();
     write_whole(&output, |out| out.write_all(&archive).map_err(io_error(&output)))?;

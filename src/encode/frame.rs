@@ -66,12 +66,14 @@ pub struct LevelPlan {
 }
 
 impl LevelPlan {
-    /// A plan for weights at one step, with classes from their variances: under the trellis, unless levels are so large
-    /// that they need low bits, or columns so short that a trellis has no room.
-    pub fn new(matrix: Matrix, variances: &VarianceModel, step: f32, largest: Largest) -> Self {
+    /// A plan for weights at one step, with classes from their variances. A `trellis` is used unless levels are so large
+    /// that they need low bits, or columns so short that it has no room.
+    pub fn new(matrix: Matrix, variances: &VarianceModel, step: f32, largest: Largest, trellis: bool) -> Self {
         let low_bits = largest.low_bits(step);
-        let trellis =
-            low_bits == 0 && matrix.rows >= TRELLIS_ROWS_MIN && matrix.row_len() <= CHUNK_LEN_MAX as usize / 16;
+        let trellis = trellis
+            && low_bits == 0
+            && matrix.rows >= TRELLIS_ROWS_MIN
+            && matrix.row_len() <= CHUNK_LEN_MAX as usize / 16;
         LevelPlan {
             matrix,
             scale: Some(if trellis { step / 2.0 } else { step }),

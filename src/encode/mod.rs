@@ -44,6 +44,8 @@ pub enum Target {
 pub struct Options<'a> {
     /// What the archive is to cost.
     pub target: Target,
+    /// Whether levels may follow the trellis: about 4 % fewer bits, and a decoder that is about a fifth slower.
+    pub trellis: bool,
     /// Tensors that stay exact, by name.
     pub keep_exact: &'a (dyn Fn(&str) -> bool + Sync),
     /// Called with a stage's name and the part of it that is done, 0 to 1. May be called from any thread.
@@ -52,7 +54,7 @@ pub struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { target: Target::Bits(4.0), keep_exact: &|_| false, progress: &|_, _| {} }
+        Options { target: Target::Bits(4.0), trellis: true, keep_exact: &|_| false, progress: &|_, _| {} }
     }
 }
 
@@ -140,7 +142,7 @@ impl<'a> Model<'a> {
             .into_par_iter()
             .filter_map(|frame| {
                 let tensor = &model.tensors[model.framed[frame]];
-                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor));
+                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor), options.trellis);
                 (options.progress)("reading", done.step());
                 coded
             })

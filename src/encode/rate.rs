@@ -22,11 +22,12 @@ pub struct CodedTensor {
     pub matrix: Matrix,
     variances: VarianceModel,
     largest: Largest,
+    trellis: bool,
 }
 
 impl CodedTensor {
     /// Measures a tensor; `None` if it cannot be coded with loss (not finite, constant, or out of the range of scales).
-    pub fn new(frame: usize, tensor: &TensorLocation, bytes: &[u8]) -> Option<Self> {
+    pub fn new(frame: usize, tensor: &TensorLocation, bytes: &[u8], trellis: bool) -> Option<Self> {
         let weights = to_f32(bytes, tensor.dtype);
         let first = *weights.first()?;
         if weights.iter().any(|weight| !weight.is_finite()) || weights.iter().all(|&weight| weight == first) {
@@ -35,13 +36,13 @@ impl CodedTensor {
         let largest = Largest::of(&weights);
         let fits = [STEP_MIN, STEP_MAX].into_iter().all(|step| largest.fits((largest.rms as f64 * step) as f32));
         let matrix = Matrix::of(&tensor.shape);
-        fits.then(|| CodedTensor { frame, matrix, variances: VarianceModel::fit(&weights, matrix), largest })
+        fits.then(|| CodedTensor { frame, matrix, variances: VarianceModel::fit(&weights, matrix), largest, trellis })
     }
 
     /// How to code it when the step is this fraction of its root mean square.
     pub fn plan(&self, step: f64) -> LevelPlan {
         let step = (f64::from(self.largest.rms) * step) as f32;
-        LevelPlan::new(self.matrix, &self.variances, step, self.largest)
+        LevelPlan::new(self.matrix, &self.variances, step, self.largest, self.trellis)
     }
 }
 

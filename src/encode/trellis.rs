@@ -85,7 +85,7 @@ fn nearest(weight: f32, quantizer: u8) -> [i32; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model_fit::SymbolCounts;
+    use super::super::model_fit::{SymbolCounts, UNIT_CLASS};
     use super::super::noise::Noise;
     use super::*;
     use crate::stages::trellis::next;
@@ -120,7 +120,7 @@ mod tests {
         let mut noise = Noise(1);
         let weights: Vec<f32> = (0..400_000).map(|_| noise.normal()).collect();
         let half_step = 0.3f32;
-        let class = 16;
+        let class = UNIT_CLASS as usize;
         let mut counts = SymbolCounts::new(2);
         let mut squared = 0.0f64;
         for _ in 0..3 {
