@@ -432,10 +432,10 @@ fn within(part: &dyn std::fmt::Display, error: Error) -> Error {
 
 /// Whether FORMAT.md allows this file name.
 pub fn is_file_name(name: &str) -> bool {
-    let component = |part: &str| !part.is_empty() && part != "." && part != "..";
-    name.len() <= 1024
-        && name.split('/').all(component)
-        && !name.contains(|c: char| c == '\\' || c == ':' || c.is_control())
+    let component = |part: &[u8]| !matches!(part, b"" | b"." | b"..");
+    let allowed = |byte: &u8| !matches!(byte, 0..32 | 127 | b'\\' | b':');
+    let bytes = name.as_bytes();
+    bytes.len() <= 1024 && bytes.iter().all(allowed) && bytes.split(|&byte| byte == b'/').all(component)
 }
 
 /// Turns a stored header into an [`Archive`], or says which rule it breaks.

@@ -89,7 +89,7 @@ impl<'a> LanePayload<'a> {
     fn parse(bytes: &mut &'a [u8], rows: usize, cols: usize) -> Result<Self> {
         let [lanes_log2] = take_array(bytes, "lanes_log2")?;
         if lanes_log2 > LANES_LOG2_MAX {
-            return Err(Error::invalid("lanes_log2", lanes_log2.to_string()));
+            return Err(Error::invalid("lanes_log2", "more than 8"));
         }
         let lanes = 1usize << lanes_log2;
         let mut end = 0;
@@ -105,8 +105,8 @@ impl<'a> LanePayload<'a> {
         take(bytes, 2 * end as usize, "words")?;
         let states: Vec<u32> =
             take(bytes, 4 * lanes, "state")?.as_chunks().0.iter().map(|&state| u32::from_le_bytes(state)).collect();
-        if let Some(state) = states.iter().find(|&&state| state < lanes::START) {
-            return Err(Error::invalid("state", state.to_string()));
+        if states.iter().any(|&state| state < lanes::START) {
+            return Err(Error::invalid("state", "below 2^16"));
         }
         Ok(LanePayload { rows, cols, states, ends, words })
     }
@@ -128,19 +128,20 @@ impl<'a> LanePayload<'a> {
 fn parse_escapes(bytes: &mut &[u8], len: usize) -> Result<Vec<(u32, i32)>> {
     let count = take_varint(bytes, "escape_len")?;
     if count as usize > len {
-        return Err(Error::invalid("escape_len", format!("{count} in {len} levels")));
+        return Err(Error::invalid("escape_len", "more than there are levels"));
     }
+    let mut escapes = Vec::with_capacity(count as usize);
     let mut next = 0u64;
-    let escape = |_| {
+    for _ in 0..count {
         let position = next + u64::from(take_varint(bytes, "escapes")?);
         let value = zigzag_decode(take_varint(bytes, "escapes")?);
         if position >= len as u64 || value.unsigned_abs() >= crate::stages::quantize::LEVEL_END as u32 {
-            return Err(Error::invalid("escapes", format!("level {value} at {position} of {len}")));
+            return Err(Error::invalid("escapes", "a position or a level is out of range"));
         }
+        escapes.push((position as u32, value));
         next = position + 1;
-        Ok((position as u32, value))
-    };
-    (0..count).map(escape).collect()
+    }
+    Ok(escapes)
 }
 
 fn zigzag_decode(value: u32) -> i32 {
@@ -188,7 +189,7 @@ pub(crate) fn put_varint(mut value: u32, bytes: &mut Vec<u8>) {
 
 /// The end of a payload: nothing may follow.
 pub(crate) fn end(bytes: &[u8]) -> Result<()> {
-    if bytes.is_empty() { Ok(()) } else { Err(Error::invalid("chunk", format!("{} bytes too many", bytes.len()))) }
+    if bytes.is_empty() { Ok(()) } else { Err(Error::invalid("chunk", "bytes follow its end")) }
 }
 
 fn ends_early(field: &'static str) -> Error {

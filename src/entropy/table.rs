@@ -23,7 +23,7 @@ impl Table {
         let sum: u32 = frequencies.iter().map(|&frequency| u32::from(frequency)).sum();
         let outer = [frequencies.first(), frequencies.last()];
         if sum != TOTAL {
-            return Err(Error::invalid("table", format!("frequencies sum to {sum}")));
+            return Err(Error::invalid("table", "frequencies do not sum to 4096"));
         }
         if frequencies.len() < 2 || frequencies.len() > 256 || outer.contains(&Some(&0)) {
             return Err(Error::invalid("table", "the first and the last symbol must differ and be possible"));
@@ -66,16 +66,17 @@ impl Table {
     fn parse(bytes: &mut &[u8], symbol: impl Fn(u8) -> i16) -> Result<Self> {
         let [first, last] = super::take_array::<2>(bytes, "table")?.map(symbol);
         if last <= first {
-            return Err(Error::invalid("table", format!("symbols from {first} to {last}")));
+            return Err(Error::invalid("table", "fewer than two symbols"));
         }
-        let frequency = |_| {
+        let mut frequencies = Vec::new();
+        for _ in first..=last {
             let frequency = super::take_varint(bytes, "table")?;
-            u16::try_from(frequency)
-                .ok()
-                .filter(|&frequency| u32::from(frequency) < TOTAL)
-                .ok_or_else(|| Error::invalid("table", format!("a frequency of {frequency}")))
-        };
-        Table::new(first, (first..=last).map(frequency).collect::<Result<_>>()?)
+            if frequency >= TOTAL {
+                return Err(Error::invalid("table", "a frequency is above 4095"));
+            }
+            frequencies.push(frequency as u16);
+        }
+        Table::new(first, frequencies)
     }
 
     /// Appends the stored form.

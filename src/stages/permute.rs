@@ -61,7 +61,7 @@ impl Permutation {
         for group in digit_groups(len) {
             let mut value = bits.take(group.width()).ok_or(Error::invalid("permutation", "ends early"))?;
             if value >= group.product {
-                return Err(Error::invalid("permutation", format!("a group of {value}, not below {}", group.product)));
+                return Err(Error::invalid("permutation", "a group is out of range"));
             }
             for base in group.bases(len) {
                 digits.push((value % base) as u32);

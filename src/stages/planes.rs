@@ -16,31 +16,23 @@ pub fn split(elements: &[u8], dtype: DType, plane: usize) -> Vec<u8> {
 
 /// Puts all planes of some elements, one after another from the least significant, back together.
 pub fn join(planes: &[u8], dtype: DType, elements: &mut [u8]) {
-    match dtype {
-        DType::F32 => {
-            join_words::<4>(planes, elements, |bytes| u32::from_le_bytes(bytes).rotate_right(1).to_le_bytes())
-        }
-        DType::F16 | DType::BF16 => {
-            join_words::<2>(planes, elements, |bytes| u16::from_le_bytes(bytes).rotate_right(1).to_le_bytes());
-        }
-        DType::F64 => {
-            join_words::<8>(planes, elements, |bytes| u64::from_le_bytes(bytes).rotate_right(1).to_le_bytes())
-        }
-        _ => match element_bytes(dtype) {
-            1 => elements.copy_from_slice(planes),
-            2 => join_words::<2>(planes, elements, |bytes| bytes),
-            4 => join_words::<4>(planes, elements, |bytes| bytes),
-            _ => join_words::<8>(planes, elements, |bytes| bytes),
-        },
+    let element_bytes = element_bytes(dtype);
+    let len = elements.len() / element_bytes;
+    for (plane, bytes) in planes.chunks_exact(len.max(1)).enumerate() {
+        let places = elements.iter_mut().skip(plane).step_by(element_bytes);
+        places.zip(bytes).for_each(|(place, &byte)| *place = byte);
     }
-}
-
-fn join_words<const N: usize>(planes: &[u8], elements: &mut [u8], finish: impl Fn([u8; N]) -> [u8; N]) {
-    let (elements, _) = elements.as_chunks_mut::<N>();
-    let len = elements.len();
-    let planes: [&[u8]; N] = std::array::from_fn(|plane| &planes[plane * len..(plane + 1) * len]);
-    for (index, element) in elements.iter_mut().enumerate() {
-        *element = finish(std::array::from_fn(|plane| planes[plane][index]));
+    match (dtype.is_float(), element_bytes) {
+        (false, _) => {}
+        (true, 2) => elements.as_chunks_mut().0.iter_mut().for_each(|element| {
+            *element = u16::from_le_bytes(*element).rotate_right(1).to_le_bytes();
+        }),
+        (true, 4) => elements.as_chunks_mut().0.iter_mut().for_each(|element| {
+            *element = u32::from_le_bytes(*element).rotate_right(1).to_le_bytes();
+        }),
+        (true, _) => elements.as_chunks_mut().0.iter_mut().for_each(|element| {
+            *element = u64::from_le_bytes(*element).rotate_right(1).to_le_bytes();
+        }),
     }
 }
 
