@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{file_name, print_json, read, table};
+use super::{file_name, json_text, read, table};
 use crate::container::MAGIC;
 use crate::decode::Reader;
 use crate::encode::to_f32;
@@ -44,7 +44,7 @@ struct Comparison {
     squared: (f64, f64),
 }
 
-pub fn run(arguments: &Arguments, json: bool) -> Result<()> {
+pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     let (names, a) = load(&arguments.a)?;
     let (other_names, mut b) = load(&arguments.b)?;
     if names.is_empty() && other_names.is_empty() {
@@ -60,14 +60,14 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<()> {
     let squared = comparisons.iter().fold((0.0, 0.0), |sum, c| (sum.0 + c.squared.0, sum.1 + c.squared.1));
     let nmse = squared.0 / squared.1.max(f64::MIN_POSITIVE);
     if json {
-        return print_json(&serde_json::json!({
+        return json_text(&serde_json::json!({
             "tensors": comparisons, "count": comparisons.len(), "identical": identical, "nmse": nmse,
         }));
     }
     let rows: Vec<Vec<String>> = comparisons.iter().map(row).collect();
-    table::print(&["tensor", "dtype", "shape", "NMSE", "max error", "note"], &rows, 3);
-    println!("\n{identical} of {} tensors are identical; NMSE over all floats {nmse:.3e}", comparisons.len());
-    Ok(())
+    let table = table::text(&["tensor", "dtype", "shape", "NMSE", "max error", "note"], &rows, 3);
+    let count = comparisons.len();
+    Ok(format!("{table}\n{identical} of {count} tensors are identical; NMSE over all floats {nmse:.3e}\n"))
 }
 
 fn row(comparison: &Comparison) -> Vec<String> {

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{human_bytes, io_error, print_json, progress_bar, write_whole};
+use super::{human_bytes, io_error, json_text, progress_bar, write_whole};
+use crate::container::File;
 use crate::decode::{FileSource, Reader};
 use crate::error::{Error, Result};
 use crate::tensor::Limits;
@@ -23,7 +24,7 @@ pub struct Arguments {
     force: bool,
 }
 
-pub fn run(arguments: &Arguments, json: bool) -> Result<()> {
+pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     let source = FileSource::open(&arguments.input)?;
     let reader = Reader::open(&source, &Limits::default())?;
     let files = &reader.archive().files;
@@ -43,10 +44,8 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<()> {
     bar.finish_and_clear();
     if json {
         let written: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-        return print_json(&serde_json::json!({ "files": written, "bytes": total }));
+        return json_text(&serde_json::json!({ "files": written, "bytes": total }));
     }
-    for (path, file) in paths.iter().zip(files) {
-        println!("{}  {}", path.display(), human_bytes(file.bytes));
-    }
-    Ok(())
+    let line = |(path, file): (&PathBuf, &File)| format!("{}  {}\n", path.display(), human_bytes(file.bytes));
+    Ok(paths.iter().zip(files).map(line).collect())
 }

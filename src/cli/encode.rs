@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::{
-    absolute, file_name, human_bytes, io_error, parse_bytes, print_json, progress_bar, read, table, write_whole,
+    absolute, file_name, human_bytes, io_error, json_text, parse_bytes, progress_bar, read, table, write_whole,
 };
 use crate::encode::report::{Report, TensorReport};
 use crate::encode::{Options, Target, encode};
@@ -55,7 +55,7 @@ fn parse_bits(text: &str) -> std::result::Result<f64, String> {
     if (0.1..=16.0).contains(&bits) { Ok(bits) } else { Err("between 0.1 and 16, please".into()) }
 }
 
-pub fn run(arguments: &Arguments, json: bool) -> Result<()> {
+pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     let inputs = collect(&arguments.inputs)?;
     let output = arguments.output.clone().unwrap_or_else(|| arguments.inputs[0].with_extension("mcwc"));
     if inputs.iter().any(|(_, path, _)| absolute(path) == absolute(&output)) {
@@ -80,10 +80,9 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<()> {
     bar.finish_and_clear();
     write_whole(&output, |out| out.write_all(&archive).map_err(io_error(&output)))?;
     if json {
-        return print_json(&report);
+        return json_text(&report);
     }
-    print_report(&report, &output);
-    Ok(())
+    Ok(report_text(&report, &output))
 }
 
 type Input = (String, PathBuf, Vec<u8>);
@@ -141,7 +140,7 @@ fn globs(patterns: &[Glob]) -> Result<GlobSet> {
     builder.build().map_err(|error| Error::argument(error.to_string()))
 }
 
-fn print_report(report: &Report, output: &Path) {
+fn report_text(report: &Report, output: &Path) -> String {
     let mut kinds: BTreeMap<(bool, _), Vec<&TensorReport>> = BTreeMap::new();
     for tensor in &report.tensors {
         kinds.entry((!tensor.lossy, tensor.kind)).or_default().push(tensor);
@@ -171,9 +170,10 @@ fn print_report(report: &Report, output: &Path) {
         String::new(),
         String::new(),
     ]);
-    table::print(&["kind", "weights", "original", "coded", "bits/weight", "ratio", "error (NMSE)"], &rows, 1);
-    println!(
-        "\n{}: {} -> {}, {} times smaller",
+    let mut text =
+        table::text(&["kind", "weights", "original", "coded", "bits/weight", "ratio", "error (NMSE)"], &rows, 1);
+    text += &format!(
+        "\n{}: {} -> {}, {} times smaller\n",
         output.display(),
         human_bytes(report.original_bytes),
         human_bytes(report.archive_bytes),
@@ -182,8 +182,9 @@ fn print_report(report: &Report, output: &Path) {
     let weights = report.coded_weights();
     if weights > 0 {
         let bits = 8.0 * report.archive_bytes as f64 / weights as f64;
-        println!("{bits:.3} bits for each of the {weights} weights coded with loss, everything included");
+        text += &format!("{bits:.3} bits for each of the {weights} weights coded with loss, everything included\n");
     }
+    text
 }
 
 fn row(name: &str, lossy: bool, tensors: &[&TensorReport]) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{human_bytes, print_json, progress_bar, table};
+use super::{human_bytes, json_text, progress_bar, table};
 use crate::container::{Archive, Coding, Tensor};
 use crate::decode::{FileSource, Reader};
 use crate::error::Result;
@@ -24,27 +24,32 @@ pub struct VerifyArguments {
     input: PathBuf,
 }
 
-pub fn run(arguments: &Arguments, json: bool) -> Result<()> {
+pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     let source = FileSource::open(&arguments.input)?;
     let reader = Reader::open(&source, &Limits::default())?;
     let archive = reader.archive();
     if json {
-        return print_json(&describe(archive));
+        return json_text(&describe(archive));
     }
-    println!("{}  {}, {} chunks", arguments.input.display(), human_bytes(archive.bytes()), archive.chunks.len());
-    println!("integrity  {}", archive.integrity);
-    archive.metadata.iter().for_each(|(name, text)| println!("{name}  {text}"));
-    println!();
+    let mut text = format!(
+        "{}  {}, {} chunks\nintegrity  {}\n",
+        arguments.input.display(),
+        human_bytes(archive.bytes()),
+        archive.chunks.len(),
+        archive.integrity
+    );
+    archive.metadata.iter().for_each(|(name, value)| text += &format!("{name}  {value}\n"));
     let files: Vec<Vec<String>> = archive
         .files
         .iter()
         .map(|file| vec![file.name.clone(), human_bytes(file.bytes), human_bytes(file.raw_bytes)])
         .collect();
-    table::print(&["file", "bytes", "outside tensors"], &files, 1);
-    println!();
     let tensors: Vec<Vec<String>> = archive.tensors.iter().map(|tensor| tensor_row(archive, tensor)).collect();
-    table::print(&["tensor", "dtype", "shape", "coding", "coded", "bits/element", "scale"], &tensors, 4);
-    Ok(())
+    text += "\n";
+    text += &table::text(&["file", "bytes", "outside tensors"], &files, 1);
+    text += "\n";
+    text += &table::text(&["tensor", "dtype", "shape", "coding", "coded", "bits/element", "scale"], &tensors, 4);
+    Ok(text)
 }
 
 fn tensor_row(archive: &Archive, tensor: &Tensor) -> Vec<String> {
@@ -121,7 +126,7 @@ fn describe(archive: &Archive) -> Value {
     })
 }
 
-pub fn verify(arguments: &VerifyArguments, json: bool) -> Result<()> {
+pub fn verify(arguments: &VerifyArguments, json: bool) -> Result<String> {
     let source = FileSource::open(&arguments.input)?;
     let reader = Reader::open(&source, &Limits::default())?;
     let archive = reader.archive();
@@ -139,10 +144,9 @@ pub fn verify(arguments: &VerifyArguments, json: bool) -> Result<()> {
     }
     bar.finish_and_clear();
     if json {
-        return print_json(
+        return json_text(
             &json!({ "chunks": archive.chunks.len(), "bytes": total, "integrity": archive.integrity.to_string() }),
         );
     }
-    println!("{} chunks are intact and decode to {}", archive.chunks.len(), human_bytes(total));
-    Ok(())
+    Ok(format!("{} chunks are intact and decode to {}\n", archive.chunks.len(), human_bytes(total)))
 }

@@ -6,6 +6,7 @@ mod encode;
 mod inspect;
 mod table;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -50,7 +51,12 @@ pub fn run() -> ExitCode {
         Command::Verify(arguments) => inspect::verify(&arguments, json),
         Command::Compare(arguments) => compare::run(&arguments, json),
     };
-    match done {
+    let printed = done.and_then(|text| match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(io_error(Path::new("standard output"))),
+    });
+    match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mcwc: {error}");
@@ -70,14 +76,14 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Writes through a neighbouring temporary file, so that a failure leaves whatever was there before.
-fn write_whole(path: &Path, write: impl FnOnce(&mut dyn std::io::Write) -> Result<()>) -> Result<()> {
+fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
     let written = std::fs::File::create(&part).map_err(io_error(path)).and_then(|file| {
         let mut out = std::io::BufWriter::new(file);
         write(&mut out)?;
-        std::io::Write::flush(&mut out).map_err(io_error(path))
+        out.flush().map_err(io_error(path))
     });
     let moved = written.and_then(|()| std::fs::rename(&part, path).map_err(io_error(path)));
     if moved.is_err() {
@@ -87,10 +93,9 @@ fn write_whole(path: &Path, write: impl FnOnce(&mut dyn std::io::Write) -> Resul
     moved
 }
 
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
+fn json_text(value: &impl serde::Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Error::argument(error.to_string()))?;
-    println!("{text}");
-    Ok(())
+    Ok(text + "\n")
 }
 
 /// A bar on a terminal; nothing elsewhere, or beside JSON.

@@ -1,7 +1,7 @@
 //! Aligned text tables.
 
-/// Prints rows under a header, the first `left` columns aligned left and the others right.
-pub fn print(header: &[&str], rows: &[Vec<String>], left: usize) {
+/// Rows under a header, the first `left` columns aligned left and the others right.
+pub fn text(header: &[&str], rows: &[Vec<String>], left: usize) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)
@@ -17,8 +17,9 @@ pub fn print(header: &[&str], rows: &[Vec<String>], left: usize) {
                 },
             )
             .collect();
-        println!("{}", padded.join("  ").trim_end());
+        format!("{}\n", padded.join("  ").trim_end())
     };
-    line(&mut header.iter().copied());
-    rows.iter().for_each(|row| line(&mut row.iter().map(String::as_str)));
+    let head = line(&mut header.iter().copied());
+    let rows = rows.iter().map(|row| line(&mut row.iter().map(String::as_str)));
+    std::iter::once(head).chain(rows).collect()
 }

@@ -378,7 +378,7 @@ impl Archive {
 /// # Errors
 /// `LimitExceeded` if the header is longer than 4 GiB.
 #[cfg(feature = "encoder")]
-pub fn serialize_head(header: &Header, encode_plane: Option<&dyn Fn(&[u8]) -> Vec<u8>>) -> Result<Vec<u8>> {
+pub fn serialize_head(header: &Header, encode_plane: Option<fn(&[u8]) -> Vec<u8>>) -> Result<Vec<u8>> {
     let cbor = header.serialize()?;
     let stored = match encode_plane {
         Some(encode_plane) => [&(cbor.len() as u32).to_le_bytes(), encode_plane(&cbor).as_slice()].concat(),

@@ -344,7 +344,7 @@ impl ArchiveBuilder {
     pub fn finish(mut self) -> Result<Vec<u8>> {
         let generator = ("generator".to_string(), concat!("mcwc ", env!("CARGO_PKG_VERSION")).to_string());
         self.header.metadata.get_or_insert_default().push(generator);
-        let mut archive = serialize_head(&self.header, Some(&planes::encode_plane))?;
+        let mut archive = serialize_head(&self.header, Some(planes::encode_plane))?;
         archive.extend_from_slice(&self.payloads);
         Ok(archive)
     }

@@ -21,14 +21,16 @@ pub(super) fn decode_copies(payload: &mut &[u8], plane: &mut [u8]) -> Result<()>
     let [literal_len, sequence_len, literal_lens, copy_lens] = lens;
     let literals = decode_bytes(payload, literal_len)?;
     let (literal_lens, copy_lens) = (decode_bytes(payload, literal_lens)?, decode_bytes(payload, copy_lens)?);
-    let distances = decode_bytes_each(payload, sequence_len)?;
+    let low = decode_bytes(payload, sequence_len)?;
+    let middle = decode_bytes(payload, sequence_len)?;
+    let high = decode_bytes(payload, sequence_len)?;
     let (mut literals, mut literal_lens, mut copy_lens) = (&literals[..], &literal_lens[..], &copy_lens[..]);
     let mut end = 0;
-    for i in 0..sequence_len {
+    for ((&low, &middle), &high) in low.iter().zip(&middle).zip(&high) {
         let literal_len = take_varint(&mut literal_lens, "copies")? as usize;
         let copy_len = take_varint(&mut copy_lens, "copies")? as usize + COPY_LEN_MIN;
         end = put_literals(&mut literals, literal_len, plane, end)?;
-        let distance = (0..DISTANCE_BYTES).fold(1, |sum, byte| sum + (usize::from(distances[byte][i]) << (8 * byte)));
+        let distance = u32::from_le_bytes([low, middle, high, 0]) as usize + 1;
         let place = end..end.saturating_add(copy_len);
         if distance > end || place.end > plane.len() {
             return Err(invalid());
@@ -53,14 +55,6 @@ fn decode_bytes(payload: &mut &[u8], len: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     decode_coded_plane(payload, &mut bytes)?;
     Ok(bytes)
-}
-
-fn decode_bytes_each(payload: &mut &[u8], len: usize) -> Result<[Vec<u8>; DISTANCE_BYTES]> {
-    let mut planes: [Vec<u8>; DISTANCE_BYTES] = Default::default();
-    for plane in &mut planes {
-        *plane = decode_bytes(payload, len)?;
-    }
-    Ok(planes)
 }
 
 fn invalid() -> Error {
