@@ -373,12 +373,16 @@ impl Archive {
     }
 }
 
+/// Writes a string of bytes as one plane of a planes payload.
+#[cfg(feature = "encoder")]
+pub type PlaneEncoder = fn(&[u8]) -> Vec<u8>;
+
 /// Preamble and header of an archive. `encode_plane` codes the header as a plane; without it, it is stored as it is.
 ///
 /// # Errors
 /// `LimitExceeded` if the header is longer than 4 GiB.
 #[cfg(feature = "encoder")]
-pub fn serialize_head(header: &Header, encode_plane: Option<fn(&[u8]) -> Vec<u8>>) -> Result<Vec<u8>> {
+pub fn serialize_head(header: &Header, encode_plane: Option<PlaneEncoder>) -> Result<Vec<u8>> {
     let cbor = header.serialize()?;
     let stored = match encode_plane {
         Some(encode_plane) => [&(cbor.len() as u32).to_le_bytes(), encode_plane(&cbor).as_slice()].concat(),

@@ -39,7 +39,7 @@ pub(super) fn scale(levels: &[i16; WALK], scales: &[f32; WALK], weights: &mut [f
     // SAFETY: the arrays are two, four and four vectors; a vector load needs no alignment.
     let _ = wide!(I => unsafe {
         let pair = v128_load(levels.add(I / 2));
-        let levels = if I % 2 == 0 { i32x4_extend_low_i16x8(pair) } else { i32x4_extend_high_i16x8(pair) };
+        let levels = if I.is_multiple_of(2) { i32x4_extend_low_i16x8(pair) } else { i32x4_extend_high_i16x8(pair) };
         v128_store(weights.add(I), f32x4_mul(f32x4_convert_i32x4(levels), v128_load(scales.add(I))))
     });
 }
