@@ -55,15 +55,16 @@ pub fn decode_lanes<const TRELLIS: bool>(
     let words = padded(chunk);
     let wide = WideDecoder::new(chunk, &decoder, &words);
     let mut levels = [[0; WALK]; BLOCK];
-    let mut trellis_states = vec![0; if TRELLIS { lanes.len() } else { 0 }];
+    let mut trellis_states = vec![[0; WALK]; lanes.len() / WALK];
     for group in (0..chunk.cols).step_by(lanes.len()) {
         let active = lanes.len().min(chunk.cols - group);
         let split = active / WALK * WALK;
-        trellis_states.fill(0);
+        trellis_states.fill([0; WALK]);
         for block in (0..chunk.rows).step_by(BLOCK) {
             let rows = block..chunk.rows.min(block + BLOCK);
             for lane in (0..split).step_by(WALK) {
-                wide.walk::<TRELLIS>(&mut lanes, &mut trellis_states, lane, rows.clone(), group + lane, &mut levels);
+                let trellis_state = &mut trellis_states[lane / WALK];
+                wide.walk::<TRELLIS>(&mut lanes, trellis_state, lane, rows.clone(), group + lane, &mut levels);
                 sink.put(block, group + lane, WALK, levels[..rows.len()].as_flattened());
             }
         }
@@ -128,7 +129,7 @@ impl<'a> WideDecoder<'a> {
     fn walk<const TRELLIS: bool>(
         &self,
         lanes: &mut Lanes,
-        trellis_states: &mut [u32],
+        trellis_state: &mut [u8; WALK],
         lane: usize,
         rows: std::ops::Range<usize>,
         col: usize,
@@ -139,7 +140,7 @@ impl<'a> WideDecoder<'a> {
         let mut standing = Standing {
             state: load(lanes.state[lane..].first_chunk().expect("16 lanes")),
             next: wide!(I => self.clamped(i32x4_add(first, i32x4_shl(word[I], 1)))),
-            trellis: trellis_states.get(lane..).and_then(<[u32]>::first_chunk).map_or([u32x4_splat(0); 4], load),
+            trellis: load_bytes(trellis_state),
         };
         let (pairs, last) = self.row_start[rows].as_chunks::<2>();
         let (level_pairs, _) = levels.as_chunks_mut::<2>();
@@ -152,9 +153,7 @@ impl<'a> WideDecoder<'a> {
         let word = wide!(I => u32x4_shr(i32x4_sub(standing.next[I], first), 1));
         store(standing.state, lanes.state[lane..].first_chunk_mut().expect("16 lanes"));
         store(word, lanes.word[lane..].first_chunk_mut().expect("16 lanes"));
-        if TRELLIS {
-            store(standing.trellis, trellis_states[lane..].first_chunk_mut().expect("16 lanes"));
-        }
+        store_bytes(standing.trellis, trellis_state);
     }
 
     /// `N` rows, one or two, whose tables begin at `starts`.
@@ -167,38 +166,42 @@ impl<'a> WideDecoder<'a> {
         levels: &mut [[i16; WALK]; N],
     ) {
         let Standing { state, next, trellis } = standing;
-        let tables = self.tables(starts[0] + col);
+        let quantizer = quantizers(*trellis);
+        let tables = self.tables::<TRELLIS>(starts[0] + col, quantizer);
         // SAFETY: `next` is at most `limit`, and 4 bytes are readable from there: `words` was asserted to hold
         // them. It is at least the address of the first word, as it starts there or later and only grows.
-        let first = wide!(I => self.step::<TRELLIS>(state[I], unsafe { gather(next[I]) }, tables[I], trellis[I]));
-        put(&mut levels[0], wide!(I => first[I].level));
+        let first = wide!(I => self.step(state[I], unsafe { gather(next[I]) }, tables[I]));
+        *trellis = put::<TRELLIS>(&mut levels[0], &first, quantizer, *trellis);
         if N == 1 {
             *state = wide!(I => first[I].state);
-            *trellis = wide!(I => first[I].trellis);
             *next = wide!(I => self.advanced(next[I], 1, first[I].kept));
             return;
         }
-        let tables = self.tables(starts[N - 1] + col);
-        let second = wide!(I => self.step::<TRELLIS>(first[I].state, first[I].words, tables[I], first[I].trellis));
-        put(&mut levels[N - 1], wide!(I => second[I].level));
+        let quantizer = quantizers(*trellis);
+        let tables = self.tables::<TRELLIS>(starts[N - 1] + col, quantizer);
+        let second = wide!(I => self.step(first[I].state, first[I].words, tables[I]));
+        *trellis = put::<TRELLIS>(&mut levels[N - 1], &second, quantizer, *trellis);
         *state = wide!(I => second[I].state);
-        *trellis = wide!(I => second[I].trellis);
         *next = wide!(I => self.advanced(next[I], 2, i32x4_add(first[I].kept, second[I].kept)));
     }
 
-    /// Addresses of 16 neighbouring tables.
+    /// Addresses of 16 neighbouring tables, each of the quantizer in force.
     #[inline(always)]
-    fn tables(&self, start: usize) -> Wide {
-        load(self.tables[start..].first_chunk().expect("16 columns"))
+    fn tables<const TRELLIS: bool>(&self, start: usize, quantizer: [v128; 2]) -> Wide {
+        let tables = load(self.tables[start..].first_chunk().expect("16 columns"));
+        if !TRELLIS {
+            return tables;
+        }
+        let [low, high] = quantizer;
+        let [a, b] = [i32x4_extend_low_i16x8(low), i32x4_extend_high_i16x8(low)];
+        let masks = [a, b, i32x4_extend_low_i16x8(high), i32x4_extend_high_i16x8(high)];
+        wide!(I => i32x4_add(tables[I], v128_and(masks[I], self.quantizer_bytes)))
     }
 
     /// One step of four lanes; one that refills takes the low half of its `words`.
     #[inline(always)]
-    fn step<const TRELLIS: bool>(&self, state: v128, words: v128, table: v128, trellis: v128) -> Step {
+    fn step(&self, state: v128, words: v128, table: v128) -> Step {
         let index = v128_and(i32x4_shl(state, 2), u32x4_splat(4 * (SLOTS as u32 - 1)));
-        // All ones where quantizer 1 is in force.
-        let quantizer = i32x4_neg(v128_and(trellis, u32x4_splat(1)));
-        let table = if TRELLIS { i32x4_add(table, v128_and(quantizer, self.quantizer_bytes)) } else { table };
         // SAFETY: `table` comes from `self.tables`, so a whole table is readable from there, and under the trellis
         // also from `quantizer_bytes` further on; `index` is a multiple of 4 below a table's size.
         let slot = unsafe { gather(i32x4_add(table, index)) };
@@ -209,11 +212,9 @@ impl<'a> WideDecoder<'a> {
         // Upper halves from the shifted state, lower ones from the words. A state that refills is never above
         // its refilled value, so that the maximum chooses.
         let refilled = i16x8_shuffle::<8, 1, 10, 3, 12, 5, 14, 7>(i32x4_shl(state, 16), words);
-        let symbol = i32x4_shr(slot, 24);
         Step {
             state: u32x4_max(state, v128_andnot(refilled, kept)),
-            level: if TRELLIS { trellis_level(symbol, quantizer) } else { symbol },
-            trellis: if TRELLIS { trellis_next(trellis, symbol) } else { trellis },
+            symbol: i32x4_shr(slot, 24),
             words: v128_bitselect(words, u32x4_shr(words, 16), kept),
             kept,
         }
@@ -232,20 +233,26 @@ impl<'a> WideDecoder<'a> {
     }
 }
 
-/// [`trellis::level`] of four symbols; `quantizer` is 0 or all ones.
+/// [`trellis::level`] of eight symbols of 16 bits; `quantizer` is 0 or all ones.
 #[inline(always)]
 fn trellis_level(symbol: v128, quantizer: v128) -> v128 {
-    let sign = i32x4_max(i32x4_min(symbol, i32x4_splat(1)), i32x4_splat(-1));
-    i32x4_sub(i32x4_shl(symbol, 1), v128_and(sign, quantizer))
+    let sign = i16x8_max(i16x8_min(symbol, i16x8_splat(1)), i16x8_splat(-1));
+    i16x8_sub(i16x8_shl(symbol, 1), v128_and(sign, quantizer))
 }
 
-/// [`trellis::next`] of four states and symbols.
+/// All ones where quantizer 1 is in force, else 0, for 16 trellis states.
 #[inline(always)]
-fn trellis_next(state: v128, symbol: v128) -> v128 {
+fn quantizers(states: v128) -> [v128; 2] {
+    let masks = i8x16_neg(v128_and(states, u8x16_splat(1)));
+    [i16x8_extend_low_i8x16(masks), i16x8_extend_high_i8x16(masks)]
+}
+
+/// [`trellis::next`] of 16 states and symbols.
+#[inline(always)]
+fn trellis_next(states: v128, symbols: v128) -> v128 {
     let [a, b, c, d, e, f, g, h] = trellis::NEXT;
     let next = u8x16(a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1], e[0], e[1], f[0], f[1], g[0], g[1], h[0], h[1]);
-    // The upper bytes of each lane look up entry 0, which is 0.
-    u8x16_swizzle(next, v128_or(i32x4_shl(state, 1), v128_and(symbol, u32x4_splat(1))))
+    u8x16_swizzle(next, v128_or(i8x16_add(states, states), v128_and(symbols, u8x16_splat(1))))
 }
 
 /// Where 16 lanes stand.
@@ -253,15 +260,14 @@ struct Standing {
     state: Wide,
     /// Address of each lane's next word, [clamped](WideDecoder::clamped).
     next: Wide,
-    /// State of each lane's trellis; unused without one.
-    trellis: Wide,
+    /// States of the 16 trellises; zero without one.
+    trellis: v128,
 }
 
 /// What one step of four lanes gives.
 struct Step {
     state: v128,
-    level: v128,
-    trellis: v128,
+    symbol: v128,
     /// The words that are left, the next one in the low half.
     words: v128,
     /// -1 where the lane did not refill, else 0.
@@ -285,15 +291,35 @@ unsafe fn gather(addresses: v128) -> v128 {
     }
 }
 
-/// Levels as 16 bits each.
+/// Puts the levels of a row, 16 bits each; gives the states of the trellises after it.
 #[inline(always)]
-fn put(to: &mut [i16; WALK], [a, b, c, d]: Wide) {
+fn put<const TRELLIS: bool>(
+    to: &mut [i16; WALK],
+    [a, b, c, d]: &[Step; 4],
+    quantizer: [v128; 2],
+    trellis: v128,
+) -> v128 {
+    let symbols = [i16x8_narrow_i32x4(a.symbol, b.symbol), i16x8_narrow_i32x4(c.symbol, d.symbol)];
+    let level = |half: usize| if TRELLIS { trellis_level(symbols[half], quantizer[half]) } else { symbols[half] };
     let to = to.as_mut_ptr().cast::<v128>();
     // SAFETY: `to` is 32 bytes, two vectors.
     unsafe {
-        v128_store(to, i16x8_narrow_i32x4(a, b));
-        v128_store(to.add(1), i16x8_narrow_i32x4(c, d));
+        v128_store(to, level(0));
+        v128_store(to.add(1), level(1));
     }
+    if TRELLIS { trellis_next(trellis, i8x16_narrow_i16x8(symbols[0], symbols[1])) } else { trellis }
+}
+
+#[inline(always)]
+fn load_bytes(from: &[u8; WALK]) -> v128 {
+    // SAFETY: `from` is 16 bytes, a vector; a vector load needs no alignment.
+    unsafe { v128_load(from.as_ptr().cast()) }
+}
+
+#[inline(always)]
+fn store_bytes(value: v128, to: &mut [u8; WALK]) {
+    // SAFETY: as in `load_bytes`.
+    unsafe { v128_store(to.as_mut_ptr().cast(), value) }
 }
 
 #[inline(always)]
