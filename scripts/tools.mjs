@@ -1,6 +1,6 @@
 // The tools that the scripts need, found or installed. Uses nothing but Node, so that it runs in a fresh clone.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -31,6 +31,11 @@ export function wasmBindgen() {
   return join(ROOT, 'target/tools/bin/wasm-bindgen');
 }
 
+/** The path of a file of an npm package. */
+export function tool(path) {
+  return join(ROOT, 'node_modules', path);
+}
+
 /** Everything that building the package needs. */
 export function prepare() {
   if (!has('cargo', ['--version'])) fail('Rust is needed: https://rustup.rs');
@@ -50,17 +55,26 @@ export function prepare() {
   }
 }
 
-/** The browser that tests run in, and the software GPU beside it. */
+/** The browser that tests run in, and a software GPU for those that run without one. */
 export function prepareBrowser() {
-  const chromium = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find(existsSync);
-  if (chromium) return chromium;
-  if (process.getuid?.() !== 0 || !has('apt-get', ['--version'])) {
-    fail('Chromium is needed: install it, and set CHROMIUM to its path if it is not /usr/bin/chromium');
+  const browsers = ['/usr/bin/chromium', '/usr/bin/chromium-browser'];
+  const installed = () => process.env.CHROMIUM ?? browsers.find(existsSync);
+  const missing = [...(installed() ? [] : ['chromium']), ...(hasVulkan() ? [] : ['mesa-vulkan-drivers'])];
+  if (missing.length > 0) {
+    if (process.getuid?.() !== 0 || !has('apt-get', ['--version'])) {
+      fail(`${missing.join(' and ')} needed: install it, and set CHROMIUM if the browser is not /usr/bin/chromium`);
+    }
+    step(missing.join(', '));
+    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+    run('apt-get', ['update', '-qq'], { env });
+    run('apt-get', ['install', '--yes', '-qq', '--no-install-recommends', ...missing], { env });
   }
-  step('Chromium');
-  run('apt-get', ['update']);
-  run('apt-get', ['install', '--yes', '--no-install-recommends', 'chromium', 'mesa-vulkan-drivers']);
-  return '/usr/bin/chromium';
+  return installed();
+}
+
+function hasVulkan() {
+  const folder = '/usr/share/vulkan/icd.d';
+  return existsSync(folder) && readdirSync(folder).length > 0;
 }
 
 function has(command, args) {

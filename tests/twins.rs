@@ -424,10 +424,12 @@ mod from_archive_to_tensor {
 
     const ROWS_PER_CHUNK: usize = 2;
 
-    /// An archive whose one tensor, "w", is this case: a plain table, all classes 0, large levels as escapes.
-    fn archive(case: &Case, scale: f32) -> Vec<u8> {
+    /// An archive whose one tensor, "w", is this case: plain tables, all classes 0, large levels as escapes. Under the
+    /// trellis the case's levels are indices.
+    fn archive(case: &Case, scale: f32, trellis: bool) -> Vec<u8> {
         let table = Table::new(-8, [vec![240; 16], vec![256]].concat()).unwrap();
-        let models = [EncoderTable::new(&table)];
+        let tables = vec![table; 1 + usize::from(trellis)];
+        let models: Vec<EncoderTable> = tables.iter().map(EncoderTable::new).collect();
         let [rows, columns, taps] = case.shape;
         let row_len = columns * taps;
         let arrays = [Side::RowExponent, Side::ColumnExponent, Side::TapExponent];
@@ -439,48 +441,57 @@ mod from_archive_to_tensor {
         let mut payloads = vec![side];
         for levels in case.levels.chunks(ROWS_PER_CHUNK * row_len) {
             let (row_class, col_class) = (vec![0; levels.len() / row_len], vec![0; row_len]);
-            let chunk = LevelChunk { levels, cols: row_len, row_class: &row_class, col_class: &col_class, low_bits: 0 };
+            let (row_class, col_class) = (&row_class, &col_class);
+            let chunk = LevelChunk { levels, cols: row_len, row_class, col_class, low_bits: 0, trellis };
             payloads.push(encode_levels(&chunk, &models).unwrap());
         }
         let bits = arrays.into_iter().chain([Side::RowPermutation, Side::ColumnPermutation]).map(Side::bit).sum();
-        let mut frame = FrameEntry::planes(0, (ROWS_PER_CHUNK * row_len) as u32);
-        frame.coding = container::CODING_LEVELS;
-        frame.matrix = Some([rows as u32, columns as u32, taps as u32]);
-        frame.tables = Some([0, 1]);
-        frame.scale = Some(scale);
-        frame.side = Some(bits);
+        let frame = FrameEntry {
+            coding: container::CODING_LEVELS,
+            chunk_len: (ROWS_PER_CHUNK * row_len) as u32,
+            matrix: Some([rows, columns, taps].map(|extent| extent as u64).to_vec()),
+            tables: Some(vec![0, tables.len() as u64]),
+            scale: Some(scale),
+            side: Some(bits),
+            quantizer: trellis.then_some(container::QUANTIZER_TRELLIS),
+            ..FrameEntry::default()
+        };
         let bytes = case.frame().bytes();
         let shape = case.shape.map(|extent| extent as u64).to_vec();
-        let (dtype, frames) = (case.dtype as u8, Some(vec![0]));
+        let (dtype, frames) = (case.dtype as u32, Some(vec![0]));
         let mut header = Header {
             files: vec![FileEntry { name: "model".into(), bytes, first_raw_chunk: 0 }],
             tensors: vec![TensorEntry { name: "w".into(), dtype, shape, file: 0, offset: 0, frames }],
             frames: vec![frame],
             ..Header::default()
         };
-        table.serialize(&mut header.tables);
+        tables.iter().for_each(|table| table.serialize(&mut header.tables));
         payloads.iter().for_each(|payload| container::serialize_chunk_entry(payload, &mut header.chunks).unwrap());
-        [container::serialize_head(&header, false).unwrap(), payloads.concat()].concat()
+        [container::serialize_head(&header, None).unwrap(), payloads.concat()].concat()
     }
 
     #[test]
     fn gpu_gives_what_reading_the_archive_gives() {
         let Some(gpu) = reconstructor() else { return };
-        for (dtype, seed) in FLOATS.into_iter().zip(20..) {
-            let mut case = Case::new(dtype, [7, 11, 3], 16, 0b11111, 0.02, seed);
+        for (dtype, trellis) in FLOATS.into_iter().flat_map(|dtype| [(dtype, false), (dtype, true)]) {
+            let mut case = Case::new(dtype, [7, 11, 3], 16, 0b11111, 0.02, 20);
             case.levels.iter_mut().skip(3).for_each(|level| *level %= 12);
-            let archive = archive(&case, 0.02);
+            case.levels.iter_mut().take(3).for_each(|level| *level /= 2);
+            let archive = archive(&case, 0.02, trellis);
             let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
             let mut decoder = reader.frame(0).unwrap();
-            let mut packed = Vec::new();
+            let (mut levels, mut packed) = (Vec::new(), Vec::new());
             for index in 0..decoder.frame().chunk_count {
                 let payload = reader.payload(decoder.frame().first_chunk + index).unwrap();
-                assert!(pack(decoder.decode_levels(index, &payload).unwrap(), 16, &mut packed));
+                let decoded = decoder.decode_levels(index, &payload).unwrap();
+                assert!(pack(decoded, 16, &mut packed));
+                levels.extend_from_slice(decoded);
             }
+            assert_eq!(levels == case.levels, !trellis);
             let frame = LevelFrame::new(&decoder).unwrap();
             let found = on_gpu(gpu, &frame, &packed, 16);
             let mut expected = reader.tensor("w").unwrap();
-            assert_eq!(frame.reconstruct(&case.levels).unwrap(), expected, "the plain twin is the normative result");
+            assert_eq!(frame.reconstruct(&levels).unwrap(), expected, "the plain twin is the normative result");
             assert_eq!(differences(dtype, &expected, &found), 0, "{}", case.name());
             let last = expected.len() - 1;
             expected[last] ^= 1;
