@@ -1,7 +1,7 @@
 // An open archive: its tensors and files, read in any order.
 import type { Batch } from './decoder.js';
 import { McwcError } from './errors.js';
-import type { Gpu, GpuArchive } from './gpu.js';
+import type { Gpu } from './gpu.js';
 import { type Job, Pool } from './pool.js';
 import { adopt, unlessAborted } from './platform.js';
 import type { Source } from './source.js';
@@ -17,7 +17,7 @@ import type {
   TensorInfo,
   TensorOptions,
 } from './types.js';
-import type { Archive as WasmArchive } from './wasm.js';
+import type { Wasm, WasmArchive } from './wasm.js';
 
 /** Decoded bytes that a stream gives at once, about. */
 const STREAM_BYTES = 2 << 20;
@@ -25,10 +25,10 @@ const STREAM_BYTES = 2 << 20;
 const STREAM_AHEAD = 1;
 
 interface Parts {
-  wasm: WasmArchive;
+  wasm: Wasm;
+  header: WasmArchive;
   description: Description;
   source: Source;
-  module: WebAssembly.Module;
   head: Uint8Array;
   workers: number;
   options: OpenOptions;
@@ -48,17 +48,17 @@ export class Archive {
   #chunks: Float64Array;
   #pool: Pool;
   #tensorIndex: Map<string, number>;
-  #gpu: GpuArchive | undefined;
+  #gpu: Gpu | undefined;
   #backendReason: string;
   #closed: unknown;
   #onAbort: (() => void) | undefined;
 
   /** @internal */
   constructor(parts: Parts) {
-    const { description, wasm, options, workers: limit } = parts;
+    const { description, wasm, header, options, workers: limit } = parts;
     const { signal } = options;
     this.#parts = parts;
-    this.#chunks = wasm.chunks();
+    this.#chunks = header.chunks();
     this.files = description.files;
     this.tensors = description.tensors.map(({ name, dtype, shape, bytes, file }) => {
       return { name, dtype, shape, bytes, file: this.files[file].name };
@@ -67,13 +67,13 @@ export class Archive {
     this.integrity = description.integrity;
     this.bytes = description.bytes;
     this.#tensorIndex = new Map(description.tensors.map(({ name }, index) => [name, index]));
-    this.#gpu = parts.gpu?.archive(parts.head);
+    this.#gpu = parts.gpu;
     this.#backendReason = parts.backendReason;
     this.#pool = new Pool({
-      module: parts.module,
+      wasm,
       head: parts.head,
       limit,
-      workerUrl: options.workerUrl,
+      workerUrl: wasm.builtFor === 'cpu' ? options.workerUrl : options.gpuWorkerUrl,
       gather: (steps, buffer) => this.#gather(steps, buffer),
       chunkBytes: (chunk) => this.#chunks[2 * chunk + 1],
       onInline: (reason) => (this.#backendReason += `; on this thread, because ${reason}`),
@@ -142,11 +142,11 @@ export class Archive {
   #end(reason: unknown): void {
     if (this.#closed) return;
     this.#closed = reason;
-    const { source, wasm, options } = this.#parts;
+    const { source, header, options } = this.#parts;
     options.signal?.removeEventListener('abort', this.#onAbort!);
     source.close(reason);
     this.#pool.close(reason);
-    wasm.free();
+    header.free();
   }
 
   #throwIfClosed(): void {
@@ -163,7 +163,7 @@ export class Archive {
   #plan(file: number, offset: number, bytes: number): Piece[] {
     this.#throwIfClosed();
     try {
-      return piecesOf(this.#parts.wasm.plan(file, offset, bytes));
+      return piecesOf(this.#parts.header.plan(file, offset, bytes));
     } catch (error) {
       throw McwcError.from(error);
     }
@@ -197,12 +197,13 @@ export class Archive {
   async #reconstruct(frame: number, bytes: number, signal?: AbortSignal): Promise<GPUBuffer | undefined> {
     const entry = this.#parts.description.frames[frame];
     if (!this.#gpu || !entry?.levelBits) return undefined;
+    const side = entry.sideChunk < 0 ? undefined : await this.#verified(entry.sideChunk);
+    const { levels, levelBits } = await this.#levels(frame, bytes, signal);
+    this.#throwIfClosed();
     try {
-      const side = entry.sideChunk < 0 ? undefined : await this.#verified(entry.sideChunk);
-      const { levels, levelBits } = await this.#levels(frame, bytes, signal);
-      return await this.#gpu?.reconstruct(frame, side, levels, levelBits);
+      return await this.#gpu?.reconstruct(this.#parts.header, frame, side, levels, levelBits);
     } catch (error) {
-      const { code, message } = error as McwcError;
+      const { code, message } = McwcError.from(error, 'gpu');
       if (code === 'gpu') this.#leaveGpu(message);
       if (code === 'gpu' || code === 'unsupported') return undefined;
       throw error;
@@ -235,7 +236,7 @@ export class Archive {
     await this.#parts.source.read(this.#chunks[2 * chunk], payload);
     this.#throwIfClosed();
     try {
-      this.#parts.wasm.verifyPayload(chunk, payload);
+      this.#parts.header.verifyPayload(chunk, payload);
     } catch (error) {
       throw McwcError.from(error);
     }

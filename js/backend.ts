@@ -1,26 +1,51 @@
-// Which backend an archive gets, and why.
+// Which backend an archive gets, and why. That is decided first, because each has a wasm module of its own: the module for
+// WebGPU also does whatever the other does.
+import { Archive, initSync } from 'mcwc-wasm';
 import { McwcError } from './errors.js';
 import type { Gpu } from './gpu.js';
+import { loadWasm } from './platform.js';
 import type { OpenOptions } from './types.js';
+import { type Wasm, instantiate } from './wasm.js';
 
 export interface Acquired {
   gpu: Gpu | undefined;
   backendReason: string;
 }
 
-/** Never rejects: without a GPU there is the CPU, and a reason. */
-export async function acquireGpu(options: OpenOptions): Promise<Acquired> {
-  const { backend = 'auto', device } = options;
-  if (backend === 'cpu') return { gpu: undefined, backendReason: 'the CPU was asked for' };
-  try {
-    if (!device) await checkAdapter(backend);
-    // Downloaded only by those who use it.
-    const { createGpu } = await import('./gpu.js');
-    const gpu = await createGpu(options);
-    return { gpu, backendReason: `${gpu.name || 'the GPU'} passed the self-test` };
-  } catch (error) {
-    return { gpu: undefined, backendReason: McwcError.from(error, 'gpu').message };
+export interface Loaded {
+  wasm: Wasm;
+  /** Never rejects: a GPU that proves unusable leaves the CPU, and a reason. */
+  acquired: Promise<Acquired>;
+}
+
+const modules = new Map<string, Promise<WebAssembly.Module>>();
+
+/** Loads one of the two modules, and gets a GPU ready if it is that one. */
+export async function loadBackend(options: OpenOptions): Promise<Loaded> {
+  const { backend = 'auto', device, wasm, wasmUrl } = options;
+  let backendReason = 'the CPU was asked for';
+  if (backend !== 'cpu') {
+    try {
+      if (!device) await checkAdapter(backend);
+      return await loadGpu(options);
+    } catch (error) {
+      backendReason = McwcError.from(error, 'gpu').message;
+    }
   }
+  const module = wasm ? await compiled(wasm) : await moduleAt(wasmUrl ?? new URL('./mcwc_bg.wasm', import.meta.url));
+  const acquired = Promise.resolve({ gpu: undefined, backendReason });
+  return { wasm: instantiate(module, { Archive, initSync }, 'cpu'), acquired };
+}
+
+async function loadGpu({ device, gpuWasmUrl }: OpenOptions): Promise<Loaded> {
+  const url = gpuWasmUrl ?? new URL('./mcwc_gpu_bg.wasm', import.meta.url);
+  const [module, { Archive, createGpu, initSync }] = await Promise.all([moduleAt(url), import('./gpu.js')]);
+  const wasm = instantiate(module, { Archive, initSync }, 'webgpu');
+  const acquired = createGpu(device).then(
+    (gpu) => ({ gpu, backendReason: `${gpu.name || 'the GPU'} passed the self-test` }),
+    (error) => ({ gpu: undefined, backendReason: McwcError.from(error, 'gpu').message }),
+  );
+  return { wasm, acquired };
 }
 
 async function checkAdapter(backend: 'auto' | 'webgpu'): Promise<void> {
@@ -29,4 +54,17 @@ async function checkAdapter(backend: 'auto' | 'webgpu'): Promise<void> {
   if (backend === 'auto' && adapter.info.isFallbackAdapter) {
     throw new McwcError('gpu', 'WebGPU is emulated on the CPU here');
   }
+}
+
+async function compiled(wasm: WebAssembly.Module | BufferSource): Promise<WebAssembly.Module> {
+  return wasm instanceof WebAssembly.Module ? wasm : WebAssembly.compile(wasm);
+}
+
+/** Compiled once; tried again after a failure. */
+function moduleAt(address: string | URL): Promise<WebAssembly.Module> {
+  const url = new URL(address, globalThis.location?.href);
+  const module = modules.get(url.href) ?? loadWasm(url);
+  modules.set(url.href, module);
+  module.catch(() => modules.delete(url.href));
+  return module;
 }

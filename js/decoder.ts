@@ -1,7 +1,7 @@
 // Verified payloads -> decoded bytes, on whatever thread this runs.
 import { McwcError } from './errors.js';
 import type { Step } from './steps.js';
-import { Archive, instantiate } from './wasm.js';
+import type { Wasm, WasmArchive } from './wasm.js';
 
 /** Steps, and the payloads of their chunks one after another. */
 export interface Batch {
@@ -16,14 +16,14 @@ const HASH_BYTES = 16;
 const ASYNC_HASH_BYTES = 8192;
 
 export class Decoder {
-  readonly archive: Archive;
+  readonly archive: WasmArchive;
   readonly memory: WebAssembly.Memory;
   readonly #hashes: Uint8Array;
   #raw = new Uint8Array();
   #packedBytes = 0;
 
-  constructor(module: WebAssembly.Module, head: Uint8Array) {
-    this.memory = instantiate(module);
+  constructor({ Archive, memory }: Wasm, head: Uint8Array) {
+    this.memory = memory;
     this.archive = new Archive(head);
     this.#hashes = this.archive.hashes();
   }

@@ -1,11 +1,12 @@
 // A source -> a verified header -> an archive that can be read while the rest arrives.
 import { Archive } from './archive.js';
 import { McwcError } from './errors.js';
-import { acquireGpu } from './backend.js';
+import { loadBackend } from './backend.js';
 import { hardwareConcurrency } from './platform.js';
 import { type Source, openSource } from './source.js';
-import type { ArchiveSource, Description, OpenOptions } from './types.js';
-import { Archive as WasmArchive, compile, instantiate } from './wasm.js';
+import { descriptionOf } from './description.js';
+import type { ArchiveSource, OpenOptions } from './types.js';
+import type { Wasm } from './wasm.js';
 
 const PREAMBLE_BYTES = 32;
 const WORKERS_MAX = 4;
@@ -20,25 +21,24 @@ export async function open(source: ArchiveSource, options: OpenOptions = {}): Pr
   if (integrity !== undefined && !/^[0-9a-f]{32}$/i.test(integrity)) {
     throw new McwcError('argument', 'integrity must be 32 hexadecimal digits');
   }
-  const [module, bytes] = await settled([compile(options), openSource(source, options)], (bytes) => bytes.close(closed()));
-  const gpu = acquireGpu(options);
+  const opening = [loadBackend(options), openSource(source, options)] as const;
+  const [{ wasm, acquired }, bytes] = await settled(opening, (bytes) => bytes.close(closed()));
   const onAbort = () => bytes.close(signal?.reason);
   signal?.addEventListener('abort', onAbort);
   try {
     signal?.throwIfAborted();
-    instantiate(module);
-    const head = await readHead(bytes);
-    const wasm = new WasmArchive(head);
-    const description: Description = wasm.describe();
+    const head = await readHead(bytes, wasm);
+    const header = new wasm.Archive(head);
+    const description = descriptionOf(header.describe());
     if (integrity !== undefined && integrity.toLowerCase() !== description.integrity) {
       throw new McwcError('checksum', `the archive's integrity is ${description.integrity}, not ${integrity}`);
     }
     bytes.expect(description.bytes);
     // An archive that is all here, and too short or too long, is refused at once.
     await Promise.race([bytes.complete, Promise.resolve()]);
-    const acquired = await gpu;
+    const { gpu, backendReason } = await acquired;
     signal?.throwIfAborted();
-    return new Archive({ wasm, description, source: bytes, module, head, workers, options, ...acquired });
+    return new Archive({ wasm, header, description, source: bytes, head, workers, options, gpu, backendReason });
   } catch (error) {
     const reason = signal?.aborted ? signal.reason : McwcError.from(error);
     bytes.close(reason);
@@ -48,16 +48,16 @@ export async function open(source: ArchiveSource, options: OpenOptions = {}): Pr
   }
 }
 
-async function readHead(source: Source): Promise<Uint8Array> {
+async function readHead(source: Source, { Archive }: Wasm): Promise<Uint8Array> {
   const preamble = new Uint8Array(PREAMBLE_BYTES);
   await source.read(0, preamble);
-  const head = new Uint8Array(WasmArchive.headBytes(preamble));
+  const head = new Uint8Array(Archive.headBytes(preamble));
   await source.read(0, head);
   return head;
 }
 
 /** Both values, or the first error; then a source that was opened is closed again. */
-async function settled<A, B>([first, second]: [Promise<A>, Promise<B>], discard: (second: B) => void): Promise<[A, B]> {
+async function settled<A, B>([first, second]: readonly [Promise<A>, Promise<B>], discard: (second: B) => void): Promise<[A, B]> {
   try {
     return await Promise.all([first, second]);
   } catch (error) {

@@ -1,5 +1,6 @@
 // What differs between browsers and Node.
 import { McwcError } from './errors.js';
+import type { Backend } from './types.js';
 
 interface NodeModules {
   'node:fs': { readFileSync(url: URL): Uint8Array<ArrayBuffer>; openAsBlob(path: string | URL): Promise<Blob> };
@@ -38,12 +39,13 @@ export interface Thread {
 
 export function startThread(
   url: string | URL | undefined,
+  builtFor: Backend,
   onMessage: (message: any) => void,
   onError: (error: unknown) => void,
 ): Thread {
   const node = typeof Worker === 'undefined' ? nodeModule('node:worker_threads') : undefined;
   if (node) {
-    const worker = new node.Worker(url ?? besideModule());
+    const worker = new node.Worker(url ?? besideModule(builtFor));
     worker.on('message', onMessage);
     worker.on('error', onError);
     return {
@@ -52,10 +54,7 @@ export function startThread(
       terminate: () => worker.terminate(),
     };
   }
-  // Bundlers look for exactly this expression.
-  const worker = url
-    ? new Worker(url, { type: 'module' })
-    : new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+  const worker = url ? new Worker(url, { type: 'module' }) : startBundled(builtFor);
   worker.onmessage = ({ data }) => onMessage(data);
   worker.onerror = (event) => {
     event.preventDefault();
@@ -68,9 +67,16 @@ export function startThread(
   };
 }
 
-/** Written so that bundlers, which have no use for it, do not copy the worker a second time. */
-function besideModule(module = import.meta.url): URL {
-  return new URL('./worker.js', module);
+/** Bundlers look for exactly these expressions. */
+function startBundled(builtFor: Backend): Worker {
+  return builtFor === 'cpu'
+    ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })
+    : new Worker(new URL('./gpu-worker.js', import.meta.url), { type: 'module' });
+}
+
+/** Written so that bundlers, which have no use for it, do not copy the workers a second time. */
+function besideModule(builtFor: Backend, module = import.meta.url): URL {
+  return new URL(builtFor === 'cpu' ? './worker.js' : './gpu-worker.js', module);
 }
 
 /** Lets the event loop take a turn, without the delay that timers have. */

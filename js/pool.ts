@@ -3,6 +3,7 @@ import { Decoder, type Batch } from './decoder.js';
 import { McwcError } from './errors.js';
 import { type Thread, adopt, nextTurn, startThread, unlessAborted } from './platform.js';
 import { type Held, type Step } from './steps.js';
+import type { Wasm } from './wasm.js';
 import type { Reply, Request } from './worker.js';
 
 /** What becomes one buffer. */
@@ -16,7 +17,7 @@ export interface Job {
 export type Gather = (steps: Step[], buffer?: ArrayBuffer) => Promise<Batch>;
 
 export interface PoolOptions {
-  module: WebAssembly.Module;
+  wasm: Wasm;
   head: Uint8Array;
   limit: number;
   workerUrl: string | URL | undefined;
@@ -155,7 +156,7 @@ class InlineRunner implements Runner {
     private readonly options: PoolOptions,
     private readonly pool: Pool,
   ) {
-    this.#decoder = new Decoder(options.module, options.head);
+    this.#decoder = new Decoder(options.wasm, options.head);
   }
 
   async run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
@@ -206,10 +207,12 @@ class WorkerRunner implements Runner {
     try {
       this.#thread = startThread(
         options.workerUrl,
+        options.wasm.builtFor,
         (reply) => this.#receive(reply),
         (error) => this.#fail(error),
       );
-      this.#post({ type: 'start', module: options.module, head: options.head });
+      const { module, builtFor } = options.wasm;
+      this.#post({ type: 'start', module, builtFor, head: options.head });
     } catch (error) {
       this.#onStart.reject(error);
     }

@@ -97,14 +97,16 @@ export interface OpenOptions {
   integrity?: string;
   /** The device to use on WebGPU, so that buffers can be shared with the caller's. */
   device?: GPUDevice;
-  /** Where `mcwc_bg.wasm` is, if a bundler moved it. */
+  /** Where `mcwc_bg.wasm` is, if it does not lie beside the script. */
   wasmUrl?: string | URL;
-  /** The wasm module itself, instead of its address. */
+  /** That module itself, instead of its address. */
   wasm?: WebAssembly.Module | BufferSource;
   /** Where `worker.js` is. */
   workerUrl?: string | URL;
-  /** Where `mcwc_gpu_bg.wasm` is. */
+  /** Where `mcwc_gpu_bg.wasm` is, which WebGPU takes instead. */
   gpuWasmUrl?: string | URL;
+  /** Where `gpu-worker.js` is. */
+  gpuWorkerUrl?: string | URL;
 }
 
 export interface TensorOptions {

@@ -1,23 +1,25 @@
-// The wasm module: found, compiled once, instantiated once on each thread.
-import { Archive, initSync } from 'mcwc-wasm';
-import { loadWasm } from './platform.js';
-import type { OpenOptions } from './types.js';
+// A compiled module and its bindings -> an instance, one on each thread.
+import type { Archive, initSync } from 'mcwc-wasm';
+import type { Backend } from './types.js';
 
-export { Archive };
-
-const modules = new Map<string, Promise<WebAssembly.Module>>();
-let memory: WebAssembly.Memory | undefined;
-
-export async function compile({ wasm, wasmUrl }: OpenOptions): Promise<WebAssembly.Module> {
-  if (wasm) return wasm instanceof WebAssembly.Module ? wasm : WebAssembly.compile(wasm);
-  const url = new URL(wasmUrl ?? new URL('./mcwc_bg.wasm', import.meta.url), globalThis.location?.href);
-  const module = modules.get(url.href) ?? loadWasm(url);
-  modules.set(url.href, module);
-  module.catch(() => modules.delete(url.href));
-  return module;
+/** What both modules have; that of WebGPU has more. */
+export interface Bindings {
+  Archive: typeof Archive;
+  initSync: typeof initSync;
 }
 
-/** The memory of this thread's instance. */
-export function instantiate(module: WebAssembly.Module): WebAssembly.Memory {
-  return (memory ??= initSync({ module }).memory);
+/** A module that is ready on this thread. */
+export interface Wasm {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly Archive: typeof Archive;
+  /** Which of the two modules it is, and so which worker has its bindings. */
+  readonly builtFor: Backend;
+}
+
+export type WasmArchive = Archive;
+
+export function instantiate(module: WebAssembly.Module, { Archive, initSync }: Bindings, builtFor: Backend): Wasm {
+  const { memory } = initSync({ module });
+  return { module, memory, Archive, builtFor };
 }

@@ -1,10 +1,15 @@
 // A thread that decodes. Buffers come and go by transfer; nothing is shared.
+//
+// Bundled twice, once with the bindings of each wasm module (scripts/build.mjs).
+import { Archive, initSync } from 'mcwc-wasm';
 import { type Batch, Decoder } from './decoder.js';
 import { McwcError, type ErrorCode } from './errors.js';
 import { nodeModule } from './platform.js';
+import type { Backend } from './types.js';
+import { instantiate } from './wasm.js';
 
 export type Request =
-  | { type: 'start'; module: WebAssembly.Module; head: Uint8Array }
+  | { type: 'start'; module: WebAssembly.Module; builtFor: Backend; head: Uint8Array }
   | { type: 'batch'; job: number; begin?: { bytes: number; buffer?: ArrayBuffer }; batch: Batch; last: boolean }
   | { type: 'cancel'; job: number };
 
@@ -37,7 +42,8 @@ async function carryOut(request: Exclude<Request, { type: 'cancel' }>): Promise<
   const job = request.type === 'start' ? 0 : request.job;
   try {
     if (request.type === 'start') {
-      decoder = new Decoder(request.module, request.head);
+      const { module, builtFor, head } = request;
+      decoder = new Decoder(instantiate(module, { Archive, initSync }, builtFor), head);
       return port.postMessage({ type: 'started' }, []);
     }
     const { batch, begin, last } = request;

@@ -1,10 +1,18 @@
-// Rust and TypeScript -> pkg/: two wasm modules, their JavaScript, and types.
+// Rust and TypeScript -> pkg/: two wasm modules, the JavaScript around them, and types. Fails if they are larger than they may be.
 //   node scripts/build.mjs
-import { copyFileSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { copyFileSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { ROOT, run, step, wasmBindgen } from './tools.mjs';
+import { ROOT, fail, run, step, tool, wasmBindgen } from './tools.mjs';
 
+/** Functions called once are inlined by rustc where it helps; more of it only makes what is compressed larger. */
+const WASM_PASSES = [
+  '-Oz',
+  '--one-caller-inline-max-function-size=50',
+  '--strip-debug',
+  '--strip-producers',
+  '--strip-target-features',
+];
 const PKG = join(ROOT, 'pkg');
 const BINDINGS = join(ROOT, 'target/bindings');
 const CARGO_TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
@@ -18,48 +26,80 @@ const WASM_FEATURES = [
   'sign-ext',
   'simd',
 ];
-export const MODULES = [
+/** A page loads one of them. */
+const MODULES = [
   { name: 'mcwc', cargo: [] },
-  // Its hot loop is the shader.
-  { name: 'mcwc_gpu', cargo: ['--features', 'gpu', '--config', 'profile.wasm.package.mcwc.opt-level="z"'] },
+  // wgpu leaves less room: without the rlib rustc drops what wasm does not export earlier, and loops lose a tenth to "s".
+  {
+    name: 'mcwc_gpu',
+    cargo: ['--features', 'gpu', '--crate-type', 'cdylib', '--config', 'profile.wasm.package.mcwc.opt-level="s"'],
+  },
 ];
+/** Each with the bindings that `mcwc-wasm` stands for in it. Workers run as classic scripts as well as modules. */
 const BUNDLES = [
-  { entry: 'index', format: 'esm' },
-  { entry: 'gpu', format: 'esm' },
-  // Runs as a classic script as well as a module.
-  { entry: 'worker', format: 'iife' },
+  { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
+  { out: 'gpu', entry: 'gpu', format: 'esm', bindings: 'mcwc_gpu/mcwc_gpu.js' },
+  { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
+  { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
 ];
+/** What a page downloads to decode on the CPU, and on WebGPU. */
+const DOWNLOADS = {
+  cpu: ['index.js', 'worker.js', 'mcwc_bg.wasm'],
+  gpu: ['index.js', 'gpu.js', 'gpu-worker.js', 'mcwc_gpu_bg.wasm'],
+};
+/** Most bytes, gzipped: of the first, and of what the second adds to it. */
+const BUDGET = { cpu: 60_000, gpu: 40_000 };
 /** What `index.d.ts` leads to. */
 const PUBLIC_TYPES = ['index', 'archive', 'errors', 'open', 'types'];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
-  for (const module of MODULES) buildWasm(module);
+  MODULES.forEach(buildWasm);
+  writeWorkerBindings();
   await buildScripts();
   buildTypes();
-  for (const line of sizes()) console.log(line);
+  checkSizes();
 }
 
-export function buildWasm({ name, cargo }) {
+function buildWasm({ name, cargo }) {
   step(`${name}_bg.wasm`);
   const target = 'wasm32-unknown-unknown';
-  run('cargo', ['build', '--lib', '--profile', 'wasm', '--target', target, '--no-default-features', ...cargo]);
+  run('cargo', ['rustc', '--lib', '--profile', 'wasm', '--target', target, '--no-default-features', ...cargo]);
   const bindings = join(BINDINGS, name);
   const wasm = join(CARGO_TARGET, target, 'wasm/mcwc.wasm');
   run(wasmBindgen(), ['--target', 'web', '--out-name', name, '--out-dir', bindings, wasm]);
-  const optimized = join(PKG, `${name}_bg.wasm`);
+  numberNames(bindings, name);
+  const [bound, optimized] = [bindings, PKG].map((folder) => join(folder, `${name}_bg.wasm`));
   const features = WASM_FEATURES.map((feature) => `--enable-${feature}`);
-  const passes = ['-Oz', '--strip-debug', '--strip-producers', '--strip-target-features'];
-  run('node', [tool('binaryen/bin/wasm-opt'), join(bindings, `${name}_bg.wasm`), '-o', optimized, ...passes, ...features]);
+  run('node', [tool('binaryen/bin/wasm-opt'), bound, '-o', optimized, ...WASM_PASSES, ...features]);
 }
 
-export async function buildScripts() {
+/** Puts numbers in the place of the hashes in imports' and exports' names: they are of the same length, but compress. */
+function numberNames(bindings, name) {
+  const [glue, wasm] = [`${name}.js`, `${name}_bg.wasm`].map((file) => join(bindings, file));
+  const text = readFileSync(glue, 'utf8');
+  const hashes = [...new Set(text.match(/(?<=_h?)[0-9a-f]{16}(?![0-9a-f])/g))];
+  const numbered = (text) => hashes.reduce((text, hash, index) => text.replaceAll(hash, String(index).padStart(16, '0')), text);
+  writeFileSync(glue, numbered(text));
+  writeFileSync(wasm, numbered(readFileSync(wasm, 'latin1')), 'latin1');
+}
+
+/** A worker never calls the GPU: of the bindings it needs the functions that the CPU's module imports too. */
+function writeWorkerBindings() {
+  const [cpu, gpu] = MODULES.map(({ name }) => readFileSync(join(BINDINGS, name, `${name}.js`), 'utf8'));
+  const imports = /^ {8}(\w+): (function\([^]*?^ {8}\}(?:, arguments\); \})?),$/gm;
+  const needed = new Set([...cpu.matchAll(imports)].map(([, , body]) => body));
+  const worker = gpu.replace(imports, (whole, name, body) => (needed.has(body) ? whole : `        ${name}: unused,`));
+  writeFileSync(join(BINDINGS, 'mcwc_gpu/worker.js'), `${worker}\nfunction unused() { throw new Error('not in workers'); }\n`);
+}
+
+async function buildScripts() {
   step('JavaScript');
   const esbuild = await import('esbuild');
-  for (const { entry, format } of BUNDLES) {
+  for (const { out, entry, format, bindings } of BUNDLES) {
     await esbuild.build({
       entryPoints: [join(ROOT, `js/${entry}.ts`)],
-      outfile: join(PKG, `${entry}.js`),
+      outfile: join(PKG, `${out}.js`),
       format,
       bundle: true,
       minify: true,
@@ -67,31 +107,33 @@ export async function buildScripts() {
       legalComments: 'none',
       charset: 'utf8',
       external: ['./gpu.js'],
-      alias: Object.fromEntries(MODULES.map(({ name }) => [`${name.replace('_', '-')}-wasm`, join(BINDINGS, name, `${name}.js`)])),
-      // The worker never loads wasm by address.
+      alias: { 'mcwc-wasm': join(BINDINGS, bindings), 'mcwc-gpu-wasm': join(BINDINGS, 'mcwc_gpu/mcwc_gpu.js') },
+      // Workers never load wasm by address.
       logOverride: { 'empty-import-meta': 'silent' },
     });
   }
 }
 
-export function buildTypes() {
+function buildTypes() {
   step('types');
   const types = join(ROOT, 'target/types');
   run('node', [tool('typescript/bin/tsc'), '--project', ROOT, '--outDir', types]);
   for (const name of PUBLIC_TYPES) copyFileSync(join(types, `${name}.d.ts`), join(PKG, `${name}.d.ts`));
 }
 
-/** Length, as it is and compressed, of every file that is downloaded. */
-export function sizes() {
-  const files = readdirSync(PKG).filter((name) => /\.(js|wasm)$/.test(name));
-  return files.map((name) => {
-    const bytes = readFileSync(join(PKG, name));
-    return `${name.padEnd(20)} ${kilobytes(bytes.length)}, gzipped ${kilobytes(gzipSync(bytes, { level: 9 }).length)}`;
-  });
-}
-
-function tool(path) {
-  return join(ROOT, 'node_modules', path);
+function checkSizes() {
+  step('Sizes, gzipped');
+  const files = [...new Set([...DOWNLOADS.cpu, ...DOWNLOADS.gpu])];
+  const sizes = new Map(files.map((name) => [name, gzipSync(readFileSync(join(PKG, name)), { level: 9 }).length]));
+  for (const [name, bytes] of sizes) console.log(`${name.padEnd(16)} ${kilobytes(bytes)}`);
+  const [cpu, gpu] = [DOWNLOADS.cpu, DOWNLOADS.gpu].map((names) => names.reduce((sum, name) => sum + sizes.get(name), 0));
+  const checks = [
+    ['CPU path', cpu, BUDGET.cpu],
+    ['WebGPU adds', gpu - cpu, BUDGET.gpu],
+  ];
+  for (const [name, bytes, most] of checks) console.log(`${name.padEnd(16)} ${kilobytes(bytes)} of ${kilobytes(most)}`);
+  const over = checks.filter(([, bytes, most]) => bytes > most);
+  if (over.length > 0) fail(`over budget: ${over.map(([name]) => name).join(', ')}`);
 }
 
 function kilobytes(bytes) {

@@ -25,6 +25,8 @@ for (const features of FEATURES) {
   step(`Features: ${features || 'none'}`);
   run('cargo', ['check', '--no-default-features', '--features', features]);
 }
+step('Documentation');
+run('cargo', ['doc', '--no-deps'], { env: { ...process.env, RUSTDOCFLAGS: '--deny warnings' } });
 step('Rust tests');
 run('cargo', ['test']);
 

@@ -135,5 +135,6 @@ fn promising(value: &JsValue) -> Result<Function> {
 }
 
 fn js_error(error: JsValue) -> Error {
-    gpu_error(format!("{error:?}"))
+    let message = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
+    gpu_error(message.unwrap_or_default())
 }

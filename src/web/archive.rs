@@ -1,6 +1,6 @@
 //! The archive as JavaScript sees it: a description, plans, and chunks decoded between two arenas.
 
-use serde::Serialize;
+use js_sys::Array;
 use wasm_bindgen::prelude::*;
 
 use super::js_error;
@@ -41,10 +41,10 @@ impl Archive {
         Ok(Archive { archive, frame: None, payload: Vec::new(), decoded: Vec::new(), packed: Vec::new() })
     }
 
-    /// Everything that a reader needs to know, as one plain object (`Description` in types.ts).
-    pub fn describe(&self) -> JsResult<JsValue> {
-        let serializer = serde_wasm_bindgen::Serializer::new().serialize_maps_as_objects(true);
-        Ok(Description::of(&self.archive).serialize(&serializer)?)
+    /// Everything that a reader needs to know, as nested arrays.
+    #[wasm_bindgen(unchecked_return_type = "any[]")]
+    pub fn describe(&self) -> Array {
+        describe(&self.archive)
     }
 
     /// Offset and length of every chunk, in pairs.
@@ -177,78 +177,54 @@ fn frame_level_bits(archive: &container::Archive, levels: &container::Levels) ->
     level_bits(&extremes.collect::<Vec<_>>())
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Description<'a> {
-    integrity: String,
-    bytes: u64,
-    metadata: &'a std::collections::BTreeMap<String, String>,
-    files: Vec<FileDescription<'a>>,
-    tensors: Vec<TensorDescription<'a>>,
-    frames: Vec<FrameDescription>,
-}
-
-#[derive(Serialize)]
-struct FileDescription<'a> {
-    name: &'a str,
-    bytes: u64,
-}
-
-#[derive(Serialize)]
-struct TensorDescription<'a> {
-    name: &'a str,
-    dtype: &'static str,
-    shape: &'a [u64],
-    bytes: u64,
-    file: usize,
-    offset: u64,
-    frame: i64,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct FrameDescription {
-    side_chunk: i64,
-    first_chunk: usize,
-    chunk_count: usize,
-    /// Bits that its levels need if none is an escape; 0 for planes.
-    level_bits: u32,
-    /// Whether rows are coded in another order than the tensor's.
-    permuted: bool,
-}
-
-impl<'a> Description<'a> {
-    fn of(archive: &'a container::Archive) -> Self {
-        let index = |index: Option<usize>| index.map_or(-1, |index| index as i64);
-        let tensor = |tensor: &'a container::Tensor| TensorDescription {
-            name: &tensor.name,
-            dtype: tensor.dtype.name(),
-            shape: &tensor.shape.0,
-            bytes: tensor.bytes,
-            file: tensor.file,
-            offset: tensor.offset,
-            frame: index(tensor.frames.last().copied()),
+/// One entry for each field of `Description` in types.ts, in its order; records in it likewise (js/description.ts).
+fn describe(archive: &container::Archive) -> Array {
+    let index = |index: Option<usize>| index.map_or(-1.0, |index| index as f64);
+    let metadata = archive.metadata.iter().map(|(key, value)| list([text(key), text(value)]));
+    let files = archive.files.iter().map(|file| list([text(&file.name), number(file.bytes)]));
+    let tensors = archive.tensors.iter().map(|tensor| {
+        list([
+            text(&tensor.name),
+            text(tensor.dtype.name()),
+            list(tensor.shape.0.iter().map(|&len| number(len))),
+            number(tensor.bytes),
+            number(tensor.file as u64),
+            number(tensor.offset),
+            index(tensor.frames.last().copied()).into(),
+        ])
+    });
+    let frames = archive.frames.iter().map(|frame| {
+        let levels = match &frame.coding {
+            Coding::Levels(levels) => Some(levels),
+            Coding::Planes => None,
         };
-        let frame = |frame: &container::Frame| {
-            let levels = match &frame.coding {
-                Coding::Levels(levels) => Some(levels),
-                Coding::Planes => None,
-            };
-            FrameDescription {
-                side_chunk: index(frame.side_chunk),
-                first_chunk: frame.first_chunk,
-                chunk_count: frame.chunk_count,
-                level_bits: levels.map_or(0, |levels| frame_level_bits(archive, levels)),
-                permuted: levels.is_some_and(|levels| levels.has(Side::RowPermutation)),
-            }
-        };
-        Description {
-            integrity: archive.integrity.to_string(),
-            bytes: archive.bytes(),
-            metadata: &archive.metadata,
-            files: archive.files.iter().map(|file| FileDescription { name: &file.name, bytes: file.bytes }).collect(),
-            tensors: archive.tensors.iter().map(tensor).collect(),
-            frames: archive.frames.iter().map(frame).collect(),
-        }
-    }
+        list([
+            index(frame.side_chunk).into(),
+            number(frame.first_chunk as u64),
+            number(frame.chunk_count as u64),
+            levels.map_or(0, |levels| frame_level_bits(archive, levels)).into(),
+            levels.is_some_and(|levels| levels.has(Side::RowPermutation)).into(),
+        ])
+    });
+    let integrity = archive.integrity.to_string();
+    [text(&integrity), number(archive.bytes()), list(metadata), list(files), list(tensors), list(frames)]
+        .iter()
+        .collect()
+}
+
+fn list(values: impl IntoIterator<Item = JsValue>) -> JsValue {
+    let list = Array::new();
+    values.into_iter().for_each(|value| {
+        list.push(&value);
+    });
+    list.into()
+}
+
+fn text(text: &str) -> JsValue {
+    JsValue::from_str(text)
+}
+
+/// Lengths and offsets stay far below 2^53.
+fn number(number: u64) -> JsValue {
+    (number as f64).into()
 }

@@ -38,12 +38,6 @@ impl GpuReconstructor {
         self.0.device().name().to_owned()
     }
 
-    /// Whether the adapter is emulated on the CPU.
-    #[wasm_bindgen(getter, js_name = isFallback)]
-    pub fn is_fallback(&self) -> bool {
-        self.0.device().is_fallback()
-    }
-
     /// The device that all buffers belong to.
     #[wasm_bindgen(getter, unchecked_return_type = "GPUDevice")]
     pub fn device(&self) -> JsValue {
