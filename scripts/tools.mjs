@@ -47,6 +47,10 @@ export function prepare() {
     step(`Rust target ${WASM_TARGET}`);
     run('rustup', ['target', 'add', WASM_TARGET]);
   }
+  if (!existsSync(join(sysroot(), 'lib/rustlib/src/rust/library'))) {
+    step('Rust standard library sources');
+    run('rustup', ['component', 'add', 'rust-src']);
+  }
   const version = lockedVersion('wasm-bindgen');
   if (output(wasmBindgen(), ['--version'])?.trim() !== `wasm-bindgen ${version}`) {
     step(`wasm-bindgen ${version}`);
@@ -100,8 +104,11 @@ function npmIsCurrent() {
 }
 
 function wasmTargetIsInstalled() {
-  const sysroot = output('rustc', ['--print', 'sysroot'])?.trim();
-  return sysroot !== undefined && existsSync(join(sysroot, 'lib/rustlib', WASM_TARGET));
+  return existsSync(join(sysroot(), 'lib/rustlib', WASM_TARGET));
+}
+
+function sysroot() {
+  return output('rustc', ['--print', 'sysroot'])?.trim() ?? fail('rustc does not run');
 }
 
 function lockedVersion(name) {

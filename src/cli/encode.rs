@@ -25,7 +25,7 @@ pub struct Arguments {
     /// The archive to write [default: the first input, ending in .mcwc]
     #[arg(short, long)]
     output: Option<PathBuf>,
-    /// Bits for each weight of a matrix or convolution [default: 5]
+    /// Bits for each weight of a matrix or convolution [default: 6]
     #[arg(long, value_name = "B", group = "target", value_parser = parse_bits)]
     bits: Option<f64>,
     /// Largest size of the whole archive, such as 12MB
@@ -48,7 +48,7 @@ enum Quantizer {
     Uniform,
 }
 
-const DEFAULT_BITS: f64 = 5.0;
+const DEFAULT_BITS: f64 = 6.0;
 
 fn parse_bits(text: &str) -> std::result::Result<f64, String> {
     let bits: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;

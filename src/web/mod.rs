@@ -12,6 +12,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::error::Error;
 
+#[cfg(debug_assertions)]
 #[wasm_bindgen(start)]
 fn start() {
     console_error_panic_hook::set_once();
