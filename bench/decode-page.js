@@ -1,0 +1,184 @@
+// The browser's part of decode.mjs: every method once to compare its output, then all of them in turn, many times.
+
+/** @typedef {{name: string, run: () => unknown, check: () => Promise<boolean> | boolean}} Method */
+
+/** @returns {Promise<{symbols: number, streamBytes: number, wrong: string[], samplesMs: Record<string, number[]>}>} */
+export async function measure({ rounds, packed }) {
+  const archiveBytes = await bytesOf('/data/model.mcwc');
+  const expected = await bytesOf('/data/model.safetensors');
+  const baseline = await constriction(archiveBytes);
+  const symbols = baseline.symbols();
+  const parsed = await parse(archiveBytes);
+  const methods = [
+    ...kernels(parsed, archiveBytes, expected),
+    baseline.method,
+    ...(await byteCoders(packed, symbols)),
+    ...(await endToEnd(parsed, archiveBytes, expected)),
+  ];
+  const wrong = [];
+  for (const { name, run, check } of methods) {
+    await run();
+    if (!(await check())) wrong.push(name);
+  }
+  const samplesMs = Object.fromEntries(methods.map(({ name }) => [name, []]));
+  for (let round = 0; round < rounds; round++) {
+    for (const { name, run } of methods) {
+      const started = performance.now();
+      await run();
+      samplesMs[name].push(performance.now() - started);
+    }
+  }
+  return { symbols: symbols.length, streamBytes: baseline.bytes, wrong, samplesMs };
+}
+
+async function bytesOf(address) {
+  return new Uint8Array(await (await fetch(address)).arrayBuffer());
+}
+
+function equal(a, b) {
+  if (a.length !== b.length) return false;
+  if (a.length % 4 === 0 && a.byteOffset % 4 === 0 && b.byteOffset % 4 === 0) {
+    const [left, right] = [a, b].map(({ buffer, byteOffset, length }) => new Uint32Array(buffer, byteOffset, length / 4));
+    return left.every((value, index) => value === right[index]);
+  }
+  return a.every((value, index) => value === b[index]);
+}
+
+/** The package's bindings, the header, and what it says about the tensors that are coded as levels. */
+async function parse(archiveBytes) {
+  const { Archive, initSync } = await import('/bindings/mcwc.js');
+  const { memory } = initSync({ module: await bytesOf('/pkg/mcwc_bg.wasm') });
+  const archive = new Archive(archiveBytes.subarray(0, Archive.headBytes(archiveBytes.subarray(0, 32))));
+  const { frames, tensors, files } = archive.describe();
+  if (files.length !== 1) throw new Error('the benchmark expects one file, so that offsets of tensors are offsets in it');
+  const coded = tensors.filter(({ frame }) => frame >= 0 && frames[frame].levelBits > 0);
+  return { memory, archive, frames, coded };
+}
+
+/** The shipped module on one thread, chunk by chunk, results left in its memory. */
+function kernels({ memory, archive, frames, coded }, archiveBytes, expected) {
+  const chunks = archive.chunks();
+  const write = (chunk, verify) => {
+    const [offset, length] = chunks.subarray(2 * chunk);
+    const at = archive.payload(length);
+    new Uint8Array(memory.buffer, at, length).set(archiveBytes.subarray(offset, offset + length));
+    if (verify) archive.verify(chunk);
+  };
+  const decode = (verify, take = () => {}) => {
+    for (const { frame, offset } of coded) {
+      const { sideChunk, firstChunk, chunkCount } = frames[frame];
+      if (sideChunk >= 0) write(sideChunk, verify);
+      archive.openFrame(frame);
+      for (let index = 0, at = offset; index < chunkCount; index++) {
+        write(firstChunk + index, verify);
+        const bytes = archive.decodeChunk(index);
+        take(at, bytes);
+        at += bytes;
+      }
+    }
+  };
+  const check = () => {
+    let same = true;
+    decode(true, (at, bytes) => {
+      same &&= equal(new Uint8Array(memory.buffer, archive.decoded(), bytes), expected.subarray(at, at + bytes));
+    });
+    return same;
+  };
+  return [
+    { name: 'kernel', run: () => decode(false), check },
+    { name: 'kernel-sha', run: () => decode(true), check },
+  ];
+}
+
+async function constriction(archiveBytes) {
+  const { Baseline, initSync } = await import('/baseline/baseline.js');
+  const { memory } = initSync({ module: await bytesOf('/baseline/baseline_bg.wasm') });
+  const baseline = new Baseline(archiveBytes);
+  const view = (at) => new Uint8Array(memory.buffer, at, baseline.len());
+  return {
+    symbols: () => view(baseline.symbols()),
+    bytes: baseline.bytes(),
+    method: {
+      name: 'constriction',
+      run: () => baseline.decode(),
+      check: () => equal(view(baseline.decoded()), view(baseline.symbols())),
+    },
+  };
+}
+
+/** General-purpose coders on the symbols, one byte each. */
+async function byteCoders(packed, symbols) {
+  const { ZSTDDecoder } = await import('/modules/zstddec/dist/zstddec.mjs');
+  const [zstdExports, zstd] = await withExports(async () => {
+    const decoder = new ZSTDDecoder();
+    await decoder.init();
+    return decoder;
+  });
+  const { default: brotliReady } = await import('/modules/brotli-wasm/index.web.js');
+  const brotli = await brotliReady;
+  const bytes = Object.fromEntries(await Promise.all(packed.map(async (name) => [name, await bytesOf(`/data/symbols.${name}`)])));
+
+  let result;
+  const check = () => equal(result, symbols);
+  const gunzip = () => new Blob([bytes.gzip]).stream().pipeThrough(new DecompressionStream('gzip'));
+  return [
+    { name: 'zstd', run: () => (result = zstd.decode(bytes.zstd, symbols.length)), check },
+    zstdInPlace(zstdExports, bytes.zstd, symbols),
+    { name: 'brotli', run: () => (result = brotli.decompress(bytes.brotli)), check },
+    { name: 'gzip', run: async () => (result = new Uint8Array(await new Response(gunzip()).arrayBuffer())), check },
+  ];
+}
+
+/** The same zstd without the package's copy of the result out of wasm memory: as the kernels are measured. */
+function zstdInPlace({ memory, malloc, ZSTD_decompress }, bytes, symbols) {
+  const from = malloc(bytes.length);
+  const to = malloc(symbols.length);
+  const run = () => {
+    new Uint8Array(memory.buffer).set(bytes, from);
+    ZSTD_decompress(to, symbols.length, from, bytes.length);
+  };
+  return { name: 'zstd-in-place', run, check: () => equal(new Uint8Array(memory.buffer, to, symbols.length), symbols) };
+}
+
+/** What `load` gives, and the exports of the wasm that it instantiates meanwhile. */
+async function withExports(load) {
+  const { instantiate } = WebAssembly;
+  let exports;
+  WebAssembly.instantiate = async (...args) => {
+    const result = await instantiate(...args);
+    ({ exports } = result.instance);
+    return result;
+  };
+  try {
+    const loaded = await load();
+    return [exports, loaded];
+  } finally {
+    WebAssembly.instantiate = instantiate;
+  }
+}
+
+/** `archive.tensor()` of all coded tensors at once, from memory, while this thread has nothing else to do. */
+async function endToEnd({ coded }, archiveBytes, expected) {
+  const { open } = await import('/pkg/index.js');
+  const configurations = [
+    { name: 'tensors-1', workers: 1, reuse: true },
+    { name: 'tensors-default', reuse: true },
+    { name: 'tensors-1-fresh', workers: 1, reuse: false },
+    { name: 'tensors-default-fresh', reuse: false },
+  ];
+  const methods = [];
+  for (const { name, workers, reuse } of configurations) {
+    const archive = await open(archiveBytes, { backend: 'cpu', workers });
+    const buffers = new Map();
+    let results;
+    const read = async ({ name, offset }) => {
+      const { data } = await archive.tensor(name, { buffer: buffers.get(name) });
+      if (reuse) buffers.set(name, data.buffer);
+      return { offset, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
+    };
+    const run = async () => (results = await Promise.all(coded.map(read)));
+    const check = () => results.every(({ offset, bytes }) => equal(bytes, expected.subarray(offset, offset + bytes.length)));
+    methods.push({ name, run, check });
+  }
+  return methods;
+}

@@ -1,0 +1,162 @@
+// How fast weights come out of an archive in Chromium, beside constriction and general-purpose compressors.
+//   node bench/decode.mjs [--rounds 11] [--quantizer uniform|trellis]
+// One interleaved run over the levels of one archive: MiniLM at 4 bits per weight. Prints a table, writes
+// bench/results/decode.json and BENCHMARKS.md. Exit status 1 if a result is wrong or a target is missed.
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
+import { ROOT, step } from '../scripts/tools.mjs';
+import { BASELINE, BINDINGS, PKG, buildBaseline, buildCommand, requirePackage } from './artifacts.mjs';
+import { openPage } from './browser.mjs';
+import { CACHE, fetchModel } from './fetch.mjs';
+import { rates, round } from './stats.mjs';
+import { markdownTable, publish, reportTargets, writeResults } from './table.mjs';
+
+const BITS = 4;
+const LABELS = {
+  kernel: 'mcwc, one thread, to f32',
+  'kernel-sha': 'mcwc, one thread, to f32, SHA-256 in wasm',
+  constriction: 'constriction, one stream, to i8',
+  zstd: 'zstd -19 (zstddec), to bytes',
+  'zstd-in-place': 'zstd -19, left in wasm memory',
+  brotli: 'brotli -11 (brotli-wasm), to bytes',
+  gzip: 'gzip -9 (DecompressionStream), to bytes',
+  'tensors-1': 'archive.tensor(), 1 worker',
+  'tensors-default': 'archive.tensor(), default workers',
+  'tensors-1-fresh': 'archive.tensor(), 1 worker, new buffers',
+  'tensors-default-fresh': 'archive.tensor(), default workers, new buffers',
+};
+/** General-purpose compressors of the symbols; by file name. */
+const COMPRESSORS = {
+  zstd: zstdCompress,
+  brotli: (bytes) =>
+    brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } }),
+  gzip: (bytes) => gzipSync(bytes, { level: 9 }),
+};
+const PACKED = { zstd: 'zstd', 'zstd-in-place': 'zstd', brotli: 'brotli', gzip: 'gzip' };
+
+const { values } = parseArgs({
+  options: { rounds: { type: 'string', default: '11' }, quantizer: { type: 'string', default: 'uniform' } },
+});
+const DATA = join(CACHE, 'decode', values.quantizer);
+const section = values.quantizer === 'uniform' ? 'decode' : `decode-${values.quantizer}`;
+requirePackage();
+buildBaseline();
+const command = buildCommand();
+await prepareData(command);
+step('Chromium');
+const measured = await measure(Number(values.rounds));
+const results = summarize(measured);
+writeResults(section, results);
+publish(section, report(results));
+const targets = reportTargets(targetsOf(results));
+if (measured.wrong.length > 0) console.error(`Wrong output: ${measured.wrong.join(', ')}`);
+process.exitCode = targets && measured.wrong.length === 0 ? 0 : 1;
+
+/** The archive, what the native command makes of it, and its symbols under each compressor. */
+async function prepareData(command) {
+  mkdirSync(DATA, { recursive: true });
+  step('Archive');
+  const archive = join(DATA, 'model.mcwc');
+  execFileSync(command, ['encode', fetchModel(), '-o', archive, '--bits', String(BITS), '--quantizer', values.quantizer, '--json']);
+  execFileSync(command, ['decode', archive, '-o', DATA, '--force', '--json']);
+  const symbols = await symbolsOf(readFileSync(archive));
+  const hash = createHash('sha256').update(symbols).digest('hex');
+  const hashFile = join(DATA, 'symbols.sha256');
+  const current = existsSync(hashFile) && readFileSync(hashFile, 'utf8') === hash;
+  for (const [name, compress] of Object.entries(COMPRESSORS)) {
+    const path = join(DATA, `symbols.${name}`);
+    if (current && existsSync(path)) continue;
+    step(`${name} of ${round(symbols.length / 1e6, 1)} MB of symbols`);
+    writeFileSync(path, await compress(symbols));
+  }
+  writeFileSync(hashFile, hash);
+}
+
+async function symbolsOf(archive) {
+  const { Baseline, initSync } = await import(join(BASELINE, 'baseline.js'));
+  const { memory } = initSync({ module: readFileSync(join(BASELINE, 'baseline_bg.wasm')) });
+  const baseline = new Baseline(archive);
+  return Buffer.from(memory.buffer.slice(baseline.symbols(), baseline.symbols() + baseline.len()));
+}
+
+async function zstdCompress(bytes) {
+  const { compress, init } = createRequire(import.meta.url)('@bokuweb/zstd-wasm');
+  await init();
+  return compress(bytes, 19);
+}
+
+async function measure(rounds) {
+  const folders = {
+    baseline: BASELINE,
+    bench: join(ROOT, 'bench'),
+    bindings: BINDINGS,
+    data: DATA,
+    modules: join(ROOT, 'node_modules'),
+    pkg: PKG,
+  };
+  const { page, close } = await openPage(folders);
+  try {
+    const options = { rounds, packed: Object.keys(COMPRESSORS) };
+    return await page.evaluate(async (options) => (await import('/bench/decode-page.js')).measure(options), options);
+  } finally {
+    await close();
+  }
+}
+
+function summarize({ symbols, streamBytes, samplesMs }) {
+  const archiveBytes = codedBytes();
+  const bytesOf = (name) => {
+    if (name in PACKED) return statSync(join(DATA, `symbols.${PACKED[name]}`)).size;
+    return name === 'constriction' ? streamBytes : archiveBytes;
+  };
+  const methods = Object.entries(samplesMs).map(([name, samples]) => {
+    const bytes = bytesOf(name);
+    return { name, bytes, bitsPerWeight: (8 * bytes) / symbols, millionSymbolsPerSecond: rates(symbols, samples) };
+  });
+  return { weights: symbols, rounds: Object.values(samplesMs)[0].length, methods };
+}
+
+/** Bytes of the archive that coded weights take: all of it but what is exact. */
+function codedBytes() {
+  const inspected = JSON.parse(execFileSync(command, ['inspect', join(DATA, 'model.mcwc'), '--json'], { encoding: 'utf8' }));
+  const coded = inspected.tensors.filter(({ coding }) => coding.endsWith('levels'));
+  return coded.reduce((sum, tensor) => sum + tensor.coded_bytes, 0);
+}
+
+function report({ methods, rounds, weights }) {
+  const speed = (wanted) => methods.find(({ name }) => name === wanted).millionSymbolsPerSecond.median;
+  const rows = methods.map(({ name, bytes, bitsPerWeight, millionSymbolsPerSecond: { median, best } }) => {
+    const toFloats = !(name in PACKED) && name !== 'constriction';
+    return [
+      LABELS[name],
+      round(median, 0),
+      round(best, 0),
+      toFloats ? round(4 * median, 0) : '',
+      round(median / speed('constriction'), 2),
+      round(median / speed('zstd'), 2),
+      round(bytes / 1e6, 2),
+      round(bitsPerWeight, 3),
+    ];
+  });
+  const header = ['', 'Mweights/s', 'best', 'MB/s of f32', '× constriction', '× zstd -19', 'MB', 'bits/weight'];
+  return `${round(weights / 1e6, 1)} million weights, ${rounds} rounds.\n\n${markdownTable(header, rows)}`;
+}
+
+function targetsOf({ methods }) {
+  const speed = (wanted) => methods.find(({ name }) => name === wanted).millionSymbolsPerSecond.median;
+  const ratio = (name, [method, other], atLeast) => {
+    const value = speed(method) / speed(other);
+    return { name: `${name}, at least ${round(atLeast, 1)}`, value: round(value, 2), met: value >= atLeast };
+  };
+  return [
+    ratio('mcwc to f32 ÷ constriction', ['kernel', 'constriction'], 4.5),
+    ratio('mcwc to f32 ÷ zstd -19', ['kernel', 'zstd'], 1),
+    ratio('archive.tensor(), 1 worker ÷ mcwc to f32', ['tensors-1', 'kernel'], 0.7),
+    ratio('archive.tensor(), default workers ÷ mcwc to f32', ['tensors-default', 'kernel'], 0.7),
+  ];
+}

@@ -1,0 +1,3 @@
+// The package's worker, watched. Order matters.
+import './memory-probe.js';
+import '/pkg/worker.js';

@@ -1,0 +1,133 @@
+// How much memory decoding takes, however large the archive.
+//   node bench/memory.mjs [--native-gb 2] [--browser-mb 500]
+// Makes archives of synthetic weights in .cache, and deletes them. Writes bench/results/memory.json and BENCHMARKS.md.
+// Exit status 1 if a bound is exceeded or a file comes back changed. Linux only: it reads /proc.
+import { execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { createReadStream, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { parseArgs } from 'node:util';
+import { ROOT, step } from '../scripts/tools.mjs';
+import { PKG, buildCommand, requirePackage } from './artifacts.mjs';
+import { openPage } from './browser.mjs';
+import { CACHE } from './fetch.mjs';
+import { round } from './stats.mjs';
+import { writeSynthetic } from './synthetic.mjs';
+import { markdownTable, publish, reportTargets, writeResults } from './table.mjs';
+
+const BOUND_BYTES = 64 << 20;
+/** Archive bytes for each byte of synthetic weights, about. */
+const RATIO = 0.79;
+const POLL_MS = 10;
+const DATA = join(CACHE, 'memory');
+
+const options = { 'native-gb': { type: 'string', default: '2' }, 'browser-mb': { type: 'string', default: '500' } };
+const { values } = parseArgs({ options });
+requirePackage();
+const command = buildCommand();
+mkdirSync(DATA, { recursive: true });
+let results;
+try {
+  const browser = await measureBrowser(Number(values['browser-mb']) * 1e6);
+  const native = await measureNative(Number(values['native-gb']) * 1e9);
+  results = { native, browser };
+} finally {
+  rmSync(DATA, { recursive: true });
+}
+writeResults('memory', results);
+publish('memory', report(results));
+const bound = (name, bytes) => ({ name: `${name}, at most ${megabytes(BOUND_BYTES)} MB`, value: `${megabytes(bytes)} MB`, met: bytes <= BOUND_BYTES });
+const targets = reportTargets([
+  bound('mcwc decode', results.native.peakBytes),
+  bound('wasm memory of all threads', results.browser.wasmBytes),
+  { name: 'the decoded file is the original', value: String(results.native.same), met: results.native.same },
+]);
+process.exitCode = targets ? 0 : 1;
+
+/** An archive of about this many bytes, and the SHA-256 of the file in it, which is deleted. */
+function synthesize(archiveBytes) {
+  const [file, archive] = [join(DATA, 'weights.safetensors'), join(DATA, 'weights.mcwc')];
+  step(`Archive of ${round(archiveBytes / 1e6, 0)} MB`);
+  const hash = writeSynthetic(file, archiveBytes / RATIO);
+  execFileSync(command, ['encode', file, '-o', archive, '--lossless', '--json']);
+  rmSync(file);
+  return { archive, hash };
+}
+
+async function measureNative(archiveBytes) {
+  const { archive, hash } = synthesize(archiveBytes);
+  step('mcwc decode');
+  const started = performance.now();
+  const peakBytes = await peakOf(command, ['decode', archive, '-o', DATA, '--force', '--json']);
+  const seconds = (performance.now() - started) / 1000;
+  const file = join(DATA, 'weights.safetensors');
+  const decoded = createHash('sha256');
+  await pipeline(createReadStream(file), decoded);
+  const result = { archiveBytes: statSync(archive).size, fileBytes: statSync(file).size, peakBytes, seconds };
+  return { ...result, same: decoded.digest('hex') === hash };
+}
+
+/** Largest resident set of a process, as the kernel keeps it; read until the process ends. */
+async function peakOf(command, args) {
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  let peak = 0;
+  const timer = setInterval(() => (peak = Math.max(peak, peakResident(child.pid))), POLL_MS);
+  const status = await new Promise((resolve, reject) => child.on('exit', resolve).on('error', reject));
+  clearInterval(timer);
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')}: exit status ${status}`);
+  return peak;
+}
+
+/** 0 for a process that has ended. */
+function peakResident(pid) {
+  try {
+    return 1024 * Number(readFileSync(`/proc/${pid}/status`, 'utf8').match(/VmHWM:\s+(\d+)/)?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+}
+
+async function measureBrowser(archiveBytes) {
+  const { archive } = synthesize(archiveBytes);
+  step('Chromium');
+  const { browser, page, close } = await openPage({ bench: join(ROOT, 'bench'), pkg: PKG }, { args: ['--enable-precise-memory-info'] });
+  try {
+    const before = await renderers(browser);
+    await page.evaluate(() => document.body.append(Object.assign(document.createElement('input'), { type: 'file' })));
+    // A file on disk, so that the archive's own bytes are nowhere in memory.
+    await page.setInputFiles('input', archive);
+    const measured = await page.evaluate(async () => {
+      const { decodeAll } = await import('/bench/memory-page.js');
+      return decodeAll(document.querySelector('input').files[0]);
+    });
+    // Chromium keeps a spare process; the page's is the one that grew.
+    const grown = Array.from(await renderers(browser), ([id, bytes]) => bytes - (before.get(id) ?? 0));
+    return { archiveBytes: statSync(archive).size, ...measured, processBytes: Math.max(...grown) };
+  } finally {
+    await close();
+  }
+}
+
+/** Peak memory of the processes that run pages. */
+async function renderers(browser) {
+  const session = await browser.newBrowserCDPSession();
+  const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+  return new Map(processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => [id, peakResident(id)]));
+}
+
+function megabytes(bytes) {
+  return round(bytes / 1e6, 1);
+}
+
+function report({ native, browser }) {
+  const rows = [
+    ['`mcwc decode`: archive', megabytes(native.archiveBytes)],
+    ['`mcwc decode`: peak resident memory, the program included', megabytes(native.peakBytes)],
+    ['Chromium: archive', megabytes(browser.archiveBytes)],
+    [`Chromium: wasm memory of ${browser.threads} threads together`, megabytes(browser.wasmBytes)],
+    ["Chromium: the page's JavaScript heap, peak", megabytes(browser.heapBytes)],
+    [`Chromium: the whole process, peak above an empty page, with one tensor of ${megabytes(browser.largestBytes)} MB`, megabytes(browser.processBytes)],
+  ];
+  return markdownTable(['', 'MB'], rows);
+}
