@@ -78,13 +78,14 @@ function buildWasm({ name, cargo }) {
   run('node', [tool('binaryen/bin/wasm-opt'), bound, '-o', optimized, ...WASM_PASSES, ...features]);
 }
 
-/** Puts numbers in the place of the hashes in imports' and exports' names: they are of the same length, but compress. */
+/** Numbers the imports and exports that wasm-bindgen names by hashes. The names keep their lengths, but they compress. */
 function numberNames(bindings, name) {
   const [glue, wasm] = [`${name}.js`, `${name}_bg.wasm`].map((file) => join(bindings, file));
-  const text = readFileSync(glue, 'utf8');
-  const hashes = [...new Set(text.match(/(?<=_h?)[0-9a-f]{16}(?![0-9a-f])/g))];
-  const numbered = (text) => hashes.reduce((text, hash, index) => text.replaceAll(hash, String(index).padStart(16, '0')), text);
-  writeFileSync(glue, numbered(text));
+  const hashed = /\b(?:__wbg|__wbindgen|wasm_bindgen__convert)\w*_h?[0-9a-f]{16}(?:_\d+)?\b/g;
+  const names = [...new Set(readFileSync(glue, 'utf8').match(hashed))].sort((a, b) => b.length - a.length);
+  const number = (name, index) => `_${String(index).padStart(name.length - 1, '0')}`;
+  const numbered = (text) => names.reduce((text, name, index) => text.replaceAll(name, number(name, index)), text);
+  writeFileSync(glue, numbered(readFileSync(glue, 'utf8')));
   writeFileSync(wasm, numbered(readFileSync(wasm, 'latin1')), 'latin1');
 }
 

@@ -587,13 +587,13 @@ describe('WebGPU', () => {
   const { run } = places.Chromium;
 
   /** Largest difference to the native values in units in the last place (f32) or in bytes (the rest), by dtype. */
-  const scenario = async ({ entry, base, way, ownDevice, lose }) => {
+  const scenario = async ({ entry, base, path = 'small.mcwc', restored = 'small-restored/small.safetensors', way, ownDevice, lose }) => {
     const { open } = await import(entry);
-    const expected = new Uint8Array(await (await fetch(`${base}/small-restored/small.safetensors`)).arrayBuffer());
+    const expected = new Uint8Array(await (await fetch(`${base}/${restored}`)).arrayBuffer());
     const start = 8 + Number(new DataView(expected.buffer).getBigUint64(0, true));
     const header = JSON.parse(new TextDecoder().decode(expected.subarray(8, start)));
     const device = ownDevice ? await (await navigator.gpu.requestAdapter()).requestDevice() : undefined;
-    const archive = await open(`${base}/small.mcwc`, { backend: 'webgpu', device });
+    const archive = await open(`${base}/${path}`, { backend: 'webgpu', device });
     const { backend, backendReason } = archive;
     const differences = {};
     const compare = (dtype, ours, theirs) => {
@@ -622,8 +622,9 @@ describe('WebGPU', () => {
     };
     if (lose) device.destroy();
     if (way === 'file') {
-      const file = await archive.file('small.safetensors').bytes();
-      const streamed = new Uint8Array(await (await archive.file('small.safetensors').blob()).arrayBuffer());
+      const { name } = archive.files.find(({ name }) => restored.endsWith(name));
+      const file = await archive.file(name).bytes();
+      const streamed = new Uint8Array(await (await archive.file(name).blob()).arrayBuffer());
       if (file.some((byte, index) => byte !== streamed[index])) throw new Error('stream and bytes differ');
       for (const { dtype, data_offsets: [from, to] } of Object.values(header)) {
         compare(dtype, file.slice(start + from, start + to), expected.slice(start + from, start + to));
@@ -651,6 +652,40 @@ describe('WebGPU', () => {
       assertValues(differences);
     });
   }
+
+  for (const way of ['tensor', 'file', 'gpuTensor']) {
+    test(`reconstructs every valid vector (${way})`, async () => {
+      for (const [path, files] of Object.entries(vectors)) {
+        const [file] = Object.keys(files);
+        const argument = { path, restored: `${path}-restored/${file}`, way, ownDevice: way === 'gpuTensor' };
+        const { differences, after } = await run(scenario, argument);
+        assert.equal(after.backend, 'webgpu', `${path}: ${after.backendReason}`);
+        const { F32, ...others } = differences;
+        assert(F32 <= 1, `${path}: f32 differs by ${F32} units in the last place`);
+        assert.deepEqual(Object.values(others).filter(Boolean), [], `${path}: ${JSON.stringify(others)}`);
+      }
+    });
+  }
+
+  test("downloads one wasm module, and decodes on the CPU with that of WebGPU", async () => {
+    const loaded = async ({ entry, base, options }) => {
+      const { open } = await import(entry);
+      const device = options.lost ? await (await navigator.gpu.requestAdapter()).requestDevice() : undefined;
+      device?.destroy();
+      const archive = await open(`${base}/small.mcwc`, { ...options, device });
+      await archive.tensor('wide');
+      const { backend } = archive;
+      archive.close();
+      const names = performance.getEntriesByType('resource').map(({ name }) => name.split('/').at(-1));
+      return { backend, modules: names.filter((name) => /wasm$|^gpu\.js$/.test(name)).sort() };
+    };
+    const cpu = { backend: 'cpu', modules: ['mcwc_bg.wasm'] };
+    const modules = ['gpu.js', 'mcwc_gpu_bg.wasm'];
+    assert.deepEqual(await run(loaded, { options: { backend: 'cpu' } }), cpu);
+    assert.deepEqual(await run(loaded, { options: { backend: 'auto' } }), cpu);
+    assert.deepEqual(await run(loaded, { options: { backend: 'webgpu' } }), { backend: 'webgpu', modules });
+    assert.deepEqual(await run(loaded, { options: { backend: 'webgpu', lost: true } }), { backend: 'cpu', modules });
+  });
 
   test("leaves tensors in buffers of the caller's device", async () => {
     const { backend, differences, after } = await run(scenario, { way: 'gpuTensor', ownDevice: true });
