@@ -19,7 +19,7 @@ export function requirePackage() {
 /** The native `mcwc`. */
 export function buildCommand() {
   step('mcwc');
-  run('cargo', ['build', '--release', '--bin', 'mcwc']);
+  run('cargo', ['build', '--release', '--no-default-features', '--features', 'cli']);
   return join(CARGO_TARGET, 'release/mcwc');
 }
 

@@ -49,7 +49,10 @@ async function parse(archiveBytes) {
   const { Archive, initSync } = await import('/bindings/mcwc.js');
   const { memory } = initSync({ module: await bytesOf('/pkg/mcwc_bg.wasm') });
   const archive = new Archive(archiveBytes.subarray(0, Archive.headBytes(archiveBytes.subarray(0, 32))));
-  const { frames, tensors, files } = archive.describe();
+  // In the order that js/description.ts names.
+  const [, , , files, tensorLists, frameLists] = archive.describe();
+  const tensors = tensorLists.map(([name, , , bytes, , offset, frame]) => ({ name, bytes, offset, frame }));
+  const frames = frameLists.map(([sideChunk, firstChunk, chunkCount, levelBits]) => ({ sideChunk, firstChunk, chunkCount, levelBits }));
   if (files.length !== 1) throw new Error('the benchmark expects one file, so that offsets of tensors are offsets in it');
   const coded = tensors.filter(({ frame }) => frame >= 0 && frames[frame].levelBits > 0);
   return { memory, archive, frames, coded };
