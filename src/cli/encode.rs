@@ -9,7 +9,8 @@ use super::{
     absolute, file_name, human_bytes, io_error, json_text, parse_bytes, progress_bar, read, table, write_whole,
 };
 use crate::encode::report::{Report, TensorReport};
-use crate::encode::{Options, Target, encode};
+use crate::encode::statistics::Statistics;
+use crate::encode::{LAMBDA, Options, Target, encode};
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
 
@@ -31,12 +32,24 @@ pub struct Arguments {
     /// Largest size of the whole archive, such as 12MB
     #[arg(long, value_parser = parse_bytes, group = "target")]
     size: Option<u64>,
+    /// Largest error: of the model's outputs with --calibration, else of the weights (mean relative squared error), such as 0.01
+    #[arg(long, value_name = "D", group = "target", value_parser = parse_quality)]
+    quality: Option<f64>,
     /// Keep every byte exact
     #[arg(long, group = "target")]
     lossless: bool,
     /// How weights become levels: the trellis saves about 4 % of the bits, uniform levels decode about a fifth faster
     #[arg(long, value_enum, default_value_t = Quantizer::Trellis)]
     quantizer: Quantizer,
+    /// What each weight matters for, made by `npx mcwc calibrate` or the PyTorch script
+    #[arg(long, value_name = "STATS.safetensors")]
+    calibration: Option<PathBuf>,
+    /// Do not let columns make up for each other's errors
+    #[arg(long)]
+    no_feedback: bool,
+    /// What a bit is worth to the trellis, in squared half steps
+    #[arg(long, value_name = "L", value_parser = parse_lambda)]
+    lambda: Option<f32>,
     /// Keep tensors whose names match exact; may be given several times
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<Glob>,
@@ -55,6 +68,16 @@ fn parse_bits(text: &str) -> std::result::Result<f64, String> {
     if (0.1..=16.0).contains(&bits) { Ok(bits) } else { Err("between 0.1 and 16, please".into()) }
 }
 
+fn parse_quality(text: &str) -> std::result::Result<f64, String> {
+    let bound: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if bound > 0.0 && bound < 1.0 { Ok(bound) } else { Err("between 0 and 1, please".into()) }
+}
+
+fn parse_lambda(text: &str) -> std::result::Result<f32, String> {
+    let lambda: f32 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if (0.0..=2.0).contains(&lambda) { Ok(lambda) } else { Err("between 0 and 2, please".into()) }
+}
+
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     let inputs = collect(&arguments.inputs)?;
     let output = arguments.output.clone().unwrap_or_else(|| arguments.inputs[0].with_extension("mcwc"));
@@ -64,18 +87,28 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     let files: Vec<SourceFile> =
         inputs.iter().map(|(name, _, bytes)| SourceFile { name: name.clone(), bytes }).collect();
     let excluded = globs(&arguments.exclude)?;
-    let target = match (arguments.bits, arguments.size, arguments.lossless) {
-        (_, Some(bytes), _) => Target::Size(bytes),
+    let target = match (arguments.size, arguments.quality, arguments.lossless) {
+        (Some(bytes), ..) => Target::Size(bytes),
+        (_, Some(bound), _) => Target::Quality(bound),
         (_, _, true) => Target::Lossless,
-        (bits, ..) => Target::Bits(bits.unwrap_or(DEFAULT_BITS)),
+        _ => Target::Bits(arguments.bits.unwrap_or(DEFAULT_BITS)),
     };
+    let statistics = arguments.calibration.as_deref().map(read_statistics).transpose()?;
     let bar = progress_bar(1000, json, "{msg:<22} {bar:40} {percent:>3} %");
     let progress = |stage: &'static str, part: f64| {
         bar.set_message(stage);
         bar.set_position((1000.0 * part) as u64);
     };
     let trellis = arguments.quantizer == Quantizer::Trellis;
-    let options = Options { target, trellis, keep_exact: &|name| excluded.is_match(name), progress: &progress };
+    let options = Options {
+        target,
+        trellis,
+        lambda: arguments.lambda.unwrap_or(LAMBDA),
+        statistics: statistics.as_ref(),
+        feedback: !arguments.no_feedback,
+        keep_exact: &|name| excluded.is_match(name),
+        progress: &progress,
+    };
     let (archive, report) = encode(&files, &options)?;
     bar.finish_and_clear();
     write_whole(&output, |out| out.write_all(&archive).map_err(io_error(&output)))?;
@@ -83,6 +116,10 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         return json_text(&report);
     }
     Ok(report_text(&report, &output))
+}
+
+fn read_statistics(path: &Path) -> Result<Statistics> {
+    Statistics::parse(&path.display().to_string(), &read(path)?)
 }
 
 type Input = (String, PathBuf, Vec<u8>);

@@ -1,17 +1,12 @@
 //! One tensor -> one frame: payloads of its chunks, and the header entry that describes them.
 
-use rayon::prelude::*;
-
 use super::matrix::Matrix;
-use super::model_fit::{CLASS_COUNT, Classes, SymbolCosts, SymbolCounts, VarianceModel};
+use super::model_fit::{CLASS_COUNT, Classes, VarianceModel};
 use super::planes;
-use super::trellis::PathFinder;
 use crate::container::{CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, QUANTIZER_TRELLIS, Side};
 use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
 use crate::error::Result;
 use crate::stages::permute::Permutation;
-use crate::stages::quantize::{is_scale, quantize};
-use crate::stages::trellis;
 use crate::tensor::DType;
 
 /// A coded frame. `entry.first_chunk` and the first table are the archive's to fill in.
@@ -68,7 +63,14 @@ pub struct LevelPlan {
 impl LevelPlan {
     /// A plan for weights at one step, with classes from their variances. A `trellis` is used unless levels are so large
     /// that they need low bits, or columns so short that it has no room.
-    pub fn new(matrix: Matrix, variances: &VarianceModel, step: f32, largest: Largest, trellis: bool) -> Self {
+    pub fn new(
+        matrix: Matrix,
+        variances: &VarianceModel,
+        step: f32,
+        largest: Largest,
+        trellis: bool,
+        exponents: [Vec<i8>; 3],
+    ) -> Self {
         let low_bits = largest.low_bits(step);
         let trellis = trellis
             && low_bits == 0
@@ -81,14 +83,10 @@ impl LevelPlan {
             low_bits,
             trellis,
             classes: variances.classes(step, low_bits),
-            exponents: Default::default(),
+            exponents,
             row_permutation: None,
             column_permutation: None,
         }
-    }
-
-    fn inverse_scale(&self) -> f32 {
-        self.scale.unwrap_or(1.0).recip()
     }
 
     /// Class of each row, and what each matrix column adds.
@@ -97,78 +95,8 @@ impl LevelPlan {
         (rows, (0..self.matrix.row_len()).map(|col| self.classes.col_class(col, self.matrix.taps)).collect())
     }
 
-    /// Counts the symbols of every `stride`-th column of `weights` by quantizer and class.
-    pub fn count(&self, weights: &[f32], costs: &SymbolCosts, stride: usize, counts: &mut SymbolCounts) {
-        let (row_class, col_class) = self.class_arrays();
-        let class = |row: usize, col: usize| class_index(row_class[row], col_class[col]);
-        let (row_len, inverse_scale) = (self.matrix.row_len(), self.inverse_scale());
-        let mut finder = PathFinder::new(costs);
-        let chunk_rows = self.chunk_rows();
-        for first_row in (0..self.matrix.rows).step_by(chunk_rows) {
-            let rows = first_row..self.matrix.rows.min(first_row + chunk_rows);
-            for col in (0..row_len).step_by(stride) {
-                let weight = |row: usize| weights[row * row_len + col];
-                if self.trellis {
-                    let scaled = rows.clone().map(|row| (weight(row) * inverse_scale, class(row, col)));
-                    let mut state = 0;
-                    for (&index, row) in finder.column(scaled).iter().zip(rows.clone()) {
-                        counts.add(trellis::quantizer(state).into(), class(row, col), index);
-                        state = trellis::next(state, index);
-                    }
-                } else {
-                    for row in rows.clone() {
-                        let symbol = quantize(weight(row), inverse_scale) >> self.low_bits;
-                        counts.add(0, class(row, col), symbol);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Quantizes `weights`, which are in coded order: levels, or indices under the trellis.
-    pub fn quantize(&self, weights: &[f32], costs: &SymbolCosts) -> Vec<i32> {
-        let inverse_scale = self.inverse_scale();
-        if !self.trellis {
-            return weights.iter().map(|&weight| quantize(weight, inverse_scale)).collect();
-        }
-        let (row_class, col_class) = self.class_arrays();
-        let (row_len, chunk_rows) = (self.matrix.row_len(), self.chunk_rows());
-        let mut indices = vec![0; weights.len()];
-        let chunks = indices.par_chunks_mut(chunk_rows * row_len).zip(weights.par_chunks(chunk_rows * row_len));
-        chunks.zip(row_class.par_chunks(chunk_rows)).for_each(|((indices, weights), row_class)| {
-            let mut finder = PathFinder::new(costs);
-            for col in 0..row_len {
-                let scaled = row_class.iter().enumerate().map(|(row, &class)| {
-                    (weights[row * row_len + col] * inverse_scale, class_index(class, col_class[col]))
-                });
-                for (row, &index) in finder.column(scaled).iter().enumerate() {
-                    indices[row * row_len + col] = index;
-                }
-            }
-        });
-        indices
-    }
-
-    /// The levels that a decoder will find for what [`LevelPlan::quantize`] gave.
-    pub fn levels(&self, mut indices: Vec<i32>) -> Vec<i32> {
-        if self.trellis {
-            let row_len = self.matrix.row_len();
-            for chunk in indices.chunks_mut(self.chunk_rows() * row_len) {
-                let mut states = vec![0; row_len];
-                for row in chunk.chunks_mut(row_len) {
-                    for (index, state) in row.iter_mut().zip(&mut states) {
-                        let level = trellis::level(*index, trellis::quantizer(*state));
-                        *state = trellis::next(*state, *index);
-                        *index = level;
-                    }
-                }
-            }
-        }
-        indices
-    }
-
     /// Rows of a chunk.
-    fn chunk_rows(&self) -> usize {
+    pub(super) fn chunk_rows(&self) -> usize {
         (chunk_len(self.matrix.row_len()) / self.matrix.row_len()).max(1)
     }
 
@@ -238,7 +166,7 @@ impl LevelPlan {
 /// Fewest rows for which a trellis pays.
 const TRELLIS_ROWS_MIN: usize = 8;
 
-fn class_index(row_class: i8, col_class: i8) -> usize {
+pub(super) fn class_index(row_class: i8, col_class: i8) -> usize {
     (i32::from(row_class) + i32::from(col_class)).clamp(0, CLASS_COUNT as i32 - 1) as usize
 }
 
@@ -278,11 +206,6 @@ impl Largest {
         };
         let max = magnitudes.iter().copied().fold(0.0, f32::max);
         Largest { rms: (square / weights.len().max(1) as f64).sqrt() as f32, common, max }
-    }
-
-    /// Whether weights like these can be levels at this scale.
-    pub fn fits(&self, scale: f32) -> bool {
-        is_scale(scale) && self.max / scale < (1 << 23) as f32
     }
 
     /// Fewest low bits that keep symbols well inside a byte and their tables precise.

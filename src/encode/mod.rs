@@ -2,14 +2,18 @@
 //! `stages`.
 
 mod copies;
+mod feedback;
 pub mod frame;
+mod importance;
 pub mod matrix;
 pub mod model_fit;
 #[cfg(test)]
 mod noise;
 pub mod planes;
+mod quantizer;
 pub mod rate;
 pub mod report;
+pub mod statistics;
 pub mod trellis;
 mod weights;
 
@@ -24,9 +28,12 @@ use crate::formats::{self, SourceFile};
 use crate::tensor::TensorLocation;
 
 use frame::Frame;
-use model_fit::SymbolCosts;
-use rate::{CodedTensor, Quantization};
+use importance::Importance;
+use matrix::Matrix;
+use model_fit::{SymbolCosts, SymbolCounts};
+use rate::{CodedTensor, Quantization, Quantized};
 use report::{Report, TensorReport};
+use statistics::{Statistics, WeightStatistics};
 pub use weights::to_f32;
 
 /// What the archive is to cost.
@@ -36,6 +43,9 @@ pub enum Target {
     Bits(f64),
     /// Bytes of the whole archive, at most.
     Size(u64),
+    /// Distortion, at most: of the outputs (relative squared error) as far as statistics tell it, else the mean over weights
+    /// of the relative squared error of their tensor.
+    Quality(f64),
     /// Every byte exact.
     Lossless,
 }
@@ -46,6 +56,13 @@ pub struct Options<'a> {
     pub target: Target,
     /// Whether levels may follow the trellis: about 4 % fewer bits, and a decoder that is about a fifth slower.
     pub trellis: bool,
+    /// What a bit is worth to the trellis, in squared half steps. About 0.37 would be best for the squared error of the
+    /// weights; less shrinks them less, which outputs reward.
+    pub lambda: f32,
+    /// What is known of the weights.
+    pub statistics: Option<&'a Statistics>,
+    /// Whether columns make up for each other's errors, where the statistics allow it.
+    pub feedback: bool,
     /// Tensors that stay exact, by name.
     pub keep_exact: &'a (dyn Fn(&str) -> bool + Sync),
     /// Called with a stage's name and the part of it that is done, 0 to 1. May be called from any thread.
@@ -54,10 +71,20 @@ pub struct Options<'a> {
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Options { target: Target::Bits(4.0), trellis: true, keep_exact: &|_| false, progress: &|_, _| {} }
+        Options {
+            target: Target::Bits(4.0),
+            trellis: true,
+            lambda: LAMBDA,
+            statistics: None,
+            feedback: true,
+            keep_exact: &|_| false,
+            progress: &|_, _| {},
+        }
     }
 }
 
+/// Default of [`Options::lambda`].
+pub const LAMBDA: f32 = 0.08;
 /// Fewest elements for which a tensor gets a frame of its own.
 const FRAME_LEN_MIN: u64 = 256;
 /// Fewest elements of a matrix that is worth coding with loss.
@@ -137,17 +164,31 @@ impl<'a> Model<'a> {
         } else {
             (0..model.framed.len()).filter(|&frame| model.may_lose(frame, options)).collect()
         };
+        if let Some(statistics) = options.statistics {
+            statistics.check(&model.tensors)?;
+        }
         let done = rate::Counter::new(lossy.len());
         model.coded = lossy
             .into_par_iter()
             .filter_map(|frame| {
                 let tensor = &model.tensors[model.framed[frame]];
-                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor), options.trellis);
+                let importance = model.statistics(frame, options).map_or_else(Importance::default, |statistics| {
+                    Importance::new(Matrix::of(&tensor.shape), statistics, options.feedback)
+                });
+                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor), importance, options.trellis);
                 (options.progress)("reading", done.step());
                 coded
             })
             .collect();
+        rate::balance(&mut model.coded);
         Ok(model)
+    }
+
+    /// What is known of a frame: of the first of its tensors of which anything is.
+    fn statistics<'s>(&self, frame: usize, options: &Options<'s>) -> Option<&'s WeightStatistics> {
+        let statistics = options.statistics?;
+        let named = self.tensors.iter().zip(&self.frame_of).filter(|&(_, of)| *of == Some(frame));
+        named.map(|(tensor, _)| &tensor.name).find_map(|name| statistics.of(name))
     }
 
     fn bytes(&self, tensor: &TensorLocation) -> &'a [u8] {
@@ -227,29 +268,41 @@ impl<'a> Model<'a> {
         stream
     }
 
-    /// Codes every lossy tensor with one quantization, in order of `self.coded`.
-    fn encode_coded(&self, quantization: &Quantization, options: &Options) -> Result<Vec<(Frame, f64)>> {
-        let tables =
-            quantization.sets.each_ref().map(|set| set.tables.iter().map(EncoderTable::new).collect::<Vec<_>>());
+    /// Codes every lossy tensor with one quantization: levels by its tables, then tables by these levels.
+    fn encode_coded(&self, quantization: &Quantization, options: &Options) -> Result<Quantized> {
         let costs = quantization.sets.each_ref().map(SymbolCosts::new);
-        let done = rate::Counter::new(self.coded.len());
-        self.coded
-            .par_iter()
+        let done = rate::Counter::new(2 * self.coded.len());
+        let quantized: Vec<_> = (self.coded.par_iter())
             .map(|coded| {
                 let tensor = &self.tensors[self.framed[coded.frame]];
                 let weights = to_f32(self.bytes(tensor), tensor.dtype);
                 let plan = coded.plan(quantization.step);
-                let set = usize::from(plan.trellis);
-                let levels = plan.quantize(&weights, &costs[set]);
-                let mut frame = plan.encode(&levels, quantization.sets[set].first_class, &tables[set])?;
-                // The tables of both sets follow one another in the header.
-                if let Some([first, _]) = frame.entry.tables.as_deref_mut() {
-                    *first = if plan.trellis { tables[0].len() as u64 } else { 0 };
-                }
-                (options.progress)("entropy coding", done.step());
-                Ok((frame, squared_error(&weights, &plan.levels(levels), plan.scale.unwrap_or(1.0))))
+                let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
+                let (indices, tally) = plan.quantize(&weights, search);
+                (options.progress)("coding weights", done.step());
+                (plan, indices, tally)
             })
-            .collect()
+            .collect();
+        let mut counts = [1, 2].map(SymbolCounts::new);
+        let mut distortion = 0.0;
+        for (coded, (plan, _, tally)) in self.coded.iter().zip(&quantized) {
+            counts[usize::from(plan.trellis)].add_all(&tally.counts);
+            distortion += coded.distortion(tally);
+        }
+        let sets = counts.each_ref().map(SymbolCounts::tables);
+        let tables = sets.each_ref().map(|set| set.tables.iter().map(EncoderTable::new).collect::<Vec<_>>());
+        let frames = quantized.into_par_iter().map(|(plan, indices, tally)| {
+            let set = usize::from(plan.trellis);
+            let mut frame = plan.encode(&indices, sets[set].first_class, &tables[set])?;
+            // The tables of both sets follow one another in the header.
+            if let Some([first, _]) = frame.entry.tables.as_deref_mut() {
+                *first = if plan.trellis { tables[0].len() as u64 } else { 0 };
+            }
+            (options.progress)("coding weights", done.step());
+            Ok((frame, tally.squared_error))
+        });
+        let frames = frames.collect::<Result<Vec<_>>>()?;
+        Ok(Quantized { sets, frames, distortion })
     }
 
     /// Puts header and chunks together: raw streams first, so that what describes a model arrives before its weights.
@@ -262,7 +315,7 @@ impl<'a> Model<'a> {
         }
         let mut coded: HashMap<usize, (Frame, f64)> =
             self.coded.iter().map(|coded| coded.frame).zip(quantized.frames).collect();
-        for table in quantized.quantization.sets.iter().flat_map(|set| &set.tables) {
+        for table in quantized.sets.iter().flat_map(|set| &set.tables) {
             table.serialize(&mut builder.header.tables);
         }
         let mut report = Report::new(&fixed.raw);
@@ -293,14 +346,6 @@ impl<'a> Model<'a> {
         report.finish(self.files, &archive);
         Ok((archive, report))
     }
-}
-
-fn squared_error(weights: &[f32], levels: &[i32], scale: f32) -> f64 {
-    let error = |(&weight, &level): (&f32, &i32)| {
-        let difference = f64::from(weight) - f64::from(level as f32 * scale);
-        difference * difference
-    };
-    weights.iter().zip(levels).map(error).sum()
 }
 
 /// Collects chunks and header entries into an archive.

@@ -184,11 +184,10 @@ impl SymbolCounts {
     }
 
     /// Adds the counts of another part.
-    pub fn merge(mut self, other: &Self) -> Self {
+    pub fn add_all(&mut self, other: &Self) {
         for (mine, theirs) in self.counts.iter_mut().flatten().zip(other.counts.iter().flatten()) {
             *mine += theirs;
         }
-        self
     }
 
     /// Number of symbols.

@@ -1,17 +1,21 @@
 //! How coarse the levels must be to meet a target.
 //!
-//! Without knowledge of what a tensor matters for, bits are spent evenly: every tensor's step is the same fraction of its
-//! root mean square. Counting symbols gives the rate of a fraction almost exactly; bisection finds the fraction.
+//! Errors are to cost the outputs the same wherever they are made. Without knowledge of what a tensor matters for, bits are
+//! spent evenly: every tensor's step is the same fraction of its root mean square. Either way one number, the step, is
+//! left to find. Counting symbols of a sample gives its rate almost exactly; bisection finds the step.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
 use super::frame::{Frame, Largest, LevelPlan};
+use super::importance::Importance;
 use super::matrix::Matrix;
-use super::model_fit::{SymbolCosts, SymbolCounts, TableSet, VarianceModel};
+use super::model_fit::{SymbolCosts, TableSet, VarianceModel};
+use super::quantizer::{Search, Tally};
 use super::{Model, Options, Target, to_f32};
 use crate::error::{Error, Result};
+use crate::stages::quantize::{is_scale, scale_at};
 use crate::tensor::TensorLocation;
 
 /// A tensor that is coded with loss, and what about it does not depend on the step.
@@ -20,39 +24,114 @@ pub struct CodedTensor {
     pub frame: usize,
     /// How it is seen.
     pub matrix: Matrix,
+    /// What its errors cost.
+    pub importance: Importance,
     variances: VarianceModel,
     largest: Largest,
     trellis: bool,
+    /// Its step where the step of the model is 1.
+    unit: f64,
+    /// What a unit of weighted squared error costs the outputs.
+    cost: f64,
 }
 
 impl CodedTensor {
     /// Measures a tensor; `None` if it cannot be coded with loss (not finite, constant, or out of the range of scales).
-    pub fn new(frame: usize, tensor: &TensorLocation, bytes: &[u8], trellis: bool) -> Option<Self> {
-        let weights = to_f32(bytes, tensor.dtype);
+    pub fn new(
+        frame: usize,
+        tensor: &TensorLocation,
+        bytes: &[u8],
+        importance: Importance,
+        trellis: bool,
+    ) -> Option<Self> {
+        let mut weights = to_f32(bytes, tensor.dtype);
         let first = *weights.first()?;
         if weights.iter().any(|weight| !weight.is_finite()) || weights.iter().all(|&weight| weight == first) {
             return None;
         }
-        let largest = Largest::of(&weights);
-        let fits = [STEP_MIN, STEP_MAX].into_iter().all(|step| largest.fits((largest.rms as f64 * step) as f32));
         let matrix = Matrix::of(&tensor.shape);
-        fits.then(|| CodedTensor { frame, matrix, variances: VarianceModel::fit(&weights, matrix), largest, trellis })
+        divide_by_exponents(&mut weights, matrix, &importance.exponents);
+        let largest = Largest::of(&weights);
+        let variances = VarianceModel::fit(&weights, matrix);
+        let (unit, cost) = (largest.rms.into(), 1.0);
+        let coded = CodedTensor { frame, matrix, importance, variances, largest, trellis, unit, cost };
+        coded.steps().into_iter().all(is_scale).then_some(coded)
     }
 
-    /// How to code it when the step is this fraction of its root mean square.
+    /// The finest and the coarsest step.
+    fn steps(&self) -> [f32; 2] {
+        let rms = f64::from(self.largest.rms);
+        let fine = (rms * STEP_MIN).max(f64::from(self.largest.max) / LEVEL_MAX);
+        [fine, fine.max(rms * STEP_MAX)].map(|step| step as f32)
+    }
+
+    /// How to code it at this step of the model.
     pub fn plan(&self, step: f64) -> LevelPlan {
-        let step = (f64::from(self.largest.rms) * step) as f32;
-        LevelPlan::new(self.matrix, &self.variances, step, self.largest, self.trellis)
+        let [fine, coarse] = self.steps();
+        let step = ((self.unit * step) as f32).clamp(fine, coarse);
+        let exponents = self.importance.exponents.clone();
+        LevelPlan::new(self.matrix, &self.variances, step, self.largest, self.trellis, exponents)
+    }
+
+    /// What quantizing it weighs against each other.
+    pub fn search<'a>(&'a self, costs: &'a SymbolCosts, options: &Options, stride: usize) -> Search<'a> {
+        let feedback = self.importance.feedback.as_ref().filter(|_| stride == 1);
+        Search { costs, lambda: options.lambda, feedback, rows: &self.importance.rows, stride }
+    }
+
+    /// A tally's distortion in units of the model's.
+    pub fn distortion(&self, tally: &Tally) -> f64 {
+        tally.distortion * self.cost
+    }
+}
+
+/// Sets units and costs. Where importance is unknown, a tensor's relative error counts as much as that of the others on
+/// average; where nothing is known, the distortion is the mean of the relative squared errors.
+pub fn balance(coded: &mut [CodedTensor]) {
+    let len: f64 = coded.iter().map(|coded| coded.matrix.len() as f64).sum();
+    let energy = |coded: &CodedTensor| f64::from(coded.largest.rms).powi(2);
+    let mut known = (0.0, 0.0);
+    for coded in coded.iter() {
+        if let Some(importance) = coded.importance.tensor.filter(|&importance| importance > 0.0) {
+            let weights = coded.matrix.len() as f64;
+            known = (known.0 + weights * (importance * energy(coded)).log2(), known.1 + weights);
+        }
+    }
+    let typical = if known.1 > 0.0 { (known.0 / known.1).exp2() } else { 1.0 / len };
+    for coded in coded.iter_mut() {
+        let relative = coded.importance.tensor.map_or(1.0, |importance| importance * energy(coded) / typical);
+        coded.cost = relative * typical / energy(coded);
+        let octaves = relative.max(RELATIVE_MIN).log2() + coded.importance.octaves();
+        coded.unit = f64::from(coded.largest.rms) * (-0.5 * octaves).exp2();
+    }
+}
+
+/// A tensor counts as at least this important, compared to a typical one: what cannot be seen to matter may matter yet.
+const RELATIVE_MIN: f64 = 1.0 / 4096.0;
+
+/// Weights of one tensor in units of 2^exponent.
+fn divide_by_exponents(weights: &mut [f32], matrix: Matrix, exponents: &[Vec<i8>; 3]) {
+    if exponents.iter().all(Vec::is_empty) {
+        return;
+    }
+    let at = |array: &[i8], index: usize| array.get(index).map_or(0, |&exponent| i32::from(exponent));
+    let column = |j: usize| at(&exponents[1], j / matrix.taps) + at(&exponents[2], j % matrix.taps);
+    let column: Vec<f32> = (0..matrix.row_len()).map(|j| scale_at(1.0, -column(j))).collect();
+    for (row, weights) in weights.chunks_mut(matrix.row_len()).enumerate() {
+        let inverse = scale_at(1.0, -at(&exponents[0], row));
+        weights.iter_mut().zip(&column).for_each(|(weight, column)| *weight *= inverse * column);
     }
 }
 
 /// Smallest and largest fraction of the root mean square: about 16 bits and a tenth of a bit.
 const STEP_MIN: f64 = 1.0 / 16384.0;
 const STEP_MAX: f64 = 8.0;
+/// Largest level at the finest step: half of what the format allows, because the trellis counts half steps.
+const LEVEL_MAX: f64 = (1 << 22) as f64;
 
 /// One step for all tensors, and the tables that fit it.
 pub struct Quantization {
-    /// Fraction of each tensor's root mean square.
+    /// Fraction of each tensor's unit.
     pub step: f64,
     /// Tables of the frames without and with a trellis.
     pub sets: [TableSet; 2],
@@ -60,10 +139,18 @@ pub struct Quantization {
 
 /// All lossy frames under the quantization that meets the target.
 pub struct Quantized {
-    /// Step and tables.
-    pub quantization: Quantization,
+    /// Tables of the frames without and with a trellis.
+    pub sets: [TableSet; 2],
     /// Frames and squared errors, in the order of the model's coded tensors.
     pub frames: Vec<(Frame, f64)>,
+    /// What the errors cost the outputs.
+    pub distortion: f64,
+}
+
+impl Quantized {
+    fn bits(&self) -> f64 {
+        self.frames.iter().map(|(frame, _)| frame_bits(frame)).sum()
+    }
 }
 
 /// Counts finished parts of a stage, from any thread.
@@ -84,52 +171,103 @@ impl Counter {
     }
 }
 
-/// Finds the finest quantization that meets the target, and codes all tensors with it. Everything but the coded tensors
+/// What a step is judged by.
+#[derive(Clone, Copy)]
+enum Goal {
+    /// Bits of all frames, at most.
+    Bits(f64),
+    /// Distortion, at most.
+    Distortion(f64),
+}
+
+impl Goal {
+    fn of(self, bits: f64, distortion: f64) -> f64 {
+        match self {
+            Goal::Bits(_) => bits,
+            Goal::Distortion(_) => distortion,
+        }
+    }
+
+    fn bound(self) -> f64 {
+        match self {
+            Goal::Bits(bound) | Goal::Distortion(bound) => bound,
+        }
+    }
+
+    /// The same for another bound.
+    fn at(self, bound: f64) -> Self {
+        match self {
+            Goal::Bits(_) => Goal::Bits(bound),
+            Goal::Distortion(_) => Goal::Distortion(bound),
+        }
+    }
+
+    /// By how many octaves the step may grow if this is what it came to.
+    fn octaves_off(self, value: f64, weights: f64) -> f64 {
+        match self {
+            // An octave is a bit for each weight at high rates, and less at low ones.
+            Goal::Bits(bound) => (value - bound) / weights,
+            Goal::Distortion(bound) => 0.5 * (bound / value).log2(),
+        }
+    }
+}
+
+/// Finds the quantization that meets the target closest, and codes all tensors with it. Everything but the coded tensors
 /// takes `other_bytes`.
 ///
 /// # Errors
 /// `Argument` if no quantization meets the target.
 pub fn search(model: &Model, other_bytes: u64, options: &Options) -> Result<Quantized> {
     let weight_count: usize = model.coded.iter().map(|coded| coded.matrix.len()).sum();
-    let budget_bits = match options.target {
-        Target::Bits(bits) if bits.is_finite() && bits > 0.0 => bits * weight_count as f64,
-        Target::Bits(bits) => return Err(Error::argument(format!("{bits} is not a number of bits"))),
-        Target::Size(bytes) => (bytes as f64 - other_bytes as f64) * 8.0,
-        Target::Lossless => 0.0,
+    let goal = match options.target {
+        Target::Bits(bits) if bits.is_finite() && bits > 0.0 => Goal::Bits(bits * weight_count as f64),
+        Target::Quality(bound) if bound.is_finite() && bound > 0.0 => Goal::Distortion(bound),
+        Target::Bits(value) | Target::Quality(value) => {
+            return Err(Error::argument(format!("{value} cannot be a target")));
+        }
+        Target::Size(bytes) => Goal::Bits((bytes as f64 - other_bytes as f64) * 8.0),
+        Target::Lossless => Goal::Bits(0.0),
     };
     if model.coded.is_empty() {
-        let quantization = Quantization { step: 0.0, sets: Default::default() };
         let fits = !matches!(options.target, Target::Size(bytes) if other_bytes > bytes);
-        return if fits {
-            Ok(Quantized { quantization, frames: Vec::new() })
-        } else {
-            Err(out_of_reach(options.target))
-        };
+        let nothing = Quantized { sets: Default::default(), frames: Vec::new(), distortion: 0.0 };
+        return if fits { Ok(nothing) } else { Err(out_of_reach(options.target)) };
     }
     let mut best: Option<(f64, Quantized)> = None;
-    let mut aim = budget_bits;
-    // A Gaussian's entropy at this step, so that the first guess is close.
-    let mut step = (4.13f64.log2() - budget_bits / weight_count as f64).exp2();
-    for _ in 0..8 {
+    let mut aim = goal;
+    // A Gaussian's entropy and error at this step, so that the first guess is close.
+    let mut step = match goal {
+        Goal::Bits(bits) => (4.13f64.log2() - bits / weight_count as f64).exp2(),
+        Goal::Distortion(bound) => (12.0 * bound).sqrt(),
+    };
+    for _ in 0..ROUNDS {
         let Some(quantization) = find_step(model, aim, step, options) else { break };
         step = quantization.step;
-        let frames = model.encode_coded(&quantization, options)?;
-        let spent = frames.iter().map(|(frame, _)| frame_bits(frame)).sum::<f64>();
-        if spent <= budget_bits && best.as_ref().is_none_or(|(most, _)| spent > *most) {
-            best = Some((spent, Quantized { quantization, frames }));
-            if step <= STEP_MIN * 1.01 || spent >= budget_bits * 0.999 {
+        let quantized = model.encode_coded(&quantization, options)?;
+        let value = goal.of(quantized.bits(), quantized.distortion);
+        let within = value <= goal.bound();
+        if within && best.as_ref().is_none_or(|(most, _)| value > *most) {
+            best = Some((value, quantized));
+            if step <= STEP_MIN * 1.01 || step >= STEP_MAX * 0.99 || value >= goal.bound() * 0.998 {
                 break;
             }
         }
-        // Lanes, side arrays and rounding of tables come on top of the counted bits: aim lower by as much.
-        aim += budget_bits * 0.9997 - spent;
+        // What a sample does not show (lanes, side arrays, feedback): aim lower or higher by as much.
+        aim = aim.at(match goal {
+            Goal::Bits(bound) => aim.bound() + bound * 0.9995 - value,
+            Goal::Distortion(bound) => aim.bound() * bound * 0.9995 / value,
+        });
     }
     best.map(|(_, quantized)| quantized).ok_or_else(|| out_of_reach(options.target))
 }
 
+/// Most quantizations of the whole model.
+const ROUNDS: usize = 8;
+
 fn out_of_reach(target: Target) -> Error {
     match target {
         Target::Size(bytes) => Error::argument(format!("{bytes} bytes are too few: the exact parts alone need more")),
+        Target::Quality(_) => Error::argument("so little error cannot be reached: use --lossless"),
         _ => Error::argument("so few bits cannot be reached: give more, or exclude fewer tensors"),
     }
 }
@@ -139,8 +277,8 @@ fn frame_bits(frame: &Frame) -> f64 {
     8.0 * (frame.bytes() + 20 * frame.payloads.len() as u64) as f64
 }
 
-/// A step whose counted bits are just within the budget, sought from `guess` on.
-fn find_step(model: &Model, budget_bits: f64, guess: f64, options: &Options) -> Option<Quantization> {
+/// The coarsest step within a bound on distortion, or the finest within one on bits, by a sample, sought from `guess` on.
+fn find_step(model: &Model, goal: Goal, guess: f64, options: &Options) -> Option<Quantization> {
     let weight_count: usize = model.coded.iter().map(|coded| coded.matrix.len()).sum();
     let (mut fine, mut coarse) = (STEP_MIN.log2(), STEP_MAX.log2());
     let mut octaves = guess.log2().clamp(fine, coarse);
@@ -148,63 +286,62 @@ fn find_step(model: &Model, budget_bits: f64, guess: f64, options: &Options) -> 
     const ROUNDS: usize = 20;
     for round in 0..ROUNDS {
         (options.progress)("finding the step", round as f64 / ROUNDS as f64);
-        let (quantization, bits) = count(model, octaves.exp2());
-        let within = bits <= budget_bits;
-        let close = within && bits >= budget_bits * 0.9998;
+        let (quantization, bits, distortion) = sample(model, octaves.exp2(), options);
+        let value = goal.of(bits, distortion);
+        let within = value <= goal.bound();
+        let close = within && value >= goal.bound() * 0.9995;
         if within {
-            coarse = octaves;
             best = Some(quantization);
+        }
+        if within == matches!(goal, Goal::Bits(_)) {
+            coarse = octaves;
         } else {
             fine = octaves;
         }
         if close || coarse - fine < 1e-4 {
             break;
         }
-        // An octave is a bit for each weight at high rates, and less at low ones; the bracket catches what overshoots.
-        let next = octaves + (bits - budget_bits * 0.9999) / weight_count as f64;
+        // The bracket catches what overshoots.
+        let next = octaves + goal.at(goal.bound() * 0.9998).octaves_off(value, weight_count as f64);
         octaves = if next > fine && next < coarse { next } else { (fine + coarse) / 2.0 };
     }
     best
 }
 
-/// Tables that fit this step, and the bits they take, both from a sample of the columns.
-fn count(model: &Model, step: f64) -> (Quantization, f64) {
+/// Tables that fit this step, the bits they take, and the distortion, all from a sample of the columns.
+fn sample(model: &Model, step: f64, options: &Options) -> (Quantization, f64, f64) {
     let weight_count: usize = model.coded.iter().map(|coded| coded.matrix.len()).sum();
     let stride = (weight_count / SAMPLE_LEN).clamp(1, STRIDE_MAX);
-    let mut sets = [1, 2].map(|quantizers| SymbolCounts::new(quantizers).tables());
-    let mut bits = 0.0;
+    let mut sets = [1, 2].map(|quantizers| Tally::new(quantizers).counts.tables());
+    let (mut bits, mut distortion) = (0.0, 0.0);
     // The first round's paths follow tables of Gaussians, the second's the tables that these paths make.
     for _ in 0..2 {
         let costs = sets.each_ref().map(SymbolCosts::new);
-        let sample = |coded: &CodedTensor| {
+        let sampled = |coded: &CodedTensor| {
             let tensor = &model.tensors[model.framed[coded.frame]];
-            let weights = to_f32(model.bytes(tensor), tensor.dtype);
             let plan = coded.plan(step);
-            let mut counts = empty_counts();
             let set = usize::from(plan.trellis);
-            plan.count(&weights, &costs[set], stride, &mut counts[set]);
-            (counts, f64::from(plan.low_bits) * weights.len() as f64)
+            let weights = to_f32(model.bytes(tensor), tensor.dtype);
+            let tally = plan.sample(&weights, coded.search(&costs[set], options, stride));
+            let part = tally.counts.len() as f64 / weights.len() as f64;
+            (set, f64::from(plan.low_bits) * weights.len() as f64, coded.distortion(&tally) / part, tally)
         };
-        let merge = |a: (Counts, f64), b: (Counts, f64)| {
-            let [uniform, trellis] = a.0;
-            ([uniform.merge(&b.0[0]), trellis.merge(&b.0[1])], a.1 + b.1)
-        };
-        let (counts, low_bits) = model.coded.par_iter().map(sample).reduce(|| (empty_counts(), 0.0), merge);
-        sets = counts.each_ref().map(SymbolCounts::tables);
+        let samples: Vec<(usize, f64, f64, Tally)> = model.coded.par_iter().map(sampled).collect();
+        let mut counts = [1, 2].map(|quantizers| Tally::new(quantizers).counts);
+        (bits, distortion) = (0.0, 0.0);
+        for (set, low_bits, tensor_distortion, tally) in &samples {
+            counts[*set].add_all(&tally.counts);
+            bits += low_bits;
+            distortion += tensor_distortion;
+        }
+        sets = counts.each_ref().map(|counts| counts.tables());
         let sampled_bits: f64 = counts.iter().zip(&sets).map(|(counts, set)| counts.cost_bits(set)).sum();
-        let sampled = counts.iter().map(SymbolCounts::len).sum::<u64>() as f64;
-        bits = low_bits + sampled_bits * weight_count as f64 / sampled;
+        let sampled = counts.iter().map(|counts| counts.len()).sum::<u64>() as f64;
+        bits += sampled_bits * weight_count as f64 / sampled;
     }
-    (Quantization { step, sets }, bits)
+    (Quantization { step, sets }, bits, distortion)
 }
 
 /// Weights that are enough to judge a step by, and the fewest columns that are looked at.
 const SAMPLE_LEN: usize = 1 << 20;
 const STRIDE_MAX: usize = 8;
-
-/// Counts of the frames without and with a trellis.
-type Counts = [SymbolCounts; 2];
-
-fn empty_counts() -> Counts {
-    [1, 2].map(SymbolCounts::new)
-}

@@ -4,13 +4,10 @@ use crate::stages::trellis::{NEXT, STATES, level, quantizer};
 
 use super::model_fit::SymbolCosts;
 
-/// What a bit is worth, in squared half steps. The rate-optimal value for a mean squared error would be about 0.37; less
-/// shrinks the weights less, which the outputs of networks reward.
-pub const LAMBDA: f32 = 0.12;
-
 /// Finds paths; keeps its memory from column to column.
 pub struct PathFinder<'c> {
     costs: &'c SymbolCosts,
+    lambda: f32,
     /// For each row and state, the state before it on the best path.
     previous: Vec<[u8; STATES]>,
     /// For each row, the candidate of each quantizer and parity.
@@ -19,9 +16,16 @@ pub struct PathFinder<'c> {
 }
 
 impl<'c> PathFinder<'c> {
-    /// A finder for symbols of these costs.
-    pub fn new(costs: &'c SymbolCosts) -> Self {
-        PathFinder { costs, previous: Vec::new(), candidates: Vec::new(), indices: Vec::new() }
+    /// A finder for symbols of these costs, where a bit is worth `lambda` squared half steps.
+    pub fn new(costs: &'c SymbolCosts, lambda: f32) -> Self {
+        PathFinder { costs, lambda, previous: Vec::new(), candidates: Vec::new(), indices: Vec::new() }
+    }
+
+    /// Levels that follow no path, kept in the same memory.
+    pub fn nearest(&mut self, levels: impl Iterator<Item = i32>) -> &[i32] {
+        self.indices.clear();
+        self.indices.extend(levels);
+        &self.indices
     }
 
     /// The indices of a column: for each row its weight in half steps, and its class.
@@ -35,7 +39,7 @@ impl<'c> PathFinder<'c> {
             let costs: [[f32; 2]; 2] = std::array::from_fn(|q| {
                 candidates[q].map(|index| {
                     let error = weight - level(index, q as u8) as f32;
-                    error * error + LAMBDA * self.costs.bits(q, class, index)
+                    error * error + self.lambda * self.costs.bits(q, class, index)
                 })
             });
             let mut best = [f32::INFINITY; STATES];
@@ -125,7 +129,7 @@ mod tests {
         let mut squared = 0.0f64;
         for _ in 0..3 {
             let costs = SymbolCosts::new(&counts.tables());
-            let mut finder = PathFinder::new(&costs);
+            let mut finder = PathFinder::new(&costs, 0.12);
             counts = SymbolCounts::new(2);
             squared = 0.0;
             for column in weights.chunks(500) {

@@ -1,0 +1,101 @@
+//! Error feedback: what the errors of earlier columns ask of later ones.
+//!
+//! With `H = E[x xᵀ]` of a layer's inputs, an error `e` of one row of weights costs the outputs `e H eᵀ`. Factored as
+//! `H = R Rᵀ`, R upper triangular, that is `Σ_m R_mm² (e_m + Σ_{j<m} e_j R_jm / R_mm)²`: if columns are quantized in order,
+//! each can cancel what the errors before it did. This is GPTQ (arXiv 2210.17323) written as noise shaping; `R_mm²` is
+//! what an error of column `m` still costs, so the best step of a column goes as `1 / R_mm`.
+
+use nalgebra::{Cholesky, DMatrix};
+
+use super::statistics::Moments;
+
+/// Factors of one tensor's moments, scaled so that errors without any structure cost their squares.
+#[derive(Debug, Clone)]
+pub struct Feedback {
+    /// Entry (j, m) is `R_jm / R_mm`, for j < m.
+    pub coefficients: DMatrix<f32>,
+    /// `R_mm²`.
+    pub costs: Vec<f32>,
+}
+
+/// Part of the mean square that is added to every square: moments of few samples are not to be trusted to the last.
+const DAMPING: f64 = 0.1;
+const DAMPING_MAX: f64 = 10.0;
+
+impl Feedback {
+    /// Factors `moments`; `None` if they are all zero.
+    pub fn new(moments: &Moments) -> Option<Self> {
+        let len = moments.len;
+        let value = |row: usize, col: usize| f64::from(moments.values[row * len + col]);
+        let mean = (0..len).map(|index| value(index, index)).sum::<f64>() / len as f64;
+        if mean <= 0.0 {
+            return None;
+        }
+        let mut damping = DAMPING;
+        while damping <= DAMPING_MAX {
+            // Reversed, so that the usual lower factor becomes an upper one.
+            let reversed = DMatrix::from_fn(len, len, |row, col| {
+                let (row, col) = (len - 1 - row, len - 1 - col);
+                let square = if row == col { damping } else { 0.0 };
+                (0.5 * (value(row, col) + value(col, row)) / mean + square) / (1.0 + damping)
+            });
+            if let Some(factor) = Cholesky::new(reversed) {
+                let lower = factor.l_dirty();
+                let upper = |row: usize, col: usize| lower[(len - 1 - row, len - 1 - col)];
+                let coefficients = DMatrix::from_fn(len, len, |row, col| {
+                    if row < col { (upper(row, col) / upper(col, col)) as f32 } else { 0.0 }
+                });
+                let costs = (0..len).map(|index| (upper(index, index) * upper(index, index)) as f32).collect();
+                return Some(Feedback { coefficients, costs });
+            }
+            damping *= 10.0;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::noise::Noise;
+    use super::*;
+
+    fn moments(len: usize) -> Moments {
+        let mut noise = Noise(3);
+        let inputs: Vec<Vec<f32>> = (0..4 * len)
+            .map(|_| {
+                let common = noise.normal();
+                (0..len).map(|index| noise.normal() + common * (index % 3) as f32).collect()
+            })
+            .collect();
+        let mean = |i: usize, j: usize| inputs.iter().map(|x| x[i] * x[j]).sum::<f32>() / inputs.len() as f32;
+        Moments { len, values: (0..len * len).map(|at| mean(at / len, at % len)).collect() }
+    }
+
+    #[test]
+    fn costs_and_coefficients_make_up_the_quadratic_form() {
+        let len = 12;
+        let moments = moments(len);
+        let feedback = Feedback::new(&moments).unwrap();
+        let mut noise = Noise(4);
+        let error: Vec<f32> = (0..len).map(|_| noise.normal()).collect();
+        let trace = (0..len).map(|index| moments.values[index * len + index]).sum::<f32>() / len as f32;
+        let damped = |i: usize, j: usize| {
+            (moments.values[i * len + j] / trace + if i == j { DAMPING as f32 } else { 0.0 }) / (1.0 + DAMPING as f32)
+        };
+        let direct: f32 = (0..len * len).map(|at| error[at / len] * damped(at / len, at % len) * error[at % len]).sum();
+        let shaped: f32 = (0..len)
+            .map(|m| {
+                let before: f32 = (0..m).map(|j| error[j] * feedback.coefficients[(j, m)]).sum();
+                feedback.costs[m] * (error[m] + before).powi(2)
+            })
+            .sum();
+        assert!((direct - shaped).abs() < 1e-3 * direct, "{direct} {shaped}");
+    }
+
+    #[test]
+    fn moments_of_rank_one_are_factored_and_zeros_are_not() {
+        let one = Moments { len: 5, values: vec![2.0; 25] };
+        assert!(Feedback::new(&one).is_some_and(|feedback| feedback.costs.iter().all(|cost| cost.is_finite())));
+        assert!(Feedback::new(&Moments { len: 5, values: vec![0.0; 25] }).is_none());
+    }
+}

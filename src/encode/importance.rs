@@ -1,0 +1,71 @@
+//! What is known of a tensor -> how fine its levels must be, relative to those of others.
+//!
+//! An error costs the outputs `importance · rows[r] · costs[c] · error²`. Bits are spent best where every level's error costs
+//! the same, so a step goes as the inverse root of that product. Its row and column parts become exponents of the frame.
+
+use super::feedback::Feedback;
+use super::matrix::Matrix;
+use super::statistics::WeightStatistics;
+
+/// Sixteenths of an octave between exponents that are used: finer ones save less than they cost.
+const EXPONENT_GRID: f64 = 4.0;
+/// A row or column counts as at least this important, and at most its inverse.
+const RELATIVE_MIN: f64 = 1.0 / 65536.0;
+
+/// What errors of one tensor cost.
+#[derive(Debug, Clone, Default)]
+pub struct Importance {
+    /// Distortion for each unit of squared error, if it is known.
+    pub tensor: Option<f64>,
+    /// Relative importance of each row; empty if all are equal.
+    pub rows: Vec<f32>,
+    /// Error feedback across the columns, and what their errors cost.
+    pub feedback: Option<Feedback>,
+    /// Exponents of rows, columns and taps that make steps follow importance; empty where all are zero.
+    pub exponents: [Vec<i8>; 3],
+}
+
+impl Importance {
+    /// From statistics. Feedback needs moments of the columns.
+    pub fn new(matrix: Matrix, statistics: &WeightStatistics, feedback: bool) -> Self {
+        let feedback = statistics.columns.as_ref().filter(|_| feedback).and_then(Feedback::new);
+        let row = exponents(statistics.rows.iter().map(|&cost| f64::from(cost)));
+        let costs = feedback.as_ref().map_or(&[][..], |feedback| &feedback.costs);
+        let mean = |cells: &mut dyn Iterator<Item = &f32>| {
+            let (sum, len) = cells.fold((0.0, 0.0), |(sum, len), &cost| (sum + f64::from(cost).log2(), len + 1.0));
+            f64::exp2(sum / len)
+        };
+        let column = exponents(costs.chunks(matrix.taps).map(|cells| mean(&mut cells.iter())));
+        let taps = 0..matrix.taps.min(costs.len());
+        let tap = exponents(taps.map(|tap| mean(&mut costs[tap..].iter().step_by(matrix.taps))));
+        Importance {
+            tensor: statistics.importance,
+            rows: statistics.rows.clone(),
+            feedback,
+            exponents: [row, column, tap],
+        }
+    }
+
+    /// log2 of a typical error's cost for each unit of squared error, apart from the tensor's own importance, at a step of
+    /// exponent 0.
+    pub fn octaves(&self) -> f64 {
+        let mean = |costs: &mut dyn Iterator<Item = f64>| {
+            let (sum, len) = costs.fold((0.0, 0.0), |(sum, len), cost| (sum + relative(cost).log2(), len + 1.0));
+            if len == 0.0 { 0.0 } else { sum / len }
+        };
+        let columns = self.feedback.iter().flat_map(|feedback| &feedback.costs);
+        mean(&mut self.rows.iter().map(|&cost| cost.into())) + mean(&mut columns.map(|&cost| cost.into()))
+    }
+}
+
+fn relative(cost: f64) -> f64 {
+    cost.clamp(RELATIVE_MIN, RELATIVE_MIN.recip())
+}
+
+/// Exponents of steps that go as the inverse root of these costs, with a geometric mean of about one.
+fn exponents(costs: impl Iterator<Item = f64>) -> Vec<i8> {
+    let octaves: Vec<f64> = costs.map(|cost| -0.5 * relative(cost).log2()).collect();
+    let mean = octaves.iter().sum::<f64>() / octaves.len().max(1) as f64;
+    let exponent = |octave: &f64| ((octave - mean) * 16.0 / EXPONENT_GRID).round() * EXPONENT_GRID;
+    octaves.iter().map(|octave| exponent(octave).clamp(-124.0, 124.0) as i8).collect()
+}

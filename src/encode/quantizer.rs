@@ -1,0 +1,202 @@
+//! Weights -> levels: the search for the ones of least distortion and rate.
+//!
+//! A chunk's columns are quantized one after another. Under the trellis each is a path of its own; with error feedback
+//! each also cancels what the errors of the columns before it did to the outputs.
+
+use nalgebra::{DMatrix, DVectorView};
+use rayon::prelude::*;
+
+use super::feedback::Feedback;
+use super::frame::{LevelPlan, class_index};
+use super::model_fit::{SymbolCosts, SymbolCounts};
+use super::trellis::PathFinder;
+use crate::stages::quantize::{quantize, scale_at};
+use crate::stages::trellis;
+
+/// Columns whose feedback from earlier ones is computed as one matrix product.
+const BLOCK: usize = 64;
+
+/// What the search weighs against each other.
+#[derive(Clone, Copy)]
+pub struct Search<'a> {
+    /// What symbols cost.
+    pub costs: &'a SymbolCosts,
+    /// What a bit is worth, in squared half steps of the trellis.
+    pub lambda: f32,
+    /// How columns make up for the errors of earlier ones.
+    pub feedback: Option<&'a Feedback>,
+    /// Relative importance of each row; empty if all are equal.
+    pub rows: &'a [f32],
+    /// Every how many columns one is looked at; 1, or a sample.
+    pub stride: usize,
+}
+
+/// What a quantization came to.
+#[derive(Clone)]
+pub struct Tally {
+    /// Its symbols.
+    pub counts: SymbolCounts,
+    /// Sum of squared errors of the weights.
+    pub squared_error: f64,
+    /// The same, each error weighted with what it costs the outputs.
+    pub distortion: f64,
+}
+
+impl Tally {
+    /// Nothing yet, for this many quantizers.
+    pub fn new(quantizers: usize) -> Self {
+        Tally { counts: SymbolCounts::new(quantizers), squared_error: 0.0, distortion: 0.0 }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.counts.add_all(&other.counts);
+        self.squared_error += other.squared_error;
+        self.distortion += other.distortion;
+    }
+}
+
+impl LevelPlan {
+    /// Quantizes `weights`, which are in coded order: levels, or indices under the trellis.
+    pub fn quantize(&self, weights: &[f32], search: Search) -> (Vec<i32>, Tally) {
+        let mut indices = vec![0; weights.len()];
+        let chunk_len = self.chunk_rows() * self.matrix.row_len();
+        let tallies: Vec<Tally> = (indices.par_chunks_mut(chunk_len).zip(weights.par_chunks(chunk_len)).enumerate())
+            .map(|(chunk, (indices, weights))| {
+                let mut quantizer = ChunkQuantizer::new(self, search, chunk * self.chunk_rows(), weights);
+                quantizer.run(|row, col, index| indices[row * self.matrix.row_len() + col] = index);
+                quantizer.tally
+            })
+            .collect();
+        (indices, self.sum(&tallies))
+    }
+
+    /// What quantizing every `stride`-th column of `weights` comes to.
+    pub fn sample(&self, weights: &[f32], search: Search) -> Tally {
+        let chunks = weights.chunks(self.chunk_rows() * self.matrix.row_len()).enumerate();
+        let tallies = chunks.map(|(chunk, weights)| {
+            let mut quantizer = ChunkQuantizer::new(self, search, chunk * self.chunk_rows(), weights);
+            quantizer.run(|_, _, _| ());
+            quantizer.tally
+        });
+        self.sum(&tallies.collect::<Vec<_>>())
+    }
+
+    /// Of tallies in their order, so that the result does not depend on threads.
+    fn sum(&self, tallies: &[Tally]) -> Tally {
+        let mut sum = Tally::new(if self.trellis { 2 } else { 1 });
+        tallies.iter().for_each(|tally| sum.add(tally));
+        sum
+    }
+}
+
+/// Quantizes the rows of one chunk.
+struct ChunkQuantizer<'a> {
+    plan: &'a LevelPlan,
+    search: Search<'a>,
+    weights: &'a [f32],
+    row_class: Vec<i8>,
+    /// Step of each row at column exponent 0.
+    row_step: Vec<f32>,
+    /// What an error of each row costs, relative to the row's step.
+    row_cost: Vec<f64>,
+    finder: PathFinder<'a>,
+    tally: Tally,
+}
+
+impl<'a> ChunkQuantizer<'a> {
+    fn new(plan: &'a LevelPlan, search: Search<'a>, first_row: usize, weights: &'a [f32]) -> Self {
+        let rows = first_row..first_row + weights.len() / plan.matrix.row_len();
+        let row_exponent = |row: usize| plan.exponents[0].get(row).map_or(0, |&exponent| i32::from(exponent));
+        let row_step: Vec<f32> =
+            rows.clone().map(|row| scale_at(plan.scale.unwrap_or(1.0), row_exponent(row))).collect();
+        let row_cost = (row_step.iter().zip(rows.clone()))
+            .map(|(&step, row)| {
+                f64::from(step) * f64::from(step) * search.rows.get(row).map_or(1.0, |&cost| f64::from(cost))
+            })
+            .collect();
+        ChunkQuantizer {
+            plan,
+            search,
+            weights,
+            row_class: rows.map(|row| plan.classes.row_class(row)).collect(),
+            row_step,
+            row_cost,
+            finder: PathFinder::new(search.costs, search.lambda),
+            tally: Tally::new(if plan.trellis { 2 } else { 1 }),
+        }
+    }
+
+    /// Gives `put` the index of every row and column that is looked at.
+    fn run(&mut self, mut put: impl FnMut(usize, usize, i32)) {
+        let (rows, row_len) = (self.row_step.len(), self.plan.matrix.row_len());
+        let cols: Vec<usize> = (0..row_len).step_by(self.search.stride).collect();
+        let feedback = self.search.feedback;
+        // In steps of their rows, column by column.
+        let mut errors = DMatrix::<f32>::zeros(rows, if feedback.is_some() { row_len } else { 0 });
+        for cols in cols.chunks(BLOCK) {
+            let weight = |row: usize, at: usize| self.weights[row * row_len + cols[at]] / self.row_step[row];
+            let weights = DMatrix::from_fn(rows, cols.len(), weight);
+            let mut targets = weights.clone();
+            if let Some(feedback) = feedback {
+                let coefficients = feedback.coefficients.view((0, cols[0]), (cols[0], cols.len()));
+                targets.gemm(1.0, &errors.columns(0, cols[0]), &coefficients, 1.0);
+            }
+            for (at, &col) in cols.iter().enumerate() {
+                let mut target = targets.column_mut(at);
+                if let Some(feedback) = feedback {
+                    for before in cols[0]..col {
+                        target.axpy(feedback.coefficients[(before, col)], &errors.column(before), 1.0);
+                    }
+                }
+                let quantized = self.column(col, targets.column(at), &mut put);
+                let error = weights.column(at) - quantized;
+                self.tally.squared_error += (error.iter().zip(&self.row_step))
+                    .map(|(&error, &step)| f64::from(error * step) * f64::from(error * step))
+                    .sum::<f64>();
+                if feedback.is_some() {
+                    errors.column_mut(col).copy_from(&error);
+                }
+            }
+        }
+    }
+
+    /// Quantizes one column; gives what a decoder will find, in steps of the rows.
+    fn column(
+        &mut self,
+        col: usize,
+        target: DVectorView<f32>,
+        put: &mut impl FnMut(usize, usize, i32),
+    ) -> nalgebra::DVector<f32> {
+        let [_, column_exponent, tap_exponent] = &self.plan.exponents;
+        let taps = self.plan.matrix.taps;
+        let at = |array: &[i8], index: usize| array.get(index).map_or(0, |&exponent| i32::from(exponent));
+        let factor = scale_at(1.0, at(column_exponent, col / taps) + at(tap_exponent, col % taps));
+        let inverse = factor.recip();
+        let col_class = self.plan.classes.col_class(col, taps);
+        let column_cost =
+            f64::from(factor * factor) * self.search.feedback.map_or(1.0, |feedback| f64::from(feedback.costs[col]));
+        let path: &[i32] = if self.plan.trellis {
+            let scaled = target.iter().zip(&self.row_class);
+            self.finder.column(scaled.map(|(&target, &class)| (target * inverse, class_index(class, col_class))))
+        } else {
+            self.finder.nearest(target.iter().map(|&target| quantize(target, inverse)))
+        };
+        let mut state = 0;
+        let level = |(row, &index): (usize, &i32)| {
+            let (quantizer, level) = if self.plan.trellis {
+                let quantizer = trellis::quantizer(state);
+                state = trellis::next(state, index);
+                (quantizer, trellis::level(index, quantizer))
+            } else {
+                (0, index)
+            };
+            let class = class_index(self.row_class[row], col_class);
+            self.tally.counts.add(quantizer.into(), class, index >> self.plan.low_bits);
+            put(row, col, index);
+            let error = f64::from(target[row] * inverse) - f64::from(level);
+            self.tally.distortion += error * error * self.row_cost[row] * column_cost;
+            level as f32 * factor
+        };
+        nalgebra::DVector::from_iterator(target.len(), path.iter().enumerate().map(level))
+    }
+}

@@ -1,0 +1,173 @@
+//! A statistics file -> what is known of each weight: how much the outputs depend on it, and what it is multiplied with.
+//!
+//! The layout is CALIBRATION.md's: a safetensors file whose tensors are named `<weight>/<statistic>`.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::formats::{self, Format, SourceFile};
+use crate::tensor::{DType, Shape, TensorLocation};
+
+use super::to_f32;
+
+/// What is known of the weights of a model.
+#[derive(Debug, Default)]
+pub struct Statistics {
+    weights: HashMap<String, WeightStatistics>,
+}
+
+/// What is known of one weight.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WeightStatistics {
+    /// Expected distortion of the outputs for each unit of squared error.
+    pub importance: Option<f64>,
+    /// Relative importance of each row.
+    pub rows: Vec<f32>,
+    /// Second moments of the inputs that the columns are multiplied with.
+    pub columns: Option<Moments>,
+    /// Second moments of the inputs, where they run along the rows.
+    pub row_moments: Option<Moments>,
+}
+
+/// Second moments `E[x xᵀ]` of inputs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moments {
+    /// Number of inputs.
+    pub len: usize,
+    /// `len × len` values.
+    pub values: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__")]
+    metadata: Option<HashMap<String, String>>,
+}
+
+const FORMAT: &str = "mcwc-statistics";
+const VERSION: &str = "1";
+
+impl Statistics {
+    /// Parses a statistics file.
+    ///
+    /// # Errors
+    /// `Invalid` if it is none, naming the tensor at fault.
+    pub fn parse(name: &str, bytes: &[u8]) -> Result<Self> {
+        let invalid = |reason: String| Error::invalid("statistics", format!("{name}: {reason}"));
+        if formats::detect(name, bytes) != Format::Safetensors {
+            return Err(invalid("not a safetensors file".into()));
+        }
+        let file = SourceFile { name: name.to_string(), bytes };
+        let tensors = formats::find_tensors(std::slice::from_ref(&file))?;
+        let metadata = metadata(bytes).unwrap_or_default();
+        if metadata.get("format").map(String::as_str) != Some(FORMAT) {
+            return Err(invalid(format!("its metadata does not say format = {FORMAT}: is it a model?")));
+        }
+        if metadata.get("version").map(String::as_str) != Some(VERSION) {
+            return Err(invalid("a version that this encoder does not know".into()));
+        }
+        let mut statistics = Statistics::default();
+        for tensor in &tensors {
+            let (weight, statistic) =
+                tensor.name.rsplit_once('/').ok_or_else(|| invalid(format!("{:?} names no statistic", tensor.name)))?;
+            let values = finite(tensor, bytes).map_err(invalid)?;
+            let entry = statistics.weights.entry(weight.to_string()).or_default();
+            entry.take(statistic, &tensor.shape, values).map_err(|why| invalid(format!("{:?}: {why}", tensor.name)))?;
+        }
+        if statistics.weights.is_empty() {
+            return Err(invalid("it holds no statistics".into()));
+        }
+        Ok(statistics)
+    }
+
+    /// What is known of a weight.
+    pub fn of(&self, weight: &str) -> Option<&WeightStatistics> {
+        self.weights.get(weight)
+    }
+
+    /// Checks that the statistics are of a model with these tensors.
+    ///
+    /// # Errors
+    /// `Argument`, naming the first weight that is not among them or has another shape.
+    pub fn check(&self, tensors: &[TensorLocation]) -> Result<()> {
+        let mut names: Vec<&String> = self.weights.keys().collect();
+        names.sort();
+        let by_name: HashMap<&str, &TensorLocation> =
+            tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        for name in names {
+            let Some(tensor) = by_name.get(name.as_str()) else {
+                let reason = format!("the statistics are of another model: it has no tensor {name:?}");
+                return Err(Error::argument(reason));
+            };
+            self.weights[name].check(&tensor.shape).map_err(|reason| {
+                Error::argument(format!("the statistics do not fit {name:?} of shape {}: {reason}", tensor.shape))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl WeightStatistics {
+    fn take(&mut self, statistic: &str, shape: &Shape, values: Vec<f32>) -> std::result::Result<(), String> {
+        let negative = values.iter().any(|&value| value < 0.0);
+        match (statistic, shape.0.as_slice()) {
+            ("importance", [] | [1]) if !negative => self.importance = values.first().map(|&value| f64::from(value)),
+            ("row_importance", [_]) if !negative => self.rows = values,
+            ("column_moments", &[len, width]) if len == width => self.columns = Some(Moments::new(values)?),
+            ("row_moments", &[len, width]) if len == width => self.row_moments = Some(Moments::new(values)?),
+            ("importance" | "row_importance", [] | [_]) => return Err("an importance is negative".into()),
+            ("importance" | "row_importance" | "column_moments" | "row_moments", _) => {
+                return Err(format!("cannot have the shape {shape}"));
+            }
+            _ => {} // Written by a later version, for whoever knows it.
+        }
+        Ok(())
+    }
+
+    fn check(&self, shape: &Shape) -> std::result::Result<(), String> {
+        let matrix = super::matrix::Matrix::of(shape);
+        let fits = |what: &str, has: usize, wants: usize| {
+            if has == wants { Ok(()) } else { Err(format!("{what} of {has} where {wants} are needed")) }
+        };
+        if !self.rows.is_empty() {
+            fits("row_importance", self.rows.len(), matrix.rows)?;
+        }
+        if let Some(moments) = &self.columns {
+            fits("column_moments", moments.len, matrix.row_len())?;
+        }
+        if let Some(moments) = &self.row_moments {
+            fits("row_moments", moments.len, matrix.rows)?;
+        }
+        Ok(())
+    }
+}
+
+impl Moments {
+    fn new(values: Vec<f32>) -> std::result::Result<Self, String> {
+        let len = values.len().isqrt();
+        if (0..len).any(|index| values[index * len + index] < 0.0) {
+            return Err("a square on the diagonal is negative".into());
+        }
+        Ok(Moments { len, values })
+    }
+}
+
+fn finite(tensor: &TensorLocation, bytes: &[u8]) -> std::result::Result<Vec<f32>, String> {
+    if tensor.dtype != DType::F32 {
+        return Err(format!("{:?} is not float32", tensor.name));
+    }
+    let values = to_f32(&bytes[tensor.offset as usize..(tensor.offset + tensor.bytes) as usize], tensor.dtype);
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(format!("{:?} holds {value}", tensor.name)),
+        None => Ok(values),
+    }
+}
+
+/// The metadata of a file whose header has been checked.
+fn metadata(bytes: &[u8]) -> Option<HashMap<String, String>> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let header = rest.get(..u64::from_le_bytes(*length) as usize)?;
+    serde_json::from_slice::<Header>(header).ok()?.metadata
+}
