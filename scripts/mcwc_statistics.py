@@ -15,6 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 MIN_ELEMENTS = 1024
 MAX_COLUMNS = 6144
+# Seeds start here: noise drawn like a model's initial weights, which are often seeded with 0, would not be independent of them.
+SEED = 0x6D637763
 # Below, rounding of float32 is too large a part of what is measured; above, it is no longer linear in the noise's energy.
 LINEAR = (1e-8, 1e-2)
 
@@ -67,8 +69,10 @@ def statistics(model, batches, path, outputs=None, distortion="relative", fisher
             say("importance", index + 1, len(weights))
         if rows:
             for name, energy in energies.items():
-                row = row_importance(energy, seen.counts.get(name) if samples else None, name in seen.moments)
-                if row is not None:
+                kind, _ = seen.moments.get(name, (None, None))
+                row = row_importance(energy, seen.counts.get(name) if samples else None, kind is not None)
+                # Where inputs run along the first axis, it has no output units.
+                if row is not None and kind != "row_moments":
                     tensors[f"{name}/row_importance"] = row
         if samples:
             for name, (kind, moments) in seen.moments.items():
@@ -146,7 +150,7 @@ DISTORTIONS = {"relative": (relative, relative_projection), "kl": (kl, kl_projec
 @torch.no_grad()
 def perturb(run, batches, references, name, weight, noise, draws, seed):
     """Distortion for each unit of squared error of the weight: mean over the draws."""
-    generator = torch.Generator(weight.device).manual_seed(seed)
+    generator = torch.Generator(weight.device).manual_seed(SEED + seed)
     original = weight.detach().clone()
     rms = original.double().square().mean().sqrt().item()
     if rms == 0:
@@ -173,7 +177,7 @@ def perturb(run, batches, references, name, weight, noise, draws, seed):
 
 def gradient_energies(run, batches, weights, seed, say):
     """Expected squared gradient of each weight, mean over the batches."""
-    torch.manual_seed(seed)
+    torch.manual_seed(SEED + seed)
     kept = {name: weight.requires_grad for name, weight in weights.items()}
     energies = {name: torch.zeros(weight.shape) for name, weight in weights.items()}
     try:

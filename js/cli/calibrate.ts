@@ -1,6 +1,6 @@
 // `mcwc calibrate`: ONNX model, and samples if there are any -> statistics file (CALIBRATION.md) for `mcwc encode --calibration`.
-import { renameSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, extname } from 'node:path';
+import { constants, accessSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, extname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { CalibrationError, UsageError, reason } from './errors.js';
 import { Graph } from './graph.js';
@@ -8,7 +8,7 @@ import { parseShape, randomFeeds, readSamples } from './inputs.js';
 import { Model } from './onnx.js';
 import { Random } from './random.js';
 import { serializeSafetensors } from './safetensors.js';
-import { measure, type Runtime, type Statistics } from './statistics.js';
+import { MAX_MEASURED, measure, type Runtime, type Statistics } from './statistics.js';
 
 const HELP = `Usage: npx mcwc calibrate MODEL.onnx [options]
 
@@ -49,12 +49,12 @@ export async function calibrate(args: string[]): Promise<void> {
   const distortion = values.distortion ?? 'relative';
   if (distortion !== 'relative' && distortion !== 'kl') throw new UsageError(`--distortion ${distortion}: expected relative or kl`);
   const output = values.output ?? `${basename(path, extname(path))}.stats.safetensors`;
-  const seed = whole('--seed', values.seed, 0);
-  const count = whole('--inputs', values.inputs, RANDOM_INPUTS);
-  if (count === 0) throw new UsageError('--inputs 0: at least one is needed');
+  const seed = whole('--seed', values.seed ?? 0, 0, 1e9);
+  const count = whole('--inputs', values.inputs ?? RANDOM_INPUTS, 1, MAX_MEASURED);
   const shapes = new Map((values.shape ?? []).map(parseShape));
 
   const started = performance.now();
+  checkWritable(output);
   const graph = new Graph(new Model(path), values.outputs?.split(','));
   const real = values.samples !== undefined;
   const { feeds, assumed } = real
@@ -119,10 +119,10 @@ function parse(args: string[]) {
   }
 }
 
-function whole(option: string, text: string | undefined, otherwise: number): number {
-  if (text === undefined) return otherwise;
-  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${option} ${text}: expected a whole number`);
-  return Number(text);
+function whole(option: string, text: string | number, least: number, most: number): number {
+  const number = /^\d+$/.test(`${text}`) ? Number(text) : NaN;
+  if (number >= least && number <= most) return number;
+  throw new UsageError(`${option} ${text}: expected a whole number from ${least} to ${most}`);
 }
 
 async function loadRuntime(): Promise<Runtime> {
@@ -132,6 +132,15 @@ async function loadRuntime(): Promise<Runtime> {
     const missing = (error as { code?: string }).code === 'ERR_MODULE_NOT_FOUND';
     const message = missing ? 'calibrate needs ONNX Runtime: npm install onnxruntime-node' : `onnxruntime-node: ${reason(error)}`;
     throw new CalibrationError(message, { cause: error });
+  }
+}
+
+/** Before the minutes of measuring, not after. */
+function checkWritable(path: string) {
+  try {
+    accessSync(dirname(path), constants.W_OK);
+  } catch (error) {
+    throw new CalibrationError(`cannot write ${path}: ${reason(error)}`, { cause: error });
   }
 }
 

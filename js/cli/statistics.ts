@@ -28,7 +28,7 @@ export interface Statistics {
 }
 
 /** More would not change the order of the weights, only take longer. */
-const MAX_MEASURED = 64;
+export const MAX_MEASURED = 64;
 const MAX_REFERENCE_BYTES = 2 ** 30;
 /** Each is measured on its own part of the feeds. */
 const DRAWS = 2;
