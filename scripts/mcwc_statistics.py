@@ -81,6 +81,9 @@ def statistics(model, batches, path, outputs=None, distortion="relative", fisher
                 print(f"{name}: no moments, {columns} inputs are more than {MAX_COLUMNS}", file=sys.stderr)
     finally:
         model.train(training)
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} is not finite")
     inputs = "samples" if samples else "random"
     metadata = {"format": "mcwc-statistics", "version": "1", "samples": str(samples), "inputs": inputs, "distortion": distortion}
     save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, metadata)
@@ -153,7 +156,7 @@ def perturb(run, batches, references, name, weight, noise, draws, seed):
     generator = torch.Generator(weight.device).manual_seed(SEED + seed)
     original = weight.detach().clone()
     rms = original.double().square().mean().sqrt().item()
-    if rms == 0:
+    if rms < 1e-30:
         return 0.0
     ratios = []
     try:

@@ -29,11 +29,26 @@ test('measures a matrix that stands on the right', async () => {
     outputs: [value('y', FLOAT, ['batch', columns])],
   });
   const inputs = Array.from({ length: samples }, (_, index) => matrix(values(10 + index, 4 * rows), 4, rows));
-  const statistics = await calibrate(model, '--samples', await saveJson('right.json', inputs.map((x) => ({ x }))));
+  const statistics = await calibrate(
+    model,
+    '--samples',
+    await saveJson(
+      'right.json',
+      inputs.map((x) => ({ x })),
+    ),
+  );
   assert.deepEqual([...statistics.tensors.keys()], ['w/importance', 'w/row_moments']);
-  assert.deepEqual(statistics.metadata, { format: 'mcwc-statistics', version: '1', samples: '6', inputs: 'samples', distortion: 'relative' });
+  assert.deepEqual(statistics.metadata, {
+    format: 'mcwc-statistics',
+    version: '1',
+    samples: '6',
+    inputs: 'samples',
+    distortion: 'relative',
+  });
   // Noise of energy 1 in the weight is |x|² / rows in the outputs.
-  const expected = mean(inputs.map((x) => energy(x.flat()) / (rows * energy(product(x, matrix(weight, rows, columns)).flat()))));
+  const expected = mean(
+    inputs.map((x) => energy(x.flat()) / (rows * energy(product(x, matrix(weight, rows, columns)).flat()))),
+  );
   assertNear(statistics.tensors.get('w/importance').data[0], expected, NOISE_TOLERANCE);
   assertMoments(statistics, 'w/row_moments', inputs.flat());
 });
@@ -66,7 +81,11 @@ for (const { name, groups, pads, stride, dilation } of [
     const [channels, kernel, side, out] = [8, 3, 12, 32];
     const inner = channels / groups;
     const weight = values(5, out * inner * kernel ** 2);
-    const attributes = [integers('pads', pads), integers('strides', [stride, stride]), integers('dilations', [dilation, dilation])];
+    const attributes = [
+      integers('pads', pads),
+      integers('strides', [stride, stride]),
+      integers('dilations', [dilation, dilation]),
+    ];
     const model = await save('conv.onnx', {
       nodes: [node('Conv', ['x', 'w'], ['y'], [...attributes, integer('group', groups)])],
       tensors: [tensor('w', [out, inner, kernel, kernel], weight)],
@@ -83,7 +102,9 @@ for (const { name, groups, pads, stride, dilation } of [
     assertMoments(statistics, 'w/column_moments', windows.flat());
     const perGroup = out / groups;
     const kernels = matrix(weight, out, inner * kernel ** 2);
-    const outputs = windows.map((rows, group) => product(rows, transpose(kernels.slice(group * perGroup, (group + 1) * perGroup))));
+    const outputs = windows.map((rows, group) =>
+      product(rows, transpose(kernels.slice(group * perGroup, (group + 1) * perGroup))),
+    );
     const expected = (perGroup * energy(windows.flat(2))) / (weight.length * energy(outputs.flat(2)));
     assertNear(statistics.tensors.get('w/importance').data[0], expected, NOISE_TOLERANCE);
   });
@@ -124,14 +145,22 @@ test('a tied table is observed in both its uses', async () => {
   const [rows, width] = [64, 32];
   const table = values(11, rows * width);
   const model = await save('tied.onnx', {
-    nodes: [node('Gather', ['table', 'ids'], ['h']), node('Transpose', ['table'], ['head']), node('MatMul', ['h', 'head'], ['y'])],
+    nodes: [
+      node('Gather', ['table', 'ids'], ['h']),
+      node('Transpose', ['table'], ['head']),
+      node('MatMul', ['h', 'head'], ['y']),
+    ],
     tensors: [tensor('table', [rows, width], table)],
     inputs: [value('ids', INT64, ['batch', 'sequence'])],
     outputs: [value('y', FLOAT, ['batch', 'sequence', rows])],
   });
   const ids = [3, 5, 3];
   const { tensors } = await calibrate(model, '--samples', await saveJson('tied.json', { ids: [ids] }), '--distortion', 'kl');
-  assertMoments({ tensors }, 'table/column_moments', ids.map((id) => matrix(table, rows, width)[id]));
+  assertMoments(
+    { tensors },
+    'table/column_moments',
+    ids.map((id) => matrix(table, rows, width)[id]),
+  );
   const found = tensors.get('table/row_importance').data;
   assertNear(mean([...found]), 1, 1e-6);
   assert.ok(found[3] > found[5] && found[5] > found[0] && found[0] > 0.5);
@@ -159,9 +188,54 @@ test('random inputs take the shapes that the model leaves open from --shape', as
   assert.deepEqual((await calibrate(model, '--shape', 'x=2x3x48x64')).report.assumed, ['x: normal, 2x3x48x64']);
 });
 
+test('random inputs of a decoder fit together', async () => {
+  const [width, rows] = [32, 40];
+  const model = await save('decoder.onnx', {
+    nodes: [
+      node('Cast', ['input_ids'], ['ids'], [integer('to', 6)]),
+      node('Gather', ['table', 'ids'], ['tokens']),
+      node('Gather', ['places', 'position_ids'], ['positions']),
+      node('Gather', ['kinds', 'token_type_ids'], ['types']),
+      node('Sum', ['tokens', 'positions', 'types'], ['h']),
+      node('Concat', ['past_key_values.0.key', 'h'], ['present.0.key'], [integer('axis', 1)]),
+      node('Cast', ['attention_mask'], ['mask'], [integer('to', FLOAT)]),
+      node('MatMul', ['mask', 'present.0.key'], ['y']),
+    ],
+    tensors: [
+      tensor('table', [rows, width], values(20, rows * width)),
+      tensor('places', [512, width], values(21, 512 * width)),
+      tensor('kinds', [2, width], values(22, 2 * width)),
+    ],
+    inputs: [
+      value('input_ids', INT64, ['batch_size', 'sequence_length']),
+      value('attention_mask', INT64, ['batch_size', 'past_sequence_length + sequence_length']),
+      value('token_type_ids', INT64, ['batch_size', 'sequence_length']),
+      value('position_ids', INT64, ['batch_size', 'sequence_length']),
+      value('past_key_values.0.key', FLOAT, ['batch_size', 'past_sequence_length', width]),
+    ],
+    outputs: [
+      value('y', FLOAT, ['batch_size', 'b', width]),
+      value('present.0.key', FLOAT, ['batch_size', 'total_sequence_length', width]),
+    ],
+  });
+  const { report, tensors } = await calibrate(model, '--inputs', '2');
+  assert.deepEqual(report.assumed, [
+    'input_ids: uniform below 40, the rows of table, 1x64, 1x96',
+    'attention_mask: ones, 1x64, 1x96',
+    'token_type_ids: zeros, 1x64, 1x96',
+    'position_ids: counting up, 1x64, 1x96',
+    'past_key_values.0.key: zeros, 1x0x32',
+  ]);
+  assert.deepEqual(report.outputs, ['y']);
+  assert.deepEqual([...tensors.keys()], ['places/importance', 'table/importance']);
+});
+
 test('weights of half precision, of other files and of Constant nodes are the same weights', async () => {
   const [rows, columns] = [32, 48];
-  const halves = Uint16Array.from({ length: rows * columns }, (_, index) => 0x3000 + ((index * 7919) % 2048) + ((index % 2) << 15));
+  const halves = Uint16Array.from(
+    { length: rows * columns },
+    (_, index) => 0x3000 + ((index * 7919) % 2048) + ((index % 2) << 15),
+  );
   const floats = [...halves].map(halfToFloat);
   const x = matrix(values(14, 2 * rows), 2, rows);
   const samples = await saveJson('kinds.json', { x });
@@ -171,15 +245,24 @@ test('weights of half precision, of other files and of Constant nodes are the sa
   await writeFile(join(folder, 'weights.bin'), new Uint8Array([...new Uint8Array(8), ...new Uint8Array(data.buffer)]));
   const product = node('MatMul', ['x', 'w'], ['y']);
   const plain = await save('plain.onnx', { ...graph, nodes: [product], tensors: [tensor('w', shape, floats)] });
-  const constant = await save('constant.onnx', { ...graph, nodes: [node('Constant', [], ['w'], [tensorAttribute(tensor('', shape, floats))]), product] });
-  const external = await save('external.onnx', { ...graph, nodes: [product], tensors: [externalTensor('w', shape, 'weights.bin', 8)] });
+  const constant = await save('constant.onnx', {
+    ...graph,
+    nodes: [node('Constant', [], ['w'], [tensorAttribute(tensor('', shape, floats))]), product],
+  });
+  const external = await save('external.onnx', {
+    ...graph,
+    nodes: [product],
+    tensors: [externalTensor('w', shape, 'weights.bin', 8)],
+  });
   const half = await save('half.onnx', {
     inputs: [value('x', FLOAT16, [2, rows])],
     outputs: [value('y', FLOAT16, [2, columns])],
     nodes: [product],
     tensors: [message([1, rows], [1, columns], [2, FLOAT16], [8, 'w'], [9, new Uint8Array(halves.buffer)])],
   });
-  const [first, ...others] = await Promise.all([plain, constant, external, half].map((model) => calibrate(model, '--samples', samples)));
+  const [first, ...others] = await Promise.all(
+    [plain, constant, external, half].map((model) => calibrate(model, '--samples', samples)),
+  );
   for (const other of others) {
     assert.deepEqual([...other.tensors.keys()], ['w/importance', 'w/row_moments']);
     // Half precision also rounds what the model computes.
@@ -208,8 +291,18 @@ test('a weight without effect has importance 0, and small or whole-number tensor
 
 test('says what it refuses, and why', async () => {
   const good = await save('good.onnx', tableModel(300, 8, values(9, 2400)));
-  const foreign = await save('foreign.onnx', { ...tableModel(300, 8, values(9, 2400)), nodes: [node('Fancy', ['table'], ['y'], [], 'com.example')] });
-  const missing = await save('missing.onnx', { ...tableModel(300, 8, []), tensors: [externalTensor('table', [300, 8], 'gone.bin', 0)] });
+  const foreign = await save('foreign.onnx', {
+    ...tableModel(300, 8, values(9, 2400)),
+    nodes: [node('Fancy', ['table'], ['y'], [], 'com.example')],
+  });
+  const missing = await save('missing.onnx', {
+    ...tableModel(300, 8, []),
+    tensors: [externalTensor('table', [300, 8], 'gone.bin', 0)],
+  });
+  const outside = await save('outside.onnx', {
+    ...tableModel(300, 8, []),
+    tensors: [externalTensor('table', [300, 8], '../secret', 0)],
+  });
   const bare = await save('bare.onnx', { ...tableModel(4, 8, values(9, 32)) });
   const nan = await save('nan.onnx', {
     nodes: [node('MatMul', ['x', 'w'], ['h']), node('Sqrt', ['h'], ['root']), node('Relu', ['root'], ['y'])],
@@ -217,22 +310,37 @@ test('says what it refuses, and why', async () => {
     inputs: [value('x', FLOAT, [1, 32])],
     outputs: [value('y', FLOAT, [1, 40])],
   });
-  await writeFile(join(folder, 'noise.onnx'), Uint8Array.from({ length: 500 }, (_, index) => (index * 151) % 256));
+  await writeFile(
+    join(folder, 'noise.onnx'),
+    Uint8Array.from({ length: 500 }, (_, index) => (index * 151) % 256),
+  );
   const sample = async (name, content) => ['--samples', await saveJson(`${name}.json`, content)];
   for (const [status, expected, ...args] of [
     [1, /cannot read .*absent\.onnx/, join(folder, 'absent.onnx')],
     [1, /noise\.onnx is not a readable ONNX model/, join(folder, 'noise.onnx')],
     [1, /no operator Fancy of domain com\.example .*it makes y.*mcwc_statistics\.py/, foreign],
     [1, /tensor table: its data file .*gone\.bin is missing/, missing],
+    [1, /tensor table: its data file \.\.\/secret is not beside the model/, outside],
     [1, /no float weight has two axes and 1024 elements/, bare],
     [1, /output y is not finite; the first tensor that is not a number is root/, nan],
     [1, /no samples in .*empty/, good, '--samples', await emptyFolder('empty')],
     [1, /sample .*stray\.json: the model has no input tokens; it has ids/, good, ...(await sample('stray', { tokens: [[1]] }))],
-    [1, /sample .*rank\.json: input ids: its shape is 2, the model's batch x sequence|batchxsequence/, good, ...(await sample('rank', { ids: [1, 2] }))],
+    [
+      1,
+      /sample .*rank\.json: input ids: its shape is 2, the model's batchxsequence/,
+      good,
+      ...(await sample('rank', { ids: [1, 2] })),
+    ],
     [1, /sample .*real\.json: input ids: 1\.5 is not an integer/, good, ...(await sample('real', { ids: [[1.5]] }))],
     [1, /input ids is missing/, good, ...(await sample('none', {}))],
     [1, /fails on ids 1x1: .*indices element out of data bounds/, good, ...(await sample('far', { ids: [[300]] }))],
-    [1, /takes integers \(I64\), not F32/, good, '--samples', await saveTensors('f.safetensors', { ids: ['F32', [1, 1], Float32Array.of(1)] })],
+    [
+      1,
+      /takes integers \(I64\), not F32/,
+      good,
+      '--samples',
+      await saveTensors('f.safetensors', { ids: ['F32', [1, 1], Float32Array.of(1)] }),
+    ],
     [1, /no float output is named z; it has y/, good, '--outputs', 'z'],
     [1, /cannot write .*nowhere/, good, '-o', join(folder, 'nowhere/stats.safetensors')],
     [2, /takes one model/],
@@ -241,12 +349,20 @@ test('says what it refuses, and why', async () => {
     [2, /--distortion cosine: expected relative or kl/, good, '--distortion', 'cosine'],
     [2, /the model has no input pixels; it has ids/, good, '--shape', 'pixels=1x3'],
   ]) {
-    const result = await run(['calibrate', '--quiet', ...args, ...(args.includes('-o') ? [] : ['-o', join(folder, 'refused.safetensors')])]);
+    const result = await run([
+      'calibrate',
+      '--quiet',
+      ...args,
+      ...(args.includes('-o') ? [] : ['-o', join(folder, 'refused.safetensors')]),
+    ]);
     assert.match(result.stderr, expected);
     assert.equal(result.status, status, result.stderr);
     assert.equal(result.stderr.trim().split('\n').length, 1, result.stderr);
   }
-  assert.deepEqual((await readdir(folder)).filter((name) => name.startsWith('refused')), []);
+  assert.deepEqual(
+    (await readdir(folder)).filter((name) => name.startsWith('refused')),
+    [],
+  );
 });
 
 test('says how to install the runtime where it is missing', async () => {
@@ -316,7 +432,14 @@ function parseStatistics(bytes) {
   const { __metadata__: metadata, ...header } = JSON.parse(bytes.subarray(8, 8 + length));
   const data = new Uint8Array(bytes.subarray(8 + length)).buffer;
   const tensors = new Map();
-  for (const [name, { dtype, shape, data_offsets: [start, end] }] of Object.entries(header)) {
+  for (const [
+    name,
+    {
+      dtype,
+      shape,
+      data_offsets: [start, end],
+    },
+  ] of Object.entries(header)) {
     assert.equal(dtype, 'F32');
     tensors.set(name, { shape, data: new Float32Array(data.slice(start, end)) });
   }
@@ -329,9 +452,13 @@ function assertMoments({ tensors }, name, positions, tolerance = 1e-4) {
   const { shape, data } = tensors.get(name);
   const size = positions[0].length;
   assert.deepEqual(shape, [size, size]);
-  const expected = product(transpose(positions), positions).flat().map((sum) => sum / positions.length);
+  const expected = product(transpose(positions), positions)
+    .flat()
+    .map((sum) => sum / positions.length);
   const scale = Math.sqrt(mean(expected.map((value) => value ** 2)));
-  expected.forEach((value, index) => assert.ok(Math.abs(data[index] - value) <= tolerance * scale, `${name}[${index}]: ${data[index]}, ${value}`));
+  expected.forEach((value, index) =>
+    assert.ok(Math.abs(data[index] - value) <= tolerance * scale, `${name}[${index}]: ${data[index]}, ${value}`),
+  );
 }
 
 function assertNear(found, expected, tolerance) {
@@ -421,25 +548,46 @@ async function saveTensors(name, tensors) {
   const header = Buffer.from(JSON.stringify(Object.fromEntries(entries)));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(header.length));
-  await writeFile(join(folder, name), Buffer.concat([length, header, ...Object.values(tensors).map(([, , { buffer }]) => Buffer.from(buffer))]));
+  await writeFile(
+    join(folder, name),
+    Buffer.concat([length, header, ...Object.values(tensors).map(([, , { buffer }]) => Buffer.from(buffer))]),
+  );
   return join(folder, name);
 }
 
 function npyFile(descr, shape, { buffer }) {
   const header = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${shape.join(', ')},), }`.padEnd(117) + '\n';
-  return Buffer.concat([Buffer.from([0x93, ...Buffer.from('NUMPY'), 1, 0, header.length, 0]), Buffer.from(header), Buffer.from(buffer)]);
+  return Buffer.concat([
+    Buffer.from([0x93, ...Buffer.from('NUMPY'), 1, 0, header.length, 0]),
+    Buffer.from(header),
+    Buffer.from(buffer),
+  ]);
 }
 
 async function save(name, { nodes, tensors = [], inputs, outputs }) {
-  const graph = message(...nodes.map((node) => [1, node]), [2, 'graph'], ...tensors.map((tensor) => [5, tensor]),
-    ...inputs.map((input) => [11, input]), ...outputs.map((output) => [12, output]));
-  const opsets = [['', 13], ['com.example', 1]].map(([domain, version]) => [8, message([1, domain], [2, version])]);
+  const graph = message(
+    ...nodes.map((node) => [1, node]),
+    [2, 'graph'],
+    ...tensors.map((tensor) => [5, tensor]),
+    ...inputs.map((input) => [11, input]),
+    ...outputs.map((output) => [12, output]),
+  );
+  const opsets = [
+    ['', 13],
+    ['com.example', 1],
+  ].map(([domain, version]) => [8, message([1, domain], [2, version])]);
   await writeFile(join(folder, name), message([1, 8], [7, graph], ...opsets));
   return join(folder, name);
 }
 
 function node(op, inputs, outputs, attributes = [], domain = '') {
-  return message(...inputs.map((name) => [1, name]), ...outputs.map((name) => [2, name]), [4, op], ...attributes.map((each) => [5, each]), [7, domain]);
+  return message(
+    ...inputs.map((name) => [1, name]),
+    ...outputs.map((name) => [2, name]),
+    [4, op],
+    ...attributes.map((each) => [5, each]),
+    [7, domain],
+  );
 }
 
 function integer(name, value) {
@@ -470,11 +618,13 @@ function value(name, type, shape) {
 
 /** Protobuf: numbers as varints, everything else with its length. */
 function message(...fields) {
-  return Buffer.concat(fields.flatMap(([number, value]) => {
-    if (typeof value === 'number') return [varint(number * 8), varint(value)];
-    const bytes = Buffer.from(value);
-    return [varint(number * 8 + 2), varint(bytes.length), bytes];
-  }));
+  return Buffer.concat(
+    fields.flatMap(([number, value]) => {
+      if (typeof value === 'number') return [varint(number * 8), varint(value)];
+      const bytes = Buffer.from(value);
+      return [varint(number * 8 + 2), varint(bytes.length), bytes];
+    }),
+  );
 }
 
 function varint(value) {

@@ -45,9 +45,11 @@ export async function calibrate(args: string[]): Promise<void> {
   if (values.help) return console.log(HELP);
   if (positionals.length !== 1) throw new UsageError('calibrate takes one model; see npx mcwc calibrate --help');
   const [path] = positionals;
-  if (values.samples && (values.inputs || values.shape)) throw new UsageError('--inputs and --shape are for random inputs, not for --samples');
+  if (values.samples && (values.inputs || values.shape))
+    throw new UsageError('--inputs and --shape are for random inputs, not for --samples');
   const distortion = values.distortion ?? 'relative';
-  if (distortion !== 'relative' && distortion !== 'kl') throw new UsageError(`--distortion ${distortion}: expected relative or kl`);
+  if (distortion !== 'relative' && distortion !== 'kl')
+    throw new UsageError(`--distortion ${distortion}: expected relative or kl`);
   const output = values.output ?? `${basename(path, extname(path))}.stats.safetensors`;
   const seed = whole('--seed', values.seed ?? 0, 0, 1e9);
   const count = whole('--inputs', values.inputs ?? RANDOM_INPUTS, 1, MAX_MEASURED);
@@ -94,7 +96,9 @@ function printReport({ output, feeds, real, assumed, graph, statistics, seconds 
   const moments = tensors.filter(({ name }) => name.endsWith('_moments')).length;
   console.log(`outputs  ${graph.outputs.map(({ name }) => name).join(', ')}`);
   const on = real ? `${feeds} samples` : `${feeds} random inputs`;
-  console.log(`${output}: ${importances.size} weights, ${moments} with moments, from ${on} (importances from ${measured}), ${seconds.toFixed(1)} s`);
+  console.log(
+    `${output}: ${importances.size} weights, ${moments} with moments, from ${on} (importances from ${measured}), ${seconds.toFixed(1)} s`,
+  );
 }
 
 function printJson({ output, feeds, real, assumed, graph, statistics, seconds }: Result) {
@@ -130,7 +134,9 @@ async function loadRuntime(): Promise<Runtime> {
     return await import('onnxruntime-node');
   } catch (error) {
     const missing = (error as { code?: string }).code === 'ERR_MODULE_NOT_FOUND';
-    const message = missing ? 'calibrate needs ONNX Runtime: npm install onnxruntime-node' : `onnxruntime-node: ${reason(error)}`;
+    const message = missing
+      ? 'calibrate needs ONNX Runtime: npm install onnxruntime-node'
+      : `onnxruntime-node: ${reason(error)}`;
     throw new CalibrationError(message, { cause: error });
   }
 }

@@ -29,6 +29,8 @@ const MAX_COLUMNS = 6144;
 /** Most elements of the kernel that copies a convolution's windows, and of the moments returned by one run. */
 const MAX_WINDOW_KERNEL = 2 ** 24;
 const MAX_MOMENTS = 2 ** 27;
+/** Most nodes between a weight and what it is multiplied with. */
+const MAX_STEPS = 8;
 /** ONNX Runtime has operators for these. */
 const DOMAINS = ['', 'ai.onnx.ml', 'ai.onnx.training', 'ai.onnx.preview.training', 'com.microsoft', 'com.microsoft.nchwc'];
 const FUNCTION_DOMAIN = 10;
@@ -110,8 +112,13 @@ export class Graph {
 
   /** The graph with the weights as inputs. */
   forMeasuring(): Uint8Array {
-    const nodes = this.outputs.map(({ name, fetch }) => serializeNode('Cast', [name], [fetch], [integerAttribute('to', FLOAT)]));
-    return this.#serialize(nodes, this.outputs.map(({ fetch }) => fetch));
+    const nodes = this.outputs.map(({ name, fetch }) =>
+      serializeNode('Cast', [name], [fetch], [integerAttribute('to', FLOAT)]),
+    );
+    return this.#serialize(
+      nodes,
+      this.outputs.map(({ fetch }) => fetch),
+    );
   }
 
   /** Graphs that return the moments and lookups: several where one would return too much at once. */
@@ -198,13 +205,13 @@ export class Graph {
     this.notes.push(`${weight.name}: no moments, ${why}`);
   }
 
-  /** The weight that a value holds, perhaps transposed. */
-  #weight(name: string): { weight: Weight; transposed: boolean } | undefined {
+  /** The weight that a value holds, perhaps transposed. A graph has no cycles, but a file may have. */
+  #weight(name: string, steps = MAX_STEPS): { weight: Weight; transposed: boolean } | undefined {
     const weight = this.#byName.get(name);
     if (weight) return { weight, transposed: false };
     const node = this.#producers.get(name);
-    if (!node || !['Identity', 'Cast', 'Transpose'].includes(node.op)) return undefined;
-    const found = this.#weight(node.inputs[0]);
+    if (!node || steps === 0 || !['Identity', 'Cast', 'Transpose'].includes(node.op)) return undefined;
+    const found = this.#weight(node.inputs[0], steps - 1);
     if (!found || node.op !== 'Transpose') return found;
     if (found.weight.shape.length !== 2) return undefined;
     const [first] = node.attributes.get('perm')?.integers ?? [1];
@@ -290,7 +297,9 @@ function comparedOutputs({ path, outputs }: Model, compared?: string[]): Value[]
   const floats = outputs.filter(({ type }) => type === undefined || isFloat(type));
   const stray = compared?.find((name) => !floats.some((output) => output.name === name));
   if (stray !== undefined) {
-    throw new CalibrationError(`${path}: no float output is named ${stray}; it has ${floats.map(({ name }) => name).join(', ')}`);
+    throw new CalibrationError(
+      `${path}: no float output is named ${stray}; it has ${floats.map(({ name }) => name).join(', ')}`,
+    );
   }
   if (compared) return floats.filter(({ name }) => compared.includes(name));
   if (floats.length === 0) throw new CalibrationError(`${path}: no output holds floats`);
@@ -315,7 +324,8 @@ class Builder {
   rows(node: Node, { shape }: Weight, columns: number): string {
     const input = this.cast(node.inputs[0], FLOAT);
     if (node.op === 'Conv') return this.#windows(node, input, shape, columns);
-    if (node.op === 'ConvTranspose') return this.#flatten(this.#transpose(this.#reshape(input, [0, columns, -1]), [0, 2, 1]), columns);
+    if (node.op === 'ConvTranspose')
+      return this.#flatten(this.#transpose(this.#reshape(input, [0, columns, -1]), [0, 2, 1]), columns);
     const flipped = node.op === 'Gemm' && (node.attributes.get('transA')?.integer ?? 0) === 1;
     return this.#flatten(flipped ? this.#transpose(input, [1, 0]) : input, columns);
   }

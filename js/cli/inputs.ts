@@ -12,7 +12,16 @@ export interface Input {
   /** In the runtime's words. Floats of every precision are given as float32. */
   type: 'float32' | 'int64' | 'int32' | 'int16' | 'int8' | 'uint64' | 'uint32' | 'uint16' | 'uint8' | 'bool';
   shape: number[];
-  data: Float32Array | BigInt64Array | BigUint64Array | Int32Array | Int16Array | Int8Array | Uint32Array | Uint16Array | Uint8Array;
+  data:
+    | Float32Array
+    | BigInt64Array
+    | BigUint64Array
+    | Int32Array
+    | Int16Array
+    | Int8Array
+    | Uint32Array
+    | Uint16Array
+    | Uint8Array;
 }
 
 export type Feed = Map<string, Input>;
@@ -40,6 +49,8 @@ const TOKENS = 64;
 /** Random inputs are not all of one length. */
 const MORE_TOKENS = [0, 32, 64, 16, 48];
 
+const MAX_ELEMENTS = 2 ** 28;
+
 export type Shapes = Map<string, number[]>;
 
 /** `name=1x3x224x224`. */
@@ -59,7 +70,12 @@ export function randomFeeds(graph: Graph, count: number, shapes: Shapes, random:
   for (let index = 0; index < count; index++) {
     const feed: Feed = new Map();
     for (const input of inputs) {
-      const shape = shapes.get(input.name) ?? input.shape.map((_, axis) => size(input, axis, TOKENS + MORE_TOKENS[index % MORE_TOKENS.length]));
+      const shape =
+        shapes.get(input.name) ??
+        input.shape.map((_, axis) => size(input, axis, TOKENS + MORE_TOKENS[index % MORE_TOKENS.length]));
+      if (elements(shape) > MAX_ELEMENTS) {
+        throw new CalibrationError(`input ${input.name}: ${shape.join('x')} is more than ${MAX_ELEMENTS} elements`);
+      }
       const { input: made, what } = randomInput(graph, input, shape, random);
       feed.set(input.name, made);
       const note = assumed.get(input.name) ?? { what, shapes: [] };
@@ -108,7 +124,15 @@ function isCache(name: string): boolean {
 function randomInput(graph: Graph, { name, type }: Value, shape: number[], random: Random): { input: Input; what: string } {
   const count = elements(shape);
   const made = (what: string, value: (index: number) => number) => {
-    return { what, input: typed(name, type, shape, Float64Array.from({ length: count }, (_, index) => value(index))) };
+    return {
+      what,
+      input: typed(
+        name,
+        type,
+        shape,
+        Float64Array.from({ length: count }, (_, index) => value(index)),
+      ),
+    };
   };
   if (type === 'BOOL') return made('false', () => 0);
   if (isCache(name)) return made('zeros', () => 0);
@@ -126,7 +150,11 @@ function randomInput(graph: Graph, { name, type }: Value, shape: number[], rando
 export function readSamples(path: string, model: Model): { feeds: Feed[]; assumed: string[] } {
   let files: string[];
   try {
-    files = statSync(path).isDirectory() ? readdirSync(path).sort().map((name) => join(path, name)) : [path];
+    files = statSync(path).isDirectory()
+      ? readdirSync(path)
+          .sort()
+          .map((name) => join(path, name))
+      : [path];
   } catch (error) {
     throw new CalibrationError(`cannot read ${path}: ${reason(error)}`, { cause: error });
   }
@@ -168,21 +196,30 @@ function checkSample(sample: Sample, { inputs }: Model, assumed: Set<string>): F
   const stray = [...sample.keys()].find((name) => !inputs.some((input) => input.name === name));
   if (stray !== undefined) throw new Error(`the model has no input ${stray}; it has ${names(inputs)}`);
   const shapes = [...sample.values()].map(({ shape }) => shape);
-  return new Map(inputs.map((input) => {
-    const { name, type } = input;
-    const given = sample.get(name);
-    if (!given) return [name, missing(input, shapes[0], assumed)];
-    const fits = given.shape.length === input.shape.length && input.shape.every((dim, axis) => typeof dim === 'string' || dim === given.shape[axis]);
-    if (!fits && input.shape.length > 0) {
-      throw new Error(`input ${name}: its shape is ${given.shape.join('x')}, the model's ${input.shape.map((dim) => dim || '?').join('x')}`);
-    }
-    if ('numbers' in given) return [name, typed(name, type, given.shape, given.numbers)];
-    const floats = type !== undefined && isFloat(type);
-    if (isFloat(given.type) !== floats) {
-      throw new Error(`input ${name}: the model takes ${floats ? 'floats' : 'integers'} (${type}), not ${given.type}`);
-    }
-    return [name, typed(name, type, given.shape, floats ? toFloats(given.bytes, given.type) : toIntegers(given.bytes, given.type))];
-  }));
+  return new Map(
+    inputs.map((input) => {
+      const { name, type } = input;
+      const given = sample.get(name);
+      if (!given) return [name, missing(input, shapes[0], assumed)];
+      const fits =
+        given.shape.length === input.shape.length &&
+        input.shape.every((dim, axis) => typeof dim === 'string' || dim === given.shape[axis]);
+      if (!fits && input.shape.length > 0) {
+        throw new Error(
+          `input ${name}: its shape is ${given.shape.join('x')}, the model's ${input.shape.map((dim) => dim || '?').join('x')}`,
+        );
+      }
+      if ('numbers' in given) return [name, typed(name, type, given.shape, given.numbers)];
+      const floats = type !== undefined && isFloat(type);
+      if (isFloat(given.type) !== floats) {
+        throw new Error(`input ${name}: the model takes ${floats ? 'floats' : 'integers'} (${type}), not ${given.type}`);
+      }
+      return [
+        name,
+        typed(name, type, given.shape, floats ? toFloats(given.bytes, given.type) : toIntegers(given.bytes, given.type)),
+      ];
+    }),
+  );
 }
 
 /** Masks and such need not be given: their values follow from the others. */
@@ -194,7 +231,7 @@ function missing({ name, type, shape }: Value, like: number[] | undefined, assum
 }
 
 function typed(name: string, type: StoredType | undefined, shape: number[], values: ArrayLike<number> | BigInt64Array): Input {
-  if (type === undefined) throw new Error(`input ${name}: its type is not supported`);
+  if (type === undefined) throw new CalibrationError(`input ${name}: its type is not supported`);
   if (isFloat(type)) {
     const data = values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>, Number);
     const bad = data.findIndex((value) => !Number.isFinite(value));
@@ -236,7 +273,11 @@ function parseNpy(bytes: Uint8Array): StoredTensor {
   if (!isStoredType(type)) throw new Error(`its type ${descr} is not supported`);
   if (/'fortran_order': *True/.test(header)) throw new Error('it is in Fortran order: save numpy.ascontiguousarray(x)');
   const sizes = /'shape': *\(([^)]*)\)/.exec(header)?.[1] ?? '';
-  const shape = sizes.split(',').map((size) => size.trim()).filter(Boolean).map(Number);
+  const shape = sizes
+    .split(',')
+    .map((size) => size.trim())
+    .filter(Boolean)
+    .map(Number);
   const stored = bytes.subarray(data);
   if (stored.length !== elements(shape) * bytesOf(type)) throw new Error('its data are not those of its shape');
   return { type, shape, bytes: stored };

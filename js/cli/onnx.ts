@@ -1,6 +1,6 @@
 // ONNX file -> the parts of its graph that calibration looks at. Field numbers and data types are those of onnx.proto.
 import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { CalibrationError, reason } from './errors.js';
 import { bytesOf, isFloat, toFloats, type StoredType } from './floats.js';
 import { concatenate, Message, serialize } from './protobuf.js';
@@ -9,7 +9,7 @@ import { elements } from './safetensors.js';
 export const MODEL = { irVersion: 1, graph: 7, opsetImport: 8, functions: 25 };
 export const GRAPH = { node: 1, initializer: 5, input: 11, output: 12 };
 const NODE = { input: 1, output: 2, opType: 4, attribute: 5, domain: 7 };
-const ATTRIBUTE = { name: 1, integer: 3, text: 4, tensor: 5, graph: 6, integers: 8, graphs: 11 };
+const ATTRIBUTE = { name: 1, integer: 3, text: 4, tensor: 5, integers: 8 };
 const TENSOR = { dims: 1, dataType: 2, floats: 4, integers: 5, name: 8, raw: 9, doubles: 10, external: 13, location: 14 };
 
 /** Of TensorProto.DataType, with the names that safetensors has for them. */
@@ -36,7 +36,6 @@ export interface Attribute {
   text: string;
   integers: number[];
   tensor?: TensorProto;
-  hasGraph: boolean;
 }
 
 export interface Node {
@@ -75,7 +74,10 @@ export class Model {
       this.nodes = graph.messages(GRAPH.node).map((node) => parseNode(node, path));
       this.initializers = graph.messages(GRAPH.initializer).map((tensor) => new TensorProto(tensor, path));
       const given = new Set(this.initializers.map(({ name }) => name));
-      this.inputs = graph.messages(GRAPH.input).map(parseValue).filter(({ name }) => !given.has(name));
+      this.inputs = graph
+        .messages(GRAPH.input)
+        .map(parseValue)
+        .filter(({ name }) => !given.has(name));
       this.outputs = graph.messages(GRAPH.output).map(parseValue);
     } catch (error) {
       throw new CalibrationError(`${path} is not a readable ONNX model: ${reason(error)}`, { cause: error });
@@ -109,13 +111,18 @@ export class TensorProto {
   floats(): Float32Array {
     const data = toFloats(this.#bytes(), this.type!);
     if (data.length === elements(this.shape)) return data;
-    throw new CalibrationError(`tensor ${this.name}: ${data.length} elements where its shape ${this.shape.join('x')} has others`);
+    throw new CalibrationError(
+      `tensor ${this.name}: ${data.length} elements where its shape ${this.shape.join('x')} has others`,
+    );
   }
 
   /** With its data in the file. */
   inlined(): Uint8Array {
     const kept = this.message.fields.filter(({ number }) => number !== TENSOR.external && number !== TENSOR.location);
-    return serialize([...kept.map(({ number, value }) => [number, plain(value)] as [number, number | Uint8Array]), [TENSOR.raw, this.#external()]]);
+    return serialize([
+      ...kept.map(({ number, value }) => [number, plain(value)] as [number, number | Uint8Array]),
+      [TENSOR.raw, this.#external()],
+    ]);
   }
 
   #bytes(): Uint8Array {
@@ -131,12 +138,17 @@ export class TensorProto {
     const entries = this.message.messages(TENSOR.external).map((entry) => [entry.text(1), entry.text(2)] as const);
     const { location = '', offset = '0', length } = Object.fromEntries(entries) as Record<string, string | undefined>;
     const path = join(dirname(this.path), location);
+    if (isAbsolute(location) || location.split(/[\\/]/).includes('..')) {
+      throw new CalibrationError(`tensor ${this.name}: its data file ${location} is not beside the model`);
+    }
     if (!existsSync(path)) throw new CalibrationError(`tensor ${this.name}: its data file ${path} is missing`);
-    const bytes = new Uint8Array(Number(length ?? elements(this.shape) * (this.type ? bytesOf(this.type) : 0)));
-    if (Number(offset) + bytes.length > statSync(path).size) throw new CalibrationError(`tensor ${this.name}: ${path} is too short`);
+    const size = Number(length ?? elements(this.shape) * (this.type ? bytesOf(this.type) : 0));
+    if (!(Number(offset) + size <= statSync(path).size))
+      throw new CalibrationError(`tensor ${this.name}: ${path} is too short`);
+    const bytes = new Uint8Array(size);
     const file = openSync(path, 'r');
     try {
-      for (let done = 0; done < bytes.length; ) {
+      for (let done = 0; done < bytes.length;) {
         done += readSync(file, bytes, done, Math.min(bytes.length - done, 2 ** 30), Number(offset) + done);
       }
     } finally {
@@ -150,15 +162,32 @@ export class TensorProto {
 export function serializeValue(name: string, type?: number, shape?: number[]): Uint8Array {
   if (type === undefined) return serialize([[1, name]]);
   const dims = (shape ?? []).map((size) => [1, serialize([[1, size]])] as [number, Uint8Array]);
-  const tensor: [number, number | Uint8Array][] = shape ? [[1, type], [2, serialize(dims)]] : [[1, type]];
-  return serialize([[1, name], [2, serialize([[1, serialize(tensor)]])]]);
+  const tensor: [number, number | Uint8Array][] = shape
+    ? [
+        [1, type],
+        [2, serialize(dims)],
+      ]
+    : [[1, type]];
+  return serialize([
+    [1, name],
+    [2, serialize([[1, serialize(tensor)]])],
+  ]);
 }
 
 /** A value of the same name and shape, but of float32. */
 export function asFloatValue(value: Message, name: string): Uint8Array {
   const shape = value.message(2)?.message(1)?.last(2)?.value;
-  const tensor = shape instanceof Uint8Array ? serialize([[1, FLOAT], [2, shape]]) : serialize([[1, FLOAT]]);
-  return serialize([[1, name], [2, serialize([[1, tensor]])]]);
+  const tensor =
+    shape instanceof Uint8Array
+      ? serialize([
+          [1, FLOAT],
+          [2, shape],
+        ])
+      : serialize([[1, FLOAT]]);
+  return serialize([
+    [1, name],
+    [2, serialize([[1, tensor]])],
+  ]);
 }
 
 export function serializeNode(op: string, inputs: string[], outputs: string[], attributes: Uint8Array[] = []): Uint8Array {
@@ -171,11 +200,19 @@ export function serializeNode(op: string, inputs: string[], outputs: string[], a
 }
 
 export function integerAttribute(name: string, value: number): Uint8Array {
-  return serialize([[ATTRIBUTE.name, name], [ATTRIBUTE.integer, value], [20, 2]]);
+  return serialize([
+    [ATTRIBUTE.name, name],
+    [ATTRIBUTE.integer, value],
+    [20, 2],
+  ]);
 }
 
 export function integersAttribute(name: string, values: number[]): Uint8Array {
-  return serialize([[ATTRIBUTE.name, name], ...values.map((value) => [ATTRIBUTE.integers, value] as [number, number]), [20, 7]]);
+  return serialize([
+    [ATTRIBUTE.name, name],
+    ...values.map((value) => [ATTRIBUTE.integers, value] as [number, number]),
+    [20, 7],
+  ]);
 }
 
 export function serializeTensor(name: string, type: number, shape: number[], data: Float32Array | BigInt64Array): Uint8Array {
@@ -207,7 +244,6 @@ function parseNode(message: Message, path: string): Node {
         text: attribute.text(ATTRIBUTE.text),
         integers: attribute.integers(ATTRIBUTE.integers),
         tensor: tensor && new TensorProto(tensor, path),
-        hasGraph: attribute.last(ATTRIBUTE.graph) !== undefined || attribute.last(ATTRIBUTE.graphs) !== undefined,
       },
     ];
   });

@@ -114,7 +114,13 @@ class Measurement {
   }
 
   /** Expected distortion for each unit of squared error. */
-  async #importance(session: InferenceSession, weight: Weight, feeds: Feed[], references: Outputs[], index: number): Promise<number> {
+  async #importance(
+    session: InferenceSession,
+    weight: Weight,
+    feeds: Feed[],
+    references: Outputs[],
+    index: number,
+  ): Promise<number> {
     const original = this.#values.get(weight)!;
     const rms = Math.sqrt(original.reduce((sum, value) => sum + value * value, 0) / original.length);
     if (rms === 0) return 0;
@@ -135,6 +141,8 @@ class Measurement {
         if (distortion === 0 || (distortion >= LINEAR.least && distortion <= LINEAR.most)) break;
         noise *= distortion > LINEAR.most ? 0.25 : 4;
       }
+      // So small a weight that float32 keeps no noise of it.
+      if (energy === 0) return 0;
       total += distortion / energy / DRAWS;
     }
     return total;
@@ -147,7 +155,8 @@ class Measurement {
       const found = outputs.get(name)!;
       const axis = this.#lastAxes.get(name) ?? 1;
       const distortion = this.options.distortion === 'kl' ? divergence(expected, found, axis) : relativeError(expected, found);
-      if (!Number.isFinite(distortion)) throw new CalibrationError(`weight ${weight.name}: with noise, output ${name} is not finite`);
+      if (!Number.isFinite(distortion))
+        throw new CalibrationError(`weight ${weight.name}: with noise, output ${name} is not finite`);
       total += distortion / reference.size;
     }
     return total;
@@ -157,11 +166,13 @@ class Measurement {
 
   async #outputs(session: InferenceSession, feed: Feed, weights = this.#tensors): Promise<Outputs> {
     const results = await this.#run(session, feed, weights);
-    return new Map(this.graph.outputs.map(({ name, fetch }) => {
-      const { data, dims } = results[fetch];
-      this.#lastAxes.set(name, dims.at(-1) ?? 1);
-      return [name, data as Float32Array];
-    }));
+    return new Map(
+      this.graph.outputs.map(({ name, fetch }) => {
+        const { data, dims } = results[fetch];
+        this.#lastAxes.set(name, dims.at(-1) ?? 1);
+        return [name, data as Float32Array];
+      }),
+    );
   }
 
   /** Second moments of the weights' inputs, and how often the rows of tables are looked up. */
@@ -225,7 +236,9 @@ class Measurement {
     if (!session) return what;
     try {
       const results = await this.#run(session, feed);
-      const first = names.find((name) => results[name]?.type === 'float32' && (results[name].data as Float32Array).some(Number.isNaN));
+      const first = names.find(
+        (name) => results[name]?.type === 'float32' && (results[name].data as Float32Array).some(Number.isNaN),
+      );
       return first === undefined ? what : `${what}; the first tensor that is not a number is ${first}`;
     } finally {
       await session.release();
@@ -303,4 +316,3 @@ function frequencies(counts: Float64Array, multiplied: boolean): Float32Array {
   const mean = counts.reduce((sum, value) => sum + value + 1, 0) / counts.length;
   return Float32Array.from(counts, (value) => (multiplied ? 0.5 : 0) + ((value + 1) / mean) * (multiplied ? 0.5 : 1));
 }
-
