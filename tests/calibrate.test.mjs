@@ -230,7 +230,7 @@ test('random inputs of a decoder fit together', async () => {
   assert.deepEqual([...tensors.keys()], ['places/importance', 'table/importance']);
 });
 
-test('weights of half precision, of other files and of Constant nodes are the same weights', async () => {
+test('weights of half precision, of other files, of old files and of Constant nodes are the same weights', async () => {
   const [rows, columns] = [32, 48];
   const halves = Uint16Array.from(
     { length: rows * columns },
@@ -254,6 +254,13 @@ test('weights of half precision, of other files and of Constant nodes are the sa
     nodes: [product],
     tensors: [externalTensor('w', shape, 'weights.bin', 8)],
   });
+  const old = await save('old.onnx', {
+    ...graph,
+    irVersion: 3,
+    inputs: [...graph.inputs, value('w', FLOAT, shape)],
+    nodes: [product],
+    tensors: [tensor('w', shape, floats)],
+  });
   const half = await save('half.onnx', {
     inputs: [value('x', FLOAT16, [2, rows])],
     outputs: [value('y', FLOAT16, [2, columns])],
@@ -261,7 +268,7 @@ test('weights of half precision, of other files and of Constant nodes are the sa
     tensors: [message([1, rows], [1, columns], [2, FLOAT16], [8, 'w'], [9, new Uint8Array(halves.buffer)])],
   });
   const [first, ...others] = await Promise.all(
-    [plain, constant, external, half].map((model) => calibrate(model, '--samples', samples)),
+    [plain, constant, external, old, half].map((model) => calibrate(model, '--samples', samples)),
   );
   for (const other of others) {
     assert.deepEqual([...other.tensors.keys()], ['w/importance', 'w/row_moments']);
@@ -564,7 +571,7 @@ function npyFile(descr, shape, { buffer }) {
   ]);
 }
 
-async function save(name, { nodes, tensors = [], inputs, outputs }) {
+async function save(name, { nodes, tensors = [], inputs, outputs, irVersion = 8 }) {
   const graph = message(
     ...nodes.map((node) => [1, node]),
     [2, 'graph'],
@@ -576,7 +583,7 @@ async function save(name, { nodes, tensors = [], inputs, outputs }) {
     ['', 13],
     ['com.example', 1],
   ].map(([domain, version]) => [8, message([1, domain], [2, version])]);
-  await writeFile(join(folder, name), message([1, 8], [7, graph], ...opsets));
+  await writeFile(join(folder, name), message([1, irVersion], [7, graph], ...opsets));
   return join(folder, name);
 }
 

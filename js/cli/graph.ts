@@ -256,24 +256,23 @@ export class Graph {
       if (feed !== name) first.push([GRAPH.node, serializeNode('Cast', [feed], [name], [integerAttribute('to', type)])]);
     };
     let [node, initializer] = [0, 0];
-    for (const { number, value } of model.graph.fields) {
-      if (number === GRAPH.node) {
+    for (const field of model.graph.fields) {
+      if (field.number === GRAPH.node) {
         const { op, outputs } = model.nodes[node++];
-        if (op !== 'Constant' || !this.#byName.has(outputs[0])) graph.push([number, value as Uint8Array]);
-      } else if (number === GRAPH.initializer) {
+        if (op !== 'Constant' || !this.#byName.has(outputs[0])) graph.push(field);
+      } else if (field.number === GRAPH.initializer) {
         const tensor = model.initializers[initializer++];
-        if (this.#byName.has(tensor.name)) continue;
-        graph.push([number, tensor.isExternal ? tensor.inlined() : (value as Uint8Array)]);
-      } else if (number === GRAPH.input) {
-        const message = new Message(value as Uint8Array);
+        if (!this.#byName.has(tensor.name)) graph.push(tensor.isExternal ? [GRAPH.initializer, tensor.inlined()] : field);
+      } else if (field.number === GRAPH.input) {
+        const message = new Message(field.value as Uint8Array);
         const name = message.text(1);
         if (this.#byName.has(name)) continue;
         const input = inputs.get(name);
         const feed = input ? this.feedName(input) : name;
-        graph.push([number, feed === name ? (value as Uint8Array) : asFloatValue(message, feed)]);
+        graph.push(feed === name ? field : [GRAPH.input, asFloatValue(message, feed)]);
         if (feed !== name) replace(name, feed, dataType(input!.type!));
-      } else if (number !== GRAPH.output) {
-        graph.push([number, typeof value === 'bigint' ? Number(value) : value]);
+      } else if (field.number !== GRAPH.output) {
+        graph.push(field);
       }
     }
     for (const { name, feed, shape, tensor } of this.weights) {
@@ -285,7 +284,7 @@ export class Graph {
     graph.push(...outputs.map((name): Entry => [GRAPH.output, serializeValue(name)]));
     const kept = model.message.fields.filter(({ number }) => number !== MODEL.graph);
     return serialize([
-      ...kept.map(({ number, value }): Entry => [number, typeof value === 'bigint' ? Number(value) : value]),
+      ...kept,
       // Since version 4 initializers need not be inputs too. The last of two counts.
       [MODEL.irVersion, Math.max(4, model.message.integer(MODEL.irVersion))],
       [MODEL.graph, serialize([...first, ...graph])],

@@ -119,10 +119,7 @@ export class TensorProto {
   /** With its data in the file. */
   inlined(): Uint8Array {
     const kept = this.message.fields.filter(({ number }) => number !== TENSOR.external && number !== TENSOR.location);
-    return serialize([
-      ...kept.map(({ number, value }) => [number, plain(value)] as [number, number | Uint8Array]),
-      [TENSOR.raw, this.#external()],
-    ]);
+    return serialize([...kept, [TENSOR.raw, this.#external()]]);
   }
 
   #bytes(): Uint8Array {
@@ -272,10 +269,6 @@ function packed(message: Message, number: number, bytes: number): Uint8Array {
       return value instanceof Uint8Array ? value : new Uint8Array(BigUint64Array.of(value).buffer, 0, bytes);
     }),
   );
-}
-
-function plain(value: bigint | Uint8Array): number | Uint8Array {
-  return typeof value === 'bigint' ? Number(value) : value;
 }
 
 function read(path: string): Uint8Array {

@@ -55,17 +55,17 @@ export class Message {
   }
 }
 
-/** Text and bytes are written with their length, messages as their bytes, numbers as varints. */
-export type Entry = [number: number, value: number | string | Uint8Array];
+/** A field that was read is written as it was. Of others numbers become varints, text and bytes have their length before them. */
+export type Entry = Field | [number: number, value: number | string | Uint8Array];
 
 export function serialize(entries: Entry[]): Uint8Array {
-  return concatenate(entries.map(([number, value]) => serializeField(number, value)));
+  return concatenate(entries.flatMap((entry) => (Array.isArray(entry) ? serializeField(...entry) : [entry.encoded])));
 }
 
-export function serializeField(number: number, value: Entry[1]): Uint8Array {
-  if (typeof value === 'number') return new Uint8Array([...varint(BigInt(number * 8)), ...varint(BigInt(value))]);
+function serializeField(number: number, value: number | string | Uint8Array): Uint8Array[] {
+  if (typeof value === 'number') return [Uint8Array.from(varint(BigInt(number * 8))), Uint8Array.from(varint(BigInt(value)))];
   const bytes = typeof value === 'string' ? new TextEncoder().encode(value) : value;
-  return concatenate([new Uint8Array([...varint(BigInt(number * 8 + 2)), ...varint(BigInt(bytes.length))]), bytes]);
+  return [Uint8Array.from(varint(BigInt(number * 8 + 2))), Uint8Array.from(varint(BigInt(bytes.length))), bytes];
 }
 
 export function concatenate(parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
