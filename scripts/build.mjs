@@ -117,12 +117,24 @@ async function buildScripts() {
       logOverride: { 'empty-import-meta': 'silent' },
     });
   }
+  await esbuild.build({
+    entryPoints: [join(ROOT, 'js/cli/main.ts')],
+    outfile: join(PKG, 'cli.js'),
+    format: 'esm',
+    platform: 'node',
+    bundle: true,
+    minify: true,
+    target: 'node20.16',
+    external: ['onnxruntime-node'],
+    banner: { js: '#!/usr/bin/env node' },
+  });
 }
 
 function buildTypes() {
   step('types');
   const types = join(ROOT, 'target/types');
   run('node', [tool('typescript/bin/tsc'), '--project', ROOT, '--outDir', types]);
+  run('node', [tool('typescript/bin/tsc'), '--project', join(ROOT, 'js/cli')]);
   for (const name of PUBLIC_TYPES) copyFileSync(join(types, `${name}.d.ts`), join(PKG, `${name}.d.ts`));
 }
 

@@ -41,7 +41,8 @@ export function prepare() {
   if (!has('cargo', ['--version'])) fail('Rust is needed: https://rustup.rs');
   if (!npmIsCurrent()) {
     step('npm packages');
-    run('npm', ['ci', '--no-audit', '--no-fund']);
+    // What onnxruntime-node downloads when it is installed is for CUDA.
+    run('npm', ['ci', '--no-audit', '--no-fund'], { env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' } });
   }
   if (!wasmTargetIsInstalled()) {
     step(`Rust target ${WASM_TARGET}`);

@@ -1,0 +1,174 @@
+// `mcwc calibrate`: ONNX model, and samples if there are any -> statistics file (CALIBRATION.md) for `mcwc encode --calibration`.
+import { constants, accessSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, extname } from 'node:path';
+import { parseArgs } from 'node:util';
+import { CalibrationError, UsageError, reason } from './errors.js';
+import { Graph } from './graph.js';
+import { parseShape, randomFeeds, readSamples } from './inputs.js';
+import { Model } from './onnx.js';
+import { Random } from './random.js';
+import { serializeSafetensors } from './safetensors.js';
+import { MAX_MEASURED, measure, type Runtime, type Statistics } from './statistics.js';
+
+const HELP = `Usage: npx mcwc calibrate MODEL.onnx [options]
+
+Measures how much each weight matters to the model's outputs, for mcwc encode --calibration. Needs onnxruntime-node.
+
+  --samples FILE|DIR      what the model is made for: .safetensors, .npy or .json, a file for each run.
+                          With them the inputs of each weight are measured too, which makes files smaller still.
+                          Without, the model runs on random inputs.
+  -o, --output FILE       statistics file [MODEL.stats.safetensors]
+  --inputs N              how many random inputs [5]
+  --shape NAME=1x3x48x320 size of a random input; once for each input
+  --outputs A,B           which outputs are compared [all that hold floats, but for the caches of a decoder]
+  --distortion KIND       relative (squared error) or kl (of the softmax along the last axis) [relative]
+  --seed N                of noise and random inputs [0]
+  --json                  prints the result as JSON
+  -q, --quiet             no progress
+  -h, --help`;
+const OPTIONS = {
+  samples: { type: 'string' },
+  output: { type: 'string', short: 'o' },
+  inputs: { type: 'string' },
+  shape: { type: 'string', multiple: true },
+  outputs: { type: 'string' },
+  distortion: { type: 'string' },
+  seed: { type: 'string' },
+  json: { type: 'boolean' },
+  quiet: { type: 'boolean', short: 'q' },
+  help: { type: 'boolean', short: 'h' },
+} as const;
+const RANDOM_INPUTS = 5;
+
+export async function calibrate(args: string[]): Promise<void> {
+  const { values, positionals } = parse(args);
+  if (values.help) return console.log(HELP);
+  if (positionals.length !== 1) throw new UsageError('calibrate takes one model; see npx mcwc calibrate --help');
+  const [path] = positionals;
+  if (values.samples && (values.inputs || values.shape))
+    throw new UsageError('--inputs and --shape are for random inputs, not for --samples');
+  const distortion = values.distortion ?? 'relative';
+  if (distortion !== 'relative' && distortion !== 'kl')
+    throw new UsageError(`--distortion ${distortion}: expected relative or kl`);
+  const output = values.output ?? `${basename(path, extname(path))}.stats.safetensors`;
+  const seed = whole('--seed', values.seed ?? 0, 0, 1e9);
+  const count = whole('--inputs', values.inputs ?? RANDOM_INPUTS, 1, MAX_MEASURED);
+  const shapes = new Map((values.shape ?? []).map(parseShape));
+
+  const started = performance.now();
+  checkWritable(output);
+  const graph = new Graph(new Model(path), values.outputs?.split(','));
+  const real = values.samples !== undefined;
+  const { feeds, assumed } = real
+    ? readSamples(values.samples!, graph.model)
+    : randomFeeds(graph, count, shapes, new Random(seed));
+  const progress = values.quiet ? () => {} : printProgress;
+  const statistics = await measure(await loadRuntime(), graph, feeds, { distortion, seed, real, progress });
+  const metadata = {
+    format: 'mcwc-statistics',
+    version: '1',
+    samples: String(real ? feeds.length : 0),
+    inputs: real ? 'samples' : 'random',
+    distortion,
+  };
+  write(output, serializeSafetensors(statistics.tensors, metadata));
+  const seconds = (performance.now() - started) / 1000;
+  const report = values.json ? printJson : printReport;
+  report({ output, feeds: feeds.length, real, assumed, graph, statistics, seconds });
+}
+
+interface Result {
+  output: string;
+  feeds: number;
+  real: boolean;
+  assumed: string[];
+  graph: Graph;
+  statistics: Statistics;
+  seconds: number;
+}
+
+function printReport({ output, feeds, real, assumed, graph, statistics, seconds }: Result) {
+  const { importances, measured, tensors } = statistics;
+  for (const line of assumed) console.log(`assumed  ${line}`);
+  if (real) for (const note of graph.notes) console.log(`note     ${note}`);
+  const unused = [...importances].filter(([, importance]) => importance === 0);
+  for (const [{ name }] of unused) console.log(`note     ${name}: no effect on the outputs`);
+  const moments = tensors.filter(({ name }) => name.endsWith('_moments')).length;
+  console.log(`outputs  ${graph.outputs.map(({ name }) => name).join(', ')}`);
+  const on = real ? `${feeds} samples` : `${feeds} random inputs`;
+  console.log(
+    `${output}: ${importances.size} weights, ${moments} with moments, from ${on} (importances from ${measured}), ${seconds.toFixed(1)} s`,
+  );
+}
+
+function printJson({ output, feeds, real, assumed, graph, statistics, seconds }: Result) {
+  const { importances, measured, tensors } = statistics;
+  const written = new Set(tensors.map(({ name }) => name));
+  const weights = [...importances].map(([weight, importance]) => {
+    const kind = graph.kinds.get(weight);
+    const { name, shape } = weight;
+    return { name, shape, importance, moments: written.has(`${name}/${kind}`) ? kind : null };
+  });
+  const outputs = graph.outputs.map(({ name }) => name);
+  const notes = real ? graph.notes : [];
+  const result = { output, inputs: real ? 'samples' : 'random', feeds, measured, outputs, assumed, notes, seconds, weights };
+  console.log(JSON.stringify(result, null, 2));
+}
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({ args, options: OPTIONS, allowPositionals: true });
+  } catch (error) {
+    throw new UsageError(reason(error), { cause: error });
+  }
+}
+
+function whole(option: string, text: string | number, least: number, most: number): number {
+  const number = /^\d+$/.test(`${text}`) ? Number(text) : NaN;
+  if (number >= least && number <= most) return number;
+  throw new UsageError(`${option} ${text}: expected a whole number from ${least} to ${most}`);
+}
+
+async function loadRuntime(): Promise<Runtime> {
+  try {
+    return await import('onnxruntime-node');
+  } catch (error) {
+    const missing = (error as { code?: string }).code === 'ERR_MODULE_NOT_FOUND';
+    const message = missing
+      ? 'calibrate needs ONNX Runtime: npm install onnxruntime-node'
+      : `onnxruntime-node: ${reason(error)}`;
+    throw new CalibrationError(message, { cause: error });
+  }
+}
+
+/** Before the minutes of measuring, not after. */
+function checkWritable(path: string) {
+  try {
+    accessSync(dirname(path), constants.W_OK);
+  } catch (error) {
+    throw new CalibrationError(`cannot write ${path}: ${reason(error)}`, { cause: error });
+  }
+}
+
+/** All of the file or none. */
+function write(path: string, bytes: Uint8Array) {
+  const partial = `${path}.partial`;
+  try {
+    writeFileSync(partial, bytes);
+    renameSync(partial, path);
+  } catch (error) {
+    rmSync(partial, { force: true });
+    throw new CalibrationError(`cannot write ${path}: ${reason(error)}`, { cause: error });
+  }
+}
+
+let lastProgress = 0;
+
+function printProgress(what: string, done: number, total: number) {
+  if (process.stderr.isTTY) {
+    process.stderr.write(`\r\x1b[K${done === total ? '' : `${done}/${total}  ${what}`}`);
+  } else if (done === total || performance.now() - lastProgress > 10_000) {
+    lastProgress = performance.now();
+    process.stderr.write(`${what} ${done}/${total}\n`);
+  }
+}

@@ -1,0 +1,310 @@
+// What the model runs on: samples from files, or random inputs that it can take. A feed holds one run's inputs by name.
+import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { extname, join } from 'node:path';
+import { CalibrationError, UsageError, reason } from './errors.js';
+import { bytesOf, isFloat, isStoredType, toFloats, toIntegers, type StoredType } from './floats.js';
+import type { Graph } from './graph.js';
+import type { Model, Value } from './onnx.js';
+import type { Random } from './random.js';
+import { elements, parseSafetensors, type StoredTensor } from './safetensors.js';
+
+export interface Input {
+  /** In the runtime's words. Floats of every precision are given as float32. */
+  type: 'float32' | 'int64' | 'int32' | 'int16' | 'int8' | 'uint64' | 'uint32' | 'uint16' | 'uint8' | 'bool';
+  shape: number[];
+  data:
+    | Float32Array
+    | BigInt64Array
+    | BigUint64Array
+    | Int32Array
+    | Int16Array
+    | Int8Array
+    | Uint32Array
+    | Uint16Array
+    | Uint8Array;
+}
+
+export type Feed = Map<string, Input>;
+
+const SAMPLE_FILES = ['.safetensors', '.npy', '.json'];
+const NPY_TYPES: Record<string, StoredType> = {
+  '<f8': 'F64',
+  '<f4': 'F32',
+  '<f2': 'F16',
+  '<i8': 'I64',
+  '<i4': 'I32',
+  '<i2': 'I16',
+  '|i1': 'I8',
+  '<u8': 'U64',
+  '<u4': 'U32',
+  '<u2': 'U16',
+  '|u1': 'U8',
+  '|b1': 'BOOL',
+};
+/** What a size is where the model leaves it open. */
+const IMAGE_SIDE = 224;
+const IMAGE_WIDTH = 320;
+const AUDIO_LENGTH = 16000;
+const TOKENS = 64;
+/** Random inputs are not all of one length. */
+const MORE_TOKENS = [0, 32, 64, 16, 48];
+
+const MAX_ELEMENTS = 2 ** 28;
+
+export type Shapes = Map<string, number[]>;
+
+/** `name=1x3x224x224`. */
+export function parseShape(text: string): [string, number[]] {
+  const [, name, sizes] = /^(.+)=(\d+(?:x\d+)*)?$/.exec(text) ?? [];
+  if (!name) throw new UsageError(`--shape ${text}: expected NAME=1x3x224x224`);
+  return [name, sizes ? sizes.split('x').map(Number) : []];
+}
+
+/** Valid inputs made of random numbers, and in words what was taken for granted. */
+export function randomFeeds(graph: Graph, count: number, shapes: Shapes, random: Random): { feeds: Feed[]; assumed: string[] } {
+  const { inputs } = graph.model;
+  const stray = [...shapes.keys()].find((name) => !inputs.some((input) => input.name === name));
+  if (stray !== undefined) throw new UsageError(`--shape: the model has no input ${stray}; it has ${names(inputs)}`);
+  const feeds: Feed[] = [];
+  const assumed = new Map<string, { what: string; shapes: string[] }>();
+  for (let index = 0; index < count; index++) {
+    const feed: Feed = new Map();
+    for (const input of inputs) {
+      const shape =
+        shapes.get(input.name) ??
+        input.shape.map((_, axis) => size(input, axis, TOKENS + MORE_TOKENS[index % MORE_TOKENS.length]));
+      if (elements(shape) > MAX_ELEMENTS) {
+        throw new CalibrationError(`input ${input.name}: ${shape.join('x')} is more than ${MAX_ELEMENTS} elements`);
+      }
+      const { input: made, what } = randomInput(graph, input, shape, random);
+      feed.set(input.name, made);
+      const note = assumed.get(input.name) ?? { what, shapes: [] };
+      note.shapes.push(shape.join('x') || 'scalar');
+      assumed.set(input.name, note);
+    }
+    feeds.push(feed);
+  }
+  const words = [...assumed].map(([name, { what, shapes }]) => `${name}: ${what}, ${[...new Set(shapes)].join(', ')}`);
+  return { feeds, assumed: words };
+}
+
+function size(input: Value, axis: number, tokens: number): number {
+  const { shape, type, name } = input;
+  const dim = shape[axis];
+  if (typeof dim === 'number') return dim;
+  const words = dim.toLowerCase();
+  if (words.includes('+')) return sum(words.split('+').map((part) => symbol(part.trim(), tokens) ?? tokens));
+  const named = symbol(words, tokens);
+  if (named !== undefined) return named;
+  if (isCache(name) && shape.length === 4 && axis === 2) return 0;
+  if (axis === 0) return 1;
+  if (type !== undefined && isFloat(type)) {
+    if (shape.length === 4 && axis === 1) return 3;
+    if (shape.length === 4) return typeof shape[axis === 2 ? 3 : 2] === 'number' ? IMAGE_WIDTH : IMAGE_SIDE;
+    if (shape.length === 2) return AUDIO_LENGTH;
+  }
+  return tokens;
+}
+
+/** What the name of a symbolic size says. */
+function symbol(words: string, tokens: number): number | undefined {
+  if (/^\d+$/.test(words)) return Number(words);
+  if (/batch/.test(words)) return 1;
+  if (/past|cache/.test(words) && !/total/.test(words)) return 0;
+  if (/channel/.test(words)) return 3;
+  if (/height|width/.test(words)) return IMAGE_SIDE;
+  if (/samples|audio/.test(words)) return AUDIO_LENGTH;
+  return /seq|len|token|text|frame|time/.test(words) ? tokens : undefined;
+}
+
+function isCache(name: string): boolean {
+  return /past|cache/i.test(name);
+}
+
+function randomInput(graph: Graph, { name, type }: Value, shape: number[], random: Random): { input: Input; what: string } {
+  const count = elements(shape);
+  const made = (what: string, value: (index: number) => number) => {
+    return {
+      what,
+      input: typed(
+        name,
+        type,
+        shape,
+        Float64Array.from({ length: count }, (_, index) => value(index)),
+      ),
+    };
+  };
+  if (type === 'BOOL') return made('false', () => 0);
+  if (isCache(name)) return made('zeros', () => 0);
+  if (/mask/i.test(name)) return made('ones', () => 1);
+  if (type !== undefined && isFloat(type)) return made('normal', () => random.normal());
+  const last = shape.at(-1) ?? 1;
+  if (/position/i.test(name)) return made('counting up', (index) => index % last);
+  if (/type|segment/i.test(name)) return made('zeros', () => 0);
+  const table = graph.tableOf(name);
+  if (!table) return made('zeros', () => 0);
+  return made(`uniform below ${table.shape[0]}, the rows of ${table.name}`, () => random.below(table.shape[0]));
+}
+
+/** A sample in each file of a folder, or one or more in one file. */
+export function readSamples(path: string, model: Model): { feeds: Feed[]; assumed: string[] } {
+  let files: string[];
+  try {
+    files = statSync(path).isDirectory()
+      ? readdirSync(path)
+          .sort()
+          .map((name) => join(path, name))
+      : [path];
+  } catch (error) {
+    throw new CalibrationError(`cannot read ${path}: ${reason(error)}`, { cause: error });
+  }
+  const found = files.filter((file) => SAMPLE_FILES.includes(extname(file)));
+  if (found.length === 0) throw new CalibrationError(`no samples in ${path}: none of its files is ${SAMPLE_FILES.join(', ')}`);
+  const assumed = new Set<string>();
+  const feeds = found.flatMap((file) => {
+    try {
+      return readSample(file, model).map((sample) => checkSample(sample, model, assumed));
+    } catch (error) {
+      throw new CalibrationError(`sample ${file}: ${reason(error)}`, { cause: error });
+    }
+  });
+  if (feeds.length === 0) throw new CalibrationError(`no samples in ${path}: it is an empty list`);
+  return { feeds, assumed: [...assumed] };
+}
+
+type Sample = Map<string, StoredTensor | { shape: number[]; numbers: number[] }>;
+
+function readSample(path: string, { inputs }: Model): Sample[] {
+  const bytes = readFileSync(path);
+  if (extname(path) === '.safetensors') return [parseSafetensors(bytes)];
+  const alone = () => {
+    if (inputs.length === 1) return inputs[0].name;
+    throw new Error(`it names no input, and the model has ${inputs.length}: ${names(inputs)}`);
+  };
+  if (extname(path) === '.npy') return [new Map([[alone(), parseNpy(bytes)]])];
+  const json: unknown = JSON.parse(bytes.toString());
+  const sample = (value: unknown): Sample => {
+    if (Array.isArray(value) || typeof value === 'number') return new Map([[alone(), nested(value)]]);
+    if (typeof value !== 'object' || value === null) throw new Error('it is neither an array nor an object of arrays');
+    return new Map(Object.entries(value).map(([name, value]) => [name, nested(value)]));
+  };
+  const several = Array.isArray(json) && (json.length === 0 || (typeof json[0] === 'object' && !Array.isArray(json[0])));
+  return several ? json.map(sample) : [sample(json)];
+}
+
+function checkSample(sample: Sample, { inputs }: Model, assumed: Set<string>): Feed {
+  const stray = [...sample.keys()].find((name) => !inputs.some((input) => input.name === name));
+  if (stray !== undefined) throw new Error(`the model has no input ${stray}; it has ${names(inputs)}`);
+  const shapes = [...sample.values()].map(({ shape }) => shape);
+  return new Map(
+    inputs.map((input) => {
+      const { name, type } = input;
+      const given = sample.get(name);
+      if (!given) return [name, missing(input, shapes[0], assumed)];
+      const fits =
+        given.shape.length === input.shape.length &&
+        input.shape.every((dim, axis) => typeof dim === 'string' || dim === given.shape[axis]);
+      if (!fits && input.shape.length > 0) {
+        throw new Error(
+          `input ${name}: its shape is ${given.shape.join('x')}, the model's ${input.shape.map((dim) => dim || '?').join('x')}`,
+        );
+      }
+      if ('numbers' in given) return [name, typed(name, type, given.shape, given.numbers)];
+      const floats = type !== undefined && isFloat(type);
+      if (isFloat(given.type) !== floats) {
+        throw new Error(`input ${name}: the model takes ${floats ? 'floats' : 'integers'} (${type}), not ${given.type}`);
+      }
+      return [
+        name,
+        typed(name, type, given.shape, floats ? toFloats(given.bytes, given.type) : toIntegers(given.bytes, given.type)),
+      ];
+    }),
+  );
+}
+
+/** Masks and such need not be given: their values follow from the others. */
+function missing({ name, type, shape }: Value, like: number[] | undefined, assumed: Set<string>): Input {
+  const simple = /mask/i.test(name) ? 1 : /type|segment/i.test(name) ? 0 : undefined;
+  if (simple === undefined || !like || like.length !== shape.length) throw new Error(`input ${name} is missing`);
+  assumed.add(`${name}: ${simple ? 'ones' : 'zeros'}`);
+  return typed(name, type, like, new Float64Array(elements(like)).fill(simple));
+}
+
+function typed(name: string, type: StoredType | undefined, shape: number[], values: ArrayLike<number> | BigInt64Array): Input {
+  if (type === undefined) throw new CalibrationError(`input ${name}: its type is not supported`);
+  if (isFloat(type)) {
+    const data = values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>, Number);
+    const bad = data.findIndex((value) => !Number.isFinite(value));
+    if (bad >= 0) throw new Error(`input ${name}: element ${bad} is ${data[bad]}`);
+    return { type: 'float32', shape, data };
+  }
+  const [runtimeType, View] = INTEGERS[type as keyof typeof INTEGERS];
+  const wide = View === BigInt64Array || View === BigUint64Array;
+  if (values instanceof BigInt64Array && View === BigInt64Array) return { type: runtimeType, shape, data: values };
+  const data = (View as any).from(values, (value: number | bigint) => {
+    if (typeof value === 'number' && !Number.isInteger(value)) throw new Error(`input ${name}: ${value} is not an integer`);
+    return wide ? BigInt(value) : Number(value);
+  });
+  return { type: runtimeType, shape, data };
+}
+
+const INTEGERS = {
+  I64: ['int64', BigInt64Array],
+  I32: ['int32', Int32Array],
+  I16: ['int16', Int16Array],
+  I8: ['int8', Int8Array],
+  U64: ['uint64', BigUint64Array],
+  U32: ['uint32', Uint32Array],
+  U16: ['uint16', Uint16Array],
+  U8: ['uint8', Uint8Array],
+  BOOL: ['bool', Uint8Array],
+} as const;
+
+function parseNpy(bytes: Uint8Array): StoredTensor {
+  const magic = String.fromCharCode(...bytes.subarray(1, 6));
+  if (bytes[0] !== 0x93 || magic !== 'NUMPY') throw new Error('it is not a .npy file');
+  const wide = bytes[6] > 1;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const start = wide ? 12 : 10;
+  const data = start + (wide ? view.getUint32(8, true) : view.getUint16(8, true));
+  const header = new TextDecoder().decode(bytes.subarray(start, data));
+  const descr = /'descr': *'([^']*)'/.exec(header)?.[1] ?? '';
+  const type = NPY_TYPES[descr];
+  if (!isStoredType(type)) throw new Error(`its type ${descr} is not supported`);
+  if (/'fortran_order': *True/.test(header)) throw new Error('it is in Fortran order: save numpy.ascontiguousarray(x)');
+  const sizes = /'shape': *\(([^)]*)\)/.exec(header)?.[1] ?? '';
+  const shape = sizes
+    .split(',')
+    .map((size) => size.trim())
+    .filter(Boolean)
+    .map(Number);
+  const stored = bytes.subarray(data);
+  if (stored.length !== elements(shape) * bytesOf(type)) throw new Error('its data are not those of its shape');
+  return { type, shape, bytes: stored };
+}
+
+function nested(value: unknown): { shape: number[]; numbers: number[] } {
+  const shape: number[] = [];
+  for (let inner = value; Array.isArray(inner); inner = inner[0]) shape.push(inner.length);
+  const numbers: number[] = [];
+  const walk = (value: unknown, axis: number) => {
+    if (axis === shape.length) {
+      if (typeof value === 'boolean') value = Number(value);
+      if (typeof value !== 'number') throw new Error(`${JSON.stringify(value)} is not a number`);
+      numbers.push(value);
+    } else {
+      if (!Array.isArray(value) || value.length !== shape[axis]) throw new Error('its arrays are of different lengths');
+      for (const inner of value) walk(inner, axis + 1);
+    }
+  };
+  walk(value, 0);
+  return { shape, numbers };
+}
+
+function names(inputs: Value[]): string {
+  return inputs.map(({ name }) => name).join(', ');
+}
+
+function sum(values: number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

@@ -1,0 +1,280 @@
+// ONNX file -> the parts of its graph that calibration looks at. Field numbers and data types are those of onnx.proto.
+import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { dirname, isAbsolute, join } from 'node:path';
+import { CalibrationError, reason } from './errors.js';
+import { bytesOf, isFloat, toFloats, type StoredType } from './floats.js';
+import { concatenate, Message, serialize } from './protobuf.js';
+import { elements } from './safetensors.js';
+
+export const MODEL = { irVersion: 1, graph: 7, opsetImport: 8, functions: 25 };
+export const GRAPH = { node: 1, initializer: 5, input: 11, output: 12 };
+const NODE = { input: 1, output: 2, opType: 4, attribute: 5, domain: 7 };
+const ATTRIBUTE = { name: 1, integer: 3, text: 4, tensor: 5, integers: 8 };
+const TENSOR = { dims: 1, dataType: 2, floats: 4, integers: 5, name: 8, raw: 9, doubles: 10, external: 13, location: 14 };
+
+/** Of TensorProto.DataType, with the names that safetensors has for them. */
+const DATA_TYPES: Record<number, StoredType> = {
+  1: 'F32',
+  2: 'U8',
+  3: 'I8',
+  4: 'U16',
+  5: 'I16',
+  6: 'I32',
+  7: 'I64',
+  9: 'BOOL',
+  10: 'F16',
+  11: 'F64',
+  12: 'U32',
+  13: 'U64',
+  16: 'BF16',
+};
+export const FLOAT = 1;
+export const INT64 = 7;
+
+export interface Attribute {
+  integer: number;
+  text: string;
+  integers: number[];
+  tensor?: TensorProto;
+}
+
+export interface Node {
+  op: string;
+  domain: string;
+  inputs: string[];
+  outputs: string[];
+  attributes: Map<string, Attribute>;
+  /** The node's fields, for those that are written again with other inputs. */
+  message: Message;
+}
+
+export interface Value {
+  name: string;
+  type?: StoredType;
+  /** A number, or the name of a symbolic size, empty where it has none. */
+  shape: (number | string)[];
+}
+
+export class Model {
+  readonly message: Message;
+  readonly graph: Message;
+  readonly nodes: Node[];
+  readonly initializers: TensorProto[];
+  /** Those that have to be given: older files list the initializers too. */
+  readonly inputs: Value[];
+  readonly outputs: Value[];
+
+  constructor(readonly path: string) {
+    const bytes = read(path);
+    try {
+      this.message = new Message(bytes);
+      const graph = this.message.message(MODEL.graph);
+      if (!graph) throw new Error('it holds no graph');
+      this.graph = graph;
+      this.nodes = graph.messages(GRAPH.node).map((node) => parseNode(node, path));
+      this.initializers = graph.messages(GRAPH.initializer).map((tensor) => new TensorProto(tensor, path));
+      const given = new Set(this.initializers.map(({ name }) => name));
+      this.inputs = graph
+        .messages(GRAPH.input)
+        .map(parseValue)
+        .filter(({ name }) => !given.has(name));
+      this.outputs = graph.messages(GRAPH.output).map(parseValue);
+    } catch (error) {
+      throw new CalibrationError(`${path} is not a readable ONNX model: ${reason(error)}`, { cause: error });
+    }
+  }
+}
+
+/** A tensor of the file, whose data lie in it or in another file beside it. */
+export class TensorProto {
+  readonly name: string;
+  readonly shape: number[];
+  readonly type: StoredType | undefined;
+
+  constructor(
+    readonly message: Message,
+    readonly path: string,
+  ) {
+    this.name = message.text(TENSOR.name);
+    this.shape = message.integers(TENSOR.dims);
+    this.type = DATA_TYPES[message.integer(TENSOR.dataType)];
+  }
+
+  get isExternal(): boolean {
+    return this.message.integer(TENSOR.location) === 1;
+  }
+
+  get isFloat(): boolean {
+    return this.type !== undefined && isFloat(this.type);
+  }
+
+  floats(): Float32Array {
+    const data = toFloats(this.#bytes(), this.type!);
+    if (data.length === elements(this.shape)) return data;
+    throw new CalibrationError(
+      `tensor ${this.name}: ${data.length} elements where its shape ${this.shape.join('x')} has others`,
+    );
+  }
+
+  /** With its data in the file. */
+  inlined(): Uint8Array {
+    const kept = this.message.fields.filter(({ number }) => number !== TENSOR.external && number !== TENSOR.location);
+    return serialize([...kept, [TENSOR.raw, this.#external()]]);
+  }
+
+  #bytes(): Uint8Array {
+    if (this.isExternal) return this.#external();
+    const raw = this.message.last(TENSOR.raw)?.value;
+    if (raw instanceof Uint8Array) return raw;
+    if (this.type === 'F32') return packed(this.message, TENSOR.floats, 4);
+    if (this.type === 'F64') return packed(this.message, TENSOR.doubles, 8);
+    return new Uint8Array(Uint16Array.from(this.message.integers(TENSOR.integers)).buffer);
+  }
+
+  #external(): Uint8Array {
+    const entries = this.message.messages(TENSOR.external).map((entry) => [entry.text(1), entry.text(2)] as const);
+    const { location = '', offset = '0', length } = Object.fromEntries(entries) as Record<string, string | undefined>;
+    const path = join(dirname(this.path), location);
+    if (isAbsolute(location) || location.split(/[\\/]/).includes('..')) {
+      throw new CalibrationError(`tensor ${this.name}: its data file ${location} is not beside the model`);
+    }
+    if (!existsSync(path)) throw new CalibrationError(`tensor ${this.name}: its data file ${path} is missing`);
+    const size = Number(length ?? elements(this.shape) * (this.type ? bytesOf(this.type) : 0));
+    if (!(Number(offset) + size <= statSync(path).size))
+      throw new CalibrationError(`tensor ${this.name}: ${path} is too short`);
+    const bytes = new Uint8Array(size);
+    const file = openSync(path, 'r');
+    try {
+      for (let done = 0; done < bytes.length;) {
+        done += readSync(file, bytes, done, Math.min(bytes.length - done, 2 ** 30), Number(offset) + done);
+      }
+    } finally {
+      closeSync(file);
+    }
+    return bytes;
+  }
+}
+
+/** Without a type the runtime infers it. */
+export function serializeValue(name: string, type?: number, shape?: number[]): Uint8Array {
+  if (type === undefined) return serialize([[1, name]]);
+  const dims = (shape ?? []).map((size) => [1, serialize([[1, size]])] as [number, Uint8Array]);
+  const tensor: [number, number | Uint8Array][] = shape
+    ? [
+        [1, type],
+        [2, serialize(dims)],
+      ]
+    : [[1, type]];
+  return serialize([
+    [1, name],
+    [2, serialize([[1, serialize(tensor)]])],
+  ]);
+}
+
+/** A value of the same name and shape, but of float32. */
+export function asFloatValue(value: Message, name: string): Uint8Array {
+  const shape = value.message(2)?.message(1)?.last(2)?.value;
+  const tensor =
+    shape instanceof Uint8Array
+      ? serialize([
+          [1, FLOAT],
+          [2, shape],
+        ])
+      : serialize([[1, FLOAT]]);
+  return serialize([
+    [1, name],
+    [2, serialize([[1, tensor]])],
+  ]);
+}
+
+export function serializeNode(op: string, inputs: string[], outputs: string[], attributes: Uint8Array[] = []): Uint8Array {
+  return serialize([
+    ...inputs.map((name) => [NODE.input, name] as [number, string]),
+    ...outputs.map((name) => [NODE.output, name] as [number, string]),
+    [NODE.opType, op],
+    ...attributes.map((attribute) => [NODE.attribute, attribute] as [number, Uint8Array]),
+  ]);
+}
+
+export function integerAttribute(name: string, value: number): Uint8Array {
+  return serialize([
+    [ATTRIBUTE.name, name],
+    [ATTRIBUTE.integer, value],
+    [20, 2],
+  ]);
+}
+
+export function integersAttribute(name: string, values: number[]): Uint8Array {
+  return serialize([
+    [ATTRIBUTE.name, name],
+    ...values.map((value) => [ATTRIBUTE.integers, value] as [number, number]),
+    [20, 7],
+  ]);
+}
+
+export function serializeTensor(name: string, type: number, shape: number[], data: Float32Array | BigInt64Array): Uint8Array {
+  return serialize([
+    ...shape.map((size) => [TENSOR.dims, size] as [number, number]),
+    [TENSOR.dataType, type],
+    [TENSOR.name, name],
+    [TENSOR.raw, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)],
+  ]);
+}
+
+/** The attributes of a node that have these names, as they are. */
+export function keptAttributes(node: Node, names: string[]): Uint8Array[] {
+  const attributes = node.message.all(NODE.attribute).map(({ value }) => value as Uint8Array);
+  return attributes.filter((attribute) => names.includes(new Message(attribute).text(ATTRIBUTE.name)));
+}
+
+export function dataType(type: StoredType): number {
+  return Number(Object.keys(DATA_TYPES).find((number) => DATA_TYPES[Number(number)] === type));
+}
+
+function parseNode(message: Message, path: string): Node {
+  const attributes = message.messages(NODE.attribute).map((attribute): [string, Attribute] => {
+    const tensor = attribute.message(ATTRIBUTE.tensor);
+    return [
+      attribute.text(ATTRIBUTE.name),
+      {
+        integer: attribute.integer(ATTRIBUTE.integer),
+        text: attribute.text(ATTRIBUTE.text),
+        integers: attribute.integers(ATTRIBUTE.integers),
+        tensor: tensor && new TensorProto(tensor, path),
+      },
+    ];
+  });
+  const domain = message.text(NODE.domain);
+  return {
+    op: message.text(NODE.opType),
+    domain: domain === 'ai.onnx' ? '' : domain,
+    inputs: message.texts(NODE.input),
+    outputs: message.texts(NODE.output),
+    attributes: new Map(attributes),
+    message,
+  };
+}
+
+function parseValue(message: Message): Value {
+  const tensor = message.message(2)?.message(1);
+  const dims = tensor?.message(2)?.messages(1) ?? [];
+  const shape = dims.map((dim) => (dim.last(1) ? dim.integer(1) : dim.text(2)));
+  return { name: message.text(1), type: DATA_TYPES[tensor?.integer(1) ?? 0], shape };
+}
+
+/** Numbers of a fixed width are stored one after the other, or each with its own tag. */
+function packed(message: Message, number: number, bytes: number): Uint8Array {
+  return concatenate(
+    message.all(number).map(({ value }) => {
+      return value instanceof Uint8Array ? value : new Uint8Array(BigUint64Array.of(value).buffer, 0, bytes);
+    }),
+  );
+}
+
+function read(path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new CalibrationError(`cannot read ${path}: ${reason(error)}`, { cause: error });
+  }
+}
