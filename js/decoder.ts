@@ -66,7 +66,7 @@ export class Decoder {
       if (archive.openedFrame() !== step.frame) archive.openFrame(step.frame);
       if (step.levelBits > 0) return this.#packLevels(step, out);
       const decoded = this.#decoded(archive.decodeChunk(step.index));
-      if (step.permuted) placeRows(decoded, archive.rowPlaces(step.index)!, step, out);
+      if (step.scattered) placeRuns(decoded, archive.places(step.index)!, step, out);
       else out.set(decoded.subarray(step.skip, step.skip + step.take), step.at);
     }
   }
@@ -110,12 +110,12 @@ function hashAsync(payload: Uint8Array<ArrayBuffer>): Promise<Uint8Array | undef
   );
 }
 
-function placeRows(decoded: Uint8Array, places: Uint32Array, step: Step, out: Uint8Array): void {
-  const rowBytes = decoded.length / places.length;
-  for (let row = 0; row < places.length; row++) {
-    const place = places[row] * rowBytes - step.skip;
+function placeRuns(decoded: Uint8Array, offsets: Float64Array, step: Step, out: Uint8Array): void {
+  const runBytes = decoded.length / offsets.length;
+  for (let run = 0; run < offsets.length; run++) {
+    const place = offsets[run] - step.skip;
     const from = Math.max(0, -place);
-    const to = Math.min(rowBytes, step.take - place);
-    if (from < to) out.set(decoded.subarray(row * rowBytes + from, row * rowBytes + to), step.at + place + from);
+    const to = Math.min(runBytes, step.take - place);
+    if (from < to) out.set(decoded.subarray(run * runBytes + from, run * runBytes + to), step.at + place + from);
   }
 }

@@ -10,8 +10,8 @@ export function descriptionOf([integrity, bytes, metadata, files, tensors, frame
     tensors: tensors.map(([name, dtype, shape, bytes, file, offset, frame]: any[]) => {
       return { name, dtype, shape, bytes, file, offset, frame };
     }),
-    frames: frames.map(([sideChunk, firstChunk, chunkCount, levelBits, permuted]: any[]) => {
-      return { sideChunk, firstChunk, chunkCount, levelBits, permuted };
+    frames: frames.map(([sideChunk, firstChunk, chunkCount, levelBits, scattered]: any[]) => {
+      return { sideChunk, firstChunk, chunkCount, levelBits, scattered };
     }),
   };
 }

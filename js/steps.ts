@@ -16,8 +16,8 @@ export interface Step {
   take: number;
   /** Where the taken bytes go in the result. */
   at: number;
-  /** Whether the chunk's rows have places of their own in the piece. */
-  permuted: boolean;
+  /** Whether runs of the chunk have places of their own in the piece. */
+  scattered: boolean;
   /** Bits to pack levels at, instead of reconstructing; else 0. */
   levelBits: number;
 }
@@ -34,7 +34,7 @@ const PIECE_LEN = 5;
 export interface Piece {
   /** -1 for a raw stream. */
   frame: number;
-  /** -1 for all chunks of a frame whose rows are permuted. */
+  /** -1 for all chunks of a frame whose elements are scattered. */
   chunk: number;
   decoded: number;
   skip: number;
@@ -56,7 +56,7 @@ export function piecesOf(plan: Float64Array): Piece[] {
 export function* stepsOf(pieces: Iterable<Piece>, frames: readonly Frame[], held: Held): Generator<Step> {
   let at = 0;
   for (const { frame, chunk, decoded, skip, bytes } of pieces) {
-    const piece = { frame, index: -1, decoded, skip, take: bytes, at, permuted: false, levelBits: 0 };
+    const piece = { frame, index: -1, decoded, skip, take: bytes, at, scattered: false, levelBits: 0 };
     at += bytes;
     if (frame < 0) {
       yield { ...piece, chunk: held.rawChunk === chunk ? -1 : chunk };
@@ -66,9 +66,9 @@ export function* stepsOf(pieces: Iterable<Piece>, frames: readonly Frame[], held
     const { sideChunk, firstChunk, chunkCount } = frames[frame];
     if (held.frame !== frame && sideChunk >= 0) yield { ...piece, chunk: sideChunk };
     held.frame = frame;
-    const permuted = chunk < 0;
-    const [first, end] = permuted ? [0, chunkCount] : [chunk, chunk + 1];
-    for (let index = first; index < end; index++) yield { ...piece, chunk: firstChunk + index, index, permuted };
+    const scattered = chunk < 0;
+    const [first, end] = scattered ? [0, chunkCount] : [chunk, chunk + 1];
+    for (let index = first; index < end; index++) yield { ...piece, chunk: firstChunk + index, index, scattered };
   }
 }
 

@@ -130,8 +130,8 @@ export interface Frame {
   sideChunk: number;
   firstChunk: number;
   chunkCount: number;
-  /** Bits that its levels need if none is an escape; 0 for planes. */
+  /** Bits that its levels need if none is an escape; 0 for what the GPU does not take: planes, and levels under a transform. */
   levelBits: number;
-  /** Whether rows are coded in another order than the tensor's. */
-  permuted: boolean;
+  /** Whether a chunk's elements lie apart in the tensor. */
+  scattered: boolean;
 }

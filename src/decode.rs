@@ -5,10 +5,10 @@
 
 use std::io::Write;
 
-use crate::container::{Archive, Coding, ExtentSource, RAW_CHUNK_BYTES, Side};
+use crate::container::{Archive, Coding, ExtentSource, RAW_CHUNK_BYTES};
 use crate::entropy::decode_planes;
 use crate::error::{Error, Result};
-use crate::reconstruct::FrameDecoder;
+use crate::reconstruct::{FrameDecoder, Places};
 use crate::tensor::Limits;
 
 /// Part of a file: `bytes` bytes from `skip` on of what `source` decodes to.
@@ -29,7 +29,7 @@ pub enum PieceSource {
     Raw(usize, u64),
     /// An element chunk of a frame: frame, chunk.
     Chunk(usize, usize),
-    /// All chunks of a frame, because its rows have to be put in order.
+    /// All chunks of a frame, because their elements lie apart.
     Frame(usize),
 }
 
@@ -67,7 +67,7 @@ pub fn plan(archive: &Archive, file: usize, offset: u64, bytes: u64) -> Result<V
 
 fn tensor_pieces(archive: &Archive, frame: usize, from: u64, to: u64, pieces: &mut Vec<Piece>) {
     let entry = &archive.frames[frame];
-    if matches!(&entry.coding, Coding::Levels(levels) if levels.has(Side::RowPermutation)) {
+    if matches!(&entry.coding, Coding::Levels(levels) if levels.is_scattered()) {
         pieces.push(Piece { source: PieceSource::Frame(frame), skip: from, bytes: to - from });
         return;
     }
@@ -314,7 +314,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         open.as_mut().map(|(_, decoder)| decoder).ok_or_else(|| Error::argument("no frame is open"))
     }
 
-    /// All chunks of a frame, rows in the tensor's order.
+    /// All chunks of a frame, elements in the tensor's order.
     fn whole_frame(&self, decoder: &mut FrameDecoder) -> Result<Vec<u8>> {
         let frame = decoder.frame().clone();
         let mut bytes = vec![0; frame.byte_len(frame.element_len) as usize];
@@ -325,11 +325,10 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
             let len = decoder.chunk_bytes(index)?;
             chunk_bytes.resize(len, 0);
             decoder.decode(index, &payload, &mut chunk_bytes)?;
-            match decoder.row_places(index) {
-                Some(places) => {
-                    let row_bytes = len / places.len();
-                    for (row, &place) in chunk_bytes.chunks_exact(row_bytes).zip(places) {
-                        bytes[place as usize * row_bytes..][..row_bytes].copy_from_slice(row);
+            match decoder.places(index) {
+                Some(Places { run_bytes, offsets }) => {
+                    for (run, offset) in chunk_bytes.chunks_exact(run_bytes).zip(offsets) {
+                        bytes[offset as usize..][..run_bytes].copy_from_slice(run);
                     }
                 }
                 None => bytes[written..written + len].copy_from_slice(&chunk_bytes),

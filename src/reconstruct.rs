@@ -8,7 +8,8 @@ use crate::container::{Archive, Coding, Frame, Levels, Side};
 use crate::entropy::lanes::{self, Scales, Tables, Weights};
 use crate::entropy::{LevelPayload, decode_plane, decode_planes};
 use crate::error::{Error, Result};
-use crate::stages::permute::Permutation;
+use crate::stages::permute::{Permutation, transpose};
+use crate::stages::transform::Basis;
 use crate::stages::{planes, quantize};
 use crate::tensor::DType;
 
@@ -32,8 +33,20 @@ pub struct LevelDecoder {
     side: SideArrays,
     scales: Vec<f32>,
     first_exponent: i32,
+    basis: Option<Basis>,
     symbols: Vec<i16>,
     coded: Vec<i32>,
+    /// Elements of a chunk row by row, as words so that they are aligned.
+    rows: Vec<u64>,
+}
+
+/// Where the bytes of a chunk belong in its tensor: runs of equal length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Length of a run.
+    pub run_bytes: usize,
+    /// Where each run begins.
+    pub offsets: Vec<u64>,
 }
 
 /// The side arrays of a frame; absent ones are empty.
@@ -132,7 +145,8 @@ impl FrameDecoder {
         Ok(self.frame.byte_len(len) as usize)
     }
 
-    /// Decodes the verified payload of element chunk `index` into `bytes`, rows in coded order, columns in the tensor's.
+    /// Decodes the verified payload of element chunk `index` into `bytes`: rows in coded order, columns in the tensor's; if
+    /// the frame is column-major, one column after another.
     ///
     /// # Errors
     /// `Invalid` if the payload breaks a rule, `Argument` if `bytes` has the wrong length or the chunk does not exist.
@@ -155,13 +169,23 @@ impl FrameDecoder {
         }
     }
 
-    /// Where the rows of element chunk `index` belong in the tensor, or `None` if they follow one another.
-    pub fn row_places(&self, index: usize) -> Option<&[u32]> {
+    /// Where the bytes of element chunk `index` belong in the tensor, or `None` if chunks follow one another.
+    pub fn places(&self, index: usize) -> Option<Places> {
         let Decoding::Levels(decoder) = &self.coding else { return None };
-        let permutation = decoder.side.row_permutation.as_ref()?;
         let (first, len) = self.frame.chunk_range(index)?;
-        let rectangle = rectangle(&decoder.levels, first, len);
-        permutation.places().get(rectangle.first_row..rectangle.first_row + rectangle.rows)
+        let Rectangle { first_row, rows, cols, .. } = rectangle(&decoder.levels, first, len);
+        let element_bytes = self.frame.dtype.bits() / 8;
+        if decoder.levels.column_major {
+            let column_bytes = decoder.levels.rows as u64 * element_bytes;
+            let offset = |col: u64| col * column_bytes + first_row as u64 * element_bytes;
+            let offsets = (0..cols as u64).map(offset).collect();
+            return Some(Places { run_bytes: rows * element_bytes as usize, offsets });
+        }
+        let permutation = decoder.side.row_permutation.as_ref()?;
+        let row_bytes = cols as u64 * element_bytes;
+        let places = permutation.places().get(first_row..first_row + rows)?;
+        let offsets = places.iter().map(|&place| u64::from(place) * row_bytes).collect();
+        Some(Places { run_bytes: row_bytes as usize, offsets })
     }
 
     /// What the chunks of a frame of levels share; `None` for planes.
@@ -213,15 +237,17 @@ impl LevelDecoder {
             None => Vec::new(),
         };
         let tables = levels.first_table..levels.first_table + levels.table_count;
-        let (same_tables, mut slots, symbols, coded) = match previous {
-            Some(decoder) => (decoder.tables == tables, decoder.slots, decoder.symbols, decoder.coded),
+        let (same_tables, mut slots, symbols, coded, rows) = match previous {
+            Some(decoder) => (decoder.tables == tables, decoder.slots, decoder.symbols, decoder.coded, decoder.rows),
             None => Default::default(),
         };
         if !same_tables {
             slots.clear();
             archive.tables[tables.clone()].iter().for_each(|table| table.push_slots(&mut slots));
         }
-        Ok(LevelDecoder { levels: levels.clone(), tables, slots, side, scales, first_exponent, symbols, coded })
+        let basis = levels.dct.then(|| Basis::new(levels.taps));
+        let levels = levels.clone();
+        Ok(LevelDecoder { levels, tables, slots, side, scales, first_exponent, basis, symbols, coded, rows })
     }
 
     /// The side arrays.
@@ -235,6 +261,27 @@ impl LevelDecoder {
     }
 
     fn decode(&mut self, rectangle: &Rectangle, payload: &[u8], dtype: DType, bytes: &mut [u8]) -> Result<()> {
+        if !self.levels.column_major {
+            return self.decode_rows(rectangle, payload, dtype, bytes);
+        }
+        let mut words = std::mem::take(&mut self.rows);
+        words.resize(bytes.len().div_ceil(8), 0);
+        let rows = &mut bytemuck::cast_slice_mut(&mut words)[..bytes.len()];
+        let decoded = self.decode_rows(rectangle, payload, dtype, rows);
+        match dtype.bits() {
+            8 => transpose::<1>(rows, rectangle.cols, bytes),
+            16 => transpose::<2>(rows, rectangle.cols, bytes),
+            64 => transpose::<8>(rows, rectangle.cols, bytes),
+            _ => transpose::<4>(rows, rectangle.cols, bytes),
+        }
+        self.rows = words;
+        decoded
+    }
+
+    fn decode_rows(&mut self, rectangle: &Rectangle, payload: &[u8], dtype: DType, bytes: &mut [u8]) -> Result<()> {
+        if self.basis.is_some() {
+            return self.decode_kernels(rectangle, payload, dtype, bytes);
+        }
         let fused = dtype == DType::F32 && self.levels.low_bits == 0 && self.side.column_permutation.is_none();
         if fused && let Ok(weights) = bytemuck::try_cast_slice_mut::<u8, f32>(bytes) {
             self.decode_weights(rectangle, payload, weights)
@@ -243,6 +290,21 @@ impl LevelDecoder {
             self.reconstruct(rectangle, dtype, bytes);
             Ok(())
         }
+    }
+
+    /// Coefficients, then taps of kernels.
+    fn decode_kernels(&mut self, rectangle: &Rectangle, payload: &[u8], dtype: DType, bytes: &mut [u8]) -> Result<()> {
+        let mut weights = vec![0.0; rectangle.rows * rectangle.cols];
+        if self.levels.low_bits == 0 {
+            self.decode_weights(rectangle, payload, &mut weights)?;
+        } else {
+            self.decode_levels(rectangle, payload)?;
+            self.reconstruct(rectangle, DType::F32, bytemuck::cast_slice_mut(&mut weights));
+        }
+        self.basis.iter().for_each(|basis| basis.inverse(&mut weights));
+        let elements = bytes.chunks_exact_mut((dtype.bits() / 8) as usize);
+        elements.zip(weights).for_each(|(element, weight)| write_weight(weight, dtype, element));
+        Ok(())
     }
 
     /// Entropy decoding and scaling in one pass.

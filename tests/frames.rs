@@ -58,10 +58,12 @@ fn case(matrix: Matrix, dtype: DType, parts: u32, low_bits: u32, seed: u64) -> C
         scale: float.then_some(0.0137),
         zero_point: if float { 0 } else { 100 },
         low_bits,
+        column_major: has(9),
+        dct: false,
         trellis: float && low_bits == 0 && parts >> 8 & 1 == 1,
         classes,
         exponents,
-        row_permutation: has(6).then(|| shuffled(matrix.rows, random)),
+        row_permutation: (has(6) && !has(9)).then(|| shuffled(matrix.rows, random)),
         column_permutation: has(7).then(|| shuffled(matrix.row_len(), random)),
     };
     Case { dtype, plan, levels }
@@ -128,7 +130,8 @@ impl Case {
                 let r = self.plan.row_permutation.as_ref().map_or(i, |p| p.places()[i] as usize);
                 let k = self.plan.column_permutation.as_ref().map_or(j, |p| p.places()[j] as usize);
                 let level = levels[i * row_len + j];
-                let start = (r * row_len + k) * element_bytes;
+                let place = if self.plan.column_major { k * rows + r } else { r * row_len + k };
+                let start = place * element_bytes;
                 let element = &mut bytes[start..start + element_bytes];
                 let Some(scale) = self.plan.scale else {
                     element.copy_from_slice(&(level + self.plan.zero_point).to_le_bytes()[..element_bytes]);
@@ -175,7 +178,7 @@ proptest! {
     fn frames_decode_to_the_format_pages_formulas(
         rows in 1usize..60, columns in 1usize..90, taps in prop_oneof![2 => Just(1usize), 1 => 2usize..10],
         dtype in prop_oneof![3 => Just(DType::F32), 2 => proptest::sample::select(&FLOATS[..]), 1 => proptest::sample::select(&INTEGERS[..])],
-        parts in 0u32..512, low_bits in prop_oneof![3 => Just(0u32), 1 => 1u32..12], seed: u64,
+        parts in 0u32..1024, low_bits in prop_oneof![3 => Just(0u32), 1 => 1u32..12], seed: u64,
     ) {
         let case = case(Matrix { rows, columns, taps }, dtype, parts, low_bits, seed);
         prop_assert_eq!(difference(&case.decoded(), &case.expected()), None);
@@ -203,6 +206,46 @@ fn a_wrong_exponent_permutation_or_level_is_seen() {
     assert!(difference(&decoded, &tampered.expected()).is_some());
 }
 
+/// FORMAT.md, section 5.3: the taps that the coefficients of a case stand for, in its matrix.
+fn taps(case: &Case) -> Vec<f64> {
+    let plain = Case { plan: LevelPlan { dct: false, column_major: false, ..case.plan.clone() }, ..case.clone() };
+    let coefficients: Vec<f32> =
+        plain.expected().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let len = case.plan.matrix.taps;
+    let tap = |kernel: &[f32], t: usize| -> f64 {
+        let term = |(k, &coefficient): (usize, &f32)| {
+            let norm = (if k == 0 { 1.0 } else { 2.0 } / len as f64).sqrt();
+            let angle = std::f64::consts::PI * ((2 * t + 1) * k) as f64 / (2 * len) as f64;
+            f64::from(coefficient) * norm * angle.cos()
+        };
+        kernel.iter().enumerate().map(term).sum()
+    };
+    coefficients.chunks(len).flat_map(|kernel| (0..len).map(move |t| tap(kernel, t))).collect()
+}
+
+#[test]
+fn kernels_under_a_transform_agree_with_the_formula() {
+    for (matrix, parts, low_bits) in [
+        (Matrix { rows: 5, columns: 3, taps: 8 }, 0b0011_1111, 0),
+        (Matrix { rows: 40, columns: 1, taps: 512 }, 0b1_0110_0101, 0),
+        (Matrix { rows: 130, columns: 37, taps: 64 }, 0b1_0000_1111, 0),
+        (Matrix { rows: 9, columns: 4, taps: 31 }, 0b0000_0000, 5),
+    ] {
+        let mut case = case(matrix, DType::F32, parts, low_bits, 11);
+        case.plan.dct = true;
+        let row_len = matrix.row_len();
+        let expected = taps(&case);
+        let decoded: Vec<f32> = case.decoded().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        for (kernel, decoded) in expected.chunks(matrix.taps).zip(decoded.chunks(matrix.taps)) {
+            let largest = kernel.iter().fold(0.0f64, |largest, tap| largest.max(tap.abs()));
+            let close = |(&tap, &found): (&f64, &f32)| (tap - f64::from(found)).abs() <= largest / f64::from(1 << 16);
+            assert!(kernel.iter().zip(decoded).all(close), "{matrix:?}");
+        }
+        case.levels[row_len] += 3;
+        assert_ne!(taps(&case), expected);
+    }
+}
+
 #[test]
 fn chunks_of_many_lanes_and_many_chunks_agree_with_the_formulas() {
     for (matrix, parts) in [
@@ -210,6 +253,7 @@ fn chunks_of_many_lanes_and_many_chunks_agree_with_the_formulas() {
         (Matrix { rows: 40, columns: 101, taps: 81 }, 0b0111_1111),
         (Matrix { rows: 3, columns: 1 << 17, taps: 3 }, 0b0001_0011),
         (Matrix { rows: 200_000, columns: 3, taps: 1 }, 0b0100_1001),
+        (Matrix { rows: 1500, columns: 384, taps: 1 }, 0b10_1001_1011),
     ] {
         for (dtype, trellis) in [(DType::F32, 0), (DType::BF16, 0), (DType::F32, 1 << 8), (DType::F16, 1 << 8)] {
             let case = case(matrix, dtype, parts | trellis, 0, 9);

@@ -123,8 +123,8 @@ fn names_what_is_not_implemented() {
     };
     assert_eq!(reserved(|header| header.frames[0].reference = Some(vec![0, 0])), "reference");
     assert_eq!(reserved(|header| header.frames[0].quantizer = Some(2)), "quantizer");
-    assert_eq!(reserved(|header| header.frames[0].transform = Some(1)), "transform");
-    assert_eq!(reserved(|header| header.frames[0].layout = Some(1)), "layout");
+    assert_eq!(reserved(|header| header.frames[0].transform = Some(2)), "transform");
+    assert_eq!(reserved(|header| header.frames[0].layout = Some(2)), "layout");
     assert_eq!(reserved(|header| header.frames[0].side = Some(1 << 8)), "side");
     assert_eq!(reserved(|header| header.frames[0].coding = 2), "coding");
     assert_eq!(reserved(|header| header.base = Some(vec![0; 16])), "base");

@@ -82,12 +82,14 @@ struct Case {
     zero_point: i32,
     exponents: [Vec<i8>; 3],
     permutations: [Option<Permutation>; 2],
+    column_major: bool,
     levels: Vec<i32>,
     level_bits: u32,
 }
 
 impl Case {
-    /// `arrays` has a bit for each side array: exponents of rows, columns and taps, permutations of rows and columns.
+    /// `arrays` has a bit for each side array: exponents of rows, columns and taps, permutations of rows and columns; then
+    /// one for the column-major layout.
     fn new(dtype: DType, shape: [usize; 3], level_bits: u32, arrays: u32, scale: f32, seed: u64) -> Self {
         let mut random = Random(seed);
         let row_len = shape[1] * shape[2];
@@ -105,6 +107,7 @@ impl Case {
             zero_point: if dtype.is_float() { 0 } else { random.next() as i32 >> 20 },
             exponents,
             permutations,
+            column_major: arrays >> 5 & 1 == 1,
             levels: random.levels(shape[0] * row_len, level_bits),
             level_bits,
         };
@@ -135,6 +138,7 @@ impl Case {
             row_exponent: &self.exponents[0],
             column_exponent: &self.exponents[1],
             tap_exponent: &self.exponents[2],
+            column_major: self.column_major,
             row_permutation: self.permutations[0].as_ref(),
             column_permutation: self.permutations[1].as_ref(),
         }
@@ -217,7 +221,7 @@ fn floats_agree_over_shapes_packings_and_arrays() {
     for dtype in FLOATS {
         for shape in SHAPES {
             for level_bits in LEVEL_BITS {
-                for arrays in [0b00000, 0b00111, 0b11000, 0b01010, 0b10101, 0b11111] {
+                for arrays in [0b00000, 0b00111, 0b11000, 0b01010, 0b10101, 0b11111, 0b100000, 0b111111] {
                     seed += 1;
                     assert_twins(&Case::new(dtype, shape, level_bits, arrays, 0.0123, seed));
                 }
@@ -232,7 +236,7 @@ fn integers_agree_over_shapes_packings_and_permutations() {
     for dtype in INTEGERS {
         for shape in SHAPES {
             for level_bits in LEVEL_BITS {
-                for arrays in [0b00000, 0b01000, 0b10000, 0b11000] {
+                for arrays in [0b00000, 0b01000, 0b10000, 0b11000, 0b100000] {
                     seed += 1;
                     assert_identical(&Case::new(dtype, shape, level_bits, arrays, 1.0, seed));
                 }

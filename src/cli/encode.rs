@@ -44,6 +44,9 @@ pub struct Arguments {
     /// What each weight matters for, made by `npx mcwc calibrate` or the PyTorch script
     #[arg(long, value_name = "STATS.safetensors")]
     calibration: Option<PathBuf>,
+    /// Do not transform long kernels
+    #[arg(long)]
+    no_transform: bool,
     /// Do not let columns make up for each other's errors
     #[arg(long)]
     no_feedback: bool,
@@ -105,6 +108,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         trellis,
         lambda: arguments.lambda.unwrap_or(LAMBDA),
         statistics: statistics.as_ref(),
+        transform: !arguments.no_transform,
         feedback: !arguments.no_feedback,
         keep_exact: &|name| excluded.is_match(name),
         progress: &progress,

@@ -12,6 +12,10 @@ pub const CODING_PLANES: u32 = 0;
 pub const CODING_LEVELS: u32 = 1;
 /// One of two quantizers for each level, as the 8-state trellis says.
 pub const QUANTIZER_TRELLIS: u32 = 1;
+/// Transform: a DCT over the taps of each kernel.
+pub const TRANSFORM_DCT: u32 = 1;
+/// Layout: the tensor is the transpose of the matrix.
+pub const LAYOUT_COLUMN_MAJOR: u32 = 1;
 
 /// The header.
 #[derive(Debug, Clone, Default, PartialEq)]

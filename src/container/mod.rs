@@ -7,7 +7,10 @@ mod header;
 
 use sha2::{Digest, Sha256};
 
-pub use header::{CODING_LEVELS, CODING_PLANES, FileEntry, FrameEntry, Header, QUANTIZER_TRELLIS, TensorEntry};
+pub use header::{
+    CODING_LEVELS, CODING_PLANES, FileEntry, FrameEntry, Header, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, TRANSFORM_DCT,
+    TensorEntry,
+};
 
 use crate::entropy::{Table, decode_planes};
 use crate::error::{Error, Result};
@@ -29,6 +32,8 @@ pub const CHUNK_BYTES_MAX: u32 = 4 << 20;
 pub const FRAME_TABLES_MAX: u64 = 64;
 
 const FLAG_CODED: u16 = 1;
+/// Most taps of a transform: its basis is their square.
+const DCT_TAPS_MAX: u64 = 1024;
 const SIDE_ENTRIES_MAX: u64 = 1 << 26;
 const FILES_MAX: u64 = 4096;
 /// Most rows, and most levels in a row.
@@ -138,9 +143,18 @@ pub struct Levels {
     pub side: u32,
     /// Whether levels follow the trellis.
     pub trellis: bool,
+    /// Whether the tensor is the transpose of the matrix.
+    pub column_major: bool,
+    /// Whether levels are coefficients of a DCT over the taps.
+    pub dct: bool,
 }
 
 impl Levels {
+    /// Whether a chunk's elements lie apart in the tensor.
+    pub fn is_scattered(&self) -> bool {
+        self.column_major || self.has(Side::RowPermutation)
+    }
+
     /// Levels in a row: columns times taps.
     pub fn row_len(&self) -> usize {
         self.columns * self.taps
@@ -612,7 +626,11 @@ fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chun
     let chunk_len = u64::from(entry.chunk_len);
     check((1..=CHUNK_LEN_MAX).contains(&chunk_len), "chunk_len", "out of range")?;
     let coding = match entry.coding {
-        CODING_PLANES => Coding::Planes,
+        CODING_PLANES => {
+            check(entry.layout.unwrap_or(0) == 0, "layout", "planes have none")?;
+            check(entry.transform.unwrap_or(0) == 0, "transform", "planes have none")?;
+            Coding::Planes
+        }
         CODING_LEVELS => Coding::Levels(levels(entry, dtype, element_len, tables)?),
         other => return Err(Error::unsupported("coding", other.to_string())),
     };
@@ -643,9 +661,9 @@ fn refuse_reserved(entry: &FrameEntry) -> Result<()> {
     if let Some(quantizer) = entry.quantizer.filter(|&quantizer| quantizer > QUANTIZER_TRELLIS) {
         return Err(Error::unsupported("quantizer", quantizer.to_string()));
     }
-    let defaults = [("transform", entry.transform), ("layout", entry.layout)];
-    match defaults.into_iter().find(|(_, value)| value.unwrap_or(0) != 0) {
-        Some((field, value)) => Err(Error::unsupported(field, value.unwrap_or(0).to_string())),
+    let known = [("transform", entry.transform, TRANSFORM_DCT), ("layout", entry.layout, LAYOUT_COLUMN_MAJOR)];
+    match known.into_iter().find(|(_, value, last)| value.unwrap_or(0) > *last) {
+        Some((field, value, _)) => Err(Error::unsupported(field, value.unwrap_or(0).to_string())),
         None => Ok(()),
     }
 }
@@ -675,6 +693,8 @@ fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> 
         low_bits: entry.low_bits.unwrap_or(0),
         side: entry.side.unwrap_or(0),
         trellis: entry.quantizer == Some(QUANTIZER_TRELLIS),
+        column_major: entry.layout == Some(LAYOUT_COLUMN_MAJOR),
+        dct: entry.transform == Some(TRANSFORM_DCT),
     };
     let sets = if levels.trellis { 2 } else { 1 };
     check(table_count.is_multiple_of(sets), "tables", "they do not serve two quantizers")?;
@@ -709,6 +729,12 @@ fn check_side(levels: &Levels, rows_are_cut: bool) -> Result<()> {
     check(!tap_arrays || levels.taps > 1, "side", "tap arrays need taps")?;
     let permuted = levels.has(Side::RowPermutation) || levels.has(Side::ColumnPermutation);
     check(!permuted || !rows_are_cut, "side", "permutations need chunks of whole rows")?;
+    check(!levels.column_major || !rows_are_cut, "layout", "column-major needs chunks of whole rows")?;
+    check(!levels.column_major || !levels.has(Side::RowPermutation), "layout", "column-major has no row permutation")?;
+    check(!levels.dct || !rows_are_cut, "transform", "it needs chunks of whole rows")?;
+    check(!levels.dct || levels.scale.is_some(), "transform", "integers have none")?;
+    check(!levels.dct || !levels.has(Side::ColumnPermutation), "transform", "it has no column permutation")?;
+    check_limit("taps", if levels.dct { levels.taps as u64 } else { 0 }, DCT_TAPS_MAX)?;
     let every = Side::BYTE_ARRAYS.into_iter().chain([Side::RowPermutation, Side::ColumnPermutation]);
     let entries = every.filter(|&side| levels.has(side)).map(|side| levels.side_len(side) as u64).sum();
     check_limit("side", entries, SIDE_ENTRIES_MAX)

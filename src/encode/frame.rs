@@ -1,9 +1,12 @@
 //! One tensor -> one frame: payloads of its chunks, and the header entry that describes them.
 
-use super::matrix::Matrix;
+use super::matrix::{Matrix, View};
 use super::model_fit::{CLASS_COUNT, Classes, VarianceModel};
 use super::planes;
-use crate::container::{CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, QUANTIZER_TRELLIS, Side};
+use crate::container::{
+    CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, Side,
+    TRANSFORM_DCT,
+};
 use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
 use crate::error::Result;
 use crate::stages::permute::Permutation;
@@ -48,6 +51,10 @@ pub struct LevelPlan {
     pub zero_point: i32,
     /// Bits that are stored as they are.
     pub low_bits: u32,
+    /// Whether the tensor is the transpose of the matrix.
+    pub column_major: bool,
+    /// Whether levels are coefficients of a DCT over the taps.
+    pub dct: bool,
     /// Whether levels are indices of the trellis' quantizers, and `scale` half of their step.
     pub trellis: bool,
     /// Variance classes.
@@ -63,15 +70,9 @@ pub struct LevelPlan {
 impl LevelPlan {
     /// A plan for weights at one step, with classes from their variances. A `trellis` is used unless levels are so large
     /// that they need low bits, or columns so short that it has no room.
-    pub fn new(
-        matrix: Matrix,
-        variances: &VarianceModel,
-        step: f32,
-        largest: Largest,
-        trellis: bool,
-        exponents: [Vec<i8>; 3],
-    ) -> Self {
+    pub fn new(view: &View, variances: &VarianceModel, step: f32, largest: Largest, trellis: bool) -> Self {
         let low_bits = largest.low_bits(step);
+        let matrix = view.matrix;
         let trellis = trellis
             && low_bits == 0
             && matrix.rows >= TRELLIS_ROWS_MIN
@@ -81,9 +82,11 @@ impl LevelPlan {
             scale: Some(if trellis { step / 2.0 } else { step }),
             zero_point: 0,
             low_bits,
+            column_major: view.column_major,
+            dct: view.basis.is_some(),
             trellis,
             classes: variances.classes(step, low_bits),
-            exponents,
+            exponents: view.exponents.clone(),
             row_permutation: None,
             column_permutation: None,
         }
@@ -130,6 +133,8 @@ impl LevelPlan {
             low_bits: (self.low_bits != 0).then_some(self.low_bits),
             side: (side != 0).then_some(side),
             quantizer: self.trellis.then_some(QUANTIZER_TRELLIS),
+            transform: self.dct.then_some(TRANSFORM_DCT),
+            layout: self.column_major.then_some(LAYOUT_COLUMN_MAJOR),
             ..entry(CODING_LEVELS, chunk_len as u64)
         };
         Ok(Frame { entry, payloads })

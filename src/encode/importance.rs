@@ -4,7 +4,7 @@
 //! the same, so a step goes as the inverse root of that product. Its row and column parts become exponents of the frame.
 
 use super::feedback::Feedback;
-use super::matrix::Matrix;
+use super::matrix::View;
 use super::statistics::WeightStatistics;
 
 /// Sixteenths of an octave between exponents that are used: finer ones save less than they cost.
@@ -21,29 +21,28 @@ pub struct Importance {
     pub rows: Vec<f32>,
     /// Error feedback across the columns, and what their errors cost.
     pub feedback: Option<Feedback>,
-    /// Exponents of rows, columns and taps that make steps follow importance; empty where all are zero.
-    pub exponents: [Vec<i8>; 3],
 }
 
 impl Importance {
-    /// From statistics. Feedback needs moments of the columns.
-    pub fn new(matrix: Matrix, statistics: &WeightStatistics, feedback: bool) -> Self {
-        let feedback = statistics.columns.as_ref().filter(|_| feedback).and_then(Feedback::new);
-        let row = exponents(statistics.rows.iter().map(|&cost| f64::from(cost)));
+    /// From statistics. Makes steps of `view` follow them.
+    pub fn new(view: &mut View, statistics: &WeightStatistics, feedback: bool) -> Self {
+        let moments = if view.column_major { &statistics.row_moments } else { &statistics.columns };
+        let feedback = moments.as_ref().filter(|_| feedback).and_then(|moments| match &view.basis {
+            Some(basis) => Feedback::new(&moments.transformed(basis)),
+            None => Feedback::new(moments),
+        });
+        let rows = if view.column_major { Vec::new() } else { statistics.rows.clone() };
+        let taps = view.matrix.taps;
         let costs = feedback.as_ref().map_or(&[][..], |feedback| &feedback.costs);
         let mean = |cells: &mut dyn Iterator<Item = &f32>| {
             let (sum, len) = cells.fold((0.0, 0.0), |(sum, len), &cost| (sum + f64::from(cost).log2(), len + 1.0));
             f64::exp2(sum / len)
         };
-        let column = exponents(costs.chunks(matrix.taps).map(|cells| mean(&mut cells.iter())));
-        let taps = 0..matrix.taps.min(costs.len());
-        let tap = exponents(taps.map(|tap| mean(&mut costs[tap..].iter().step_by(matrix.taps))));
-        Importance {
-            tensor: statistics.importance,
-            rows: statistics.rows.clone(),
-            feedback,
-            exponents: [row, column, tap],
-        }
+        let row = exponents(rows.iter().map(|&cost| f64::from(cost)));
+        let column = exponents(costs.chunks(taps).map(|cells| mean(&mut cells.iter())));
+        let tap_costs = (0..taps.min(costs.len())).map(|tap| mean(&mut costs[tap..].iter().step_by(taps)));
+        view.exponents = [row, column, exponents(tap_costs)];
+        Importance { tensor: statistics.importance, rows, feedback }
     }
 
     /// log2 of a typical error's cost for each unit of squared error, apart from the tensor's own importance, at a step of

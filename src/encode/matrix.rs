@@ -1,6 +1,11 @@
 //! Shapes -> the matrices that frames code.
 
-use crate::tensor::Shape;
+use super::to_f32;
+use crate::container::CHUNK_LEN_MAX;
+use crate::stages::permute::transpose;
+use crate::stages::quantize::scale_at;
+use crate::stages::transform::Basis;
+use crate::tensor::{DType, Shape};
 
 /// Rows (outputs), columns (inputs) and taps (kernel positions) of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +43,57 @@ impl Matrix {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// How the weights of a tensor are seen before they become levels: transposed, transformed, and in steps that differ.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The matrix.
+    pub matrix: Matrix,
+    /// Whether the tensor is its transpose.
+    pub column_major: bool,
+    /// The transform over taps, if there is one.
+    pub basis: Option<Basis>,
+    /// Exponents of rows, columns and taps, in sixteenths of an octave; empty where all are zero.
+    pub exponents: [Vec<i8>; 3],
+}
+
+impl View {
+    /// The matrix as it is, or, if it has no taps and rows of a chunk's length at most, transposed.
+    pub fn new(Matrix { rows, columns, taps }: Matrix, transposed: bool) -> Self {
+        let column_major = transposed && taps == 1 && rows as u64 <= CHUNK_LEN_MAX;
+        let (rows, columns) = if column_major { (columns, rows) } else { (rows, columns) };
+        View { matrix: Matrix { rows, columns, taps }, column_major, basis: None, exponents: Default::default() }
+    }
+
+    /// Weights in coded order, transformed.
+    pub fn weights(&self, bytes: &[u8], dtype: DType) -> Vec<f32> {
+        let mut weights = to_f32(bytes, dtype);
+        if self.column_major {
+            let mut rows = vec![0.0; weights.len()];
+            transpose::<4>(bytemuck::cast_slice(&weights), self.matrix.rows, bytemuck::cast_slice_mut(&mut rows));
+            weights = rows;
+        }
+        if let Some(basis) = &self.basis {
+            basis.forward(&mut weights);
+        }
+        weights
+    }
+
+    /// Takes coded weights into units of 2^exponent.
+    pub fn divide_by_exponents(&self, weights: &mut [f32]) {
+        if self.exponents.iter().all(Vec::is_empty) {
+            return;
+        }
+        let at = |array: &[i8], index: usize| array.get(index).map_or(0, |&exponent| i32::from(exponent));
+        let [row, column, tap] = &self.exponents;
+        let exponent = |j: usize| at(column, j / self.matrix.taps) + at(tap, j % self.matrix.taps);
+        let inverses: Vec<f32> = (0..self.matrix.row_len()).map(|j| scale_at(1.0, -exponent(j))).collect();
+        for (index, weights) in weights.chunks_mut(self.matrix.row_len()).enumerate() {
+            let inverse = scale_at(1.0, -at(row, index));
+            weights.iter_mut().zip(&inverses).for_each(|(weight, column)| *weight *= inverse * column);
+        }
     }
 }
 

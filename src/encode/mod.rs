@@ -28,8 +28,6 @@ use crate::formats::{self, SourceFile};
 use crate::tensor::TensorLocation;
 
 use frame::Frame;
-use importance::Importance;
-use matrix::Matrix;
 use model_fit::{SymbolCosts, SymbolCounts};
 use rate::{CodedTensor, Quantization, Quantized};
 use report::{Report, TensorReport};
@@ -61,6 +59,8 @@ pub struct Options<'a> {
     pub lambda: f32,
     /// What is known of the weights.
     pub statistics: Option<&'a Statistics>,
+    /// Whether long kernels may be transformed.
+    pub transform: bool,
     /// Whether columns make up for each other's errors, where the statistics allow it.
     pub feedback: bool,
     /// Tensors that stay exact, by name.
@@ -76,6 +76,7 @@ impl Default for Options<'_> {
             trellis: true,
             lambda: LAMBDA,
             statistics: None,
+            transform: true,
             feedback: true,
             keep_exact: &|_| false,
             progress: &|_, _| {},
@@ -172,10 +173,8 @@ impl<'a> Model<'a> {
             .into_par_iter()
             .filter_map(|frame| {
                 let tensor = &model.tensors[model.framed[frame]];
-                let importance = model.statistics(frame, options).map_or_else(Importance::default, |statistics| {
-                    Importance::new(Matrix::of(&tensor.shape), statistics, options.feedback)
-                });
-                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor), importance, options.trellis);
+                let statistics = model.statistics(frame, options);
+                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor), statistics, options);
                 (options.progress)("reading", done.step());
                 coded
             })
@@ -275,7 +274,7 @@ impl<'a> Model<'a> {
         let quantized: Vec<_> = (self.coded.par_iter())
             .map(|coded| {
                 let tensor = &self.tensors[self.framed[coded.frame]];
-                let weights = to_f32(self.bytes(tensor), tensor.dtype);
+                let weights = coded.view.weights(self.bytes(tensor), tensor.dtype);
                 let plan = coded.plan(quantization.step);
                 let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
                 let (indices, tally) = plan.quantize(&weights, search);

@@ -10,12 +10,14 @@ use rayon::prelude::*;
 
 use super::frame::{Frame, Largest, LevelPlan};
 use super::importance::Importance;
-use super::matrix::Matrix;
+use super::matrix::{Matrix, View};
 use super::model_fit::{SymbolCosts, TableSet, VarianceModel};
 use super::quantizer::{Search, Tally};
+use super::statistics::WeightStatistics;
 use super::{Model, Options, Target, to_f32};
 use crate::error::{Error, Result};
-use crate::stages::quantize::{is_scale, scale_at};
+use crate::stages::quantize::is_scale;
+use crate::stages::transform::Basis;
 use crate::tensor::TensorLocation;
 
 /// A tensor that is coded with loss, and what about it does not depend on the step.
@@ -23,7 +25,7 @@ pub struct CodedTensor {
     /// Its frame.
     pub frame: usize,
     /// How it is seen.
-    pub matrix: Matrix,
+    pub view: View,
     /// What its errors cost.
     pub importance: Importance,
     variances: VarianceModel,
@@ -41,20 +43,27 @@ impl CodedTensor {
         frame: usize,
         tensor: &TensorLocation,
         bytes: &[u8],
-        importance: Importance,
-        trellis: bool,
+        statistics: Option<&WeightStatistics>,
+        options: &Options,
     ) -> Option<Self> {
-        let mut weights = to_f32(bytes, tensor.dtype);
+        let weights = to_f32(bytes, tensor.dtype);
         let first = *weights.first()?;
         if weights.iter().any(|weight| !weight.is_finite()) || weights.iter().all(|&weight| weight == first) {
             return None;
         }
-        let matrix = Matrix::of(&tensor.shape);
-        divide_by_exponents(&mut weights, matrix, &importance.exponents);
+        let statistics = statistics.cloned().unwrap_or_default();
+        let transposed = options.feedback && statistics.row_moments.is_some();
+        let mut view = View::new(Matrix::of(&tensor.shape), transposed);
+        if options.transform {
+            view.basis = chosen_basis(&weights, view.matrix);
+        }
+        let importance = Importance::new(&mut view, &statistics, options.feedback);
+        let mut weights = view.weights(bytes, tensor.dtype);
+        view.divide_by_exponents(&mut weights);
         let largest = Largest::of(&weights);
-        let variances = VarianceModel::fit(&weights, matrix);
+        let variances = VarianceModel::fit(&weights, view.matrix);
         let (unit, cost) = (largest.rms.into(), 1.0);
-        let coded = CodedTensor { frame, matrix, importance, variances, largest, trellis, unit, cost };
+        let coded = CodedTensor { frame, view, importance, variances, largest, trellis: options.trellis, unit, cost };
         coded.steps().into_iter().all(is_scale).then_some(coded)
     }
 
@@ -69,8 +78,7 @@ impl CodedTensor {
     pub fn plan(&self, step: f64) -> LevelPlan {
         let [fine, coarse] = self.steps();
         let step = ((self.unit * step) as f32).clamp(fine, coarse);
-        let exponents = self.importance.exponents.clone();
-        LevelPlan::new(self.matrix, &self.variances, step, self.largest, self.trellis, exponents)
+        LevelPlan::new(&self.view, &self.variances, step, self.largest, self.trellis)
     }
 
     /// What quantizing it weighs against each other.
@@ -88,12 +96,12 @@ impl CodedTensor {
 /// Sets units and costs. Where importance is unknown, a tensor's relative error counts as much as that of the others on
 /// average; where nothing is known, the distortion is the mean of the relative squared errors.
 pub fn balance(coded: &mut [CodedTensor]) {
-    let len: f64 = coded.iter().map(|coded| coded.matrix.len() as f64).sum();
+    let len: f64 = coded.iter().map(|coded| coded.view.matrix.len() as f64).sum();
     let energy = |coded: &CodedTensor| f64::from(coded.largest.rms).powi(2);
     let mut known = (0.0, 0.0);
     for coded in coded.iter() {
         if let Some(importance) = coded.importance.tensor.filter(|&importance| importance > 0.0) {
-            let weights = coded.matrix.len() as f64;
+            let weights = coded.view.matrix.len() as f64;
             known = (known.0 + weights * (importance * energy(coded)).log2(), known.1 + weights);
         }
     }
@@ -109,19 +117,24 @@ pub fn balance(coded: &mut [CodedTensor]) {
 /// A tensor counts as at least this important, compared to a typical one: what cannot be seen to matter may matter yet.
 const RELATIVE_MIN: f64 = 1.0 / 4096.0;
 
-/// Weights of one tensor in units of 2^exponent.
-fn divide_by_exponents(weights: &mut [f32], matrix: Matrix, exponents: &[Vec<i8>; 3]) {
-    if exponents.iter().all(Vec::is_empty) {
-        return;
+/// A transform over the taps, where it makes the variances of the matrix more uneven.
+fn chosen_basis(weights: &[f32], matrix: Matrix) -> Option<Basis> {
+    if !(TRANSFORM_TAPS_MIN..=TRANSFORM_TAPS_MAX).contains(&matrix.taps) || matrix.row_len() > TRANSFORM_ROW_MAX {
+        return None;
     }
-    let at = |array: &[i8], index: usize| array.get(index).map_or(0, |&exponent| i32::from(exponent));
-    let column = |j: usize| at(&exponents[1], j / matrix.taps) + at(&exponents[2], j % matrix.taps);
-    let column: Vec<f32> = (0..matrix.row_len()).map(|j| scale_at(1.0, -column(j))).collect();
-    for (row, weights) in weights.chunks_mut(matrix.row_len()).enumerate() {
-        let inverse = scale_at(1.0, -at(&exponents[0], row));
-        weights.iter_mut().zip(&column).for_each(|(weight, column)| *weight *= inverse * column);
-    }
+    let basis = Basis::new(matrix.taps);
+    let mut coefficients = weights.to_vec();
+    basis.forward(&mut coefficients);
+    let octaves = |weights: &[f32]| VarianceModel::fit(weights, matrix).mean;
+    (octaves(&coefficients) + TRANSFORM_OCTAVES_MIN < octaves(weights)).then_some(basis)
 }
+
+/// Shorter kernels have nothing to gain.
+const TRANSFORM_TAPS_MIN: usize = 8;
+const TRANSFORM_TAPS_MAX: usize = 1024;
+const TRANSFORM_ROW_MAX: usize = 1 << 18;
+/// What a transform must save, in bits for each weight.
+const TRANSFORM_OCTAVES_MIN: f32 = 0.02;
 
 /// Smallest and largest fraction of the root mean square: about 16 bits and a tenth of a bit.
 const STEP_MIN: f64 = 1.0 / 16384.0;
@@ -218,7 +231,7 @@ impl Goal {
 /// # Errors
 /// `Argument` if no quantization meets the target.
 pub fn search(model: &Model, other_bytes: u64, options: &Options) -> Result<Quantized> {
-    let weight_count: usize = model.coded.iter().map(|coded| coded.matrix.len()).sum();
+    let weight_count: usize = model.coded.iter().map(|coded| coded.view.matrix.len()).sum();
     let goal = match options.target {
         Target::Bits(bits) if bits.is_finite() && bits > 0.0 => Goal::Bits(bits * weight_count as f64),
         Target::Quality(bound) if bound.is_finite() && bound > 0.0 => Goal::Distortion(bound),
@@ -279,7 +292,7 @@ fn frame_bits(frame: &Frame) -> f64 {
 
 /// The coarsest step within a bound on distortion, or the finest within one on bits, by a sample, sought from `guess` on.
 fn find_step(model: &Model, goal: Goal, guess: f64, options: &Options) -> Option<Quantization> {
-    let weight_count: usize = model.coded.iter().map(|coded| coded.matrix.len()).sum();
+    let weight_count: usize = model.coded.iter().map(|coded| coded.view.matrix.len()).sum();
     let (mut fine, mut coarse) = (STEP_MIN.log2(), STEP_MAX.log2());
     let mut octaves = guess.log2().clamp(fine, coarse);
     let mut best = None;
@@ -310,7 +323,7 @@ fn find_step(model: &Model, goal: Goal, guess: f64, options: &Options) -> Option
 
 /// Tables that fit this step, the bits they take, and the distortion, all from a sample of the columns.
 fn sample(model: &Model, step: f64, options: &Options) -> (Quantization, f64, f64) {
-    let weight_count: usize = model.coded.iter().map(|coded| coded.matrix.len()).sum();
+    let weight_count: usize = model.coded.iter().map(|coded| coded.view.matrix.len()).sum();
     let stride = (weight_count / SAMPLE_LEN).clamp(1, STRIDE_MAX);
     let mut sets = [1, 2].map(|quantizers| Tally::new(quantizers).counts.tables());
     let (mut bits, mut distortion) = (0.0, 0.0);
@@ -321,7 +334,7 @@ fn sample(model: &Model, step: f64, options: &Options) -> (Quantization, f64, f6
             let tensor = &model.tensors[model.framed[coded.frame]];
             let plan = coded.plan(step);
             let set = usize::from(plan.trellis);
-            let weights = to_f32(model.bytes(tensor), tensor.dtype);
+            let weights = coded.view.weights(model.bytes(tensor), tensor.dtype);
             let tally = plan.sample(&weights, coded.search(&costs[set], options, stride));
             let part = tally.counts.len() as f64 / weights.len() as f64;
             (set, f64::from(plan.low_bits) * weights.len() as f64, coded.distortion(&tally) / part, tally)

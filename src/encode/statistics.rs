@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::formats::{self, Format, SourceFile};
+use crate::stages::permute::transpose;
+use crate::stages::transform::Basis;
 use crate::tensor::{DType, Shape, TensorLocation};
 
 use super::to_f32;
@@ -145,6 +147,18 @@ impl WeightStatistics {
 }
 
 impl Moments {
+    /// The moments of what is multiplied with coefficients instead of taps.
+    pub fn transformed(&self, basis: &Basis) -> Self {
+        let mut values = self.values.clone();
+        for _ in 0..2 {
+            basis.forward(&mut values);
+            let mut transposed = vec![0.0; values.len()];
+            transpose::<4>(bytemuck::cast_slice(&values), self.len, bytemuck::cast_slice_mut(&mut transposed));
+            values = transposed;
+        }
+        Moments { len: self.len, values }
+    }
+
     fn new(values: Vec<f32>) -> std::result::Result<Self, String> {
         let len = values.len().isqrt();
         if (0..len).any(|index| values[index * len + index] < 0.0) {

@@ -38,6 +38,8 @@ pub struct LevelFrame<'a> {
     pub column_exponent: &'a [i8],
     /// One exponent per tap; empty: all 0.
     pub tap_exponent: &'a [i8],
+    /// Whether the tensor is the transpose of the matrix.
+    pub column_major: bool,
     /// Where each coded row belongs.
     pub row_permutation: Option<&'a Permutation>,
     /// Where each coded column (with its tap) belongs.
@@ -53,6 +55,9 @@ impl<'a> LevelFrame<'a> {
         let (Coding::Levels(levels), Some(shared)) = (&decoder.frame().coding, decoder.levels()) else {
             return Err(Error::unsupported("coding", "planes on the GPU"));
         };
+        if levels.dct {
+            return Err(Error::unsupported("transform", "on the GPU"));
+        }
         let (scales, first_exponent) = shared.scales();
         let side = shared.side();
         let array = |array: Side| side.arrays[array as usize].as_slice();
@@ -67,6 +72,7 @@ impl<'a> LevelFrame<'a> {
             row_exponent: array(Side::RowExponent),
             column_exponent: array(Side::ColumnExponent),
             tap_exponent: array(Side::TapExponent),
+            column_major: levels.column_major,
             row_permutation: side.row_permutation.as_ref(),
             column_permutation: side.column_permutation.as_ref(),
         })
@@ -167,7 +173,12 @@ impl<'a> LevelFrame<'a> {
         let mut bytes = vec![0; levels.len() * element_bytes];
         for (index, &level) in levels.iter().enumerate() {
             let (row, column) = (index / self.row_len(), index % self.row_len());
-            let place = place(self.row_permutation, row) * self.row_len() + place(self.column_permutation, column);
+            let (row_place, column_place) = (place(self.row_permutation, row), place(self.column_permutation, column));
+            let place = if self.column_major {
+                column_place * self.rows + row_place
+            } else {
+                row_place * self.row_len() + column_place
+            };
             let element = &mut bytes[place * element_bytes..(place + 1) * element_bytes];
             let weight = || quantize::dequantize(level, self.scale_at(row, column));
             match cast {
@@ -267,10 +278,11 @@ pub(super) fn uniform_fields(
     side: &SideWords,
     level_bits: u32,
     dispatch_len: u32,
-) -> [(&'static str, u32); 13] {
+) -> [(&'static str, u32); 14] {
     [
         ("element_len", frame.element_len() as u32),
         ("row_len", frame.row_len() as u32),
+        ("column_len", if frame.column_major { frame.rows as u32 } else { 0 }),
         ("taps", frame.taps as u32),
         ("level_bits", level_bits),
         ("element_cast", cast as u32),

@@ -15,6 +15,8 @@ const CAST_INTEGER_16: u32 = 5;
 struct Frame {
     element_len: u32,
     row_len: u32,
+    // Elements of a column if the tensor is the transpose of the matrix, else 0.
+    column_len: u32,
     taps: u32,
     level_bits: u32,
     element_cast: u32,

@@ -4,4 +4,5 @@ pub mod pack;
 pub mod permute;
 pub mod planes;
 pub mod quantize;
+pub mod transform;
 pub mod trellis;

@@ -150,6 +150,24 @@ impl FreeValues {
     }
 }
 
+/// Rows of elements to columns of elements, `N` bytes each.
+pub fn transpose<const N: usize>(from: &[u8], cols: usize, to: &mut [u8]) {
+    let (from, to) = (from.as_chunks::<N>().0, to.as_chunks_mut::<N>().0);
+    let rows = from.len() / cols.max(1);
+    // Few rows at a time, so that the columns they go to stay in the first cache.
+    for first_row in (0..rows).step_by(TRANSPOSE_ROWS) {
+        let block = first_row..rows.min(first_row + TRANSPOSE_ROWS);
+        for col in 0..cols {
+            let column = &mut to[col * rows..][block.clone()];
+            for (place, row) in column.iter_mut().zip(block.clone()) {
+                *place = from[row * cols + col];
+            }
+        }
+    }
+}
+
+const TRANSPOSE_ROWS: usize = 16;
+
 fn lehmer_digits(places: &[u32]) -> Vec<u32> {
     let mut free = FreeValues::all(places.len());
     let digit = |&place: &u32| {

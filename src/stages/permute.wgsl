@@ -4,8 +4,12 @@
 
 // Coded row and coded column (with its tap) of an element.
 fn coded_place(element: u32) -> vec2<u32> {
-    let row = element / frame.row_len;
-    let column = element % frame.row_len;
+    var row = element / frame.row_len;
+    var column = element % frame.row_len;
+    if frame.column_len > 0u {
+        row = element % frame.column_len;
+        column = element / frame.column_len;
+    }
     return vec2(coded_index(frame.row_inverse_at, row), coded_index(frame.column_inverse_at, column));
 }
 

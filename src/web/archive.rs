@@ -4,7 +4,7 @@ use js_sys::Array;
 use wasm_bindgen::prelude::*;
 
 use super::js_error;
-use crate::container::{self, Coding, Side};
+use crate::container::{self, Coding};
 use crate::decode::{PieceSource, plan};
 use crate::entropy::decode_planes;
 use crate::error::{Error, Result};
@@ -145,11 +145,10 @@ impl Archive {
         decode_planes(&self.payload, bytes, decoded).map_err(js_error)
     }
 
-    /// Where the rows of the chunk decoded last belong in the tensor; undefined if they follow one another.
-    #[wasm_bindgen(js_name = rowPlaces)]
-    pub fn row_places(&self, index: usize) -> Option<Vec<u32>> {
+    /// Where runs of equal length of the chunk decoded last begin in the tensor; undefined if chunks follow one another.
+    pub fn places(&self, index: usize) -> Option<Vec<f64>> {
         let (_, decoder) = self.frame.as_ref()?;
-        Some(decoder.row_places(index)?.to_vec())
+        Some(decoder.places(index)?.offsets.into_iter().map(|offset| offset as f64).collect())
     }
 }
 
@@ -202,8 +201,8 @@ fn describe(archive: &container::Archive) -> Array {
             index(frame.side_chunk).into(),
             number(frame.first_chunk as u64),
             number(frame.chunk_count as u64),
-            levels.map_or(0, |levels| frame_level_bits(archive, levels)).into(),
-            levels.is_some_and(|levels| levels.has(Side::RowPermutation)).into(),
+            levels.filter(|levels| !levels.dct).map_or(0, |levels| frame_level_bits(archive, levels)).into(),
+            levels.is_some_and(|levels| levels.is_scattered()).into(),
         ])
     });
     let integrity = archive.integrity.to_string();
