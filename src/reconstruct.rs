@@ -6,7 +6,7 @@
 
 use crate::container::{Archive, Coding, Frame, Levels, Side};
 use crate::entropy::lanes::{self, Scales, Tables, Weights};
-use crate::entropy::{LevelPayload, decode_plane, decode_planes};
+use crate::entropy::{LevelPayload, decode_plane, end};
 use crate::error::{Error, Result};
 use crate::stages::permute::Permutation;
 use crate::stages::{planes, quantize};
@@ -19,7 +19,7 @@ pub struct FrameDecoder {
 }
 
 enum Decoding {
-    Planes { planes: Vec<u8> },
+    Planes { record: Vec<usize>, planes: Vec<u8> },
     Levels(Box<LevelDecoder>),
 }
 
@@ -62,7 +62,7 @@ impl SideArrays {
                 *slot = Some(Permutation::parse(levels.side_len(which), &mut payload)?);
             }
         }
-        crate::entropy::end(payload)?;
+        end(payload)?;
         Ok(side)
     }
 
@@ -106,7 +106,7 @@ impl FrameDecoder {
     pub fn after(previous: Option<Self>, archive: &Archive, index: usize, side: Option<&[u8]>) -> Result<Self> {
         let frame = archive.frames.get(index).ok_or_else(|| Error::argument(format!("there is no frame {index}")))?;
         let coding = match &frame.coding {
-            Coding::Planes => Decoding::Planes { planes: Vec::new() },
+            Coding::Planes(record) => Decoding::Planes { record: record.clone(), planes: Vec::new() },
             Coding::Levels(levels) => {
                 let previous = previous.and_then(|decoder| match decoder.coding {
                     Decoding::Levels(decoder) => Some(*decoder),
@@ -142,10 +142,10 @@ impl FrameDecoder {
             return Err(Error::argument(format!("chunk {index} does not decode to {} bytes", bytes.len())));
         }
         match &mut self.coding {
-            Decoding::Planes { planes } => {
+            Decoding::Planes { record, planes } => {
                 planes.resize(bytes.len(), 0);
-                decode_planes(payload, len as usize, planes)?;
-                planes::join(planes, self.frame.dtype, bytes);
+                decode_fields(payload, record, planes)?;
+                planes::join(planes, record, self.frame.dtype, bytes);
                 Ok(())
             }
             Decoding::Levels(decoder) => {
@@ -192,6 +192,17 @@ impl FrameDecoder {
         let range = self.frame.chunk_range(index);
         range.ok_or_else(|| Error::argument(format!("the frame has no chunk {index}")))
     }
+}
+
+/// Decodes the plane of each field of some records, one after another.
+fn decode_fields(mut payload: &[u8], record: &[usize], mut planes: &mut [u8]) -> Result<()> {
+    let records = planes.len() / record.iter().sum::<usize>();
+    for field in record {
+        let (plane, rest) = planes.split_at_mut(field * records);
+        decode_plane(&mut payload, plane)?;
+        planes = rest;
+    }
+    end(payload)
 }
 
 fn rectangle(levels: &Levels, first: u64, len: u64) -> Rectangle {

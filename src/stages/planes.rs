@@ -1,4 +1,4 @@
-//! Elements <-> byte planes (FORMAT.md, section 5.6).
+//! Elements, or records of fields <-> byte planes (FORMAT.md, section 5.6).
 //!
 //! Floats are rotated left by one bit first, so that the exponent fills the top plane and the sign, which is noise, joins
 //! the low mantissa bits.
@@ -14,15 +14,29 @@ pub fn split(elements: &[u8], dtype: DType, plane: usize) -> Vec<u8> {
     elements.chunks_exact(element_bytes(dtype)).map(element).collect()
 }
 
-/// Puts all planes of some elements, one after another from the least significant, back together.
-pub fn join(planes: &[u8], dtype: DType, elements: &mut [u8]) {
-    let element_bytes = element_bytes(dtype);
-    let len = elements.len() / element_bytes;
-    for (plane, bytes) in planes.chunks_exact(len.max(1)).enumerate() {
-        let places = elements.iter_mut().skip(plane).step_by(element_bytes);
-        places.zip(bytes).for_each(|(place, &byte)| *place = byte);
+/// The plane of field `field` of `records`: its bytes of each of them. `record` holds the length of every field.
+pub fn split_field(records: &[u8], record: &[usize], field: usize) -> Vec<u8> {
+    let offset: usize = record[..field].iter().sum();
+    let fields = records.chunks_exact(record.iter().sum()).map(|bytes| &bytes[offset..offset + record[field]]);
+    fields.flatten().copied().collect()
+}
+
+/// Puts the planes of all fields of some records, one after another, back together. Elements of a dtype are records of
+/// one field for each byte, the least significant first.
+pub fn join(mut planes: &[u8], record: &[usize], dtype: DType, elements: &mut [u8]) {
+    let record_bytes = record.iter().sum();
+    let records = elements.len() / record_bytes;
+    let mut offset = 0;
+    for &field in record {
+        let (plane, rest) = planes.split_at(field * records);
+        for byte in 0..field {
+            let places = elements.iter_mut().skip(offset + byte).step_by(record_bytes);
+            places.zip(plane.iter().skip(byte).step_by(field)).for_each(|(place, &byte)| *place = byte);
+        }
+        offset += field;
+        planes = rest;
     }
-    match (dtype.is_float(), element_bytes) {
+    match (dtype.is_float(), element_bytes(dtype)) {
         (false, _) => {}
         (true, 2) => elements.as_chunks_mut().0.iter_mut().for_each(|element| {
             *element = u16::from_le_bytes(*element).rotate_right(1).to_le_bytes();
@@ -54,9 +68,21 @@ mod tests {
         for dtype in DType::ALL {
             let planes: Vec<u8> = (0..element_bytes(dtype)).flat_map(|plane| split(&elements, dtype, plane)).collect();
             let mut joined = vec![0; elements.len()];
-            join(&planes, dtype, &mut joined);
+            join(&planes, &vec![1; element_bytes(dtype)], dtype, &mut joined);
             assert_eq!(joined, elements, "{dtype:?}");
         }
+    }
+
+    #[test]
+    fn join_inverts_split_field() {
+        let records: Vec<u8> = (0..60).collect();
+        for record in [vec![60], vec![1, 1, 18], vec![3, 4, 5], vec![1; 6], vec![1, 2]] {
+            let planes: Vec<u8> = (0..record.len()).flat_map(|field| split_field(&records, &record, field)).collect();
+            let mut joined = vec![0; records.len()];
+            join(&planes, &record, DType::U8, &mut joined);
+            assert_eq!(joined, records, "{record:?}");
+        }
+        assert_eq!(split_field(&records, &[3, 17], 0), [0, 1, 2, 20, 21, 22, 40, 41, 42]);
     }
 
     #[test]
