@@ -19,7 +19,8 @@ pub struct FrameDecoder {
 }
 
 enum Decoding {
-    Planes { record: Vec<usize>, planes: Vec<u8> },
+    /// One plane.
+    Planes(Vec<u8>),
     Levels(Box<LevelDecoder>),
 }
 
@@ -106,11 +107,11 @@ impl FrameDecoder {
     pub fn after(previous: Option<Self>, archive: &Archive, index: usize, side: Option<&[u8]>) -> Result<Self> {
         let frame = archive.frames.get(index).ok_or_else(|| Error::argument(format!("there is no frame {index}")))?;
         let coding = match &frame.coding {
-            Coding::Planes(record) => Decoding::Planes { record: record.clone(), planes: Vec::new() },
+            Coding::Planes(_) => Decoding::Planes(Vec::new()),
             Coding::Levels(levels) => {
                 let previous = previous.and_then(|decoder| match decoder.coding {
                     Decoding::Levels(decoder) => Some(*decoder),
-                    Decoding::Planes { .. } => None,
+                    Decoding::Planes(_) => None,
                 });
                 Decoding::Levels(Box::new(LevelDecoder::new(previous, archive, levels, side)?))
             }
@@ -142,10 +143,10 @@ impl FrameDecoder {
             return Err(Error::argument(format!("chunk {index} does not decode to {} bytes", bytes.len())));
         }
         match &mut self.coding {
-            Decoding::Planes { record, planes } => {
-                planes.resize(bytes.len(), 0);
-                decode_fields(payload, record, planes)?;
-                planes::join(planes, record, self.frame.dtype, bytes);
+            Decoding::Planes(plane) => {
+                let Coding::Planes(record) = &self.frame.coding else { return Ok(()) };
+                decode_fields(payload, record, plane, bytes)?;
+                planes::unrotate(bytes, self.frame.dtype);
                 Ok(())
             }
             Decoding::Levels(decoder) => {
@@ -168,7 +169,7 @@ impl FrameDecoder {
     pub fn levels(&self) -> Option<&LevelDecoder> {
         match &self.coding {
             Decoding::Levels(decoder) => Some(decoder),
-            Decoding::Planes { .. } => None,
+            Decoding::Planes(_) => None,
         }
     }
 
@@ -184,7 +185,7 @@ impl FrameDecoder {
                 decoder.decode_levels(&rectangle, payload)?;
                 Ok(&decoder.coded)
             }
-            Decoding::Planes { .. } => Err(Error::argument("a frame of planes has no levels")),
+            Decoding::Planes(_) => Err(Error::argument("a frame of planes has no levels")),
         }
     }
 
@@ -194,13 +195,15 @@ impl FrameDecoder {
     }
 }
 
-/// Decodes the plane of each field of some records, one after another.
-fn decode_fields(mut payload: &[u8], record: &[usize], mut planes: &mut [u8]) -> Result<()> {
-    let records = planes.len() / record.iter().sum::<usize>();
-    for field in record {
-        let (plane, rest) = planes.split_at_mut(field * records);
+/// Decodes the plane of each field of some records, and puts it in place.
+fn decode_fields(mut payload: &[u8], record: &[usize], plane: &mut Vec<u8>, records: &mut [u8]) -> Result<()> {
+    let record_bytes = record.iter().sum();
+    let mut offset = 0;
+    for &field in record {
+        plane.resize(records.len() / record_bytes * field, 0);
         decode_plane(&mut payload, plane)?;
-        planes = rest;
+        planes::join_field(plane, field, offset, record_bytes, records);
+        offset += field;
     }
     end(payload)
 }

@@ -643,11 +643,10 @@ fn record(entry: &FrameEntry, dtype: DType, element_len: u64) -> Result<Vec<usiz
     let element_bytes = (dtype.bits() as usize).div_ceil(8);
     let Some(record) = &entry.record else { return Ok(vec![1; element_bytes]) };
     check_limit("record", record.len() as u64, RECORD_FIELDS_MAX)?;
-    let fits = element_bytes == 1 && record.iter().all(|field| (1..=CHUNK_LEN_MAX).contains(field));
-    check(fits && !record.is_empty(), "record", "not fields of bytes")?;
-    let bytes: u64 = record.iter().sum();
-    let whole = [element_len, u64::from(entry.chunk_len)].iter().all(|len| len.is_multiple_of(bytes));
-    check(whole, "record", "chunks do not hold whole records")?;
+    let bytes = record.iter().fold(0u64, |bytes, &field| bytes.saturating_add(field)).max(1);
+    let whole = element_len.is_multiple_of(bytes) && u64::from(entry.chunk_len).is_multiple_of(bytes);
+    let fields = !record.is_empty() && !record.contains(&0);
+    check(whole && fields && element_bytes == 1, "record", "its fields do not make up chunks of bytes")?;
     Ok(record.iter().map(|&field| field as usize).collect())
 }
 

@@ -21,21 +21,19 @@ pub fn split_field(records: &[u8], record: &[usize], field: usize) -> Vec<u8> {
     fields.flatten().copied().collect()
 }
 
-/// Puts the planes of all fields of some records, one after another, back together. Elements of a dtype are records of
-/// one field for each byte, the least significant first.
-pub fn join(mut planes: &[u8], record: &[usize], dtype: DType, elements: &mut [u8]) {
-    let record_bytes = record.iter().sum();
-    let records = elements.len() / record_bytes;
-    let mut offset = 0;
-    for &field in record {
-        let (plane, rest) = planes.split_at(field * records);
-        for byte in 0..field {
-            let places = elements.iter_mut().skip(offset + byte).step_by(record_bytes);
-            places.zip(plane.iter().skip(byte).step_by(field)).for_each(|(place, &byte)| *place = byte);
+/// Puts a plane's bytes in their places: `field` bytes from `offset` on of every record.
+pub fn join_field(plane: &[u8], field: usize, offset: usize, record_bytes: usize, records: &mut [u8]) {
+    for byte in 0..field {
+        let mut from = byte;
+        for place in records.iter_mut().skip(offset + byte).step_by(record_bytes) {
+            *place = plane[from];
+            from += field;
         }
-        offset += field;
-        planes = rest;
     }
+}
+
+/// Undoes the rotation of elements, once all their bytes are in place.
+pub fn unrotate(elements: &mut [u8], dtype: DType) {
     match (dtype.is_float(), element_bytes(dtype)) {
         (false, _) => {}
         (true, 2) => elements.as_chunks_mut().0.iter_mut().for_each(|element| {
@@ -66,20 +64,26 @@ mod tests {
     fn join_inverts_split_for_every_dtype() {
         let elements: Vec<u8> = (0..8 * 37u32).map(|i| (i.wrapping_mul(2654435761) >> 13) as u8).collect();
         for dtype in DType::ALL {
-            let planes: Vec<u8> = (0..element_bytes(dtype)).flat_map(|plane| split(&elements, dtype, plane)).collect();
             let mut joined = vec![0; elements.len()];
-            join(&planes, &vec![1; element_bytes(dtype)], dtype, &mut joined);
+            for plane in 0..element_bytes(dtype) {
+                join_field(&split(&elements, dtype, plane), 1, plane, element_bytes(dtype), &mut joined);
+            }
+            unrotate(&mut joined, dtype);
             assert_eq!(joined, elements, "{dtype:?}");
         }
     }
 
     #[test]
-    fn join_inverts_split_field() {
+    fn join_field_inverts_split_field() {
         let records: Vec<u8> = (0..60).collect();
         for record in [vec![60], vec![1, 1, 18], vec![3, 4, 5], vec![1; 6], vec![1, 2]] {
-            let planes: Vec<u8> = (0..record.len()).flat_map(|field| split_field(&records, &record, field)).collect();
             let mut joined = vec![0; records.len()];
-            join(&planes, &record, DType::U8, &mut joined);
+            let mut offset = 0;
+            for (index, &field) in record.iter().enumerate() {
+                let plane = split_field(&records, &record, index);
+                join_field(&plane, field, offset, record.iter().sum(), &mut joined);
+                offset += field;
+            }
             assert_eq!(joined, records, "{record:?}");
         }
         assert_eq!(split_field(&records, &[3, 17], 0), [0, 1, 2, 20, 21, 22, 40, 41, 42]);
