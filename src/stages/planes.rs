@@ -24,11 +24,8 @@ pub fn split_field(records: &[u8], record: &[usize], field: usize) -> Vec<u8> {
 /// Puts a plane's bytes in their places: `field` bytes from `offset` on of every record.
 pub fn join_field(plane: &[u8], field: usize, offset: usize, record_bytes: usize, records: &mut [u8]) {
     for byte in 0..field {
-        let mut from = byte;
-        for place in records.iter_mut().skip(offset + byte).step_by(record_bytes) {
-            *place = plane[from];
-            from += field;
-        }
+        let places = records.iter_mut().skip(offset + byte).step_by(record_bytes);
+        places.zip(plane.iter().skip(byte).step_by(field)).for_each(|(place, &byte)| *place = byte);
     }
 }
 
