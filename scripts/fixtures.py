@@ -1,14 +1,21 @@
 """Writes tests/data/formats: small model files, and expected.json with the bytes of every tensor in them.
 
-    pip install onnx==1.23.2 safetensors==0.8.0 numpy ml_dtypes && python scripts/fixtures.py
+    pip install onnx==1.23.2 safetensors==0.8.0 gguf==0.19.0 numpy ml_dtypes && python scripts/fixtures.py
 
 What is expected comes from the arrays that went in, never from reading a file back. The outputs are checked in, so
 this is run only to add a case.
 """
 
+import collections
+import io
 import json
 import pathlib
+import pickle
+import sys
+import types
+import zipfile
 
+import gguf
 import ml_dtypes
 import numpy as np
 import safetensors
@@ -239,6 +246,177 @@ def safetensors_sharded():
     case("sharded", files, rows)
 
 
+def gguf_types():
+    """Every type of the library, two rows of two blocks each; one of them is not ours."""
+    writer = gguf.GGUFWriter(None, "fixture")
+    writer.add_array("tokenizer.ggml.tokens", ["a", "bc", ""])
+    writer.add_array("floats", [1.0, 2.5])
+    writer.add_bool("flag", True)
+    writer.add_custom_alignment(64)
+    ours = {"F32": "f32", "F16": "f16", "F64": "f64", "BF16": "bf16"}
+    ours |= {"I8": "i8", "I16": "i16", "I32": "i32", "I64": "i64"}
+    rows = []
+    for kind, (_, size) in gguf.GGML_QUANT_SIZES.items():
+        data = np.frombuffer(rng.bytes(4 * size), np.uint8).reshape(2, 2 * size)
+        writer.add_tensor(kind.name, data, raw_dtype=kind)
+        if kind.name in ours:
+            rows.append((kind.name, ours[kind.name], (2, 2), "types.gguf", data.tobytes()))
+        elif kind.name != "Q8_1":
+            rows.append((kind.name, "u8", data.shape, "types.gguf", data.tobytes()))
+    # What Q4_0 and Q8_0 hold after real quantization, and a vector.
+    weights = normal(3, 64)
+    for kind in (gguf.GGMLQuantizationType.Q4_0, gguf.GGMLQuantizationType.Q8_0):
+        data = gguf.quants.quantize(weights, kind)
+        writer.add_tensor("weights." + kind.name, data, raw_dtype=kind)
+        rows.append(("weights." + kind.name, "u8", data.shape, "types.gguf", data.tobytes()))
+    bias = normal(5)
+    writer.add_tensor("bias", bias)
+    rows.append(("bias", "f32", (5,), "types.gguf", bias.tobytes()))
+    path = FOLDER / "types.gguf"
+    writer.write_header_to_file(path)
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    found = {tensor.name: tensor.data.tobytes() for tensor in gguf.GGUFReader(path).tensors}
+    assert all(found[name] == data for name, _, _, _, data in rows)
+    case("gguf", {"types.gguf": path.read_bytes()}, rows)
+
+
+def tfjs(name, file, groups, wrap):
+    """`groups`: (shard names, where each but the first begins, weights as (spec, bytes, dtype or None))."""
+    manifest, files, rows = [], {}, []
+    for paths, cuts, weights in groups:
+        data = b"".join(content for _, content, _ in weights)
+        bounds = [0, *cuts, len(data)]
+        shards = {path: (start, end) for path, start, end in zip(paths, bounds, bounds[1:])}
+        files |= {path: data[start:end] for path, (start, end) in shards.items()}
+        manifest.append({"paths": paths, "weights": [spec for spec, _, _ in weights]})
+        start = 0
+        for spec, content, dtype in weights:
+            end, shape = start + len(content), tuple(spec["shape"])
+            row = len(content) // int(np.prod(shape[:-1], dtype=int)) if len(shape) > 1 else 0
+            for path, (first, last) in shards.items() if dtype else ():
+                if first <= start and end <= last:
+                    rows.append((spec["name"], dtype, shape, path, content))
+                elif start < last and first < end:
+                    a, b = -((start - max(first, start)) // row), (min(end, last) - start) // row
+                    piece = content[a * row : b * row]
+                    rows.append((f"{spec['name']}[{a}:{b}]", dtype, (b - a, shape[-1]), path, piece))
+            start = end
+    files[file] = json.dumps(wrap(manifest)).encode()
+    case(name, files, rows)
+
+
+def tfjs_model():
+    """Float, quantized, bool and string weights in two groups; a kernel that lies in two shards."""
+
+    def weight(name, array, dtype, stored=None, found=True):
+        spec = {"name": name, "shape": list(array.shape), "dtype": dtype}
+        ours = {"float32": "f32", "float16": "f16", "int32": "i32", "uint8": "u8", "uint16": "u16", "bool": "bool"}
+        if stored:
+            spec["quantization"] = {"dtype": stored, "scale": 0.01, "min": -1.25}
+        return spec, array.tobytes(), ours[stored or dtype] if found else None
+
+    words = [b"one", b"", "zw\u00f6lf".encode()]
+    text = b"".join(len(word).to_bytes(4, "little") + word for word in words)
+    strings = ({"name": "words", "shape": [3], "dtype": "string"}, text, None)
+    first = [
+        weight("conv/kernel", normal(3, 3, 2, 4), "float32"),
+        weight("conv/bias", normal(4), "float32"),
+        strings,
+        weight("steps", rng.integers(-9, 9, 3, dtype=np.int32), "int32"),
+    ]
+    second = [
+        weight("dense/kernel", rng.integers(0, 256, (5, 6), dtype=np.uint8), "float32", "uint8"),
+        weight("dense/bias", rng.integers(0, 65536, 6, dtype=np.uint16), "float32", "uint16"),
+        weight("half", normal(2, 2, dtype=np.float16), "float32", "float16"),
+        weight("mask", np.array([True, False, True]), "bool"),
+    ]
+    groups = [(["group1-shard1of2.bin", "group1-shard2of2.bin"], [150], first), (["group2-shard1of1.bin"], [], second)]
+    tfjs("tfjs", "model.json", groups, lambda manifest: {"format": "layers-model", "weightsManifest": manifest})
+    kernel = weight("conv/filters", rng.integers(0, 256, (3, 3, 1, 4), dtype=np.uint8), "float32", "uint8")
+    groups = [(["face_model.bin"], [], [kernel])]
+    tfjs("face", "face-weights_manifest.json", groups, lambda manifest: manifest)
+
+
+def torch_checkpoint():
+    """Parameters, a tied one, a slice, types and nested dictionaries; a transposed tensor is left out.
+
+    Pickled as `torch.save` does, with stand-ins for what PyTorch pickles by name, so that it need not be installed.
+    """
+    storages = {}
+
+    def named(module, name, **members):
+        stand_in = type(name, (), {"__module__": module, "__qualname__": name, **members})
+        sys.modules.setdefault(module, types.ModuleType(module))
+        setattr(sys.modules[module], name, stand_in)
+        return stand_in
+
+    kinds = {np.float32: "FloatStorage", np.float16: "HalfStorage", ml_dtypes.bfloat16: "BFloat16Storage"}
+    kinds |= {np.int64: "LongStorage", np.bool_: "BoolStorage"}
+    kinds = {dtype: named("torch", kind) for dtype, kind in kinds.items()}
+    rebuild_tensor, rebuild_parameter = named("torch._utils", "_rebuild_tensor_v2"), named("torch._utils", "_rebuild_parameter")
+
+    class Storage:
+        def __init__(self, array):
+            self.array = array
+
+    class Tensor:
+        def __init__(self, storage, shape, strides, offset=0):
+            self.parts = (storage, offset, shape, strides, False, collections.OrderedDict())
+
+        def __reduce__(self):
+            return rebuild_tensor, self.parts
+
+    class Parameter:
+        def __init__(self, tensor):
+            self.tensor = tensor
+
+        def __reduce__(self):
+            return rebuild_parameter, (self.tensor, True, collections.OrderedDict())
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            if not isinstance(value, Storage):
+                return None
+            key = storages.setdefault(id(value), (str(len(storages)), value.array))[0]
+            return "storage", kinds[value.array.dtype.type], key, "cpu", value.array.size
+
+    def whole(array):
+        strides = tuple(stride // array.itemsize for stride in array.strides)
+        return Tensor(Storage(array), array.shape, strides)
+
+    kernel, halves, longs = normal(4, 3), normal(5, dtype=np.float16), rng.integers(-9, 9, 3, dtype=np.int64)
+    storage = Storage(kernel)
+    state = collections.OrderedDict()
+    state["linear.weight"] = Parameter(Tensor(storage, (4, 3), (3, 1)))
+    state["tied.weight"] = Tensor(storage, (4, 3), (3, 1))
+    state["rows"] = Tensor(storage, (2, 3), (3, 1), 3)
+    state["transposed"] = Tensor(storage, (3, 4), (1, 3))
+    state["halves"] = whole(halves)
+    state["mask"] = whole(np.array([True, False]))
+    state["scalar"] = whole(np.array(2.5, ml_dtypes.bfloat16))
+    optimizer = {"state": {0: {"step": 7, "moments": whole(longs)}}, "lr": 1e-3, "names": ["a", ("b", None)]}
+    content = io.BytesIO()
+    Pickler(content, 2).dump({"model": state, "optimizer": optimizer})
+    path = FOLDER / "checkpoint.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        entries = {"data.pkl": content.getvalue(), "byteorder": b"little"}
+        entries |= {"data/" + key: array.tobytes() for key, array in storages.values()}
+        for name, data in entries.items():
+            archive.writestr(zipfile.ZipInfo("checkpoint/" + name), data)
+    rows = [
+        ("linear.weight", "f32", (4, 3), path.name, kernel.tobytes()),
+        ("tied.weight", "f32", (4, 3), path.name, kernel.tobytes()),
+        ("rows", "f32", (2, 3), path.name, kernel[1:3].tobytes()),
+        ("halves", "f16", (5,), path.name, halves.tobytes()),
+        ("mask", "bool", (2,), path.name, bytes([1, 0])),
+        ("scalar", "bf16", (), path.name, bytes([0x20, 0x40])),
+        ("moments", "i64", (3,), path.name, longs.tobytes()),
+    ]
+    case("torch", {path.name: path.read_bytes()}, rows)
+
+
 if __name__ == "__main__":
     onnx_raw()
     onnx_typed()
@@ -246,6 +424,9 @@ if __name__ == "__main__":
     onnx_external()
     safetensors_dtypes()
     safetensors_sharded()
+    gguf_types()
+    tfjs_model()
+    torch_checkpoint()
     text = ",\n".join(
         f'"{name}": {{"files": {json.dumps(c["files"])}, "tensors": [\n  '
         + ",\n  ".join(json.dumps(t) for t in c["tensors"])

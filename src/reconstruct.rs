@@ -6,7 +6,7 @@
 
 use crate::container::{Archive, Coding, Frame, Levels, Side};
 use crate::entropy::lanes::{self, Scales, Tables, Weights};
-use crate::entropy::{LevelPayload, decode_plane, decode_planes};
+use crate::entropy::{LevelPayload, decode_plane, end};
 use crate::error::{Error, Result};
 use crate::stages::permute::{Permutation, transpose};
 use crate::stages::transform::Basis;
@@ -20,7 +20,8 @@ pub struct FrameDecoder {
 }
 
 enum Decoding {
-    Planes { planes: Vec<u8> },
+    /// One plane.
+    Planes(Vec<u8>),
     Levels(Box<LevelDecoder>),
 }
 
@@ -75,7 +76,7 @@ impl SideArrays {
                 *slot = Some(Permutation::parse(levels.side_len(which), &mut payload)?);
             }
         }
-        crate::entropy::end(payload)?;
+        end(payload)?;
         Ok(side)
     }
 
@@ -119,11 +120,11 @@ impl FrameDecoder {
     pub fn after(previous: Option<Self>, archive: &Archive, index: usize, side: Option<&[u8]>) -> Result<Self> {
         let frame = archive.frames.get(index).ok_or_else(|| Error::argument(format!("there is no frame {index}")))?;
         let coding = match &frame.coding {
-            Coding::Planes => Decoding::Planes { planes: Vec::new() },
+            Coding::Planes(_) => Decoding::Planes(Vec::new()),
             Coding::Levels(levels) => {
                 let previous = previous.and_then(|decoder| match decoder.coding {
                     Decoding::Levels(decoder) => Some(*decoder),
-                    Decoding::Planes { .. } => None,
+                    Decoding::Planes(_) => None,
                 });
                 Decoding::Levels(Box::new(LevelDecoder::new(previous, archive, levels, side)?))
             }
@@ -156,10 +157,10 @@ impl FrameDecoder {
             return Err(Error::argument(format!("chunk {index} does not decode to {} bytes", bytes.len())));
         }
         match &mut self.coding {
-            Decoding::Planes { planes } => {
-                planes.resize(bytes.len(), 0);
-                decode_planes(payload, len as usize, planes)?;
-                planes::join(planes, self.frame.dtype, bytes);
+            Decoding::Planes(plane) => {
+                let Coding::Planes(record) = &self.frame.coding else { return Ok(()) };
+                decode_fields(payload, record, plane, bytes)?;
+                planes::unrotate(bytes, self.frame.dtype);
                 Ok(())
             }
             Decoding::Levels(decoder) => {
@@ -192,7 +193,7 @@ impl FrameDecoder {
     pub fn levels(&self) -> Option<&LevelDecoder> {
         match &self.coding {
             Decoding::Levels(decoder) => Some(decoder),
-            Decoding::Planes { .. } => None,
+            Decoding::Planes(_) => None,
         }
     }
 
@@ -208,7 +209,7 @@ impl FrameDecoder {
                 decoder.decode_levels(&rectangle, payload)?;
                 Ok(&decoder.coded)
             }
-            Decoding::Planes { .. } => Err(Error::argument("a frame of planes has no levels")),
+            Decoding::Planes(_) => Err(Error::argument("a frame of planes has no levels")),
         }
     }
 
@@ -216,6 +217,19 @@ impl FrameDecoder {
         let range = self.frame.chunk_range(index);
         range.ok_or_else(|| Error::argument(format!("the frame has no chunk {index}")))
     }
+}
+
+/// Decodes the plane of each field of some records, and puts it in place.
+fn decode_fields(mut payload: &[u8], record: &[usize], plane: &mut Vec<u8>, records: &mut [u8]) -> Result<()> {
+    let record_bytes = record.iter().sum();
+    let mut offset = 0;
+    for &field in record {
+        plane.resize(records.len() / record_bytes * field, 0);
+        decode_plane(&mut payload, plane)?;
+        planes::join_field(plane, field, offset, record_bytes, records);
+        offset += field;
+    }
+    end(payload)
 }
 
 fn rectangle(levels: &Levels, first: u64, len: u64) -> Rectangle {

@@ -118,6 +118,16 @@ impl std::fmt::Display for Shape {
     }
 }
 
+/// Which axis of a weight counts its outputs, by the habits of the format that it lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Axes {
+    /// `[out, in]`, `[out, in, kernel…]`.
+    #[default]
+    OutputFirst,
+    /// `[in, out]`, `[kernel…, in, out]`.
+    OutputLast,
+}
+
 /// A tensor and the bytes of a source file that hold it, contiguous, row-major, little-endian.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorLocation {
@@ -133,6 +143,11 @@ pub struct TensorLocation {
     pub offset: u64,
     /// Number of bytes: always `dtype.byte_len(shape.element_len())`.
     pub bytes: u64,
+    /// Which axis counts the outputs.
+    pub axes: Axes,
+    /// Where elements are bytes of records (blocks of quantized weights): how many bytes each field of a record has, and
+    /// `bytes` is a multiple of their sum. Empty otherwise.
+    pub record: &'static [u16],
 }
 
 /// Bounds on what an archive may ask a reader for, checked before memory is taken.

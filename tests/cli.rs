@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use common::{Random, Tensor, every_kind, safetensors};
+use mcwc::encode::to_f32;
 use mcwc::tensor::DType;
 use serde_json::Value;
 
@@ -113,10 +114,40 @@ fn directories_shards_and_external_data_come_along() {
 }
 
 #[test]
+fn models_of_other_formats_travel_with_their_shards() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let weights = Random(6).normals(96 * 64, 0.1);
+    let bytes: Vec<u8> = weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+    let manifest = r#"{"modelTopology": {}, "weightsManifest": [{"paths": ["a.bin", "b.bin"], "weights": [
+        {"name": "dense/kernel", "shape": [96, 64], "dtype": "float32"}]}]}"#;
+    std::fs::write(path.join("model.json"), manifest).unwrap();
+    std::fs::write(path.join("a.bin"), &bytes[..10_000]).unwrap();
+    std::fs::write(path.join("b.bin"), &bytes[10_000..]).unwrap();
+    ok(path, &["encode", "model.json", "-o", "tfjs.mcwc", "--bits", "6"]);
+    ok(path, &["decode", "tfjs.mcwc", "-o", "tfjs"]);
+    let read = |name: &str| std::fs::read(path.join(name)).unwrap();
+    assert_eq!(read("tfjs/model.json"), manifest.as_bytes());
+    let decoded = [read("tfjs/a.bin"), read("tfjs/b.bin")].concat();
+    let close = to_f32(&decoded, DType::F32).iter().zip(&weights).all(|(x, y)| (x - y).abs() < 0.02);
+    assert!(close && decoded != bytes);
+    assert_eq!(decoded[9984..10_240], bytes[9984..10_240], "the row that two shards share");
+
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/formats/types.gguf");
+    ok(path, &["encode", fixture, "-o", "gguf.mcwc"]);
+    ok(path, &["decode", "gguf.mcwc", "-o", "gguf"]);
+    assert_eq!(read("gguf/types.gguf"), std::fs::read(fixture).unwrap(), "blocks and small tensors are exact");
+}
+
+#[test]
 fn failures_are_one_line_and_status_1() {
     let directory = directory_with_model();
     let path = directory.path();
     std::fs::write(path.join("broken.safetensors"), b"\xff\0\0\0\0\0\0\0{").unwrap();
+    std::fs::write(path.join("model.json"), r#"{"weightsManifest": [{"paths": ["../up.bin"], "weights": []}]}"#)
+        .unwrap();
+    std::fs::write(path.join("lost.json"), r#"[{"paths": ["lost.bin"], "weights": []}]"#).unwrap();
+    std::fs::write(path.join("short.gguf"), b"GGUF\x03\0\0\0").unwrap();
     std::fs::write(path.join("not.mcwc"), "hello, this is no archive").unwrap();
     ok(path, &["encode", "model.safetensors", "-o", "m.mcwc", "--bits", "3"]);
     let mut damaged = std::fs::read(path.join("m.mcwc")).unwrap();
@@ -127,6 +158,9 @@ fn failures_are_one_line_and_status_1() {
     for (arguments, expected) in [
         (vec!["encode", "missing.onnx", "-o", "x.mcwc"], "missing.onnx"),
         (vec!["encode", "broken.safetensors", "-o", "x.mcwc"], "broken.safetensors"),
+        (vec!["encode", "model.json", "-o", "x.mcwc"], "leaves its folder"),
+        (vec!["encode", "lost.json", "-o", "x.mcwc"], "lost.bin"),
+        (vec!["encode", "short.gguf", "-o", "x.mcwc"], "short.gguf"),
         (vec!["encode", "model.safetensors", "-o", "x.mcwc", "--size", "100"], "too few"),
         (vec!["encode", "model.safetensors", "-o", "model.safetensors"], "is an input too"),
         (vec!["inspect", "not.mcwc"], "not an mcwc archive"),

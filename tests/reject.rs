@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::LazyLock;
 
-use common::{Random, Tensor, archive, safetensors};
+use common::{Random, Tensor, archive, records_archive, safetensors};
 use mcwc::container::{Header, PREAMBLE_BYTES, serialize_chunk_entry, serialize_head};
 use mcwc::decode::Reader;
 use mcwc::encode::Target;
@@ -178,6 +178,31 @@ fn rejects_headers_that_contradict_themselves() {
     assert_eq!(invalid(&|header| header.frames[0].side = Some(1 << 2)), "side");
     assert_eq!(invalid(&|header| header.tables[2] ^= 1), "table");
     assert_eq!(invalid(&|header| header.chunks.truncate(30)), "chunk table");
+}
+
+#[test]
+fn rejects_records_that_do_not_fit() {
+    let archive = records_archive(&[5; 1800], &[2, 16]);
+    assert_eq!(code(&archive), "ok");
+    let with_record = |record: &[u64]| with_header(&archive, |header| header.frames[0].record = Some(record.to_vec()));
+    let records: [&[u64]; 8] = [&[], &[0], &[18, 0], &[17], &[7, 13], &[1 << 19], &[1 << 63, 1 << 63], &[u64::MAX, 19]];
+    for record in records {
+        let result = read_all(&with_record(record));
+        assert!(matches!(result, Err(Error::Invalid { field: "record", .. })), "{record:?}: {result:?}");
+    }
+    assert_eq!(code(&with_record(&[1; 65])), "limit-exceeded");
+    // One plane instead of two, and three.
+    assert_eq!(code(&with_record(&[18])), "invalid");
+    assert_eq!(code(&with_record(&[1, 1, 16])), "invalid");
+    let cut = with_header(&archive, |header| header.frames[0].chunk_len = 100);
+    assert!(matches!(read_all(&cut), Err(Error::Invalid { field: "record", .. })));
+    let wide = with_header(&archive, |header| {
+        header.tensors[0].dtype = DType::U16 as u32;
+        header.tensors[0].shape = vec![900];
+    });
+    assert!(matches!(read_all(&wide), Err(Error::Invalid { field: "record", .. })));
+    let levels = with_header(&small(), |header| header.frames[0].record = Some(vec![1]));
+    assert!(matches!(read_all(&levels), Err(Error::Invalid { field: "record", .. })));
 }
 
 #[test]

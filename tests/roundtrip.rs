@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Random, Tensor, archive, every_kind, safetensors};
+use common::{Random, Tensor, archive, every_kind, records_archive, safetensors};
 use mcwc::container::{Archive, Coding, Levels};
 use mcwc::decode::Reader;
 use mcwc::encode::{Options, Target, encode, to_f32};
@@ -25,6 +25,52 @@ fn lossless_files_come_back_byte_for_byte() {
     let archive = archive(&file, Target::Lossless);
     assert_eq!(reader(&archive).file(0).unwrap(), file);
     assert!(archive.len() < file.len());
+}
+
+#[test]
+fn records_come_back_byte_for_byte() {
+    let bytes = Random(10).bytes(36 * 16_000);
+    for record in [vec![36], vec![1, 1, 4, 30], vec![1; 36], vec![2, 16], vec![]] {
+        let archive = records_archive(&bytes, &record);
+        let reader = reader(&archive);
+        assert!(reader.archive().frames[0].chunk_count >= 3, "{record:?}");
+        assert_eq!(reader.file(0).unwrap(), bytes, "{record:?}");
+    }
+}
+
+#[test]
+fn fields_of_a_record_are_coded_apart() {
+    // A constant, a counter and noise: mixed, they hide each other.
+    let mut random = Random(11);
+    let record = |index: u32| [7, (index % 3) as u8, random.next() as u8, random.next() as u8];
+    let bytes: Vec<u8> = (0..20_000).flat_map(record).collect();
+    let apart = records_archive(&bytes, &[1, 1, 2]).len();
+    let mixed = records_archive(&bytes, &[4]).len();
+    assert!(apart < 41_000 && mixed > 55_000, "{apart} and {mixed}");
+}
+
+#[test]
+fn models_of_every_format_come_back_byte_for_byte() {
+    let groups: [&[&str]; 5] = [
+        &["types.gguf"],
+        &["checkpoint.pth"],
+        &["model.json", "group1-shard1of2.bin", "group1-shard2of2.bin", "group2-shard1of1.bin"],
+        &["face-weights_manifest.json", "face_model.bin"],
+        &["external.onnx", "external.bin", "weights/c.bin"],
+    ];
+    for names in groups {
+        let contents: Vec<Vec<u8>> =
+            names.iter().map(|name| std::fs::read(format!("tests/data/formats/{name}")).unwrap()).collect();
+        let sources = names.iter().zip(&contents).map(|(name, bytes)| SourceFile { name: name.to_string(), bytes });
+        let options = Options { target: Target::Lossless, ..Options::default() };
+        let archive = encode(&sources.collect::<Vec<_>>(), &options).unwrap().0;
+        let reader = reader(&archive);
+        for (index, bytes) in contents.iter().enumerate() {
+            assert_eq!(&reader.file(index).unwrap(), bytes, "{}", names[index]);
+        }
+        let of_records = |frame: &mcwc::container::Frame| matches!(&frame.coding, Coding::Planes(r) if r.len() > 2);
+        assert_eq!(reader.archive().frames.iter().any(of_records), names[0] == "types.gguf");
+    }
 }
 
 #[test]

@@ -16,8 +16,9 @@ use crate::formats::{self, SourceFile};
 
 /// Compress model files into one archive
 ///
-/// Finds the tensors in safetensors and ONNX files (shards and external data come along by themselves), codes matrices
-/// and convolutions at the given rate, and everything else exactly. Any other file travels exactly.
+/// Finds the tensors in safetensors, ONNX, TensorFlow.js, GGUF and PyTorch files (shards and external data come along by
+/// themselves), codes matrices and convolutions of floats at the given rate, and everything else exactly, quantized
+/// weights included. Any other file travels exactly.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Model files, and any others that should travel with them; a directory stands for all files in it

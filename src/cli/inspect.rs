@@ -70,7 +70,7 @@ fn tensor_row(archive: &Archive, tensor: &Tensor) -> Vec<String> {
 fn coding(archive: &Archive, tensor: &Tensor) -> &'static str {
     match tensor.frames.last().map(|&frame| &archive.frames[frame].coding) {
         None => "raw",
-        Some(Coding::Planes) => "exact planes",
+        Some(Coding::Planes(_)) => "exact planes",
         Some(Coding::Levels(levels)) if levels.scale.is_none() => "exact levels",
         Some(Coding::Levels(_)) => "key levels",
     }
@@ -79,7 +79,7 @@ fn coding(archive: &Archive, tensor: &Tensor) -> &'static str {
 fn scale(archive: &Archive, tensor: &Tensor) -> Option<f32> {
     match &archive.frames[*tensor.frames.last()?].coding {
         Coding::Levels(levels) => levels.scale,
-        Coding::Planes => None,
+        Coding::Planes(_) => None,
     }
 }
 

@@ -95,6 +95,8 @@ pub struct FrameEntry {
     pub transform: Option<u32>,
     /// Reserved.
     pub layout: Option<u32>,
+    /// Bytes of each field of a record; absent where every byte of an element is a plane.
+    pub record: Option<Vec<u64>>,
 }
 
 /// A CBOR map whose keys are small integers in ascending order.
@@ -148,7 +150,8 @@ impl Record for FrameEntry {
         visitor.optional(10, &mut self.gain)?;
         visitor.optional(11, &mut self.quantizer)?;
         visitor.optional(12, &mut self.transform)?;
-        visitor.optional(13, &mut self.layout)
+        visitor.optional(13, &mut self.layout)?;
+        visitor.optional(14, &mut self.record)
     }
 }
 
@@ -407,6 +410,7 @@ mod tests {
             scale: Some(-0.5),
             zero_point: Some(-7),
             quantizer: Some(1),
+            record: Some(vec![2, 16]),
             ..FrameEntry::default()
         };
         let tensor =

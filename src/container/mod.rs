@@ -30,6 +30,8 @@ pub const CHUNK_LEN_MAX: u64 = 1 << 18;
 pub const CHUNK_BYTES_MAX: u32 = 4 << 20;
 /// Most tables that one frame may use for each quantizer.
 pub const FRAME_TABLES_MAX: u64 = 64;
+/// Most fields of a record.
+pub const RECORD_FIELDS_MAX: u64 = 64;
 
 const FLAG_CODED: u16 = 1;
 /// Most taps of a transform: its basis is their square.
@@ -114,8 +116,8 @@ pub struct Frame {
 /// What the chunks of a frame hold.
 #[derive(Debug, Clone)]
 pub enum Coding {
-    /// The bytes of each element, rotated, plane by plane.
-    Planes,
+    /// Records of fields of this many bytes, plane by plane. An element of several bytes is a record too.
+    Planes(Vec<usize>),
     /// Quantized integers.
     Levels(Levels),
 }
@@ -629,7 +631,7 @@ fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chun
         CODING_PLANES => {
             check(entry.layout.unwrap_or(0) == 0, "layout", "planes have none")?;
             check(entry.transform.unwrap_or(0) == 0, "transform", "planes have none")?;
-            Coding::Planes
+            Coding::Planes(record(entry, dtype, element_len)?)
         }
         CODING_LEVELS => Coding::Levels(levels(entry, dtype, element_len, tables)?),
         other => return Err(Error::unsupported("coding", other.to_string())),
@@ -654,6 +656,18 @@ fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chun
     Ok(frame)
 }
 
+/// Bytes of each field of the records that a frame of planes holds.
+fn record(entry: &FrameEntry, dtype: DType, element_len: u64) -> Result<Vec<usize>> {
+    let element_bytes = (dtype.bits() as usize).div_ceil(8);
+    let Some(record) = &entry.record else { return Ok(vec![1; element_bytes]) };
+    check_limit("record", record.len() as u64, RECORD_FIELDS_MAX)?;
+    let bytes = record.iter().fold(0u64, |bytes, &field| bytes.saturating_add(field)).max(1);
+    let whole = element_len.is_multiple_of(bytes) && u64::from(entry.chunk_len).is_multiple_of(bytes);
+    let fields = !record.is_empty() && !record.contains(&0);
+    check(whole && fields && element_bytes == 1, "record", "its fields do not make up chunks of bytes")?;
+    Ok(record.iter().map(|&field| field as usize).collect())
+}
+
 fn refuse_reserved(entry: &FrameEntry) -> Result<()> {
     if entry.reference.is_some() {
         return Err(Error::unsupported("reference", "predicted frames"));
@@ -669,6 +683,7 @@ fn refuse_reserved(entry: &FrameEntry) -> Result<()> {
 }
 
 fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> Result<Levels> {
+    check(entry.record.is_none(), "record", "levels have none")?;
     let Some(&[rows, columns, taps]) = entry.matrix.as_deref() else {
         return Err(Error::invalid("matrix", "levels need one of three extents"));
     };

@@ -10,6 +10,7 @@ use crate::container::{
 use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
 use crate::error::Result;
 use crate::stages::permute::Permutation;
+use crate::stages::planes::split_field;
 use crate::tensor::DType;
 
 /// A coded frame. `entry.first_chunk` and the first table are the archive's to fill in.
@@ -32,12 +33,24 @@ fn entry(coding: u32, chunk_len: u64) -> FrameEntry {
     FrameEntry { coding, chunk_len: chunk_len as u32, ..FrameEntry::default() }
 }
 
-/// A frame of exact planes.
-pub fn exact(bytes: &[u8], dtype: DType) -> Frame {
-    let element_bytes = (dtype.bits() as usize).div_ceil(8);
-    let chunks = bytes.chunks(CHUNK_LEN_MAX as usize * element_bytes);
-    let payloads = chunks.map(|elements| planes::encode_elements(elements, dtype)).collect();
-    Frame { entry: entry(CODING_PLANES, CHUNK_LEN_MAX), payloads }
+/// A frame of exact planes: of elements, or of records if there are fields of these many bytes.
+pub fn exact(bytes: &[u8], dtype: DType, record: &[u16]) -> Frame {
+    if record.is_empty() {
+        let element_bytes = (dtype.bits() as usize).div_ceil(8);
+        let chunks = bytes.chunks(CHUNK_LEN_MAX as usize * element_bytes);
+        let payloads = chunks.map(|elements| planes::encode_elements(elements, dtype)).collect();
+        return Frame { entry: entry(CODING_PLANES, CHUNK_LEN_MAX), payloads };
+    }
+    let record: Vec<usize> = record.iter().map(|&field| field.into()).collect();
+    let record_bytes: usize = record.iter().sum();
+    let chunk_bytes = CHUNK_LEN_MAX as usize / record_bytes * record_bytes;
+    let encode = |records: &[u8]| {
+        let plane = |field| planes::encode_plane(&split_field(records, &record, field));
+        (0..record.len()).flat_map(plane).collect()
+    };
+    let payloads = bytes.chunks(chunk_bytes).map(encode).collect();
+    let fields = record.iter().map(|&field| field as u64).collect();
+    Frame { entry: FrameEntry { record: Some(fields), ..entry(CODING_PLANES, chunk_bytes as u64) }, payloads }
 }
 
 /// How the levels of a tensor are to be coded.

@@ -245,7 +245,7 @@ impl<'a> Model<'a> {
             .into_par_iter()
             .map(|frame| {
                 let tensor = &self.tensors[self.framed[frame]];
-                let coded = frame::exact(self.bytes(tensor), tensor.dtype);
+                let coded = frame::exact(self.bytes(tensor), tensor.dtype, tensor.record);
                 (options.progress)("packing exact bytes", done.step());
                 (frame, coded)
             })

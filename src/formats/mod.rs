@@ -17,11 +17,14 @@
     )
 )]
 
+mod gguf;
 mod onnx;
 mod protobuf;
 mod safetensors;
 #[cfg(test)]
 mod tests;
+mod tfjs;
+mod torch;
 
 use std::collections::{HashMap, HashSet};
 
@@ -50,13 +53,19 @@ pub enum Format {
     SafetensorsIndex,
     /// An ONNX `ModelProto`. Its tensors may lie in further files ("external data").
     Onnx,
+    /// A GGUF file.
+    Gguf,
+    /// The JSON of a TensorFlow.js model, or of a weights manifest alone. Its tensors lie in the shards that it names.
+    Tfjs,
+    /// A PyTorch checkpoint, a zip.
+    Torch,
     /// Anything else: a file without tensors that we know of.
     Other,
 }
 
 /// What a file is: by its content, or, where that does not decide, by its name.
 ///
-/// The answer for a damaged file whose name ends in `.safetensors` or `.onnx` is what the name says, so that
+/// The answer for a damaged file whose name ends in `.safetensors`, `.onnx` or `.gguf` is what the name says, so that
 /// [`find_tensors`] reports the damage.
 pub fn detect(name: &str, bytes: &[u8]) -> Format {
     if safetensors::looks_like(bytes) {
@@ -65,11 +74,22 @@ pub fn detect(name: &str, bytes: &[u8]) -> Format {
     if onnx::looks_like(bytes) {
         return Format::Onnx;
     }
+    if gguf::looks_like(bytes) {
+        return Format::Gguf;
+    }
+    if tfjs::looks_like(name, bytes) {
+        return Format::Tfjs;
+    }
+    if torch::looks_like(bytes) {
+        return Format::Torch;
+    }
     let name = base_name(name).to_ascii_lowercase();
     if name.ends_with(".safetensors") {
         Format::Safetensors
     } else if name.ends_with(".onnx") {
         Format::Onnx
+    } else if name.ends_with(".gguf") {
+        Format::Gguf
     } else if name.contains(".safetensors.index.") && name.ends_with(".json") {
         Format::SafetensorsIndex
     } else {
@@ -78,7 +98,7 @@ pub fn detect(name: &str, bytes: &[u8]) -> Format {
 }
 
 /// Names of further files that this one refers to: the shards of a `model.safetensors.index.json`, the external data
-/// of an ONNX model. Each is relative to the folder of `name`, normalized (no `.` or empty parts), and listed once, in
+/// of an ONNX model, the shards of a TensorFlow.js model. Each is relative to the folder of `name`, normalized (no `.` or empty parts), and listed once, in
 /// the order in which the file first mentions it.
 ///
 /// # Errors
@@ -89,12 +109,13 @@ pub fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
     match detect(name, bytes) {
         Format::SafetensorsIndex => safetensors::companions(name, bytes),
         Format::Onnx => onnx::companions(name, bytes),
-        Format::Safetensors | Format::Other => Ok(Vec::new()),
+        Format::Tfjs => tfjs::companions(name, bytes),
+        Format::Safetensors | Format::Gguf | Format::Torch | Format::Other => Ok(Vec::new()),
     }
 }
 
-/// All tensors of all files, in the order of the files; within a safetensors file in the order of their bytes, within
-/// an ONNX model in the order in which it mentions them. `files` must include every file's [`companions`], under
+/// All tensors of all files, in the order of the files; within a safetensors or GGUF file in the order of their bytes,
+/// within any other in the order in which it mentions them. `files` must include every file's [`companions`], under
 /// names that are relative to the same root.
 ///
 /// Names are unique: one that occurs in several files is prefixed with the name of the file that mentions it
@@ -105,7 +126,8 @@ pub fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
 /// returned.
 ///
 /// Left out are tensors of element types that [`DType`] lacks, and ONNX tensors whose data is not stored as
-/// consecutive little-endian elements.
+/// consecutive little-endian elements, or those of a PyTorch checkpoint that are not row-major. A TensorFlow.js tensor that several shards share is found in pieces, and one of
+/// GGUF blocks as bytes.
 ///
 /// # Errors
 ///
@@ -119,6 +141,9 @@ pub fn find_tensors(files: &[SourceFile]) -> Result<Vec<TensorLocation>> {
         let tensors = match format {
             Format::Safetensors => safetensors::find_tensors(index, file)?,
             Format::Onnx => onnx::find_tensors(index, file, &sources)?,
+            Format::Gguf => gguf::find_tensors(index, file)?,
+            Format::Tfjs => tfjs::find_tensors(file, &sources)?,
+            Format::Torch => torch::find_tensors(index, file)?,
             Format::SafetensorsIndex | Format::Other => Vec::new(),
         };
         mentions.extend(tensors.into_iter().map(|tensor| (index, tensor)));

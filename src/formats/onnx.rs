@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use super::protobuf::{Field, Malformed, Span, Value};
 use super::{Format, MAX_AXES, SourceFile, Sources, base_name, relative_path, tensor_bytes};
 use crate::error::{Error, Result};
-use crate::tensor::{DType, Shape, TensorLocation};
+use crate::tensor::{Axes, DType, Shape, TensorLocation};
 
 /// Deepest subgraph in a subgraph. One level takes three messages, and protobuf readers stop at 100 of them.
 const MAX_GRAPH_DEPTH: u64 = 32;
@@ -278,7 +278,8 @@ impl<'a> TensorProto<'a> {
             return Ok(None);
         };
         let (name, shape) = (self.name().into_owned(), Shape(self.dims));
-        Ok(Some(TensorLocation { name, dtype, shape, file: file_index, offset, bytes }))
+        let (axes, record) = (Axes::OutputFirst, [].as_slice());
+        Ok(Some(TensorLocation { name, dtype, shape, file: file_index, offset, bytes, axes, record }))
     }
 
     fn inline_data(&self, dtype: DType) -> Option<Span<'a>> {

@@ -11,7 +11,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{SourceFile, relative_path, tensor_bytes};
 use crate::error::{Error, Result};
-use crate::tensor::{DType, Shape, TensorLocation};
+use crate::tensor::{Axes, DType, Shape, TensorLocation};
 
 /// Longest header in bytes, the limit of the safetensors library itself.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -106,7 +106,7 @@ fn locate(
     }
     let offset = u64::try_from(data_start).ok().and_then(|data_start| data_start.checked_add(start));
     let offset = offset.ok_or_else(|| format!("tensor {name:?} begins beyond the largest offset"))?;
-    Ok(Some(TensorLocation { name, dtype, shape, file, offset, bytes }))
+    Ok(Some(TensorLocation { name, dtype, shape, file, offset, bytes, axes: Axes::OutputFirst, record: &[] }))
 }
 
 fn dtype(name: &str) -> Option<DType> {

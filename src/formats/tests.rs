@@ -1,11 +1,19 @@
 //! The fixtures of `scripts/fixtures.py`, whole and damaged, against the bytes that Python put into them.
 
 use super::*;
+use crate::tensor::Axes;
 
 const FIXTURES: &[(&str, &[u8])] = &[
     ("dtypes.safetensors", include_bytes!("../../tests/data/formats/dtypes.safetensors")),
     ("external.bin", include_bytes!("../../tests/data/formats/external.bin")),
     ("external.onnx", include_bytes!("../../tests/data/formats/external.onnx")),
+    ("checkpoint.pth", include_bytes!("../../tests/data/formats/checkpoint.pth")),
+    ("face-weights_manifest.json", include_bytes!("../../tests/data/formats/face-weights_manifest.json")),
+    ("face_model.bin", include_bytes!("../../tests/data/formats/face_model.bin")),
+    ("group1-shard1of2.bin", include_bytes!("../../tests/data/formats/group1-shard1of2.bin")),
+    ("group1-shard2of2.bin", include_bytes!("../../tests/data/formats/group1-shard2of2.bin")),
+    ("group2-shard1of1.bin", include_bytes!("../../tests/data/formats/group2-shard1of1.bin")),
+    ("model.json", include_bytes!("../../tests/data/formats/model.json")),
     ("nested.onnx", include_bytes!("../../tests/data/formats/nested.onnx")),
     ("raw.onnx", include_bytes!("../../tests/data/formats/raw.onnx")),
     (
@@ -17,6 +25,7 @@ const FIXTURES: &[(&str, &[u8])] = &[
         include_bytes!("../../tests/data/formats/sharded-00002-of-00002.safetensors"),
     ),
     ("sharded.safetensors.index.json", include_bytes!("../../tests/data/formats/sharded.safetensors.index.json")),
+    ("types.gguf", include_bytes!("../../tests/data/formats/types.gguf")),
     ("typed.onnx", include_bytes!("../../tests/data/formats/typed.onnx")),
     ("weights/c.bin", include_bytes!("../../tests/data/formats/weights/c.bin")),
 ];
@@ -84,13 +93,15 @@ fn assert_sound(files: &[SourceFile], tensors: &[TensorLocation]) {
         let expected = tensor.dtype.byte_len(tensor.shape.element_len().unwrap()).unwrap();
         assert_eq!(tensor.bytes, expected, "{}", tensor.name);
         assert_eq!(bytes_of(files, tensor).len() as u64, expected);
+        let record_bytes: u64 = tensor.record.iter().map(|&field| u64::from(field)).sum();
+        assert!(record_bytes == 0 || expected.is_multiple_of(record_bytes), "{}", tensor.name);
     }
 }
 
 #[test]
 fn finds_exactly_the_tensors_that_python_wrote() {
     let cases = cases();
-    assert_eq!(cases.len(), 6);
+    assert_eq!(cases.len(), 10);
     for (name, case) in cases {
         let files = sources(&case.files);
         let tensors = find_tensors(&files).unwrap();
@@ -127,6 +138,11 @@ fn detects_by_content_before_name() {
         ("nested.onnx", Format::Onnx),
         ("external.onnx", Format::Onnx),
         ("external.bin", Format::Other),
+        ("types.gguf", Format::Gguf),
+        ("checkpoint.pth", Format::Torch),
+        ("model.json", Format::Tfjs),
+        ("face-weights_manifest.json", Format::Tfjs),
+        ("group1-shard1of2.bin", Format::Other),
     ];
     for (name, format) in cases {
         assert_eq!(detect("renamed.bin", fixture(name)), format, "{name}");
@@ -140,6 +156,7 @@ fn detects_by_name_where_content_is_silent() {
     let cases = [
         ("a/B.SAFETENSORS", Format::Safetensors),
         ("a/model.onnx", Format::Onnx),
+        ("a/model.gguf", Format::Gguf),
         ("model.onnx_data", Format::Other),
         ("model.onnx.data", Format::Other),
         ("model.safetensors/readme", Format::Other),
@@ -169,11 +186,14 @@ fn ordinary_files_are_other() {
 fn lists_companions_once_in_file_order() {
     let companions_of = |name: &str| companions(name, fixture(name)).unwrap();
     assert_eq!(companions_of("external.onnx"), ["external.bin", "weights/c.bin"]);
+    let shards = ["group1-shard1of2.bin", "group1-shard2of2.bin", "group2-shard1of1.bin"];
+    assert_eq!(companions_of("model.json"), shards);
+    assert_eq!(companions_of("face-weights_manifest.json"), ["face_model.bin"]);
     let shards = ["sharded-00001-of-00002.safetensors", "sharded-00002-of-00002.safetensors"];
     assert_eq!(companions_of("sharded.safetensors.index.json"), shards);
     let index = br#"{"weight_map": {"z": "b.safetensors", "y": "./a.safetensors", "x": "b.safetensors", "w": "a.safetensors"}}"#;
     assert_eq!(companions("m.safetensors.index.json", index).unwrap(), ["b.safetensors", "a.safetensors"]);
-    for name in ["raw.onnx", "dtypes.safetensors", "external.bin"] {
+    for name in ["raw.onnx", "dtypes.safetensors", "external.bin", "types.gguf"] {
         assert!(companions_of(name).is_empty(), "{name}");
     }
 }
@@ -236,6 +256,8 @@ fn numbering_passes_over_names_that_exist() {
         file: 0,
         offset: 0,
         bytes: 0,
+        axes: Axes::OutputFirst,
+        record: &[],
     };
     let mut tensors = ["a", "a", "a#2", "b", "a", "a#2", "b"].map(named);
     number_repeated_names(&mut tensors);
@@ -295,6 +317,28 @@ fn a_truncated_safetensors_file_is_never_accepted() {
 }
 
 #[test]
+fn a_truncated_gguf_file_is_never_accepted() {
+    let bytes = fixture("types.gguf");
+    let tensors = find_tensors(&[source("m.gguf", bytes)]).unwrap();
+    let end = tensors.iter().map(|tensor| tensor.offset + tensor.bytes).max().unwrap();
+    for len in 0..usize::try_from(end).unwrap() {
+        let error = find_tensors(&[source("m.gguf", &bytes[..len])]).unwrap_err();
+        assert!(error.to_string().starts_with("invalid gguf: m.gguf: "), "{len} bytes: {error}");
+    }
+}
+
+#[test]
+fn shards_that_end_early_are_never_accepted() {
+    let names = ["model.json", "group1-shard1of2.bin", "group1-shard2of2.bin", "group2-shard1of1.bin"];
+    for (cut, name) in names.iter().enumerate().skip(1) {
+        let mut files: Vec<_> = names.iter().map(|name| source(name, fixture(name))).collect();
+        files[cut].bytes = &files[cut].bytes[1..];
+        let error = find_tensors(&files).unwrap_err();
+        assert!(error.to_string().starts_with("invalid tfjs: model.json: "), "{name}: {error}");
+    }
+}
+
+#[test]
 fn a_truncated_onnx_file_is_never_accepted_before_its_graph_ends() {
     let bytes = fixture("typed.onnx");
     for len in 0..bytes.len() {
@@ -336,7 +380,7 @@ fn changing_any_byte_to_an_extreme_gives_a_typed_result() {
 proptest::proptest! {
     #[test]
     fn any_bytes_give_a_typed_result(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-        for name in ["m.onnx", "m.safetensors", "m.safetensors.index.json", "m"] {
+        for name in ["m.onnx", "m.safetensors", "m.safetensors.index.json", "m.gguf", "m-weights_manifest.json", "m"] {
             probe(name, &bytes);
         }
     }

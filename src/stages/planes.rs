@@ -1,4 +1,4 @@
-//! Elements <-> byte planes (FORMAT.md, section 5.6).
+//! Elements, or records of fields <-> byte planes (FORMAT.md, section 5.6).
 //!
 //! Floats are rotated left by one bit first, so that the exponent fills the top plane and the sign, which is noise, joins
 //! the low mantissa bits.
@@ -14,15 +14,24 @@ pub fn split(elements: &[u8], dtype: DType, plane: usize) -> Vec<u8> {
     elements.chunks_exact(element_bytes(dtype)).map(element).collect()
 }
 
-/// Puts all planes of some elements, one after another from the least significant, back together.
-pub fn join(planes: &[u8], dtype: DType, elements: &mut [u8]) {
-    let element_bytes = element_bytes(dtype);
-    let len = elements.len() / element_bytes;
-    for (plane, bytes) in planes.chunks_exact(len.max(1)).enumerate() {
-        let places = elements.iter_mut().skip(plane).step_by(element_bytes);
-        places.zip(bytes).for_each(|(place, &byte)| *place = byte);
+/// The plane of field `field` of `records`: its bytes of each of them. `record` holds the length of every field.
+pub fn split_field(records: &[u8], record: &[usize], field: usize) -> Vec<u8> {
+    let offset: usize = record[..field].iter().sum();
+    let fields = records.chunks_exact(record.iter().sum()).map(|bytes| &bytes[offset..offset + record[field]]);
+    fields.flatten().copied().collect()
+}
+
+/// Puts a plane's bytes in their places: `field` bytes from `offset` on of every record.
+pub fn join_field(plane: &[u8], field: usize, offset: usize, record_bytes: usize, records: &mut [u8]) {
+    for byte in 0..field {
+        let places = records.iter_mut().skip(offset + byte).step_by(record_bytes);
+        places.zip(plane.iter().skip(byte).step_by(field)).for_each(|(place, &byte)| *place = byte);
     }
-    match (dtype.is_float(), element_bytes) {
+}
+
+/// Undoes the rotation of elements, once all their bytes are in place.
+pub fn unrotate(elements: &mut [u8], dtype: DType) {
+    match (dtype.is_float(), element_bytes(dtype)) {
         (false, _) => {}
         (true, 2) => elements.as_chunks_mut().0.iter_mut().for_each(|element| {
             *element = u16::from_le_bytes(*element).rotate_right(1).to_le_bytes();
@@ -52,11 +61,29 @@ mod tests {
     fn join_inverts_split_for_every_dtype() {
         let elements: Vec<u8> = (0..8 * 37u32).map(|i| (i.wrapping_mul(2654435761) >> 13) as u8).collect();
         for dtype in DType::ALL {
-            let planes: Vec<u8> = (0..element_bytes(dtype)).flat_map(|plane| split(&elements, dtype, plane)).collect();
             let mut joined = vec![0; elements.len()];
-            join(&planes, dtype, &mut joined);
+            for plane in 0..element_bytes(dtype) {
+                join_field(&split(&elements, dtype, plane), 1, plane, element_bytes(dtype), &mut joined);
+            }
+            unrotate(&mut joined, dtype);
             assert_eq!(joined, elements, "{dtype:?}");
         }
+    }
+
+    #[test]
+    fn join_field_inverts_split_field() {
+        let records: Vec<u8> = (0..60).collect();
+        for record in [vec![60], vec![1, 1, 18], vec![3, 4, 5], vec![1; 6], vec![1, 2]] {
+            let mut joined = vec![0; records.len()];
+            let mut offset = 0;
+            for (index, &field) in record.iter().enumerate() {
+                let plane = split_field(&records, &record, index);
+                join_field(&plane, field, offset, record.iter().sum(), &mut joined);
+                offset += field;
+            }
+            assert_eq!(joined, records, "{record:?}");
+        }
+        assert_eq!(split_field(&records, &[3, 17], 0), [0, 1, 2, 20, 21, 22, 40, 41, 42]);
     }
 
     #[test]

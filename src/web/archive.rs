@@ -195,7 +195,7 @@ fn describe(archive: &container::Archive) -> Array {
     let frames = archive.frames.iter().map(|frame| {
         let levels = match &frame.coding {
             Coding::Levels(levels) => Some(levels),
-            Coding::Planes => None,
+            Coding::Planes(_) => None,
         };
         list([
             index(frame.side_chunk).into(),

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test uses some of this")]
 
-use mcwc::encode::{Options, Target, encode};
+use mcwc::container::{FileEntry, TensorEntry};
+use mcwc::encode::frame::exact;
+use mcwc::encode::{ArchiveBuilder, Options, Target, encode};
 use mcwc::formats::SourceFile;
 use mcwc::tensor::DType;
 
@@ -107,6 +109,21 @@ pub fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
 pub fn archive(file: &[u8], target: Target) -> Vec<u8> {
     let files = [SourceFile { name: "model.safetensors".into(), bytes: file }];
     encode(&files, &Options { target, ..Options::default() }).unwrap().0
+}
+
+/// A file of one tensor of bytes, coded exactly as records with these fields.
+pub fn records_archive(bytes: &[u8], record: &[u16]) -> Vec<u8> {
+    let mut builder = ArchiveBuilder::default();
+    builder.header.files.push(FileEntry { name: "f".into(), bytes: bytes.len() as u64, first_raw_chunk: 0 });
+    builder.header.tensors.push(TensorEntry {
+        name: "t".into(),
+        dtype: DType::U8 as u32,
+        shape: vec![bytes.len() as u64],
+        frames: Some(vec![0]),
+        ..TensorEntry::default()
+    });
+    builder.push_frame(exact(bytes, DType::U8, record)).unwrap();
+    builder.finish().unwrap()
 }
 
 /// Floats, integers, vectors and odd shapes of every dtype that safetensors has.

@@ -1,0 +1,389 @@
+//! A GGUF file, version 2 or 3 -> its tensors.
+//!
+//! The file is a magic, counts, metadata, the descriptions of its tensors, and their aligned bytes. Quantized weights
+//! lie in blocks: a block is a record of fields (scales, then packed integers), and its tensor is one of bytes, whose
+//! last axis counts the bytes of a row. See <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+
+use std::collections::HashSet;
+
+use super::{MAX_AXES, SourceFile, tensor_bytes};
+use crate::error::{Error, Result};
+use crate::tensor::{Axes, DType, Shape, TensorLocation};
+
+const MAGIC: &[u8] = b"GGUF";
+/// Where metadata does not say otherwise.
+const DEFAULT_ALIGNMENT: u64 = 32;
+/// Deepest array in an array.
+const MAX_ARRAY_DEPTH: u64 = 8;
+
+/// Whether the bytes begin like a GGUF file of a version that may come to be, in either byte order.
+pub(super) fn looks_like(bytes: &[u8]) -> bool {
+    let version = bytes.strip_prefix(MAGIC).and_then(<[u8]>::first_chunk::<4>);
+    version.is_some_and(|version| matches!(version, [1..=255, 0, 0, 0] | [0, 0, 0, 1..=255]))
+}
+
+/// The tensors of the file with this index, in the order of their bytes.
+pub(super) fn find_tensors(index: usize, file: &SourceFile) -> Result<Vec<TensorLocation>> {
+    let invalid = |reason: String| Error::invalid("gguf", format!("{}: {reason}", file.name));
+    let mut cursor = Cursor { rest: file.bytes, len: file.bytes.len() };
+    if cursor.take(4).ok() != Some(MAGIC) {
+        return Err(invalid("does not begin with GGUF".to_owned()));
+    }
+    let version = cursor.u32().map_err(invalid)?;
+    if !matches!(version, 2 | 3) {
+        return Err(Error::unsupported(
+            "gguf",
+            format!("{}: version {}", file.name, version.min(version.swap_bytes())),
+        ));
+    }
+    let mut tensors = read_tensors(index, &mut cursor).map_err(invalid)?;
+    tensors.sort_by_key(|tensor| (tensor.offset, tensor.bytes));
+    check_disjoint(&tensors).map_err(invalid)?;
+    Ok(tensors)
+}
+
+type Read<T> = std::result::Result<T, String>;
+
+/// Everything after the version.
+fn read_tensors(file: usize, cursor: &mut Cursor) -> Read<Vec<TensorLocation>> {
+    let tensor_count = cursor.u64()?;
+    let mut alignment = DEFAULT_ALIGNMENT;
+    for _ in 0..cursor.u64()? {
+        let key = cursor.string()?;
+        let value_type = cursor.u32()?;
+        if key == b"general.alignment" {
+            alignment = if value_type == TYPE_U32 { cursor.u32()?.into() } else { 0 };
+        } else {
+            cursor.skip_value(value_type, 0)?;
+        }
+    }
+    if !alignment.is_power_of_two() {
+        return Err("its alignment is no power of two".to_owned());
+    }
+    let mut names = HashSet::new();
+    let mut infos = Vec::new();
+    for _ in 0..tensor_count {
+        let info = Info::read(cursor)?;
+        if !names.insert(info.name) {
+            return Err(format!("two tensors are named {:?}", info.name));
+        }
+        infos.push(info);
+    }
+    let data_start = cursor.position().checked_next_multiple_of(alignment).ok_or("its alignment is too large")?;
+    let located = infos.into_iter().map(|info| {
+        let name = info.name;
+        info.locate(file, data_start, alignment, cursor.len).map_err(|why| format!("tensor {name:?} {why}"))
+    });
+    Ok(located.collect::<Read<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+/// Proves that tensors, sorted by offset, do not overlap.
+fn check_disjoint(tensors: &[TensorLocation]) -> Read<()> {
+    let mut end = 0;
+    for tensor in tensors {
+        if tensor.offset < end {
+            return Err(format!("tensor {:?} overlaps the one before it", tensor.name));
+        }
+        end = tensor.offset.saturating_add(tensor.bytes);
+    }
+    Ok(())
+}
+
+/// The description of a tensor.
+struct Info<'a> {
+    name: &'a str,
+    /// The fastest axis first.
+    extents: Vec<u64>,
+    kind: u32,
+    /// From the start of the data.
+    offset: u64,
+}
+
+impl<'a> Info<'a> {
+    fn read(cursor: &mut Cursor<'a>) -> Read<Self> {
+        let name = str::from_utf8(cursor.string()?).map_err(|_| "a tensor's name is not UTF-8")?;
+        let axes = cursor.u32()?;
+        if usize::try_from(axes).is_ok_and(|axes| axes > MAX_AXES) {
+            return Err(format!("tensor {name:?} has more than {MAX_AXES} axes"));
+        }
+        let extents = (0..axes).map(|_| cursor.u64()).collect::<Read<Vec<u64>>>()?;
+        Ok(Info { name, extents, kind: cursor.u32()?, offset: cursor.u64()? })
+    }
+
+    /// None where the type is unknown.
+    fn locate(self, file: usize, data_start: u64, alignment: u64, file_len: usize) -> Read<Option<TensorLocation>> {
+        let Some((dtype, block_len, record)) = kind(self.kind) else { return Ok(None) };
+        let mut extents = self.extents;
+        if !record.is_empty() {
+            let row = extents.first_mut().ok_or("is a scalar of blocks")?;
+            if !row.is_multiple_of(block_len) {
+                return Err(format!("has rows of {row} weights, not whole blocks of {block_len}"));
+            }
+            let record_bytes = record.iter().map(|&field| u64::from(field)).sum();
+            let row_bytes = row.checked_div(block_len).and_then(|blocks| blocks.checked_mul(record_bytes));
+            *row = row_bytes.ok_or("has an impossible shape")?;
+        }
+        extents.reverse();
+        let shape = Shape(extents);
+        let bytes = tensor_bytes(dtype, &shape)?;
+        let offset = data_start.checked_add(self.offset);
+        let inside = offset.and_then(|offset| offset.checked_add(bytes)).is_some_and(|end| end <= file_len as u64);
+        match offset.filter(|_| inside && self.offset.is_multiple_of(alignment)) {
+            Some(offset) => Ok(Some(TensorLocation {
+                name: self.name.to_owned(),
+                dtype,
+                shape,
+                file,
+                offset,
+                bytes,
+                axes: Axes::OutputFirst,
+                record,
+            })),
+            None => Err(format!(
+                "takes {bytes} bytes at {} of the data, beyond the file or not aligned to {alignment}",
+                self.offset
+            )),
+        }
+    }
+}
+
+/// Element type, weights in a block, and the fields of a block in bytes, as `ggml-common.h` declares them. Each byte of
+/// a scale is a field of its own, for only the high one is compressible.
+fn kind(code: u32) -> Option<(DType, u64, &'static [u16])> {
+    let (block_len, record): (u64, &[u16]) = match code {
+        0 => return Some((DType::F32, 1, &[])),
+        1 => return Some((DType::F16, 1, &[])),
+        24 => return Some((DType::I8, 1, &[])),
+        25 => return Some((DType::I16, 1, &[])),
+        26 => return Some((DType::I32, 1, &[])),
+        27 => return Some((DType::I64, 1, &[])),
+        28 => return Some((DType::F64, 1, &[])),
+        30 => return Some((DType::BF16, 1, &[])),
+        // Q4_0, Q4_1, Q5_0, Q5_1, Q8_0: scale, minimum, high bits, low bits.
+        2 => (32, &[1, 1, 16]),
+        3 => (32, &[1, 1, 1, 1, 16]),
+        6 => (32, &[1, 1, 4, 16]),
+        7 => (32, &[1, 1, 1, 1, 4, 16]),
+        8 => (32, &[1, 1, 32]),
+        // Q2_K … Q6_K: the packed six-bit scales of Q3_K, Q4_K and Q5_K have three parts.
+        10 => (256, &[16, 64, 1, 1, 1, 1]),
+        11 => (256, &[32, 64, 4, 4, 4, 1, 1]),
+        12 => (256, &[1, 1, 1, 1, 4, 4, 4, 128]),
+        13 => (256, &[1, 1, 1, 1, 4, 4, 4, 32, 128]),
+        14 => (256, &[128, 64, 16, 1, 1]),
+        // Q8_K: scale, integers, sums of 16 integers each.
+        15 => (256, &[1, 1, 1, 1, 256, 32]),
+        // IQ2_XXS, IQ2_XS, IQ3_XXS, IQ1_S: scale, indices into a grid, signs or scales.
+        16 => (256, &[1, 1, 64]),
+        17 => (256, &[1, 1, 64, 8]),
+        18 => (256, &[1, 1, 64, 32]),
+        19 => (256, &[1, 1, 32, 16]),
+        // IQ4_NL, IQ3_S, IQ2_S, IQ4_XS, IQ1_M.
+        20 => (32, &[1, 1, 16]),
+        21 => (256, &[1, 1, 64, 8, 32, 4]),
+        22 => (256, &[1, 1, 32, 32, 8, 8]),
+        23 => (256, &[1, 1, 2, 4, 128]),
+        29 => (256, &[32, 16, 8]),
+        // TQ1_0, TQ2_0: ternary.
+        34 => (256, &[48, 4, 1, 1]),
+        35 => (256, &[64, 1, 1]),
+        // MXFP4, NVFP4, Q1_0.
+        39 => (32, &[1, 16]),
+        40 => (64, &[4, 32]),
+        41 => (128, &[1, 1, 16]),
+        _ => return None,
+    };
+    Some((DType::U8, block_len, record))
+}
+
+const TYPE_U32: u32 = 4;
+const TYPE_STRING: u32 = 8;
+const TYPE_ARRAY: u32 = 9;
+
+/// What is left of a file.
+struct Cursor<'a> {
+    rest: &'a [u8],
+    /// Bytes of the whole file.
+    len: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn position(&self) -> u64 {
+        self.len.saturating_sub(self.rest.len()) as u64
+    }
+
+    fn take(&mut self, len: u64) -> Read<&'a [u8]> {
+        let split = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len));
+        let (taken, rest) = split.ok_or_else(|| format!("ends within {len} bytes at {}", self.position()))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn u32(&mut self) -> Read<u32> {
+        Ok(self.take(4)?.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)))
+    }
+
+    fn u64(&mut self) -> Read<u64> {
+        Ok(self.take(8)?.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)))
+    }
+
+    fn string(&mut self) -> Read<&'a [u8]> {
+        let len = self.u64()?;
+        self.take(len)
+    }
+
+    fn skip_value(&mut self, value_type: u32, depth: u64) -> Read<()> {
+        match value_type {
+            TYPE_STRING => self.string().map(drop),
+            TYPE_ARRAY => {
+                let (item_type, len) = (self.u32()?, self.u64()?);
+                if depth >= MAX_ARRAY_DEPTH {
+                    return Err(format!("has arrays nested deeper than {MAX_ARRAY_DEPTH}"));
+                }
+                match scalar_bytes(item_type) {
+                    Some(bytes) => self.take(bytes.saturating_mul(len)).map(drop),
+                    None => (0..len).try_for_each(|_| self.skip_value(item_type, depth.saturating_add(1))),
+                }
+            }
+            _ => {
+                let unknown = || format!("has metadata of the unknown type {value_type}");
+                self.take(scalar_bytes(value_type).ok_or_else(unknown)?).map(drop)
+            }
+        }
+    }
+}
+
+/// Bytes of a number or a bool.
+fn scalar_bytes(value_type: u32) -> Option<u64> {
+    match value_type {
+        0 | 1 | 7 => Some(1),
+        2 | 3 => Some(2),
+        4..=6 => Some(4),
+        10..=12 => Some(8),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn string(text: &str) -> Vec<u8> {
+        [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
+    }
+
+    fn info(name: &str, extents: &[u64], kind: u32, offset: u64) -> Vec<u8> {
+        let extents_bytes: Vec<u8> = extents.iter().flat_map(|extent| extent.to_le_bytes()).collect();
+        let head = [string(name), (extents.len() as u32).to_le_bytes().to_vec(), extents_bytes].concat();
+        [head, kind.to_le_bytes().to_vec(), offset.to_le_bytes().to_vec()].concat()
+    }
+
+    /// A file with these metadata pairs, tensor descriptions and bytes of data.
+    fn file(metadata: &[Vec<u8>], infos: &[Vec<u8>], data_bytes: usize) -> Vec<u8> {
+        let counts = [infos.len() as u64, metadata.len() as u64].map(u64::to_le_bytes).concat();
+        let mut file = [b"GGUF".to_vec(), 3u32.to_le_bytes().to_vec(), counts].concat();
+        metadata.iter().chain(infos).for_each(|part| file.extend(part));
+        file.resize(file.len().next_multiple_of(32) + data_bytes, 7);
+        file
+    }
+
+    fn pair(key: &str, value_type: u32, value: &[u8]) -> Vec<u8> {
+        [string(key), value_type.to_le_bytes().to_vec(), value.to_vec()].concat()
+    }
+
+    fn find(bytes: &[u8]) -> Result<Vec<TensorLocation>> {
+        find_tensors(0, &SourceFile { name: "m.gguf".to_owned(), bytes })
+    }
+
+    fn reason(metadata: &[Vec<u8>], infos: &[Vec<u8>], data_bytes: usize) -> String {
+        find(&file(metadata, infos, data_bytes)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_fastest_axis_comes_last_and_blocks_count_as_bytes() {
+        let bytes = file(&[], &[info("q", &[64, 3], 2, 32), info("f", &[5], 0, 0)], 32 + 108);
+        let tensors = find(&bytes).unwrap();
+        assert_eq!((tensors[0].name.as_str(), tensors[0].shape.clone()), ("f", Shape(vec![5])));
+        assert_eq!((tensors[1].name.as_str(), tensors[1].shape.clone()), ("q", Shape(vec![3, 36])));
+        assert_eq!((tensors[1].dtype, tensors[1].record), (DType::U8, [1, 1, 16].as_slice()));
+        assert_eq!(tensors[1].offset + 108, bytes.len() as u64);
+    }
+
+    #[test]
+    fn every_block_has_fields() {
+        for code in 0..64 {
+            let Some((dtype, block_len, record)) = kind(code) else { continue };
+            assert!(record.is_empty() != (dtype == DType::U8 && block_len >= 32), "{code}");
+            assert!(record.iter().all(|&field| field > 0) && record.len() <= 64, "{code}");
+        }
+    }
+
+    #[test]
+    fn metadata_of_every_kind_is_passed_over() {
+        let strings = [8u32.to_le_bytes().as_slice(), &2u64.to_le_bytes(), &string("a"), &string("")].concat();
+        let nested = [9u32.to_le_bytes().as_slice(), &1u64.to_le_bytes(), &strings].concat();
+        let doubles = [12u32.to_le_bytes().as_slice(), &2u64.to_le_bytes(), &[0; 16]].concat();
+        let metadata = [
+            pair("a", 7, &[1]),
+            pair("b", 8, &string("text")),
+            pair("c", 9, &strings),
+            pair("d", 9, &nested),
+            pair("e", 9, &doubles),
+            pair("f", 11, &[0; 8]),
+            pair("general.alignment", 4, &8u32.to_le_bytes()),
+        ];
+        assert_eq!(find(&file(&metadata, &[info("w", &[2], 0, 8)], 40)).unwrap().len(), 1);
+        assert!(reason(&[pair("a", 13, &[])], &[], 0).contains("unknown type 13"));
+        let endless = [9u32.to_le_bytes().as_slice(), &1u64.to_le_bytes()].concat().repeat(100);
+        assert!(reason(&[pair("a", 9, &endless)], &[], 0).contains("nested deeper"));
+        for alignment in [0u32, 24] {
+            let metadata = [pair("general.alignment", 4, &alignment.to_le_bytes())];
+            assert!(reason(&metadata, &[], 0).contains("no power of two"), "{alignment}");
+        }
+    }
+
+    #[test]
+    fn rejects_tensors_that_do_not_fit() {
+        let one = |extents: &[u64], kind, offset| reason(&[], &[info("w", extents, kind, offset)], 64);
+        assert!(one(&[17], 0, 0).contains("beyond the file"));
+        assert!(one(&[1], 0, 4).contains("not aligned"));
+        assert!(one(&[1], 0, 1 << 63).contains("beyond the file"));
+        assert!(one(&[1], 0, u64::MAX - 31).contains("beyond the file"));
+        assert!(one(&[31], 2, 0).contains("whole blocks of 32"));
+        assert!(one(&[], 2, 0).contains("scalar of blocks"));
+        assert!(one(&[!31], 8, 0).contains("impossible shape"));
+        assert!(one(&[1 << 40, 1 << 40], 0, 0).contains("impossible shape"));
+        assert!(one(&[1; 65], 0, 0).contains("more than 64 axes"));
+        let twice = [info("w", &[1], 0, 0), info("w", &[1], 0, 32)];
+        assert!(reason(&[], &twice, 64).contains("two tensors are named \"w\""));
+        let overlapping = [info("a", &[9], 0, 0), info("b", &[1], 0, 32)];
+        assert!(reason(&[], &overlapping, 64).contains("tensor \"b\" overlaps"));
+    }
+
+    #[test]
+    fn types_of_the_future_are_left_out() {
+        let tensors = find(&file(&[], &[info("new", &[7], 99, 0), info("w", &[1], 0, 32)], 64)).unwrap();
+        assert_eq!(tensors.len(), 1);
+    }
+
+    #[test]
+    fn counts_beyond_the_file_end_quickly() {
+        let huge = [b"GGUF".as_slice(), &3u32.to_le_bytes(), &u64::MAX.to_le_bytes(), &0u64.to_le_bytes()].concat();
+        assert!(find(&huge).unwrap_err().to_string().contains("ends within 8 bytes"));
+        let strings = [8u32.to_le_bytes().as_slice(), &u64::MAX.to_le_bytes()].concat();
+        assert!(reason(&[pair("a", 9, &strings)], &[], 0).contains("ends within"));
+        let doubles = [12u32.to_le_bytes().as_slice(), &u64::MAX.to_le_bytes()].concat();
+        assert!(reason(&[pair("a", 9, &doubles)], &[], 0).contains("ends within"));
+    }
+
+    #[test]
+    fn names_the_versions_it_cannot_read() {
+        for version in [1u32, 4, 3u32.swap_bytes()] {
+            let bytes = [b"GGUF".as_slice(), &version.to_le_bytes(), &[0; 16]].concat();
+            assert!(looks_like(&bytes));
+            assert!(matches!(find(&bytes), Err(Error::Unsupported { field: "gguf", .. })), "{version}");
+        }
+        assert!(!looks_like(b"GGUF is a file format"));
+        assert!(matches!(find(b"<html>"), Err(Error::Invalid { field: "gguf", .. })));
+    }
+}
