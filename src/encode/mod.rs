@@ -274,7 +274,7 @@ impl<'a> Model<'a> {
         let quantized: Vec<_> = (self.coded.par_iter())
             .map(|coded| {
                 let tensor = &self.tensors[self.framed[coded.frame]];
-                let weights = coded.view.weights(self.bytes(tensor), tensor.dtype);
+                let weights = coded.weights(self.bytes(tensor), tensor.dtype);
                 let plan = coded.plan(quantization.step);
                 let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
                 let (indices, tally) = plan.quantize(&weights, search);

@@ -4,6 +4,7 @@
 //! spent evenly: every tensor's step is the same fraction of its root mean square. Either way one number, the step, is
 //! left to find. Counting symbols of a sample gives its rate almost exactly; bisection finds the step.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -18,7 +19,7 @@ use super::{Model, Options, Target, to_f32};
 use crate::error::{Error, Result};
 use crate::stages::quantize::is_scale;
 use crate::stages::transform::Basis;
-use crate::tensor::TensorLocation;
+use crate::tensor::{DType, TensorLocation};
 
 /// A tensor that is coded with loss, and what about it does not depend on the step.
 pub struct CodedTensor {
@@ -26,6 +27,8 @@ pub struct CodedTensor {
     pub frame: usize,
     /// How it is seen.
     pub view: View,
+    /// Its weights in coded order, where they are slow to come by.
+    transformed: Option<Vec<f32>>,
     /// What its errors cost.
     pub importance: Importance,
     variances: VarianceModel,
@@ -59,12 +62,31 @@ impl CodedTensor {
         }
         let importance = Importance::new(&mut view, &statistics, options.feedback);
         let mut weights = view.weights(bytes, tensor.dtype);
+        let transformed = view.basis.is_some().then(|| weights.clone());
         view.divide_by_exponents(&mut weights);
         let largest = Largest::of(&weights);
         let variances = VarianceModel::fit(&weights, view.matrix);
         let (unit, cost) = (largest.rms.into(), 1.0);
-        let coded = CodedTensor { frame, view, importance, variances, largest, trellis: options.trellis, unit, cost };
+        let coded = CodedTensor {
+            frame,
+            view,
+            transformed,
+            importance,
+            variances,
+            largest,
+            trellis: options.trellis,
+            unit,
+            cost,
+        };
         coded.steps().into_iter().all(is_scale).then_some(coded)
+    }
+
+    /// Its weights in coded order, transformed.
+    pub fn weights(&self, bytes: &[u8], dtype: DType) -> Cow<'_, [f32]> {
+        match &self.transformed {
+            Some(weights) => Cow::Borrowed(weights),
+            None => Cow::Owned(self.view.weights(bytes, dtype)),
+        }
     }
 
     /// The finest and the coarsest step.
@@ -334,7 +356,7 @@ fn sample(model: &Model, step: f64, options: &Options) -> (Quantization, f64, f6
             let tensor = &model.tensors[model.framed[coded.frame]];
             let plan = coded.plan(step);
             let set = usize::from(plan.trellis);
-            let weights = coded.view.weights(model.bytes(tensor), tensor.dtype);
+            let weights = coded.weights(model.bytes(tensor), tensor.dtype);
             let tally = plan.sample(&weights, coded.search(&costs[set], options, stride));
             let part = tally.counts.len() as f64 / weights.len() as f64;
             (set, f64::from(plan.low_bits) * weights.len() as f64, coded.distortion(&tally) / part, tally)
