@@ -9,7 +9,7 @@ use crate::decode::{PieceSource, plan};
 use crate::entropy::decode_planes;
 use crate::error::{Error, Result};
 use crate::reconstruct::FrameDecoder;
-use crate::stages::pack::{level_bits, pack};
+use crate::stages::pack::level_bits;
 use crate::tensor::Limits;
 
 type JsResult<T> = std::result::Result<T, JsValue>;
@@ -22,6 +22,7 @@ pub struct Archive {
     payload: Vec<u8>,
     /// Decoded bytes, as words so that they are aligned for every dtype.
     decoded: Vec<u64>,
+    #[cfg(feature = "gpu")]
     packed: Vec<u8>,
 }
 
@@ -38,7 +39,14 @@ impl Archive {
     #[wasm_bindgen(constructor)]
     pub fn new(head: &[u8]) -> JsResult<Archive> {
         let archive = container::Archive::parse(head, &Limits::default()).map_err(js_error)?;
-        Ok(Archive { archive, frame: None, payload: Vec::new(), decoded: Vec::new(), packed: Vec::new() })
+        Ok(Archive {
+            archive,
+            frame: None,
+            payload: Vec::new(),
+            decoded: Vec::new(),
+            #[cfg(feature = "gpu")]
+            packed: Vec::new(),
+        })
     }
 
     /// Everything that a reader needs to know, as nested arrays.
@@ -83,11 +91,6 @@ impl Archive {
         self.decoded.as_ptr().cast()
     }
 
-    /// Where packed levels lie. Valid until the next call that allocates.
-    pub fn packed(&self) -> *const u8 {
-        self.packed.as_ptr()
-    }
-
     /// Checks the payload against the hash of this chunk of the archive.
     pub fn verify(&self, chunk: usize) -> JsResult<()> {
         self.archive.verify_chunk(chunk, &self.payload).map_err(js_error)
@@ -104,8 +107,8 @@ impl Archive {
     pub fn open_frame(&mut self, frame: usize) -> JsResult<()> {
         let has_side = self.archive.frames.get(frame).is_some_and(|frame| frame.side_chunk.is_some());
         let side = has_side.then_some(self.payload.as_slice());
-        self.frame = None;
-        self.frame = Some((frame, FrameDecoder::new(&self.archive, frame, side).map_err(js_error)?));
+        let previous = self.frame.take().map(|(_, decoder)| decoder);
+        self.frame = Some((frame, FrameDecoder::after(previous, &self.archive, frame, side).map_err(js_error)?));
         Ok(())
     }
 
@@ -126,17 +129,6 @@ impl Archive {
         Ok(bytes)
     }
 
-    /// Decodes the payload as element chunk `index` of the open frame, but only to levels, and packs them at `bits` bits
-    /// (8, 16 or 32); gives their number of bytes, or -1 if one of them needs more bits.
-    #[wasm_bindgen(js_name = decodeLevels)]
-    pub fn decode_levels(&mut self, index: usize, bits: u32) -> JsResult<i32> {
-        let (_, decoder) = opened(&mut self.frame).map_err(js_error)?;
-        let levels = decoder.decode_levels(index, &self.payload).map_err(js_error)?;
-        self.packed.clear();
-        let fits = pack(levels, bits, &mut self.packed);
-        Ok(if fits { self.packed.len() as i32 } else { -1 })
-    }
-
     /// Decodes the payload as a chunk of a raw stream that holds this many bytes.
     #[wasm_bindgen(js_name = decodeRaw)]
     pub fn decode_raw(&mut self, bytes: usize) -> JsResult<()> {
@@ -150,6 +142,27 @@ impl Archive {
     pub fn row_places(&self, index: usize) -> Option<Vec<u32>> {
         let (_, decoder) = self.frame.as_ref()?;
         Some(decoder.row_places(index)?.to_vec())
+    }
+}
+
+/// Levels for [`super::gpu`].
+#[cfg(feature = "gpu")]
+#[wasm_bindgen]
+impl Archive {
+    /// Decodes the payload as element chunk `index` of the open frame, but only to levels, and packs them at `bits` bits
+    /// (8, 16 or 32); gives their number of bytes, or -1 if one of them needs more bits.
+    #[wasm_bindgen(js_name = decodeLevels)]
+    pub fn decode_levels(&mut self, index: usize, bits: u32) -> JsResult<i32> {
+        let (_, decoder) = opened(&mut self.frame).map_err(js_error)?;
+        let levels = decoder.decode_levels(index, &self.payload).map_err(js_error)?;
+        self.packed.clear();
+        let fits = crate::stages::pack::pack(levels, bits, &mut self.packed);
+        Ok(if fits { self.packed.len() as i32 } else { -1 })
+    }
+
+    /// Where packed levels lie. Valid until the next call that allocates.
+    pub fn packed(&self) -> *const u8 {
+        self.packed.as_ptr()
     }
 }
 
