@@ -1,6 +1,5 @@
 //! The archive as JavaScript sees it: a description, plans, and chunks decoded between two arenas.
 
-use js_sys::Array;
 use wasm_bindgen::prelude::*;
 
 use super::js_error;
@@ -51,7 +50,7 @@ impl Archive {
 
     /// Everything that a reader needs to know, as nested arrays.
     #[wasm_bindgen(unchecked_return_type = "any[]")]
-    pub fn describe(&self) -> Array {
+    pub fn describe(&self) -> JsResult<JsValue> {
         describe(&self.archive)
     }
 
@@ -190,54 +189,30 @@ fn frame_level_bits(archive: &container::Archive, levels: &container::Levels) ->
     level_bits(&extremes.collect::<Vec<_>>())
 }
 
-/// One entry for each field of `Description` in types.ts, in its order; records in it likewise (js/description.ts).
-fn describe(archive: &container::Archive) -> Array {
-    let index = |index: Option<usize>| index.map_or(-1.0, |index| index as f64);
-    let metadata = archive.metadata.iter().map(|(key, value)| list([text(key), text(value)]));
-    let files = archive.files.iter().map(|file| list([text(&file.name), number(file.bytes)]));
+/// One entry for each field of `Description` in types.ts, in its order; records in it likewise (js/description.ts). Tuples, as
+/// names would be written once for each record.
+fn describe(archive: &container::Archive) -> JsResult<JsValue> {
+    let index = |index: Option<usize>| index.map_or(-1, |index| index as i32);
     let tensors = archive.tensors.iter().map(|tensor| {
-        list([
-            text(&tensor.name),
-            text(tensor.dtype.name()),
-            list(tensor.shape.0.iter().map(|&len| number(len))),
-            number(tensor.bytes),
-            number(tensor.file as u64),
-            number(tensor.offset),
-            index(tensor.frames.last().copied()).into(),
-        ])
+        let frame = index(tensor.frames.last().copied());
+        (&tensor.name, tensor.dtype.name(), &tensor.shape.0, tensor.bytes, tensor.file, tensor.offset, frame)
     });
     let frames = archive.frames.iter().map(|frame| {
         let levels = match &frame.coding {
             Coding::Levels(levels) => Some(levels),
             Coding::Planes => None,
         };
-        list([
-            index(frame.side_chunk).into(),
-            number(frame.first_chunk as u64),
-            number(frame.chunk_count as u64),
-            levels.map_or(0, |levels| frame_level_bits(archive, levels)).into(),
-            levels.is_some_and(|levels| levels.has(Side::RowPermutation)).into(),
-        ])
+        let bits = levels.map_or(0, |levels| frame_level_bits(archive, levels));
+        let permuted = levels.is_some_and(|levels| levels.has(Side::RowPermutation));
+        (index(frame.side_chunk), frame.first_chunk, frame.chunk_count, bits, permuted)
     });
-    let integrity = archive.integrity.to_string();
-    [text(&integrity), number(archive.bytes()), list(metadata), list(files), list(tensors), list(frames)]
-        .iter()
-        .collect()
-}
-
-fn list(values: impl IntoIterator<Item = JsValue>) -> JsValue {
-    let list = Array::new();
-    values.into_iter().for_each(|value| {
-        list.push(&value);
-    });
-    list.into()
-}
-
-fn text(text: &str) -> JsValue {
-    JsValue::from_str(text)
-}
-
-/// Lengths and offsets stay far below 2^53.
-fn number(number: u64) -> JsValue {
-    (number as f64).into()
+    let description = (
+        archive.integrity.to_string(),
+        archive.bytes(),
+        &archive.metadata,
+        archive.files.iter().map(|file| (&file.name, file.bytes)).collect::<Vec<_>>(),
+        tensors.collect::<Vec<_>>(),
+        frames.collect::<Vec<_>>(),
+    );
+    Ok(serde_wasm_bindgen::to_value(&description)?)
 }
