@@ -20,6 +20,8 @@ export class Decoder {
   readonly memory: WebAssembly.Memory;
   readonly #hashes: Uint8Array;
   #raw = new Uint8Array();
+  /** The chunk that `#raw` comes from. */
+  #rawChunk = -1;
   #packedBytes = 0;
 
   constructor({ Archive, memory }: Wasm, head: Uint8Array) {
@@ -55,9 +57,11 @@ export class Decoder {
   #carryOut(step: Step, out: Uint8Array): void {
     const { archive } = this;
     if (step.frame < 0) {
-      if (step.chunk >= 0) {
+      if (step.chunk >= 0 && step.chunk !== this.#rawChunk) {
+        this.#rawChunk = -1;
         archive.decodeRaw(step.decoded);
         this.#raw = this.#decoded(step.decoded).slice();
+        this.#rawChunk = step.chunk;
       }
       out.set(this.#raw.subarray(step.skip, step.skip + step.take), step.at);
     } else if (step.index < 0) {

@@ -29,13 +29,16 @@ export interface PoolOptions {
 
 /** Payload bytes of a batch: enough to hide the messages, little enough to come and go in a download. */
 const BATCH_BYTES = 2 << 20;
-/** Batches that a worker may have: one to decode, one to go on with. */
-const BATCHES_AHEAD = 2;
+/** Batches that a worker may have: with small ones, enough to last until the next messages arrive. */
+const BATCHES_AHEAD = 4;
 /** Longest turn that decoding on this thread takes. */
 const TURN_MS = 8;
 
 interface Runner {
-  run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer>;
+  /** Jobs that it has and is not done with. */
+  readonly jobs: number;
+  /** Calls `onSent` if it can take another job before it is done with this one. */
+  run(job: Job, signal: AbortSignal | undefined, onSent: () => void): Promise<ArrayBuffer>;
   close(error: unknown): void;
 }
 
@@ -50,7 +53,8 @@ export class Pool {
   /** Largest wasm memory seen in a worker; tests hold it to a bound. */
   memoryBytes = 0;
   #queue: Queued[] = [];
-  #idle: Runner[] = [];
+  /** Those that can take a job. */
+  #ready = new Set<Runner>();
   #runners = new Set<Runner>();
   #starting = 0;
   #limit: number;
@@ -80,22 +84,32 @@ export class Pool {
     this.#queue.splice(0).forEach(({ reject }) => reject(error));
     this.#runners.forEach((runner) => runner.close(error));
     this.#runners.clear();
-    this.#idle = [];
+    this.#ready.clear();
   }
 
   #next(): void {
-    while (this.#queue.length > 0 && this.#idle.length > 0) this.#start(this.#idle.pop()!, this.#queue.shift()!);
+    while (this.#queue.length > 0 && this.#ready.size > 0) this.#start(this.#leastBusy(), this.#queue.shift()!);
     if (this.#queue.length > this.#starting && this.#runners.size + this.#starting < this.#limit) this.#startWorker();
   }
 
+  #leastBusy(): Runner {
+    return [...this.#ready].reduce((least, runner) => (runner.jobs < least.jobs ? runner : least));
+  }
+
   async #start(runner: Runner, { job, signal, resolve, reject }: Queued): Promise<void> {
+    this.#ready.delete(runner);
+    let taken = true;
+    const release = () => {
+      if (taken && this.#runners.has(runner)) this.#ready.add(runner);
+      taken = false;
+      this.#next();
+    };
     try {
-      resolve(await runner.run(job, signal));
+      resolve(await runner.run(job, signal, release));
     } catch (error) {
       reject(error);
     }
-    if (this.#runners.has(runner)) this.#idle.push(runner);
-    this.#next();
+    release();
   }
 
   async #startWorker(): Promise<void> {
@@ -120,12 +134,13 @@ export class Pool {
 
   #add(runner: Runner): void {
     this.#runners.add(runner);
-    this.#idle.push(runner);
+    this.#ready.add(runner);
   }
 
   /** A runner that cannot go on; another may be started in its place. */
   remove(runner: Runner): void {
     this.#runners.delete(runner);
+    this.#ready.delete(runner);
   }
 }
 
@@ -147,6 +162,7 @@ function* batchesOf(steps: Iterable<Step>, chunkBytes: (chunk: number) => number
 }
 
 class InlineRunner implements Runner {
+  jobs = 0;
   #decoder: Decoder;
   #held: Held = { frame: -1, rawChunk: -1 };
   #closed = new AbortController();
@@ -188,15 +204,24 @@ class InlineRunner implements Runner {
   }
 }
 
+interface Running {
+  resolve(buffer: ArrayBuffer): void;
+  reject(error: unknown): void;
+  /** Whether the worker has heard of it. */
+  begun: boolean;
+}
+
 class WorkerRunner implements Runner {
   readonly started: Promise<void>;
   #thread: Thread | undefined;
   #held: Held = { frame: -1, rawChunk: -1 };
-  #job = 0;
+  #lastJob = 0;
+  /** Jobs of the worker by number; it carries them out in this order. */
+  #running = new Map<number, Running>();
   #spare: ArrayBuffer[] = [];
   #onStart!: { resolve(): void; reject(error: unknown): void };
-  #running: { resolve(buffer: ArrayBuffer): void; reject(error: unknown): void } | undefined;
   #onCredit: (() => void) | undefined;
+  /** Batches that the worker has. */
   #ahead = 0;
 
   constructor(
@@ -218,32 +243,34 @@ class WorkerRunner implements Runner {
     }
   }
 
-  async run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
-    const id = ++this.#job;
-    const finished = new Promise<ArrayBuffer>((resolve, reject) => (this.#running = { resolve, reject }));
-    const onAbort = () => {
-      this.#post({ type: 'cancel', job: id });
-      this.#running?.reject(signal?.reason);
+  get jobs(): number {
+    return this.#running.size;
+  }
+
+  async run(job: Job, signal: AbortSignal | undefined, onSent: () => void): Promise<ArrayBuffer> {
+    const id = ++this.#lastJob;
+    // The job before may still fail, and then the worker holds something else than is known here.
+    if (this.#running.size > 0) this.#held = { frame: -1, rawChunk: -1 };
+    const finished = new Promise<ArrayBuffer>((resolve, reject) => this.#running.set(id, { resolve, reject, begun: false }));
+    const fail = (error: unknown) => {
+      const running = this.#running.get(id);
+      if (running?.begun) this.#post({ type: 'cancel', job: id });
+      running?.reject(error);
     };
+    const onAbort = () => fail(signal?.reason);
     signal?.addEventListener('abort', onAbort);
     this.#thread?.setBusy(true);
-    this.#ahead = 0;
-    this.#send(id, job).catch((error) => {
-      if (id !== this.#job) return;
-      this.#post({ type: 'cancel', job: id });
-      this.#running?.reject(McwcError.from(error));
-    });
+    this.#send(id, job).then(onSent, (error) => fail(McwcError.from(error)));
     try {
       return await finished;
     } catch (error) {
-      this.#job++;
       this.#held = { frame: -1, rawChunk: -1 };
       throw error;
     } finally {
       signal?.removeEventListener('abort', onAbort);
-      this.#running = undefined;
+      this.#running.delete(id);
       this.#onCredit?.();
-      this.#thread?.setBusy(false);
+      if (this.#running.size === 0) this.#thread?.setBusy(false);
     }
   }
 
@@ -251,20 +278,23 @@ class WorkerRunner implements Runner {
     this.#thread?.terminate();
     this.#thread = undefined;
     this.#onStart.reject(error);
-    this.#running?.reject(error);
+    this.#running.forEach(({ reject }) => reject(error));
   }
 
   async #send(id: number, job: Job): Promise<void> {
-    let begin: { bytes: number; buffer?: ArrayBuffer } | undefined = { bytes: job.bytes, buffer: job.buffer };
+    const running = this.#running.get(id)!;
+    const wanted = () => this.#running.get(id) === running;
     for (const [steps, last] of batchesOf(job.steps(this.#held), this.options.chunkBytes)) {
       const batch = await this.options.gather(steps, this.#spare.pop());
-      if (this.#ahead === BATCHES_AHEAD) await new Promise<void>((resolve) => (this.#onCredit = resolve));
-      if (id !== this.#job || !this.#running) return;
-      this.#ahead++;
+      while (wanted() && this.#ahead >= BATCHES_AHEAD) await new Promise<void>((resolve) => (this.#onCredit = resolve));
+      if (!wanted()) return;
+      const { bytes, buffer } = job;
+      const begin = running.begun ? undefined : { bytes, buffer };
       const transfer: ArrayBuffer[] = [batch.payloads.buffer];
       if (begin?.buffer) transfer.push(begin.buffer);
       this.#post({ type: 'batch', job: id, begin, batch, last }, transfer);
-      begin = undefined;
+      running.begun = true;
+      this.#ahead++;
     }
   }
 
@@ -275,20 +305,20 @@ class WorkerRunner implements Runner {
   #receive(reply: Reply): void {
     if (reply.type === 'started') return this.#onStart.resolve();
     if (reply.type === 'broken') return this.#fail(new Error(reply.message));
-    if (reply.type === 'decoded' && this.#spare.length < BATCHES_AHEAD) this.#spare.push(reply.buffer);
     if (reply.type === 'failed' && reply.job === 0) return this.#onStart.reject(new McwcError(reply.code, reply.message));
-    if (reply.job !== this.#job) return;
+    const running = this.#running.get(reply.job);
     switch (reply.type) {
       case 'decoded':
         this.#ahead--;
+        if (this.#spare.length < BATCHES_AHEAD) this.#spare.push(reply.payloads);
         this.#onCredit?.();
         break;
       case 'finished':
         this.pool.memoryBytes = Math.max(this.pool.memoryBytes, reply.memoryBytes);
-        this.#running?.resolve(reply.buffer);
+        running?.resolve(reply.buffer);
         break;
       case 'failed':
-        this.#running?.reject(new McwcError(reply.code, reply.message));
+        running?.reject(new McwcError(reply.code, reply.message));
         break;
     }
   }

@@ -1,4 +1,5 @@
 // A compiled module and its bindings -> an instance, one on each thread.
+import type { Archive as GpuArchive } from 'mcwc-gpu-wasm';
 import type { Archive, initSync } from 'mcwc-wasm';
 import type { Backend } from './types.js';
 
@@ -8,18 +9,19 @@ export interface Bindings {
   initSync: typeof initSync;
 }
 
+/** An archive in either module; levels are decoded only in that of WebGPU. */
+export type WasmArchive = GpuArchive;
+
 /** A module that is ready on this thread. */
 export interface Wasm {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
-  readonly Archive: typeof Archive;
+  readonly Archive: typeof GpuArchive;
   /** Which of the two modules it is, and so which worker has its bindings. */
   readonly builtFor: Backend;
 }
 
-export type WasmArchive = Archive;
-
 export function instantiate(module: WebAssembly.Module, { Archive, initSync }: Bindings, builtFor: Backend): Wasm {
   const { memory } = initSync({ module });
-  return { module, memory, Archive, builtFor };
+  return { module, memory, Archive: Archive as typeof GpuArchive, builtFor };
 }

@@ -15,8 +15,8 @@ export type Request =
 
 export type Reply =
   | { type: 'started' }
-  /** A batch is done with; its buffer can be filled again. */
-  | { type: 'decoded'; job: number; buffer: ArrayBuffer }
+  /** A batch is done with, whatever became of it; its buffer can be filled again. */
+  | { type: 'decoded'; job: number; payloads: ArrayBuffer }
   | { type: 'finished'; job: number; buffer: ArrayBuffer; memoryBytes: number }
   | { type: 'failed'; job: number; code: ErrorCode; message: string }
   /** The wasm instance trapped; nothing it holds can be trusted. */
@@ -27,15 +27,16 @@ const port: { postMessage(reply: Reply, transfer: Transferable[]): void } =
 
 let decoder: Decoder;
 let current: { job: number; out: Uint8Array<ArrayBuffer> } | undefined;
+/** Cancelled while jobs before them were being decoded. */
+const cancelled = new Set<number>();
+let lastBegun = 0;
 /** Requests are carried out one after another, although decoding waits for hashes in between. */
 let turn = Promise.resolve();
 
 function receive(request: Request): void {
-  if (request.type === 'cancel') {
-    if (current?.job === request.job) current = undefined;
-  } else {
-    turn = turn.then(() => carryOut(request));
-  }
+  if (request.type !== 'cancel') turn = turn.then(() => carryOut(request));
+  else if (request.job > lastBegun) cancelled.add(request.job);
+  else if (request.job === current?.job) current = undefined;
 }
 
 async function carryOut(request: Exclude<Request, { type: 'cancel' }>): Promise<void> {
@@ -46,25 +47,33 @@ async function carryOut(request: Exclude<Request, { type: 'cancel' }>): Promise<
       decoder = new Decoder(instantiate(module, { Archive, initSync }, builtFor), head);
       return port.postMessage({ type: 'started' }, []);
     }
-    const { batch, begin, last } = request;
-    if (begin) current = { job, out: new Uint8Array(begin.buffer ?? new ArrayBuffer(begin.bytes)) };
-    if (current?.job !== job) return;
-    const { out } = current;
-    await decoder.decode(batch, out, () => {
-      if (current?.job !== job) throw new McwcError('closed', 'cancelled');
-    });
-    if (!last) {
-      const { buffer } = batch.payloads;
-      return port.postMessage({ type: 'decoded', job, buffer }, [buffer]);
-    }
-    current = undefined;
-    const memoryBytes = decoder.memory.buffer.byteLength;
-    port.postMessage({ type: 'finished', job, buffer: out.buffer, memoryBytes }, [out.buffer]);
+    await decode(request);
   } catch (error) {
     if (current?.job === job) current = undefined;
     if (error instanceof WebAssembly.RuntimeError) return port.postMessage({ type: 'broken', message: error.message }, []);
     const { code, message } = McwcError.from(error);
     port.postMessage({ type: 'failed', job, code, message }, []);
+  }
+}
+
+async function decode({ job, begin, batch, last }: Extract<Request, { type: 'batch' }>): Promise<void> {
+  try {
+    if (begin) {
+      lastBegun = job;
+      if (!cancelled.delete(job)) current = { job, out: new Uint8Array(begin.buffer ?? new ArrayBuffer(begin.bytes)) };
+    }
+    if (current?.job !== job) return;
+    const { out } = current;
+    await decoder.decode(batch, out, () => {
+      if (current?.job !== job) throw new McwcError('closed', 'cancelled');
+    });
+    if (!last) return;
+    current = undefined;
+    const memoryBytes = decoder.memory.buffer.byteLength;
+    port.postMessage({ type: 'finished', job, buffer: out.buffer, memoryBytes }, [out.buffer]);
+  } finally {
+    const payloads = batch.payloads.buffer;
+    port.postMessage({ type: 'decoded', job, payloads }, [payloads]);
   }
 }
 

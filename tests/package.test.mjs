@@ -473,6 +473,43 @@ for (const [place, { run }] of Object.entries(places)) {
       assert.deepEqual(await run(scenario), Array(LARGE.tensors / 2).fill(LARGE.side ** 2));
     });
 
+    test('decodes the other tensors of one worker when some are aborted or damaged', async () => {
+      const damaged = 6;
+      const { tensors } = LARGE;
+      const scenario = async ({ entry, base, damaged, tensors }) => {
+        const { open } = await import(entry);
+        const bytes = new Uint8Array(await (await fetch(`${base}/large.mcwc`)).arrayBuffer());
+        const expected = new Uint8Array(await (await fetch(`${base}/large-restored/large.safetensors`)).arrayBuffer());
+        const start = 8 + Number(new DataView(expected.buffer).getBigUint64(0, true));
+        bytes[Math.floor((damaged + 0.5) * (bytes.length / tensors))] ^= 1;
+        const archive = await open(bytes, { backend: 'cpu', workers: 1 });
+        const decode = async ({ name, bytes }, index) => {
+          const controller = new AbortController();
+          const tensor = archive.tensor(name, { signal: controller.signal });
+          if (index % 4 === 1) queueMicrotask(() => controller.abort());
+          if (index % 4 === 3) setTimeout(() => controller.abort(), index);
+          const { data } = await tensor;
+          const ours = new Uint8Array(data.buffer);
+          const theirs = expected.subarray(start + index * bytes, start + (index + 1) * bytes);
+          return ours.length === bytes && ours.every((byte, at) => byte === theirs[at]) ? 'equal' : 'different';
+        };
+        const outcomes = [];
+        for (let round = 0; round < 3; round++) {
+          const outcome = ({ name, code }) => (name === 'AbortError' ? name : code);
+          outcomes.push(await Promise.all(archive.tensors.map((tensor, index) => decode(tensor, index).catch(outcome))));
+        }
+        archive.close();
+        return outcomes;
+      };
+      for (const outcomes of await run(scenario, { damaged, tensors })) {
+        for (const [index, outcome] of outcomes.entries()) {
+          const decoded = index === damaged ? 'checksum' : 'equal';
+          const expected = [[decoded], ['AbortError'], [decoded], [decoded, 'AbortError']][index % 4];
+          assert(expected.includes(outcome), outcomes.join());
+        }
+      }
+    });
+
     for (const workers of [0, 2]) {
       test(`decodes tensor by tensor into one buffer, in bounded memory, without long tasks, with ${workers} workers`, async () => {
         const scenario = async ({ entry, base, workers }) => {

@@ -21,7 +21,7 @@ pub(crate) const WALK: usize = 16;
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 pub(crate) const WALK: usize = 8;
 /// Rows of a block.
-pub(crate) const BLOCK: usize = 32;
+pub(crate) const BLOCK: usize = 128;
 
 /// The entropy-coded levels of one chunk.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +69,11 @@ pub enum LaneError {
 pub trait Sink {
     /// Takes the levels of a block from `row` and `col` on, row by row, `width` to a row.
     fn put(&mut self, row: usize, col: usize, width: usize, levels: &[i16]);
+
+    /// Itself, if it makes weights: the SIMD decoder scales levels before they leave its registers.
+    fn weights(&mut self) -> Option<Weights<'_>> {
+        None
+    }
 }
 
 /// Keeps the levels themselves, row by row.
@@ -114,9 +119,9 @@ impl Sink for Levels<'_, u8> {
 /// Scales of a chunk: one per column, in as many versions ("planes") as there are distinct row scales.
 #[derive(Clone, Debug)]
 pub struct Scales {
-    planes: Vec<f32>,
-    row_start: Vec<usize>,
-    cols: usize,
+    pub(super) planes: Vec<f32>,
+    pub(super) row_start: Vec<usize>,
+    pub(super) cols: usize,
 }
 
 impl Scales {
@@ -162,8 +167,8 @@ where
 
 /// Multiplies each level by its scale and keeps the weights, row by row.
 pub struct Weights<'a> {
-    out: &'a mut [f32],
-    scales: &'a Scales,
+    pub(super) out: &'a mut [f32],
+    pub(super) scales: &'a Scales,
 }
 
 impl<'a> Weights<'a> {
@@ -175,30 +180,16 @@ impl<'a> Weights<'a> {
 
 impl Sink for Weights<'_> {
     fn put(&mut self, row: usize, col: usize, width: usize, levels: &[i16]) {
-        let cols = self.scales.cols;
-        let places = self.out[row * cols + col..].chunks_mut(cols);
-        for (i, (place, levels)) in places.zip(levels.chunks_exact(width)).enumerate() {
-            let scales = self.scales.from(row + i, col);
-            match (place.first_chunk_mut(), scales.first_chunk(), levels.first_chunk()) {
-                (Some(place), Some(scales), Some(levels)) if width == WALK => scale(levels, scales, place),
-                _ => scale_each(&levels[..width], scales, place),
+        for (row, levels) in (row..).zip(levels.chunks_exact(width)) {
+            let weights = &mut self.out[row * self.scales.cols + col..];
+            for ((weight, &scale), &level) in weights.iter_mut().zip(self.scales.from(row, col)).zip(levels) {
+                *weight = f32::from(level) * scale;
             }
         }
     }
-}
 
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-use super::simd::scale;
-
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-fn scale(levels: &[i16; WALK], scales: &[f32; WALK], weights: &mut [f32; WALK]) {
-    scale_each(levels, scales, weights);
-}
-
-#[inline(always)]
-fn scale_each(levels: &[i16], scales: &[f32], weights: &mut [f32]) {
-    for ((weight, &scale), &level) in weights.iter_mut().zip(scales).zip(levels) {
-        *weight = f32::from(level) * scale;
+    fn weights(&mut self) -> Option<Weights<'_>> {
+        Some(Weights { out: self.out, scales: self.scales })
     }
 }
 

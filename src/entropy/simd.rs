@@ -4,7 +4,7 @@
 //! registers.
 //! Two rows share one fetch of words, as a step uses at most one 16-bit word and a fetch brings two.
 
-use super::lanes::{BLOCK, Decoder, LaneChunk, LaneError, Lanes, SLOTS, START, Sink, Tables, WALK};
+use super::lanes::{BLOCK, Decoder, LaneChunk, LaneError, Lanes, SLOTS, START, Sink, Tables, WALK, Weights};
 use crate::stages::trellis;
 use core::arch::wasm32::*;
 use std::borrow::Cow;
@@ -31,17 +31,46 @@ macro_rules! wide {
     }};
 }
 
-/// The weights of 16 levels.
-#[inline(always)]
-pub(super) fn scale(levels: &[i16; WALK], scales: &[f32; WALK], weights: &mut [f32; WALK]) {
-    let (levels, scales) = (levels.as_ptr().cast::<v128>(), scales.as_ptr().cast::<v128>());
-    let weights = weights.as_mut_ptr().cast::<v128>();
-    // SAFETY: the arrays are two, four and four vectors; a vector load needs no alignment.
-    let _ = wide!(I => unsafe {
-        let pair = v128_load(levels.add(I / 2));
-        let levels = if I.is_multiple_of(2) { i32x4_extend_low_i16x8(pair) } else { i32x4_extend_high_i16x8(pair) };
-        v128_store(weights.add(I), f32x4_mul(f32x4_convert_i32x4(levels), v128_load(scales.add(I))))
-    });
+/// Where the weights of 16 columns go: scaling fills the time in which the walk waits for its tables.
+struct WeightRows<'a> {
+    /// From the next row's first column of the walk on.
+    weights: &'a mut [f32],
+    row_len: usize,
+    /// From the walk's first column on.
+    scales: &'a [f32],
+    /// Where in `scales` those of each row begin.
+    row_start: std::slice::Iter<'a, usize>,
+}
+
+impl<'a> WeightRows<'a> {
+    fn new(Weights { out, scales }: Weights<'a>, row: usize, col: usize) -> Self {
+        Self {
+            weights: &mut out[row * scales.cols + col..],
+            row_len: scales.cols,
+            scales: &scales.planes[col..],
+            row_start: scales.row_start[row..].iter(),
+        }
+    }
+
+    /// The levels themselves, as weights of scale 1, which are exact.
+    fn unscaled(block: &'a mut [[f32; WALK]; BLOCK]) -> Self {
+        let weights = block.as_flattened_mut();
+        Self { weights, row_len: WALK, scales: &[1.0; WALK], row_start: [0; BLOCK].iter() }
+    }
+
+    /// The next row, of levels of 32 bits.
+    #[inline(always)]
+    fn put(&mut self, levels: Wide) {
+        let start = *self.row_start.next().expect("rows of the chunk");
+        let scales = self.scales[start..].first_chunk::<WALK>().expect("16 columns").as_ptr().cast::<v128>();
+        let weights = std::mem::take(&mut self.weights);
+        let to = weights.first_chunk_mut::<WALK>().expect("16 columns").as_mut_ptr().cast::<v128>();
+        // SAFETY: both are 64 bytes, four vectors; a vector load or store needs no alignment.
+        let _ = wide!(I => unsafe {
+            v128_store(to.add(I), f32x4_mul(f32x4_convert_i32x4(levels[I]), v128_load(scales.add(I))))
+        });
+        self.weights = weights.get_mut(self.row_len..).unwrap_or_default();
+    }
 }
 
 /// [`super::lanes::decode_lanes`]. Copies the words first unless at least 6 bytes follow the last lane's end.
@@ -54,7 +83,7 @@ pub fn decode_lanes<const TRELLIS: bool>(
     let decoder = Decoder::new::<TRELLIS>(chunk, tables)?;
     let words = padded(chunk);
     let wide = WideDecoder::new(chunk, &decoder, &words);
-    let mut levels = [[0; WALK]; BLOCK];
+    let (mut weights, mut levels) = ([[0.0; WALK]; BLOCK], [[0; WALK]; BLOCK]);
     let mut trellis_states = vec![[0; WALK]; lanes.len() / WALK];
     for group in (0..chunk.cols).step_by(lanes.len()) {
         let active = lanes.len().min(chunk.cols - group);
@@ -64,8 +93,17 @@ pub fn decode_lanes<const TRELLIS: bool>(
             let rows = block..chunk.rows.min(block + BLOCK);
             for lane in (0..split).step_by(WALK) {
                 let trellis_state = &mut trellis_states[lane / WALK];
-                wide.walk::<TRELLIS>(&mut lanes, trellis_state, lane, rows.clone(), group + lane, &mut levels);
-                sink.put(block, group + lane, WALK, levels[..rows.len()].as_flattened());
+                let (col, rows) = (group + lane, rows.clone());
+                if let Some(weights) = sink.weights() {
+                    let to = WeightRows::new(weights, block, col);
+                    wide.walk::<TRELLIS>(&mut lanes, trellis_state, lane, rows, col, to);
+                } else {
+                    let levels = &mut levels[..rows.len()];
+                    let to = WeightRows::unscaled(&mut weights);
+                    wide.walk::<TRELLIS>(&mut lanes, trellis_state, lane, rows, col, to);
+                    levels.iter_mut().zip(&weights).for_each(|(levels, weights)| to_levels(weights, levels));
+                    sink.put(block, col, WALK, levels.as_flattened());
+                }
             }
         }
         for lane in split..active {
@@ -73,6 +111,19 @@ pub fn decode_lanes<const TRELLIS: bool>(
         }
     }
     lanes.finish(chunk)
+}
+
+/// Integers of at most 16 bits from floats.
+fn to_levels(weights: &[f32; WALK], levels: &mut [i16; WALK]) {
+    // In 1.5 · 2^23 + x the low bits are those of x.
+    let offset = f32x4_splat((3 << 22) as f32);
+    let [a, b, c, d] = load(bytemuck::cast_ref(weights)).map(|weights| f32x4_add(weights, offset));
+    let to = levels.as_mut_ptr().cast::<v128>();
+    // SAFETY: `to` is 32 bytes, two vectors; a vector store needs no alignment.
+    unsafe {
+        v128_store(to, i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(a, b));
+        v128_store(to.add(1), i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(c, d));
+    }
 }
 
 /// The words with at least [`PAD`] bytes after the last lane's end.
@@ -133,68 +184,69 @@ impl<'a> WideDecoder<'a> {
         lane: usize,
         rows: std::ops::Range<usize>,
         col: usize,
-        levels: &mut [[i16; WALK]; BLOCK],
+        mut to: WeightRows,
     ) {
         let word = load(lanes.word[lane..].first_chunk().expect("16 lanes"));
         let first = u32x4_splat(self.first);
         let mut standing = Standing {
             state: load(lanes.state[lane..].first_chunk().expect("16 lanes")),
             next: wide!(I => self.clamped(i32x4_add(first, i32x4_shl(word[I], 1)))),
-            trellis: load_bytes(trellis_state),
+            trellis: Trellis::<TRELLIS>::new(load_bytes(trellis_state)),
         };
         let (pairs, last) = self.row_start[rows].as_chunks::<2>();
-        let (level_pairs, _) = levels.as_chunks_mut::<2>();
-        for (levels, starts) in level_pairs.iter_mut().zip(pairs) {
-            self.rows::<2, TRELLIS>(&mut standing, *starts, col, levels);
+        for starts in pairs {
+            self.rows::<2, TRELLIS>(&mut standing, *starts, col, &mut to);
         }
-        if let ([start], Some([levels, _])) = (last, level_pairs.get_mut(pairs.len())) {
-            self.rows::<1, TRELLIS>(&mut standing, [*start], col, std::array::from_mut(levels));
+        if let [start] = last {
+            self.rows::<1, TRELLIS>(&mut standing, [*start], col, &mut to);
         }
         let word = wide!(I => u32x4_shr(i32x4_sub(standing.next[I], first), 1));
         store(standing.state, lanes.state[lane..].first_chunk_mut().expect("16 lanes"));
         store(word, lanes.word[lane..].first_chunk_mut().expect("16 lanes"));
-        store_bytes(standing.trellis, trellis_state);
+        store_bytes(u8x16_shr(standing.trellis.doubled, 1), trellis_state);
     }
 
     /// `N` rows, one or two, whose tables begin at `starts`.
     #[inline(always)]
     fn rows<const N: usize, const TRELLIS: bool>(
         &self,
-        standing: &mut Standing,
+        standing: &mut Standing<TRELLIS>,
         starts: [usize; N],
         col: usize,
-        levels: &mut [[i16; WALK]; N],
+        to: &mut WeightRows,
     ) {
         let Standing { state, next, trellis } = standing;
-        let quantizer = quantizers(*trellis);
-        let tables = self.tables::<TRELLIS>(starts[0] + col, quantizer);
+        let tables = self.tables(starts[0] + col, trellis);
         // SAFETY: `next` is at most `limit`, and 4 bytes are readable from there: `words` was asserted to hold
         // them. It is at least the address of the first word, as it starts there or later and only grows.
         let first = wide!(I => self.step(state[I], unsafe { gather(next[I]) }, tables[I]));
-        *trellis = put::<TRELLIS>(&mut levels[0], &first, quantizer, *trellis);
+        put(to, &first, trellis);
         if N == 1 {
             *state = wide!(I => first[I].state);
             *next = wide!(I => self.advanced(next[I], 1, first[I].kept));
             return;
         }
-        let quantizer = quantizers(*trellis);
-        let tables = self.tables::<TRELLIS>(starts[N - 1] + col, quantizer);
+        let tables = self.tables(starts[N - 1] + col, trellis);
         let second = wide!(I => self.step(first[I].state, first[I].words, tables[I]));
-        *trellis = put::<TRELLIS>(&mut levels[N - 1], &second, quantizer, *trellis);
+        put(to, &second, trellis);
         *state = wide!(I => second[I].state);
         *next = wide!(I => self.advanced(next[I], 2, i32x4_add(first[I].kept, second[I].kept)));
     }
 
     /// Addresses of 16 neighbouring tables, each of the quantizer in force.
     #[inline(always)]
-    fn tables<const TRELLIS: bool>(&self, start: usize, quantizer: [v128; 2]) -> Wide {
+    fn tables<const TRELLIS: bool>(&self, start: usize, trellis: &Trellis<TRELLIS>) -> Wide {
         let tables = load(self.tables[start..].first_chunk().expect("16 columns"));
         if !TRELLIS {
             return tables;
         }
-        let [low, high] = quantizer;
-        let [a, b] = [i32x4_extend_low_i16x8(low), i32x4_extend_high_i16x8(low)];
-        let masks = [a, b, i32x4_extend_low_i16x8(high), i32x4_extend_high_i16x8(high)];
+        let [low, high] = trellis.masks();
+        let masks = [
+            u16x8_shuffle::<0, 0, 1, 1, 2, 2, 3, 3>(low, low),
+            u16x8_shuffle::<4, 4, 5, 5, 6, 6, 7, 7>(low, low),
+            u16x8_shuffle::<0, 0, 1, 1, 2, 2, 3, 3>(high, high),
+            u16x8_shuffle::<4, 4, 5, 5, 6, 6, 7, 7>(high, high),
+        ];
         wide!(I => i32x4_add(tables[I], v128_and(masks[I], self.quantizer_bytes)))
     }
 
@@ -240,28 +292,69 @@ fn trellis_level(symbol: v128, quantizer: v128) -> v128 {
     i16x8_sub(i16x8_shl(symbol, 1), v128_and(sign, quantizer))
 }
 
-/// All ones where quantizer 1 is in force, else 0, for 16 trellis states.
-#[inline(always)]
-fn quantizers(states: v128) -> [v128; 2] {
-    let masks = i8x16_neg(v128_and(states, u8x16_splat(1)));
-    [i16x8_extend_low_i8x16(masks), i16x8_extend_high_i8x16(masks)]
+/// 16 trellises; nothing where there is no `TRELLIS`.
+#[derive(Clone, Copy)]
+struct Trellis<const TRELLIS: bool> {
+    /// Twice their states.
+    doubled: v128,
+    /// All ones where quantizer 1 is in force, else 0.
+    quantizers: v128,
 }
 
-/// [`trellis::next`] of 16 states and symbols.
-#[inline(always)]
-fn trellis_next(states: v128, symbols: v128) -> v128 {
-    let [a, b, c, d, e, f, g, h] = trellis::NEXT;
-    let next = u8x16(a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1], e[0], e[1], f[0], f[1], g[0], g[1], h[0], h[1]);
-    u8x16_swizzle(next, v128_or(i8x16_add(states, states), v128_and(symbols, u8x16_splat(1))))
+impl<const TRELLIS: bool> Trellis<TRELLIS> {
+    fn new(states: v128) -> Self {
+        Self { doubled: i8x16_shl(states, 1), quantizers: i8x16_neg(v128_and(states, u8x16_splat(1))) }
+    }
+
+    /// `quantizers`, 16 bits each.
+    #[inline(always)]
+    fn masks(&self) -> [v128; 2] {
+        let q = self.quantizers;
+        [
+            u8x16_shuffle::<0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7>(q, q),
+            u8x16_shuffle::<8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15>(q, q),
+        ]
+    }
+
+    /// [`trellis::next`]. The quantizer after it follows from the state before it alone, and so is ready before the symbol is.
+    #[inline(always)]
+    fn advance(&mut self, symbols: v128) {
+        let index = v128_or(self.doubled, v128_and(symbols, u8x16_splat(1)));
+        self.quantizers = u8x16_swizzle(load_bytes(&QUANTIZERS), self.doubled);
+        self.doubled = u8x16_swizzle(load_bytes(&DOUBLED), index);
+    }
 }
+
+/// For twice a state plus a parity, twice the next state.
+const DOUBLED: [u8; WALK] = {
+    let mut doubled = [0; WALK];
+    let mut index = 0;
+    while index < WALK {
+        doubled[index] = 2 * trellis::NEXT[index / 2][index % 2];
+        index += 1;
+    }
+    doubled
+};
+
+/// For twice a state, all ones if quantizer 1 comes next, whatever the parity.
+const QUANTIZERS: [u8; WALK] = {
+    let mut quantizers = [0; WALK];
+    let mut index = 0;
+    while index < WALK {
+        let [even, odd] = trellis::NEXT[index / 2];
+        assert!(even % 2 == odd % 2);
+        quantizers[index] = 0u8.wrapping_sub(even % 2);
+        index += 1;
+    }
+    quantizers
+};
 
 /// Where 16 lanes stand.
-struct Standing {
+struct Standing<const TRELLIS: bool> {
     state: Wide,
     /// Address of each lane's next word, [clamped](WideDecoder::clamped).
     next: Wide,
-    /// States of the 16 trellises; zero without one.
-    trellis: v128,
+    trellis: Trellis<TRELLIS>,
 }
 
 /// What one step of four lanes gives.
@@ -291,23 +384,24 @@ unsafe fn gather(addresses: v128) -> v128 {
     }
 }
 
-/// Puts the levels of a row, 16 bits each; gives the states of the trellises after it.
+/// Puts the levels of a row.
 #[inline(always)]
-fn put<const TRELLIS: bool>(
-    to: &mut [i16; WALK],
-    [a, b, c, d]: &[Step; 4],
-    quantizer: [v128; 2],
-    trellis: v128,
-) -> v128 {
-    let symbols = [i16x8_narrow_i32x4(a.symbol, b.symbol), i16x8_narrow_i32x4(c.symbol, d.symbol)];
-    let level = |half: usize| if TRELLIS { trellis_level(symbols[half], quantizer[half]) } else { symbols[half] };
-    let to = to.as_mut_ptr().cast::<v128>();
-    // SAFETY: `to` is 32 bytes, two vectors.
-    unsafe {
-        v128_store(to, level(0));
-        v128_store(to.add(1), level(1));
+fn put<const TRELLIS: bool>(to: &mut WeightRows, steps: &[Step; 4], trellis: &mut Trellis<TRELLIS>) {
+    let symbols = wide!(I => steps[I].symbol);
+    if !TRELLIS {
+        return to.put(symbols);
     }
-    if TRELLIS { trellis_next(trellis, i8x16_narrow_i16x8(symbols[0], symbols[1])) } else { trellis }
+    let [a, b, c, d] = symbols;
+    let symbols = [i16x8_narrow_i32x4(a, b), i16x8_narrow_i32x4(c, d)];
+    let masks = trellis.masks();
+    let [low, high] = [trellis_level(symbols[0], masks[0]), trellis_level(symbols[1], masks[1])];
+    to.put([
+        i32x4_extend_low_i16x8(low),
+        i32x4_extend_high_i16x8(low),
+        i32x4_extend_low_i16x8(high),
+        i32x4_extend_high_i16x8(high),
+    ]);
+    trellis.advance(i8x16_narrow_i16x8(symbols[0], symbols[1]));
 }
 
 #[inline(always)]

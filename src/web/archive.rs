@@ -1,6 +1,5 @@
 //! The archive as JavaScript sees it: a description, plans, and chunks decoded between two arenas.
 
-use js_sys::Array;
 use wasm_bindgen::prelude::*;
 
 use super::js_error;
@@ -9,7 +8,7 @@ use crate::decode::{PieceSource, plan};
 use crate::entropy::decode_planes;
 use crate::error::{Error, Result};
 use crate::reconstruct::FrameDecoder;
-use crate::stages::pack::{level_bits, pack};
+use crate::stages::pack::level_bits;
 use crate::tensor::Limits;
 
 type JsResult<T> = std::result::Result<T, JsValue>;
@@ -22,6 +21,7 @@ pub struct Archive {
     payload: Vec<u8>,
     /// Decoded bytes, as words so that they are aligned for every dtype.
     decoded: Vec<u64>,
+    #[cfg(feature = "gpu")]
     packed: Vec<u8>,
 }
 
@@ -38,12 +38,19 @@ impl Archive {
     #[wasm_bindgen(constructor)]
     pub fn new(head: &[u8]) -> JsResult<Archive> {
         let archive = container::Archive::parse(head, &Limits::default()).map_err(js_error)?;
-        Ok(Archive { archive, frame: None, payload: Vec::new(), decoded: Vec::new(), packed: Vec::new() })
+        Ok(Archive {
+            archive,
+            frame: None,
+            payload: Vec::new(),
+            decoded: Vec::new(),
+            #[cfg(feature = "gpu")]
+            packed: Vec::new(),
+        })
     }
 
     /// Everything that a reader needs to know, as nested arrays.
     #[wasm_bindgen(unchecked_return_type = "any[]")]
-    pub fn describe(&self) -> Array {
+    pub fn describe(&self) -> JsResult<JsValue> {
         describe(&self.archive)
     }
 
@@ -83,11 +90,6 @@ impl Archive {
         self.decoded.as_ptr().cast()
     }
 
-    /// Where packed levels lie. Valid until the next call that allocates.
-    pub fn packed(&self) -> *const u8 {
-        self.packed.as_ptr()
-    }
-
     /// Checks the payload against the hash of this chunk of the archive.
     pub fn verify(&self, chunk: usize) -> JsResult<()> {
         self.archive.verify_chunk(chunk, &self.payload).map_err(js_error)
@@ -104,8 +106,8 @@ impl Archive {
     pub fn open_frame(&mut self, frame: usize) -> JsResult<()> {
         let has_side = self.archive.frames.get(frame).is_some_and(|frame| frame.side_chunk.is_some());
         let side = has_side.then_some(self.payload.as_slice());
-        self.frame = None;
-        self.frame = Some((frame, FrameDecoder::new(&self.archive, frame, side).map_err(js_error)?));
+        let previous = self.frame.take().map(|(_, decoder)| decoder);
+        self.frame = Some((frame, FrameDecoder::after(previous, &self.archive, frame, side).map_err(js_error)?));
         Ok(())
     }
 
@@ -126,17 +128,6 @@ impl Archive {
         Ok(bytes)
     }
 
-    /// Decodes the payload as element chunk `index` of the open frame, but only to levels, and packs them at `bits` bits
-    /// (8, 16 or 32); gives their number of bytes, or -1 if one of them needs more bits.
-    #[wasm_bindgen(js_name = decodeLevels)]
-    pub fn decode_levels(&mut self, index: usize, bits: u32) -> JsResult<i32> {
-        let (_, decoder) = opened(&mut self.frame).map_err(js_error)?;
-        let levels = decoder.decode_levels(index, &self.payload).map_err(js_error)?;
-        self.packed.clear();
-        let fits = pack(levels, bits, &mut self.packed);
-        Ok(if fits { self.packed.len() as i32 } else { -1 })
-    }
-
     /// Decodes the payload as a chunk of a raw stream that holds this many bytes.
     #[wasm_bindgen(js_name = decodeRaw)]
     pub fn decode_raw(&mut self, bytes: usize) -> JsResult<()> {
@@ -149,6 +140,27 @@ impl Archive {
     pub fn places(&self, index: usize) -> Option<Vec<f64>> {
         let (_, decoder) = self.frame.as_ref()?;
         Some(decoder.places(index)?.offsets.into_iter().map(|offset| offset as f64).collect())
+    }
+}
+
+/// Levels for [`super::gpu`].
+#[cfg(feature = "gpu")]
+#[wasm_bindgen]
+impl Archive {
+    /// Decodes the payload as element chunk `index` of the open frame, but only to levels, and packs them at `bits` bits
+    /// (8, 16 or 32); gives their number of bytes, or -1 if one of them needs more bits.
+    #[wasm_bindgen(js_name = decodeLevels)]
+    pub fn decode_levels(&mut self, index: usize, bits: u32) -> JsResult<i32> {
+        let (_, decoder) = opened(&mut self.frame).map_err(js_error)?;
+        let levels = decoder.decode_levels(index, &self.payload).map_err(js_error)?;
+        self.packed.clear();
+        let fits = crate::stages::pack::pack(levels, bits, &mut self.packed);
+        Ok(if fits { self.packed.len() as i32 } else { -1 })
+    }
+
+    /// Where packed levels lie. Valid until the next call that allocates.
+    pub fn packed(&self) -> *const u8 {
+        self.packed.as_ptr()
     }
 }
 
@@ -176,54 +188,30 @@ fn frame_level_bits(archive: &container::Archive, levels: &container::Levels) ->
     level_bits(&extremes.collect::<Vec<_>>())
 }
 
-/// One entry for each field of `Description` in types.ts, in its order; records in it likewise (js/description.ts).
-fn describe(archive: &container::Archive) -> Array {
-    let index = |index: Option<usize>| index.map_or(-1.0, |index| index as f64);
-    let metadata = archive.metadata.iter().map(|(key, value)| list([text(key), text(value)]));
-    let files = archive.files.iter().map(|file| list([text(&file.name), number(file.bytes)]));
+/// One entry for each field of `Description` in types.ts, in its order; records in it likewise (js/description.ts). Tuples, as
+/// names would be written once for each record.
+fn describe(archive: &container::Archive) -> JsResult<JsValue> {
+    let index = |index: Option<usize>| index.map_or(-1, |index| index as i32);
     let tensors = archive.tensors.iter().map(|tensor| {
-        list([
-            text(&tensor.name),
-            text(tensor.dtype.name()),
-            list(tensor.shape.0.iter().map(|&len| number(len))),
-            number(tensor.bytes),
-            number(tensor.file as u64),
-            number(tensor.offset),
-            index(tensor.frames.last().copied()).into(),
-        ])
+        let frame = index(tensor.frames.last().copied());
+        (&tensor.name, tensor.dtype.name(), &tensor.shape.0, tensor.bytes, tensor.file, tensor.offset, frame)
     });
     let frames = archive.frames.iter().map(|frame| {
         let levels = match &frame.coding {
             Coding::Levels(levels) => Some(levels),
             Coding::Planes(_) => None,
         };
-        list([
-            index(frame.side_chunk).into(),
-            number(frame.first_chunk as u64),
-            number(frame.chunk_count as u64),
-            levels.filter(|levels| !levels.dct).map_or(0, |levels| frame_level_bits(archive, levels)).into(),
-            levels.is_some_and(|levels| levels.is_scattered()).into(),
-        ])
+        let bits = levels.filter(|levels| !levels.dct).map_or(0, |levels| frame_level_bits(archive, levels));
+        let scattered = levels.is_some_and(|levels| levels.is_scattered());
+        (index(frame.side_chunk), frame.first_chunk, frame.chunk_count, bits, scattered)
     });
-    let integrity = archive.integrity.to_string();
-    [text(&integrity), number(archive.bytes()), list(metadata), list(files), list(tensors), list(frames)]
-        .iter()
-        .collect()
-}
-
-fn list(values: impl IntoIterator<Item = JsValue>) -> JsValue {
-    let list = Array::new();
-    values.into_iter().for_each(|value| {
-        list.push(&value);
-    });
-    list.into()
-}
-
-fn text(text: &str) -> JsValue {
-    JsValue::from_str(text)
-}
-
-/// Lengths and offsets stay far below 2^53.
-fn number(number: u64) -> JsValue {
-    (number as f64).into()
+    let description = (
+        archive.integrity.to_string(),
+        archive.bytes(),
+        &archive.metadata,
+        archive.files.iter().map(|file| (&file.name, file.bytes)).collect::<Vec<_>>(),
+        tensors.collect::<Vec<_>>(),
+        frames.collect::<Vec<_>>(),
+    );
+    Ok(serde_wasm_bindgen::to_value(&description)?)
 }

@@ -1,0 +1,335 @@
+//! A stored header -> an [`Archive`] whose every range and cross reference holds, or the rule that it breaks
+//! (FORMAT.md, sections 4 and 5).
+//!
+//! Nothing here reads a payload: what a chunk holds is checked by whoever decodes it.
+
+use super::header::{
+    CODING_LEVELS, CODING_PLANES, FileEntry, FrameEntry, Header, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, TRANSFORM_DCT,
+    TensorEntry,
+};
+use super::{
+    Archive, CHUNK_BYTES_MAX, CHUNK_LEN_MAX, Chunk, Coding, Extent, ExtentSource, FRAME_TABLES_MAX, File, Frame, Hash,
+    Levels, RAW_CHUNK_BYTES, RECORD_FIELDS_MAX, Side, Tensor, check_limit, is_file_name,
+};
+use crate::entropy::Table;
+use crate::error::{Error, Result};
+use crate::stages::quantize;
+use crate::tensor::{DType, Limits, Shape};
+
+/// Most taps of a transform: its basis is their square.
+const DCT_TAPS_MAX: u64 = 1024;
+const SIDE_ENTRIES_MAX: u64 = 1 << 26;
+const FILES_MAX: u64 = 4096;
+/// Most rows, and most levels in a row.
+const EXTENT_MAX: u64 = i32::MAX as u64;
+const CHUNK_ENTRY_BYTES: usize = 20;
+
+/// Turns a stored header into an [`Archive`], or says which rule it breaks.
+pub(super) struct Checker<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) head_bytes: u64,
+}
+
+impl Checker<'_> {
+    pub(super) fn check(&self, header: Header, integrity: Hash) -> Result<Archive> {
+        let counts = [
+            ("files", header.files.len()),
+            ("tensors", header.tensors.len()),
+            ("frames", header.frames.len()),
+            ("chunk table", header.chunks.len() / CHUNK_ENTRY_BYTES),
+        ];
+        for (field, count) in counts {
+            check_limit(field, count as u64, self.limits.entries)?;
+        }
+        if header.base.is_some() {
+            return Err(Error::unsupported("base", "archives that depend on another one"));
+        }
+        let chunks = self.chunks(&header.chunks)?;
+        let tables = Table::parse_set(&header.tables)?;
+        let tensors = self.tensors(header.tensors, &header.files)?;
+        let files = self.files(header.files, &tensors, chunks.len())?;
+        let frames = self.frames(header.frames, &tensors, tables.len(), chunks.len())?;
+        Ok(Archive {
+            integrity,
+            head_bytes: self.head_bytes,
+            files,
+            tensors,
+            frames,
+            tables,
+            chunks,
+            metadata: header.metadata.unwrap_or_default(),
+        })
+    }
+
+    fn chunks(&self, table: &[u8]) -> Result<Vec<Chunk>> {
+        let (entries, rest) = table.as_chunks::<CHUNK_ENTRY_BYTES>();
+        check(rest.is_empty(), "chunk table", "its last entry is cut")?;
+        let mut offset = self.head_bytes;
+        let mut chunks = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let bytes = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+            check_limit("chunk", u64::from(bytes), u64::from(CHUNK_BYTES_MAX))?;
+            chunks.push(Chunk { offset, bytes, hash: Hash(std::array::from_fn(|i| entry[4 + i])) });
+            offset += u64::from(bytes);
+        }
+        Ok(chunks)
+    }
+
+    fn tensors(&self, entries: Vec<TensorEntry>, files: &[FileEntry]) -> Result<Vec<Tensor>> {
+        let mut tensors = Vec::with_capacity(entries.len());
+        for mut entry in entries {
+            let name = std::mem::take(&mut entry.name);
+            let tensor = self.tensor(entry, files).map_err(|error| within(&name, error))?;
+            tensors.push(Tensor { name, ..tensor });
+        }
+        Ok(tensors)
+    }
+
+    /// A tensor, but for its name.
+    fn tensor(&self, entry: TensorEntry, files: &[FileEntry]) -> Result<Tensor> {
+        let dtype = DType::from_code(u8::try_from(entry.dtype).unwrap_or(u8::MAX))?;
+        let shape = Shape(entry.shape);
+        let bytes = shape.element_len().and_then(|len| dtype.byte_len(len));
+        let bytes = bytes.ok_or(Error::invalid("tensor", "its shape overflows"))?;
+        check_limit("tensor", bytes, self.limits.tensor_bytes)?;
+        let file = entry.file as usize;
+        let file_bytes = files.get(file).map_or(0, |file| file.bytes);
+        let inside = entry.offset.checked_add(bytes).is_some_and(|end| end <= file_bytes);
+        check(file < files.len() && inside, "tensor", "it is not inside a file")?;
+        let listed = entry.frames.is_some();
+        let frames: Vec<usize> = entry.frames.into_iter().flatten().map(|frame| frame as usize).collect();
+        check(listed != frames.is_empty() && (bytes > 0 || !listed), "tensor", "frames of an empty tensor, or none")?;
+        if frames.len() > 1 {
+            return Err(Error::unsupported("tensor", "refinement frames"));
+        }
+        Ok(Tensor { name: String::new(), dtype, shape, file, offset: entry.offset, bytes, frames })
+    }
+
+    fn files(&self, entries: Vec<FileEntry>, tensors: &[Tensor], chunk_count: usize) -> Result<Vec<File>> {
+        check_limit("files", entries.len() as u64, FILES_MAX)?;
+        let mut framed: Vec<Vec<usize>> = vec![Vec::new(); entries.len()];
+        for (index, tensor) in tensors.iter().enumerate() {
+            if !tensor.frames.is_empty() {
+                framed[tensor.file].push(index);
+            }
+        }
+        let mut files: Vec<File> = Vec::with_capacity(entries.len());
+        for (entry, framed) in entries.into_iter().zip(framed) {
+            let unique = files.iter().all(|file| file.name != entry.name);
+            let file = self.file(entry, unique, &framed, tensors, chunk_count)?;
+            files.push(file);
+        }
+        Ok(files)
+    }
+
+    fn file(
+        &self,
+        entry: FileEntry,
+        unique: bool,
+        framed: &[usize],
+        tensors: &[Tensor],
+        chunk_count: usize,
+    ) -> Result<File> {
+        let checked = || {
+            check(unique && is_file_name(&entry.name), "file", "not an allowed name, or a second file of this name")?;
+            check_limit("file", entry.bytes, self.limits.file_bytes)?;
+            let (extents, raw_bytes) = extents(&entry, framed, tensors)?;
+            let end = u64::from(entry.first_raw_chunk) + raw_bytes.div_ceil(RAW_CHUNK_BYTES);
+            check(end <= chunk_count as u64, "first raw chunk", "there are too few chunks")?;
+            Ok((extents, raw_bytes))
+        };
+        let (extents, raw_bytes) = checked().map_err(|error| within(&entry.name, error))?;
+        let first_raw_chunk = entry.first_raw_chunk as usize;
+        Ok(File { name: entry.name, bytes: entry.bytes, first_raw_chunk, raw_bytes, extents })
+    }
+
+    fn frames(&self, entries: Vec<FrameEntry>, tensors: &[Tensor], tables: usize, chunks: usize) -> Result<Vec<Frame>> {
+        let mut used: Vec<Option<(DType, u64)>> = vec![None; entries.len()];
+        for tensor in tensors {
+            let kind = (tensor.dtype, element_len(tensor));
+            for &frame in &tensor.frames {
+                let agrees = used.get(frame).is_some_and(|first| first.is_none_or(|first| first == kind));
+                check(agrees, "tensor", "its frame does not exist, or codes tensors of another kind")
+                    .map_err(|error| within(&tensor.name, error))?;
+                used[frame] = Some(kind);
+            }
+        }
+        let mut frames = Vec::with_capacity(entries.len());
+        for (index, (entry, used)) in entries.iter().zip(used).enumerate() {
+            let used = used.ok_or(Error::invalid("frame", "no tensor uses it"));
+            let frame = used.and_then(|(dtype, len)| frame(entry, dtype, len, tables, chunks));
+            frames.push(frame.map_err(|error| within(&format_args!("frame {index}"), error))?);
+        }
+        Ok(frames)
+    }
+}
+
+/// Elements as frames count them: bytes for the 4-bit types.
+fn element_len(tensor: &Tensor) -> u64 {
+    if tensor.dtype.bits() < 8 { tensor.bytes } else { tensor.bytes / (tensor.dtype.bits() / 8) }
+}
+
+fn extents(file: &FileEntry, framed: &[usize], tensors: &[Tensor]) -> Result<(Vec<Extent>, u64)> {
+    let mut extents = Vec::with_capacity(2 * framed.len() + 1);
+    let (mut end, mut raw_bytes) = (0u64, 0u64);
+    let mut raw_until = |end: u64, next: u64, extents: &mut Vec<Extent>| {
+        if next > end {
+            extents.push(Extent { offset: end, bytes: next - end, source: ExtentSource::Raw(raw_bytes) });
+            raw_bytes += next - end;
+        }
+    };
+    for &index in framed {
+        let tensor = &tensors[index];
+        check(tensor.offset >= end, "tensor", "a tensor with frames overlaps the one before it")?;
+        raw_until(end, tensor.offset, &mut extents);
+        extents.push(Extent { offset: tensor.offset, bytes: tensor.bytes, source: ExtentSource::Tensor(index) });
+        end = tensor.offset + tensor.bytes;
+    }
+    raw_until(end, file.bytes, &mut extents);
+    Ok((extents, raw_bytes))
+}
+
+fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chunks: usize) -> Result<Frame> {
+    refuse_reserved(entry)?;
+    let chunk_len = u64::from(entry.chunk_len);
+    check((1..=CHUNK_LEN_MAX).contains(&chunk_len), "chunk_len", "out of range")?;
+    let coding = match entry.coding {
+        CODING_PLANES => {
+            check(entry.layout.unwrap_or(0) == 0, "layout", "planes have none")?;
+            check(entry.transform.unwrap_or(0) == 0, "transform", "planes have none")?;
+            Coding::Planes(record(entry, dtype, element_len)?)
+        }
+        CODING_LEVELS => Coding::Levels(levels(entry, dtype, element_len, tables)?),
+        other => return Err(Error::unsupported("coding", other.to_string())),
+    };
+    let side_chunk = matches!(&coding, Coding::Levels(levels) if levels.side != 0);
+    let mut frame = Frame {
+        dtype,
+        element_len,
+        chunk_len,
+        side_chunk: side_chunk.then_some(entry.first_chunk as usize),
+        first_chunk: entry.first_chunk as usize + usize::from(side_chunk),
+        chunk_count: 0,
+        coding,
+    };
+    let chunk_count = match frame.row_cut() {
+        Some((row_len, pieces)) => element_len / row_len * pieces,
+        None => element_len.div_ceil(chunk_len),
+    };
+    let end = (frame.first_chunk as u64).saturating_add(chunk_count);
+    check(end <= chunks as u64, "first chunk", "there are too few chunks")?;
+    frame.chunk_count = chunk_count as usize;
+    Ok(frame)
+}
+
+/// Bytes of each field of the records that a frame of planes holds.
+fn record(entry: &FrameEntry, dtype: DType, element_len: u64) -> Result<Vec<usize>> {
+    let element_bytes = (dtype.bits() as usize).div_ceil(8);
+    let Some(record) = &entry.record else { return Ok(vec![1; element_bytes]) };
+    check_limit("record", record.len() as u64, RECORD_FIELDS_MAX)?;
+    let bytes = record.iter().fold(0u64, |bytes, &field| bytes.saturating_add(field)).max(1);
+    let whole = element_len.is_multiple_of(bytes) && u64::from(entry.chunk_len).is_multiple_of(bytes);
+    let fields = !record.is_empty() && !record.contains(&0);
+    check(whole && fields && element_bytes == 1, "record", "its fields do not make up chunks of bytes")?;
+    Ok(record.iter().map(|&field| field as usize).collect())
+}
+
+fn refuse_reserved(entry: &FrameEntry) -> Result<()> {
+    if entry.reference.is_some() {
+        return Err(Error::unsupported("reference", "predicted frames"));
+    }
+    if let Some(quantizer) = entry.quantizer.filter(|&quantizer| quantizer > QUANTIZER_TRELLIS) {
+        return Err(Error::unsupported("quantizer", quantizer.to_string()));
+    }
+    let known = [("transform", entry.transform, TRANSFORM_DCT), ("layout", entry.layout, LAYOUT_COLUMN_MAJOR)];
+    match known.into_iter().find(|(_, value, last)| value.unwrap_or(0) > *last) {
+        Some((field, value, _)) => Err(Error::unsupported(field, value.unwrap_or(0).to_string())),
+        None => Ok(()),
+    }
+}
+
+fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> Result<Levels> {
+    check(entry.record.is_none(), "record", "levels have none")?;
+    let Some(&[rows, columns, taps]) = entry.matrix.as_deref() else {
+        return Err(Error::invalid("matrix", "levels need one of three extents"));
+    };
+    let row_len = columns.checked_mul(taps).filter(|&len| len <= EXTENT_MAX).unwrap_or(u64::MAX);
+    let covers = rows <= EXTENT_MAX && rows.checked_mul(row_len) == Some(element_len);
+    check(covers, "matrix", "it does not cover the tensor")?;
+    let chunk_len = u64::from(entry.chunk_len);
+    check(chunk_len <= row_len || chunk_len.is_multiple_of(row_len), "chunk_len", "not whole rows")?;
+    let Some(&[first_table, table_count]) = entry.tables.as_deref() else {
+        return Err(Error::invalid("tables", "levels need a first one and a count"));
+    };
+    let exist = table_count >= 1 && first_table.saturating_add(table_count) <= tables as u64;
+    check(exist, "tables", "there are too few")?;
+    let levels = Levels {
+        rows: rows as usize,
+        columns: columns as usize,
+        taps: taps as usize,
+        first_table: first_table as usize,
+        table_count: table_count as usize,
+        scale: entry.scale,
+        zero_point: entry.zero_point.unwrap_or(0),
+        low_bits: entry.low_bits.unwrap_or(0),
+        side: entry.side.unwrap_or(0),
+        trellis: entry.quantizer == Some(QUANTIZER_TRELLIS),
+        column_major: entry.layout == Some(LAYOUT_COLUMN_MAJOR),
+        dct: entry.transform == Some(TRANSFORM_DCT),
+    };
+    let sets = if levels.trellis { 2 } else { 1 };
+    check(table_count.is_multiple_of(sets), "tables", "they do not serve two quantizers")?;
+    check_limit("tables", table_count / sets, FRAME_TABLES_MAX)?;
+    check(!levels.trellis || levels.low_bits == 0, "low_bits", "the trellis has none")?;
+    check(!levels.trellis || levels.scale.is_some(), "quantizer", "integers have no trellis")?;
+    check(levels.low_bits <= 16, "low_bits", "more than 16")?;
+    check_values(&levels, dtype)?;
+    check_side(&levels, chunk_len < row_len)?;
+    Ok(levels)
+}
+
+fn check_values(levels: &Levels, dtype: DType) -> Result<()> {
+    match levels.scale {
+        Some(scale) => {
+            check(dtype.is_float(), "scale", "integers have none")?;
+            check(levels.zero_point == 0, "zero_point", "floats have none")?;
+            check(quantize::is_scale(scale), "scale", "out of range")
+        }
+        None => {
+            let integer = !dtype.is_float() && matches!(dtype.bits(), 8 | 16);
+            check(integer, "scale", "only integers of 8 and 16 bits have none")
+        }
+    }
+}
+
+fn check_side(levels: &Levels, rows_are_cut: bool) -> Result<()> {
+    if levels.side >> 8 != 0 {
+        return Err(Error::unsupported("side", format!("{:#x}", levels.side)));
+    }
+    let tap_arrays = levels.has(Side::TapClass) || levels.has(Side::TapExponent);
+    check(!tap_arrays || levels.taps > 1, "side", "tap arrays need taps")?;
+    let permuted = levels.has(Side::RowPermutation) || levels.has(Side::ColumnPermutation);
+    check(!permuted || !rows_are_cut, "side", "permutations need chunks of whole rows")?;
+    check(!levels.column_major || !rows_are_cut, "layout", "column-major needs chunks of whole rows")?;
+    check(!levels.column_major || !levels.has(Side::RowPermutation), "layout", "column-major has no row permutation")?;
+    check(!levels.dct || !rows_are_cut, "transform", "it needs chunks of whole rows")?;
+    check(!levels.dct || levels.scale.is_some(), "transform", "integers have none")?;
+    check(!levels.dct || !levels.has(Side::ColumnPermutation), "transform", "it has no column permutation")?;
+    check_limit("taps", if levels.dct { levels.taps as u64 } else { 0 }, DCT_TAPS_MAX)?;
+    let every = Side::BYTE_ARRAYS.into_iter().chain([Side::RowPermutation, Side::ColumnPermutation]);
+    let entries = every.filter(|&side| levels.has(side)).map(|side| levels.side_len(side) as u64).sum();
+    check_limit("side", entries, SIDE_ENTRIES_MAX)
+}
+
+fn check(condition: bool, field: &'static str, reason: &'static str) -> Result<()> {
+    if condition { Ok(()) } else { Err(Error::invalid(field, reason)) }
+}
+
+/// Says which part of the header an error is about.
+fn within(part: &dyn std::fmt::Display, error: Error) -> Error {
+    match error {
+        Error::Invalid { field, reason } => Error::invalid(field, format!("{reason} ({part})")),
+        Error::Unsupported { field, value } => Error::unsupported(field, format!("{value} ({part})")),
+        other => other,
+    }
+}
