@@ -3,6 +3,7 @@
 
 mod copies;
 pub mod frame;
+mod integers;
 pub mod matrix;
 pub mod model_fit;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use crate::formats::{self, SourceFile};
 use crate::tensor::TensorLocation;
 
 use frame::Frame;
+use integers::Integers;
 use model_fit::SymbolCosts;
 use rate::{CodedTensor, Quantization};
 use report::{Report, TensorReport};
@@ -72,7 +74,7 @@ pub fn encode(files: &[SourceFile], options: &Options) -> Result<(Vec<u8>, Repor
     tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
     (options.progress)("reading", 0.0);
     let model = Model::new(files, tensors, options)?;
-    let fixed = model.encode_exact(options);
+    let fixed = model.encode_exact(options)?;
     let Target::Size(size) = options.target else {
         return model.assemble(&fixed, rate::search(&model, 0, options)?);
     };
@@ -113,12 +115,14 @@ pub struct Model<'a> {
 pub struct Fixed {
     raw: Vec<Vec<Vec<u8>>>,
     exact: HashMap<usize, Frame>,
+    integers: Integers,
 }
 
 impl Fixed {
     fn bytes(&self) -> u64 {
         let raw: u64 = self.raw.iter().flatten().map(|payload| payload.len() as u64).sum();
-        raw + self.exact.values().map(Frame::bytes).sum::<u64>()
+        let exact = self.exact.iter().map(|(index, exact)| self.integers.frames.get(index).unwrap_or(exact).bytes());
+        raw + exact.sum::<u64>()
     }
 }
 
@@ -187,7 +191,7 @@ impl<'a> Model<'a> {
         tensor.dtype.is_float() && axes >= 2 && large && !self.tensors.iter().enumerate().any(excluded)
     }
 
-    fn encode_exact(&self, options: &Options) -> Fixed {
+    fn encode_exact(&self, options: &Options) -> Result<Fixed> {
         let raw_streams: Vec<Vec<u8>> = (0..self.files.len()).map(|file| self.raw_stream(file)).collect();
         let chunk = RAW_CHUNK_BYTES as usize;
         let coded: std::collections::HashSet<usize> = self.coded.iter().map(|coded| coded.frame).collect();
@@ -201,16 +205,21 @@ impl<'a> Model<'a> {
                 payloads
             })
             .collect();
-        let exact = exact
-            .into_par_iter()
-            .map(|frame| {
-                let tensor = &self.tensors[self.framed[frame]];
-                let coded = frame::exact(self.bytes(tensor), tensor.dtype);
+        let tensor = |frame: usize| {
+            let tensor = &self.tensors[self.framed[frame]];
+            (frame, tensor, self.bytes(tensor))
+        };
+        let frames: HashMap<usize, Frame> = exact
+            .par_iter()
+            .map(|&frame| {
+                let (frame, tensor, bytes) = tensor(frame);
+                let coded = frame::exact(bytes, tensor.dtype);
                 (options.progress)("packing exact bytes", done.step());
                 (frame, coded)
             })
             .collect();
-        Fixed { raw, exact }
+        let integers = integers::encode(exact.into_iter().map(tensor), &frames)?;
+        Ok(Fixed { raw, exact: frames, integers })
     }
 
     /// The bytes of a file that belong to no frame.
@@ -262,14 +271,16 @@ impl<'a> Model<'a> {
         }
         let mut coded: HashMap<usize, (Frame, f64)> =
             self.coded.iter().map(|coded| coded.frame).zip(quantized.frames).collect();
-        for table in quantized.quantization.sets.iter().flat_map(|set| &set.tables) {
+        let lossy_tables: Vec<_> = quantized.quantization.sets.iter().flat_map(|set| &set.tables).collect();
+        for table in lossy_tables.iter().copied().chain(&fixed.integers.tables) {
             table.serialize(&mut builder.header.tables);
         }
         let mut report = Report::new(&fixed.raw);
         for (index, &tensor) in self.framed.iter().enumerate() {
             let lossy = coded.remove(&index);
             let error = lossy.as_ref().map(|(_, error)| *error);
-            let frame = lossy.map(|(frame, _)| frame).or_else(|| fixed.exact.get(&index).cloned());
+            let integers = fixed.integers.frame(index, lossy_tables.len());
+            let frame = lossy.map(|(frame, _)| frame).or(integers).or_else(|| fixed.exact.get(&index).cloned());
             let frame = frame.ok_or_else(|| Error::argument("a frame was not coded"))?;
             report.tensors.push(TensorReport::new(
                 &self.tensors[tensor],
