@@ -10,8 +10,9 @@ use rayon::prelude::*;
 
 use super::frame::{Frame, LevelPlan};
 use super::matrix::Matrix;
-use super::model_fit::{Classes, exact_table};
+use super::model_fit::Classes;
 use super::planes::encode_plane;
+use super::tables::best_table;
 use crate::entropy::{EncoderTable, TOTAL, Table};
 use crate::error::Result;
 use crate::tensor::{DType, TensorLocation};
@@ -30,7 +31,7 @@ const UNKNOWN_BITS: f32 = 16.0;
 /// What a frame of levels costs beside its payloads and tables and a frame of planes does not.
 const FRAME_BYTES: f64 = 24.0;
 /// Bits of a coded table for each symbol in its range.
-const SYMBOL_BITS: f64 = 7.0;
+const SYMBOL_BITS: f64 = 2.5;
 
 type Counts = Vec<[u64; 256]>;
 
@@ -115,7 +116,8 @@ impl TableSet {
         let used = |counts: &[u64; 256]| counts.iter().any(|&count| count > 0);
         let Some(first_class) = counts.iter().position(used) else { return TableSet::default() };
         let last_class = counts.iter().rposition(used).unwrap_or(first_class);
-        let mut groups: Vec<Group> = counts[first_class..=last_class].iter().map(|&counts| Group::new(1, counts)).collect();
+        let mut groups: Vec<Group> =
+            counts[first_class..=last_class].iter().map(|&counts| Group::new(1, counts)).collect();
         loop {
             let merged = |index: usize| groups[index].merged(&groups[index + 1]);
             let saving = |index: usize| groups[index].bits + groups[index + 1].bits - merged(index).bits;
@@ -177,7 +179,7 @@ impl Group {
             counts.iter_mut().for_each(|count| *count *= u64::from(TOTAL));
             [127, 128].into_iter().for_each(|index| counts[index] += 1);
         }
-        let shifted = exact_table(&counts);
+        let shifted = best_table(&counts);
         let table = shifted.map(|table| Table::new(table.first() - 128, table.frequencies().to_vec()));
         table.and_then(Result::ok).unwrap_or_else(|| unreachable!("two symbols occur"))
     }
@@ -312,7 +314,12 @@ impl Fit {
             zero_point: self.zero_point,
             low_bits: 0,
             trellis: false,
-            classes: Classes { base: 0, row: self.rows.iter().map(clamped).collect(), column: self.columns.clone(), tap: Vec::new() },
+            classes: Classes {
+                base: 0,
+                row: self.rows.iter().map(clamped).collect(),
+                column: self.columns.clone(),
+                tap: Vec::new(),
+            },
             exponents: Default::default(),
             row_permutation: None,
             column_permutation: None,
@@ -345,7 +352,8 @@ fn zero_point(bytes: &[u8], dtype: DType) -> i32 {
 /// The ways to cut a shape into rows and columns.
 fn matrices(shape: &[u64]) -> Vec<Matrix> {
     let extents: Vec<usize> = shape.iter().map(|&extent| extent as usize).collect();
-    let cut = |at: usize| Matrix { rows: extents[..at].iter().product(), columns: extents[at..].iter().product(), taps: 1 };
+    let cut =
+        |at: usize| Matrix { rows: extents[..at].iter().product(), columns: extents[at..].iter().product(), taps: 1 };
     let mut matrices: Vec<Matrix> = (0..extents.len().max(1)).map(cut).collect();
     matrices.dedup();
     matrices
