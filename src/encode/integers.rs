@@ -33,6 +33,14 @@ const FRAME_BYTES: f64 = 24.0;
 /// Bits of a coded table for each symbol in its range.
 const SYMBOL_BITS: f64 = 2.5;
 
+/// Tensors that are shorter are left to the raw stream.
+const FRAMED_BYTES_MIN: usize = 8192;
+/// Tensors that are longer never are.
+const RAW_BYTES_MAX: usize = 1 << 17;
+
+/// What a tensor takes in the raw stream, as a part of what it takes with tables of its own.
+const SHARED_PART: f64 = 0.985;
+
 type Counts = Vec<[u64; 256]>;
 
 /// Frames that replace frames of planes, and the tables that they count on from 0.
@@ -93,6 +101,20 @@ pub fn encode<'a>(
         coded.frames.insert(index, frame);
     }
     Ok(coded)
+}
+
+/// Whether a tensor is better off with a frame than in the raw stream, where small tensors share tables. Only 8-bit integers may
+/// not be: they get one if they are large, or if classes of rows and columns pay.
+pub fn are_worth_a_frame(tensor: &TensorLocation, bytes: &[u8]) -> bool {
+    if !matches!(tensor.dtype, DType::U8 | DType::I8) || bytes.len() > RAW_BYTES_MAX {
+        return true;
+    }
+    bytes.len() >= FRAMED_BYTES_MIN && {
+        let fit = Fit::of(tensor, bytes);
+        let own = TableSet::new(&fit.counts);
+        let classes_bytes = FRAME_BYTES + fit.payload_bytes(&own) + own.bytes;
+        classes_bytes < SHARED_PART * encode_plane(bytes).len() as f64
+    }
 }
 
 fn sum<'a>(parts: impl Iterator<Item = &'a Counts>) -> Counts {

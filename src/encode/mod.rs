@@ -24,7 +24,7 @@ use crate::container::{FileEntry, Hash, Header, RAW_CHUNK_BYTES, TensorEntry, se
 use crate::entropy::EncoderTable;
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
-use crate::tensor::{DType, TensorLocation};
+use crate::tensor::TensorLocation;
 
 use frame::Frame;
 use integers::Integers;
@@ -64,10 +64,6 @@ impl Default for Options<'_> {
 
 /// Fewest elements for which a tensor gets a frame of its own.
 const FRAME_LEN_MIN: u64 = 256;
-/// A frame costs about 40 bytes, which small tensors of bytes do not save.
-fn frame_len_min(dtype: DType) -> u64 {
-    if matches!(dtype, DType::U8 | DType::I8 | DType::Bool) { 512 * FRAME_LEN_MIN } else { FRAME_LEN_MIN }
-}
 /// Fewest elements of a matrix that is worth coding with loss.
 const LOSSY_LEN_MIN: u64 = 1024;
 
@@ -173,7 +169,7 @@ impl<'a> Model<'a> {
             let tensor = &self.tensors[index];
             let overlaps = tensor.file == end.0 && tensor.offset < end.1;
             let len = tensor.shape.element_len().unwrap_or(0);
-            if overlaps || len < frame_len_min(tensor.dtype) {
+            if overlaps || len < FRAME_LEN_MIN || !integers::are_worth_a_frame(tensor, self.bytes(tensor)) {
                 continue;
             }
             end = (tensor.file, tensor.offset + tensor.bytes);
