@@ -221,3 +221,33 @@ proptest! {
         prop_assert!(weights.iter().zip(&decoded).all(|(x, y)| (x - y).abs() <= bound));
     }
 }
+
+#[test]
+fn integers_with_uneven_rows_and_columns_become_exact_levels() {
+    let mut random = Random(11);
+    let mut weights = |name: &str, dtype: DType, zero: u8| {
+        let spread = |row: usize, column: usize| (row % 7 * 3) as f32 / (1 + column % 5) as f32;
+        let element = |i: usize| zero.wrapping_add((spread(i / 512, i % 512) * random.normal()).round() as i8 as u8);
+        let bytes = (0..300 * 512).map(element).collect();
+        Tensor::bytes(name, dtype, &[3, 100, 512], bytes)
+    };
+    let tensors = [weights("a", DType::U8, 250), weights("b", DType::I8, 3), weights("c", DType::U8, 130)];
+    let file = safetensors(&tensors);
+    let archive = archive(&file, Target::Lossless);
+    let reader = reader(&archive);
+    assert_eq!(reader.file(0).unwrap(), file);
+    for frame in &reader.archive().frames {
+        assert!(matches!(&frame.coding, Coding::Levels(levels) if levels.scale.is_none()));
+    }
+}
+
+#[test]
+fn integers_beside_lossy_tensors_stay_exact() {
+    let mut random = Random(12);
+    let bytes: Vec<u8> =
+        (0..256 * 1024).map(|i| 128u8.wrapping_add(((i / 1024 % 9) as f32 * random.normal()) as i8 as u8)).collect();
+    let floats = Tensor::floats("w", DType::F32, &[64, 64], &random.normals(64 * 64, 0.1));
+    let file = safetensors(&[floats, Tensor::bytes("q", DType::U8, &[256, 1024], bytes.clone())]);
+    let archive = archive(&file, Target::Bits(4.0));
+    assert_eq!(reader(&archive).tensor("q").unwrap(), bytes);
+}

@@ -1,10 +1,12 @@
 //! Model files -> archive. Everything here is a choice; what a decoder relies on lives in `container`, `entropy` and
 //! `stages`.
 
+mod blocks;
 mod copies;
 mod feedback;
 pub mod frame;
 mod importance;
+mod integers;
 pub mod matrix;
 pub mod model_fit;
 #[cfg(test)]
@@ -14,6 +16,7 @@ mod quantizer;
 pub mod rate;
 pub mod report;
 pub mod statistics;
+mod tables;
 pub mod trellis;
 mod weights;
 
@@ -28,6 +31,7 @@ use crate::formats::{self, SourceFile};
 use crate::tensor::TensorLocation;
 
 use frame::Frame;
+use integers::Integers;
 use model_fit::{SymbolCosts, SymbolCounts};
 use rate::{CodedTensor, Quantization, Quantized};
 use report::{Report, TensorReport};
@@ -100,7 +104,7 @@ pub fn encode(files: &[SourceFile], options: &Options) -> Result<(Vec<u8>, Repor
     tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
     (options.progress)("reading", 0.0);
     let model = Model::new(files, tensors, options)?;
-    let fixed = model.encode_exact(options);
+    let fixed = model.encode_exact(options)?;
     let Target::Size(size) = options.target else {
         return model.assemble(&fixed, rate::search(&model, 0, options)?);
     };
@@ -141,12 +145,14 @@ pub struct Model<'a> {
 pub struct Fixed {
     raw: Vec<Vec<Vec<u8>>>,
     exact: HashMap<usize, Frame>,
+    integers: Integers,
 }
 
 impl Fixed {
     fn bytes(&self) -> u64 {
         let raw: u64 = self.raw.iter().flatten().map(|payload| payload.len() as u64).sum();
-        raw + self.exact.values().map(Frame::bytes).sum::<u64>()
+        let exact = self.exact.iter().map(|(index, exact)| self.integers.frames.get(index).unwrap_or(exact).bytes());
+        raw + exact.sum::<u64>()
     }
 }
 
@@ -203,7 +209,7 @@ impl<'a> Model<'a> {
             let tensor = &self.tensors[index];
             let overlaps = tensor.file == end.0 && tensor.offset < end.1;
             let len = tensor.shape.element_len().unwrap_or(0);
-            if overlaps || len < FRAME_LEN_MIN {
+            if overlaps || len < FRAME_LEN_MIN || !integers::are_worth_a_frame(tensor, self.bytes(tensor)) {
                 continue;
             }
             end = (tensor.file, tensor.offset + tensor.bytes);
@@ -227,7 +233,7 @@ impl<'a> Model<'a> {
         tensor.dtype.is_float() && axes >= 2 && large && !self.tensors.iter().enumerate().any(excluded)
     }
 
-    fn encode_exact(&self, options: &Options) -> Fixed {
+    fn encode_exact(&self, options: &Options) -> Result<Fixed> {
         let raw_streams: Vec<Vec<u8>> = (0..self.files.len()).map(|file| self.raw_stream(file)).collect();
         let chunk = RAW_CHUNK_BYTES as usize;
         let coded: std::collections::HashSet<usize> = self.coded.iter().map(|coded| coded.frame).collect();
@@ -241,16 +247,21 @@ impl<'a> Model<'a> {
                 payloads
             })
             .collect();
-        let exact = exact
-            .into_par_iter()
-            .map(|frame| {
-                let tensor = &self.tensors[self.framed[frame]];
-                let coded = frame::exact(self.bytes(tensor), tensor.dtype, tensor.record);
+        let tensor = |frame: usize| {
+            let tensor = &self.tensors[self.framed[frame]];
+            (frame, tensor, self.bytes(tensor))
+        };
+        let frames: HashMap<usize, Frame> = exact
+            .par_iter()
+            .map(|&frame| {
+                let (frame, tensor, bytes) = tensor(frame);
+                let coded = frame::exact(bytes, tensor.dtype, tensor.record);
                 (options.progress)("packing exact bytes", done.step());
                 (frame, coded)
             })
             .collect();
-        Fixed { raw, exact }
+        let integers = integers::encode(exact.into_iter().map(tensor), &frames)?;
+        Ok(Fixed { raw, exact: frames, integers })
     }
 
     /// The bytes of a file that belong to no frame.
@@ -314,14 +325,16 @@ impl<'a> Model<'a> {
         }
         let mut coded: HashMap<usize, (Frame, f64)> =
             self.coded.iter().map(|coded| coded.frame).zip(quantized.frames).collect();
-        for table in quantized.sets.iter().flat_map(|set| &set.tables) {
+        let lossy_tables: Vec<_> = quantized.sets.iter().flat_map(|set| &set.tables).collect();
+        for table in lossy_tables.iter().copied().chain(&fixed.integers.tables) {
             table.serialize(&mut builder.header.tables);
         }
         let mut report = Report::new(&fixed.raw);
         for (index, &tensor) in self.framed.iter().enumerate() {
             let lossy = coded.remove(&index);
             let error = lossy.as_ref().map(|(_, error)| *error);
-            let frame = lossy.map(|(frame, _)| frame).or_else(|| fixed.exact.get(&index).cloned());
+            let integers = fixed.integers.frame(index, lossy_tables.len());
+            let frame = lossy.map(|(frame, _)| frame).or(integers).or_else(|| fixed.exact.get(&index).cloned());
             let frame = frame.ok_or_else(|| Error::argument("a frame was not coded"))?;
             report.tensors.push(TensorReport::new(
                 &self.tensors[tensor],

@@ -1,8 +1,9 @@
 //! Exact bytes -> planes payloads: which mode each plane takes.
 
+use super::blocks::encode_blocks;
 use super::copies::copies_plane;
-use super::model_fit;
-use crate::entropy::{constant_plane, rans_plane, raw_plane};
+use super::tables::best_table;
+use crate::entropy::{MODE_CONSTANT, MODE_RAW, constant_plane, rans_plane, raw_plane};
 use crate::stages::planes::split;
 use crate::tensor::DType;
 
@@ -12,6 +13,8 @@ const NOISE_BITS: f64 = 7.95;
 const SAMPLE_BYTES: usize = 1 << 15;
 /// Planes that are no longer than this when coded are left so.
 const COPIES_BYTES_MIN: usize = 48;
+/// Fewest bytes that are cut into blocks.
+const BLOCKS_BYTES_MIN: usize = 2048;
 
 /// Payload of the planes of some elements, every plane in its smallest mode.
 pub fn encode_elements(elements: &[u8], dtype: DType) -> Vec<u8> {
@@ -33,6 +36,16 @@ pub fn encode_plane(plane: &[u8]) -> Vec<u8> {
 
 /// One plane in the smallest mode that sees no repeats.
 pub(super) fn encode_coded_plane(plane: &[u8]) -> Vec<u8> {
+    let flat = encode_flat_plane(plane);
+    let noise = flat[0] == MODE_RAW && plane.len() > SAMPLE_BYTES;
+    if plane.len() < BLOCKS_BYTES_MIN || flat[0] == MODE_CONSTANT || noise {
+        return flat;
+    }
+    encode_blocks(plane).filter(|blocks| blocks.len() < flat.len()).unwrap_or(flat)
+}
+
+/// One plane in the smallest mode that holds no planes itself.
+pub(super) fn encode_flat_plane(plane: &[u8]) -> Vec<u8> {
     if let Some(&first) = plane.first()
         && plane.iter().all(|&byte| byte == first)
     {
@@ -40,7 +53,7 @@ pub(super) fn encode_coded_plane(plane: &[u8]) -> Vec<u8> {
     }
     let counts = byte_counts(plane);
     if entropy_bits(&counts, plane.len()) < NOISE_BITS
-        && let Some(table) = model_fit::exact_table(&counts)
+        && let Some(table) = best_table(&counts)
     {
         let coded = rans_plane(plane, &table);
         if coded.len() <= plane.len() {

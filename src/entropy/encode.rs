@@ -7,7 +7,7 @@ use constriction::stream::model::{EncoderModel, EntropyModel};
 use constriction::stream::stack::SmallAnsCoder;
 use constriction::stream::{Code, Encode};
 
-use super::planes::{MODE_CONSTANT, MODE_RANS, MODE_RAW};
+use super::planes::{MODE_BLOCKS, MODE_CONSTANT, MODE_RANS, MODE_RAW};
 use super::{PRECISION, Table, lanes, pack_bits, put_varint, zigzag_encode};
 use crate::error::{Error, Result};
 use crate::stages::quantize::LEVEL_END;
@@ -106,7 +106,7 @@ pub fn encode_levels(chunk: &LevelChunk, tables: &[EncoderTable]) -> Result<Vec<
     }
     let table_of = |i: usize| &tables[usize::from(table_of[i])];
     let mut payload = Vec::new();
-    encode_lanes(&symbols, chunk.cols, table_of, &mut payload);
+    encode_lanes(&symbols, chunk.cols, lane_count(symbols.len(), chunk.cols), table_of, &mut payload);
     payload.extend(pack_bits(chunk.levels.iter().map(|&level| level as u32), chunk.low_bits));
     put_varint(escapes.len() as u32, &mut payload);
     let mut next = 0;
@@ -125,9 +125,14 @@ pub fn lane_count(symbol_len: usize, cols: usize) -> usize {
 }
 
 /// Appends the lanes of a row-major matrix of symbols.
-fn encode_lanes<'t>(symbols: &[u8], cols: usize, model: impl Fn(usize) -> &'t EncoderTable, payload: &mut Vec<u8>) {
+fn encode_lanes<'t>(
+    symbols: &[u8],
+    cols: usize,
+    lane_count: usize,
+    model: impl Fn(usize) -> &'t EncoderTable,
+    payload: &mut Vec<u8>,
+) {
     let rows = symbols.len() / cols.max(1);
-    let lane_count = lane_count(symbols.len(), cols);
     let lanes: Vec<(u32, Vec<u16>)> = (0..lane_count)
         .map(|lane| {
             let mut coder = SmallAnsCoder::from_raw_parts(Vec::new(), lanes::START);
@@ -152,6 +157,28 @@ fn encode_lanes<'t>(symbols: &[u8], cols: usize, model: impl Fn(usize) -> &'t En
     lanes.iter().for_each(|(state, _)| payload.extend(state.to_le_bytes()));
 }
 
+/// A plane of blocks of `2^block_log2` bytes, each coded with the table of its class. `changes` is the coded plane of what
+/// each class adds to the one before it.
+pub fn blocks_plane(plane: &[u8], block_log2: u32, tables: &[Table], classes: &[u8], changes: &[u8]) -> Vec<u8> {
+    let cols = 1 << block_log2;
+    let mut payload = vec![MODE_BLOCKS, block_log2 as u8, tables.len() as u8];
+    payload.extend_from_slice(changes);
+    tables.iter().for_each(|table| table.serialize(&mut payload));
+    let models: Vec<EncoderTable> = tables.iter().map(EncoderTable::new).collect();
+    let mut symbols = plane.to_vec();
+    // The last block is filled up with what its table codes in the fewest bits.
+    let filling = classes.last().and_then(|&class| tables.get(usize::from(class))).map_or(0, Table::likeliest);
+    symbols.resize(classes.len() * cols, filling);
+    encode_lanes(
+        &symbols,
+        cols,
+        lane_count(symbols.len() / 8, cols),
+        |i| &models[usize::from(classes[i >> block_log2])],
+        &mut payload,
+    );
+    payload
+}
+
 /// A plane as it is.
 pub fn raw_plane(plane: &[u8]) -> Vec<u8> {
     [&[MODE_RAW], plane].concat()
@@ -167,6 +194,6 @@ pub fn rans_plane(plane: &[u8], table: &Table) -> Vec<u8> {
     let mut payload = vec![MODE_RANS];
     table.serialize(&mut payload);
     let model = EncoderTable::new(table);
-    encode_lanes(plane, plane.len(), |_| &model, &mut payload);
+    encode_lanes(plane, plane.len(), lane_count(plane.len(), plane.len()), |_| &model, &mut payload);
     payload
 }

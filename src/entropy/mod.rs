@@ -4,6 +4,7 @@
 //! ([`lanes`], and its SIMD twin on wasm) that tests hold equal to constriction's decoder.
 
 mod bits;
+mod blocks;
 mod copies;
 #[cfg(feature = "encoder")]
 mod encode;
@@ -15,12 +16,16 @@ mod simd;
 mod table;
 
 pub use bits::{pack_bits, unpack_bits};
+#[cfg(feature = "encoder")]
+pub use blocks::BLOCK_TABLES_MAX;
 pub use copies::{COPY_LEN_MIN, DISTANCE_BYTES};
 #[cfg(feature = "encoder")]
-pub use encode::{EncoderTable, LevelChunk, constant_plane, encode_levels, lane_count, rans_plane, raw_plane};
+pub use encode::{
+    EncoderTable, LevelChunk, blocks_plane, constant_plane, encode_levels, lane_count, rans_plane, raw_plane,
+};
 pub(crate) use planes::decode_plane;
-pub use planes::{MODE_COPIES, decode_planes};
-pub use table::{PRECISION, TOTAL, Table};
+pub use planes::{MODE_BLOCKS, MODE_CONSTANT, MODE_COPIES, MODE_RAW, decode_planes};
+pub use table::{PRECISION, STEPS, TOTAL, Table, step};
 
 use crate::error::{Error, Result};
 use lanes::{LaneChunk, LaneError, Sink, Tables};

@@ -1,11 +1,51 @@
 //! Entropy models: frequencies in 1/4096 over a range of small integers (FORMAT.md, section 7.2).
 
+use super::bits::{pack_bits, unpack_bits};
 use crate::error::{Error, Result};
 
 /// Bits of precision of every table.
 pub const PRECISION: u32 = 12;
 /// What the frequencies of a table sum to.
 pub const TOTAL: u32 = 1 << PRECISION;
+
+/// Frequencies that the coarse form knows.
+pub const STEPS: usize = 44;
+
+/// Frequency number `index` of the coarse form: 0 to 8, then four to an octave.
+pub fn step(index: usize) -> u16 {
+    match index {
+        0..4 => index as u16,
+        _ => (4 + (index as u16 & 3)) << ((index >> 2) - 1),
+    }
+}
+
+/// The coarse form of `len` frequencies: changes of the step, zigzag, in unary down to their lowest bit.
+fn parse_coarse(bytes: &mut &[u8], len: usize) -> Result<Vec<u16>> {
+    let invalid = || Error::invalid("table", "its coarse form breaks a rule");
+    let mut bits = unpack_bits(bytes, 1);
+    let (mut bit_len, mut index) = (0, 0);
+    let mut frequencies = Vec::new();
+    for _ in 0..len {
+        let ones = bits.by_ref().take_while(|&bit| bit == 1).count();
+        let sign = bits.next().ok_or_else(invalid)?;
+        let change = if sign == 1 { -(ones as isize) - 1 } else { ones as isize };
+        index = usize::checked_add_signed(index, change).filter(|&index| index < STEPS).ok_or_else(invalid)?;
+        frequencies.push(step(index));
+        bit_len += ones + 2;
+    }
+    super::take(bytes, bit_len.div_ceil(8), "table")?;
+    add_rest(&mut frequencies).ok_or_else(invalid)?;
+    Ok(frequencies)
+}
+
+/// Gives the first of the largest frequencies what all lack; `None` if they are too large.
+fn add_rest(frequencies: &mut [u16]) -> Option<()> {
+    let sum: u32 = frequencies.iter().map(|&frequency| u32::from(frequency)).sum();
+    let rest = TOTAL.checked_sub(sum)?;
+    let largest = frequencies.iter().copied().max()?;
+    *frequencies.iter_mut().find(|frequency| **frequency == largest)? += rest as u16;
+    Some(())
+}
 
 /// Frequencies of the symbols `first ..= first + frequencies.len() - 1`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +105,8 @@ impl Table {
 
     fn parse(bytes: &mut &[u8], symbol: impl Fn(u8) -> i16) -> Result<Self> {
         let [first, last] = super::take_array::<2>(bytes, "table")?.map(symbol);
-        if last <= first {
-            return Err(Error::invalid("table", "fewer than two symbols"));
+        if last < first {
+            return Table::new(last, parse_coarse(bytes, (first - last) as usize + 1)?);
         }
         let mut frequencies = Vec::new();
         for _ in first..=last {
@@ -79,10 +119,31 @@ impl Table {
         Table::new(first, frequencies)
     }
 
-    /// Appends the stored form.
+    /// Appends the stored form: the shorter one, if there are two.
     pub fn serialize(&self, bytes: &mut Vec<u8>) {
-        bytes.extend([self.first as u8, self.last() as u8]);
-        self.frequencies.iter().for_each(|&frequency| super::put_varint(u32::from(frequency), bytes));
+        let mut exact = vec![self.first as u8, self.last() as u8];
+        self.frequencies.iter().for_each(|&frequency| super::put_varint(u32::from(frequency), &mut exact));
+        let coarse = self.coarse().filter(|coarse| coarse.len() < exact.len());
+        bytes.extend(coarse.unwrap_or(exact));
+    }
+
+    /// The coarse form, if it gives just these frequencies.
+    fn coarse(&self) -> Option<Vec<u8>> {
+        let below = |frequency| (0..STEPS).rev().find(|&index| step(index) <= frequency);
+        let indices: Vec<usize> = self.frequencies.iter().map(|&frequency| below(frequency)).collect::<Option<_>>()?;
+        let mut frequencies: Vec<u16> = indices.iter().map(|&index| step(index)).collect();
+        add_rest(&mut frequencies)?;
+        let mut bits = Vec::new();
+        let mut previous = 0;
+        for index in indices {
+            let change = index as i32 - previous;
+            let change = change << 1 ^ change >> 31;
+            bits.extend(std::iter::repeat_n(1, (change >> 1) as usize).chain([0, change as u32 & 1]));
+            previous = index as i32;
+        }
+        let mut bytes = vec![self.last() as u8, self.first as u8];
+        bytes.extend(pack_bits(bits.into_iter(), 1));
+        (frequencies == self.frequencies).then_some(bytes)
     }
 
     /// Appends the decoder's 4096 slots: symbol (8 bits), frequency (12), slot − cumulative (12), high to low.
@@ -93,11 +154,49 @@ impl Table {
         }
     }
 
+    /// The symbol of the largest frequency, as a byte.
+    #[cfg(feature = "encoder")]
+    pub fn likeliest(&self) -> u8 {
+        let likeliest = (self.first..).zip(&self.frequencies).max_by_key(|(_, frequency)| **frequency);
+        likeliest.map_or(0, |(symbol, _)| symbol as u8)
+    }
+
     /// Cumulative frequency and frequency of a symbol; `None` if it cannot occur.
     pub fn interval(&self, symbol: i16) -> Option<(u32, u32)> {
         let index = usize::try_from(symbol - self.first).ok()?;
         let frequency = u32::from(*self.frequencies.get(index)?);
         let cumulative = self.frequencies[..index].iter().map(|&frequency| u32::from(frequency)).sum();
         (frequency > 0).then_some((cumulative, frequency))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_four_to_an_octave() {
+        let steps: Vec<u16> = (0..STEPS).map(step).collect();
+        assert_eq!(steps[..17], [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32]);
+        assert_eq!(steps[STEPS - 1], 3584);
+    }
+
+    #[test]
+    fn coarse_tables_read_as_the_page_says() {
+        // Symbols 5 and 6 of steps 1 and 1: one change of 1 (`1`, `0`, `0`), one of 0 (`0`, `0`).
+        assert_eq!(Table::parse_bytes(&mut &[6, 5, 0b00001][..]).unwrap(), Table::new(5, vec![4095, 1]).unwrap());
+    }
+
+    #[test]
+    fn rejects_coarse_tables_that_break_a_rule() {
+        let code = |bytes: &[u8]| Table::parse_bytes(&mut &bytes[..]).map_or_else(|error| error.code(), |_| "ok");
+        // Ends early; a step below 0; a step above 43; two symbols of 3584; the first symbol impossible.
+        let above = [255, 255, 255, 255, 255, 255, 255];
+        let twice = [255, 255, 255, 255, 255, 7, 0];
+        assert_eq!(code(&[6, 5]), "invalid");
+        assert_eq!(code(&[6, 5, 0b10]), "invalid");
+        assert_eq!(code(&[[6, 5].as_slice(), &above].concat()), "invalid");
+        assert_eq!(code(&[[6, 5].as_slice(), &twice].concat()), "invalid");
+        assert_eq!(code(&[6, 5, 0b00100]), "invalid");
     }
 }

@@ -280,6 +280,7 @@ impl SelfTest {
             row_exponent: &[0, -1, 1],
             column_exponent: &[0, 1],
             tap_exponent: &[0, -1, 0],
+            column_major: false,
             row_permutation: Some(&self.row_permutation),
             column_permutation: Some(&self.column_permutation),
         }

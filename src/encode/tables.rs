@@ -1,0 +1,129 @@
+//! Counts of bytes -> the table that codes them in the fewest bytes, its own included.
+
+use super::model_fit::exact_table;
+use crate::entropy::{STEPS, TOTAL, Table, step};
+
+/// The better of an exact and a coarse table for every byte that occurs; `None` if fewer than two do.
+pub fn best_table(counts: &[u64; 256]) -> Option<Table> {
+    let exact = exact_table(counts)?;
+    let bits = |table: &Table| {
+        let mut bytes = Vec::new();
+        table.serialize(&mut bytes);
+        let symbols = (table.first()..).zip(table.frequencies()).filter(|(_, frequency)| **frequency > 0);
+        let bits = symbols.map(|(symbol, &frequency)| {
+            counts[usize::from(symbol as u8)] as f64 * (f64::from(TOTAL) / f64::from(frequency)).log2()
+        });
+        8.0 * bytes.len() as f64 + bits.sum::<f64>()
+    };
+    let coarse = coarse_table(counts);
+    Some(match coarse {
+        Some(coarse) if bits(&coarse) < bits(&exact) => coarse,
+        _ => exact,
+    })
+}
+
+/// A table that has a coarse form: frequencies are steps, and the largest takes what is left.
+fn coarse_table(counts: &[u64; 256]) -> Option<Table> {
+    let sum: u64 = counts.iter().sum();
+    let first = counts.iter().position(|&count| count > 0)?;
+    let last = counts.iter().rposition(|&count| count > 0)?;
+    let likeliest = (first..=last).max_by_key(|&symbol| (counts[symbol], std::cmp::Reverse(symbol)))?;
+    let target = |symbol: usize| counts[symbol] as f64 / sum as f64 * f64::from(TOTAL);
+    let mut frequencies: Vec<u16> = (first..=last).map(|symbol| nearest_step(target(symbol))).collect();
+    // Rounding adds up. Where it leaves the likeliest symbol off its share by more than a step, others make room.
+    let likeliest = likeliest - first;
+    frequencies[likeliest] = 0;
+    let share = target(likeliest + first);
+    let ends = [0, frequencies.len() - 1];
+    loop {
+        let others: u32 = frequencies.iter().map(|&frequency| u32::from(frequency)).sum();
+        let excess = f64::from(others) + share - f64::from(TOTAL);
+        let largest = frequencies.iter().copied().max().unwrap_or(0);
+        let rest = TOTAL.checked_sub(others).filter(|&rest| rest >= u32::from(largest));
+        if let Some(rest) = rest
+            && excess.abs() <= (share / 16.0).max(1.0)
+        {
+            frequencies[likeliest] = u16::try_from(rest).ok().filter(|&rest| u32::from(rest) < TOTAL)?;
+            break;
+        }
+        let moved = |index: usize| {
+            let at = (0..STEPS).find(|&at| step(at) == frequencies[index])?;
+            let to = step(if excess > 0.0 { at.checked_sub(1)? } else { (at + 1).min(STEPS - 1) });
+            let by = f64::from(to) - f64::from(frequencies[index]);
+            let must_stay = to == 0 && counts[first + index] > 0;
+            (by != 0.0 && !must_stay && by.abs() < 2.0 * excess.abs()).then_some((index, to, by))
+        };
+        let possible = |&index: &usize| index != likeliest && frequencies[index] > 0;
+        let loss = |&(index, to, by): &(usize, u16, f64)| {
+            let count = counts[first + index] as f64;
+            count * (f64::from(frequencies[index]) / f64::from(to)).log2() / by.abs()
+        };
+        let best = (0..frequencies.len()).filter(possible).filter_map(moved).min_by(|a, b| loss(a).total_cmp(&loss(b)));
+        let Some((index, to, _)) = best else {
+            // No single step is small enough any more.
+            frequencies[likeliest] = u16::try_from(rest?).ok().filter(|&rest| u32::from(rest) < TOTAL)?;
+            break;
+        };
+        frequencies[index] = to;
+    }
+    ends.iter().all(|&end| frequencies[end] > 0).then_some(())?;
+    Table::new(first as i16, frequencies).ok()
+}
+
+fn nearest_step(target: f64) -> u16 {
+    let above = (1..STEPS).find(|&at| f64::from(step(at)) >= target).unwrap_or(STEPS - 1);
+    let (low, high) = (step(above - 1), step(above));
+    if target == 0.0 {
+        0
+    } else if low > 0 && target * target < f64::from(low) * f64::from(high) {
+        low
+    } else {
+        high
+    }
+}
+
+/// About what a coarse table takes.
+pub fn coarse_table_bits(counts: &[u64; 256]) -> f64 {
+    let first = counts.iter().position(|&count| count > 0).unwrap_or(0);
+    let last = counts.iter().rposition(|&count| count > 0).unwrap_or(0);
+    32.0 + 2.8 * (last - first + 1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn tables_code_every_byte_that_occurs_and_read_as_written(
+            counts in proptest::collection::vec(prop_oneof![Just(0u64), 1u64..5, 1u64..1000, 1u64..10_000_000], 256),
+            first in 0usize..256,
+            len in 1usize..256,
+        ) {
+            let kept = |symbol: usize| symbol >= first && symbol < first + len;
+            let counts = std::array::from_fn(|symbol| if kept(symbol) { counts[symbol] } else { 0 });
+            let kinds = counts.iter().filter(|&&count| count > 0).count();
+            let table = best_table(&counts);
+            prop_assert_eq!(table.is_some(), kinds >= 2);
+            for table in table.into_iter().chain(coarse_table(&counts)) {
+                for symbol in (0..256).filter(|&symbol| counts[symbol] > 0) {
+                    prop_assert!(table.interval(symbol as i16).is_some());
+                }
+                let mut bytes = Vec::new();
+                table.serialize(&mut bytes);
+                let mut rest = bytes.as_slice();
+                prop_assert_eq!(Table::parse_bytes(&mut rest).unwrap(), table);
+                prop_assert!(rest.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_few_bytes_of_many_kinds_take_a_coarse_table() {
+        let counts = std::array::from_fn(|symbol| 40 - (symbol as u64).abs_diff(128).min(40));
+        let mut bytes = Vec::new();
+        best_table(&counts).unwrap().serialize(&mut bytes);
+        assert!(bytes[0] > bytes[1] && bytes.len() < 40, "{bytes:?}");
+    }
+}
