@@ -106,7 +106,8 @@ pub fn encode<'a>(
 /// Whether a tensor is better off with a frame than in the raw stream, where small tensors share tables. Only 8-bit integers may
 /// not be: they get one if they are large, or if classes of rows and columns pay.
 pub fn are_worth_a_frame(tensor: &TensorLocation, bytes: &[u8]) -> bool {
-    if !matches!(tensor.dtype, DType::U8 | DType::I8) || bytes.len() > RAW_BYTES_MAX {
+    let integers = matches!(tensor.dtype, DType::U8 | DType::I8) && tensor.record.is_empty();
+    if !integers || bytes.len() > RAW_BYTES_MAX {
         return true;
     }
     bytes.len() >= FRAMED_BYTES_MIN && {

@@ -260,7 +260,8 @@ impl<'a> Model<'a> {
                 (frame, coded)
             })
             .collect();
-        let integers = integers::encode(exact.into_iter().map(tensor), &frames)?;
+        let integers =
+            integers::encode(exact.into_iter().map(tensor).filter(|(_, tensor, _)| tensor.record.is_empty()), &frames)?;
         Ok(Fixed { raw, exact: frames, integers })
     }
 
