@@ -139,6 +139,8 @@ pub struct Model<'a> {
     framed: Vec<usize>,
     /// The frames that are coded with loss.
     coded: Vec<CodedTensor>,
+    calibrated: bool,
+    notes: Vec<String>,
 }
 
 /// Payloads that do not depend on the quantization.
@@ -163,8 +165,15 @@ impl<'a> Model<'a> {
                 return Err(Error::argument(format!("{:?} cannot be a file name in an archive", file.name)));
             }
         }
-        let mut model =
-            Model { files, frame_of: vec![None; tensors.len()], framed: Vec::new(), coded: Vec::new(), tensors };
+        let mut model = Model {
+            files,
+            frame_of: vec![None; tensors.len()],
+            framed: Vec::new(),
+            coded: Vec::new(),
+            calibrated: options.statistics.is_some(),
+            notes: Vec::new(),
+            tensors,
+        };
         model.assign_frames();
         let lossy: Vec<usize> = if options.target == Target::Lossless {
             Vec::new()
@@ -186,7 +195,43 @@ impl<'a> Model<'a> {
             })
             .collect();
         rate::balance(&mut model.coded);
+        model.notes = model.notes(options);
         Ok(model)
+    }
+
+    /// What statistics lacked.
+    fn notes(&self, options: &Options) -> Vec<String> {
+        let name = |coded: &CodedTensor| self.tensors[self.framed[coded.frame]].name.clone();
+        let names = |which: &dyn Fn(&CodedTensor) -> bool| {
+            let names: Vec<String> = self.coded.iter().filter(|coded| which(coded)).map(name).collect();
+            (names.len(), names.into_iter().take(3).collect::<Vec<_>>().join(", "))
+        };
+        let note = |(count, names): (usize, String), what: &str| {
+            let more = if count > 3 { ", …" } else { "" };
+            (count > 0).then(|| format!("{count} tensors {what}: {names}{more}"))
+        };
+        if options.statistics.is_none() {
+            return Vec::new();
+        }
+        let moments = |coded: &CodedTensor| {
+            let statistics = self.statistics(coded.frame, options);
+            statistics.is_some_and(|statistics| statistics.columns.is_some() || statistics.row_moments.is_some())
+        };
+        let unused = |coded: &CodedTensor| options.feedback && moments(coded) && coded.importance.feedback.is_none();
+        [
+            note(
+                names(&|coded| coded.importance.tensor.is_none()),
+                "without an importance count as much as the others on average",
+            ),
+            note(
+                names(&|coded| coded.importance.tensor == Some(0.0)),
+                "made no difference to the outputs and are coded coarsely",
+            ),
+            note(names(&unused), "have moments that are all zero or do not fit, and get no error feedback"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// What is known of a frame: of the first of its tensors of which anything is.
@@ -331,6 +376,9 @@ impl<'a> Model<'a> {
             table.serialize(&mut builder.header.tables);
         }
         let mut report = Report::new(&fixed.raw);
+        report.distortion = quantized.distortion;
+        report.calibrated = self.calibrated;
+        report.notes.clone_from(&self.notes);
         for (index, &tensor) in self.framed.iter().enumerate() {
             let lossy = coded.remove(&index);
             let error = lossy.as_ref().map(|(_, error)| *error);

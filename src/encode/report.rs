@@ -16,6 +16,12 @@ pub struct Report {
     pub archive_bytes: u64,
     /// Bytes that raw extents take in the archive.
     pub raw_bytes: u64,
+    /// What the errors cost, in the units of [`Target::Quality`](super::Target::Quality), as far as the encoder can tell.
+    pub distortion: f64,
+    /// Whether statistics told what errors cost.
+    pub calibrated: bool,
+    /// What the user may want to know.
+    pub notes: Vec<String>,
     /// Tensors with frames of their own; one of each group of equal ones.
     pub tensors: Vec<TensorReport>,
 }
