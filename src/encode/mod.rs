@@ -1,7 +1,7 @@
 //! Model files -> archive. Everything here is a choice; what a decoder relies on lives in `container`, `entropy` and
 //! `stages`.
 
-mod blocks;
+mod adaptive;
 mod copies;
 mod feedback;
 pub mod frame;

@@ -1,9 +1,9 @@
 //! Exact bytes -> planes payloads: which mode each plane takes.
 
-use super::blocks::encode_blocks;
+use super::adaptive::encode_adaptive;
 use super::copies::copies_plane;
 use super::tables::best_table;
-use crate::entropy::{MODE_CONSTANT, MODE_RAW, constant_plane, rans_plane, raw_plane};
+use crate::entropy::{constant_plane, rans_plane, raw_plane};
 use crate::stages::planes::split;
 use crate::tensor::DType;
 
@@ -13,18 +13,25 @@ const NOISE_BITS: f64 = 7.95;
 const SAMPLE_BYTES: usize = 1 << 15;
 /// Planes that are no longer than this when coded are left so.
 const COPIES_BYTES_MIN: usize = 48;
-/// Fewest bytes that are cut into blocks.
-const BLOCKS_BYTES_MIN: usize = 2048;
+/// The part of a long plane that adapting must save, because it is slower to decode.
+const ADAPTIVE_PART: usize = 1024;
 
 /// Payload of the planes of some elements, every plane in its smallest mode.
 pub fn encode_elements(elements: &[u8], dtype: DType) -> Vec<u8> {
     let element_bytes = (dtype.bits() as usize).div_ceil(8);
-    (0..element_bytes).flat_map(|plane| encode_plane(&split(elements, dtype, plane))).collect()
+    // Those of wide elements are many and gain little by adapting.
+    let slow_to_decode = element_bytes == 1;
+    (0..element_bytes).flat_map(|plane| smallest(&split(elements, dtype, plane), slow_to_decode)).collect()
 }
 
 /// One plane in its smallest mode.
 pub fn encode_plane(plane: &[u8]) -> Vec<u8> {
-    let coded = encode_coded_plane(plane);
+    smallest(plane, true)
+}
+
+/// One plane in its smallest mode; whether a long one may take a slow mode.
+fn smallest(plane: &[u8], slow_to_decode: bool) -> Vec<u8> {
+    let coded = without_copies(plane, slow_to_decode);
     if coded.len() > COPIES_BYTES_MIN && copies_may_pay(plane, coded.len()) {
         let copies = copies_plane(plane);
         if copies.len() < coded.len() {
@@ -36,31 +43,26 @@ pub fn encode_plane(plane: &[u8]) -> Vec<u8> {
 
 /// One plane in the smallest mode that sees no repeats.
 pub(super) fn encode_coded_plane(plane: &[u8]) -> Vec<u8> {
-    let flat = encode_flat_plane(plane);
-    let noise = flat[0] == MODE_RAW && plane.len() > SAMPLE_BYTES;
-    if plane.len() < BLOCKS_BYTES_MIN || flat[0] == MODE_CONSTANT || noise {
-        return flat;
-    }
-    encode_blocks(plane).filter(|blocks| blocks.len() < flat.len()).unwrap_or(flat)
+    without_copies(plane, true)
 }
 
-/// One plane in the smallest mode that holds no planes itself.
-pub(super) fn encode_flat_plane(plane: &[u8]) -> Vec<u8> {
+fn without_copies(plane: &[u8], slow_to_decode: bool) -> Vec<u8> {
     if let Some(&first) = plane.first()
         && plane.iter().all(|&byte| byte == first)
     {
         return constant_plane(first);
     }
     let counts = byte_counts(plane);
-    if entropy_bits(&counts, plane.len()) < NOISE_BITS
-        && let Some(table) = best_table(&counts)
-    {
-        let coded = rans_plane(plane, &table);
-        if coded.len() <= plane.len() {
-            return coded;
-        }
+    let noise = entropy_bits(&counts, plane.len()) >= NOISE_BITS;
+    let table = if noise { None } else { best_table(&counts) };
+    let coded = table.map(|table| rans_plane(plane, &table)).filter(|coded| coded.len() <= plane.len());
+    let coded = coded.unwrap_or_else(|| raw_plane(plane));
+    if (noise || !slow_to_decode) && plane.len() > SAMPLE_BYTES {
+        return coded;
     }
-    raw_plane(plane)
+    let adaptive = encode_adaptive(plane);
+    let slow = if plane.len() > SAMPLE_BYTES { plane.len() / ADAPTIVE_PART } else { 0 };
+    if adaptive.len() + slow < coded.len() { adaptive } else { coded }
 }
 
 /// Looking for repeats is slow, and numbers rarely have any: a sample decides.
@@ -111,7 +113,8 @@ mod tests {
         let noise: Vec<u8> = (0..40000).map(|_| random.next() as u8).collect();
         let skewed: Vec<u8> = noise.iter().map(|&byte| (byte.leading_zeros() + u32::from(byte & 1)) as u8).collect();
         let repeated = noise[..1000].repeat(40);
-        let modes = [&noise, &vec![5; 99], &skewed, &repeated].map(|plane| encode_plane(plane)[0]);
-        assert_eq!(modes, [0, 1, 2, 3]);
+        let changing: Vec<u8> = skewed.iter().zip(0u32..).map(|(&byte, at)| byte + (at / 4000 * 20) as u8).collect();
+        let modes = [&noise, &vec![5; 99], &skewed, &repeated, &changing].map(|plane| encode_plane(plane)[0]);
+        assert_eq!(modes, [0, 1, 2, 3, 4]);
     }
 }

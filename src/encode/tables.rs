@@ -82,13 +82,6 @@ fn nearest_step(target: f64) -> u16 {
     }
 }
 
-/// About what a coarse table takes.
-pub fn coarse_table_bits(counts: &[u64; 256]) -> f64 {
-    let first = counts.iter().position(|&count| count > 0).unwrap_or(0);
-    let last = counts.iter().rposition(|&count| count > 0).unwrap_or(0);
-    32.0 + 2.8 * (last - first + 1) as f64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

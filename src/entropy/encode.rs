@@ -7,8 +7,9 @@ use constriction::stream::model::{EncoderModel, EntropyModel};
 use constriction::stream::stack::SmallAnsCoder;
 use constriction::stream::{Code, Encode};
 
-use super::planes::{MODE_BLOCKS, MODE_CONSTANT, MODE_RANS, MODE_RAW};
-use super::{PRECISION, Table, lanes, pack_bits, put_varint, zigzag_encode};
+use super::adaptive::{Adaptation, Model};
+use super::planes::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_RANS, MODE_RAW};
+use super::{PRECISION, TOTAL, Table, lanes, pack_bits, put_varint, zigzag_encode};
 use crate::error::{Error, Result};
 use crate::stages::quantize::LEVEL_END;
 use crate::stages::trellis;
@@ -157,26 +158,39 @@ fn encode_lanes<'t>(
     lanes.iter().for_each(|(state, _)| payload.extend(state.to_le_bytes()));
 }
 
-/// A plane of blocks of `2^block_log2` bytes, each coded with the table of its class. `changes` is the coded plane of what
-/// each class adds to the one before it.
-pub fn blocks_plane(plane: &[u8], block_log2: u32, tables: &[Table], classes: &[u8], changes: &[u8]) -> Vec<u8> {
-    let cols = 1 << block_log2;
-    let mut payload = vec![MODE_BLOCKS, block_log2 as u8, tables.len() as u8];
-    payload.extend_from_slice(changes);
-    tables.iter().for_each(|table| table.serialize(&mut payload));
-    let models: Vec<EncoderTable> = tables.iter().map(EncoderTable::new).collect();
-    let mut symbols = plane.to_vec();
-    // The last block is filled up with what its table codes in the fewest bits.
-    let filling = classes.last().and_then(|&class| tables.get(usize::from(class))).map_or(0, Table::likeliest);
-    symbols.resize(classes.len() * cols, filling);
-    encode_lanes(
-        &symbols,
-        cols,
-        lane_count(symbols.len() / 8, cols),
-        |i| &models[usize::from(classes[i >> block_log2])],
-        &mut payload,
-    );
+/// A plane coded as its bytes teach: constriction codes the decisions from the last to the first.
+pub fn adaptive_plane(plane: &[u8], adaptation: Adaptation) -> Vec<u8> {
+    let mut model = Model::new(adaptation);
+    let mut decisions = Vec::with_capacity(8 * plane.len());
+    (0..plane.len()).for_each(|at| model.encode_byte(plane, at, |bit, chance| decisions.push((bit, chance as u16))));
+    let mut coder = SmallAnsCoder::from_raw_parts(Vec::new(), lanes::START);
+    for (bit, chance) in decisions.into_iter().rev() {
+        coder.encode_symbol(bit, Decision { chance }).expect("both bits are possible");
+    }
+    let state = coder.state();
+    let (words, _) = coder.into_raw_parts();
+    let mut payload = vec![MODE_ADAPTIVE, adaptation.limit, adaptation.distance, adaptation.context_bits];
+    payload.extend(state.to_le_bytes());
+    payload.extend(words.iter().rev().flat_map(|word: &u16| word.to_le_bytes()));
     payload
+}
+
+/// The model of one bit: how likely it is a one.
+struct Decision {
+    chance: u16,
+}
+
+impl EntropyModel<{ PRECISION as usize }> for Decision {
+    type Symbol = bool;
+    type Probability = u16;
+}
+
+impl EncoderModel<{ PRECISION as usize }> for Decision {
+    fn left_cumulative_and_probability(&self, bit: impl Borrow<bool>) -> Option<(u16, NonZeroU16)> {
+        let (cumulative, frequency) =
+            if *bit.borrow() { (0, self.chance) } else { (self.chance, TOTAL as u16 - self.chance) };
+        Some((cumulative, NonZeroU16::new(frequency)?))
+    }
 }
 
 /// A plane as it is.

@@ -3,8 +3,8 @@
 //! Lanes are exactly constriction's `AnsCoder<u16, u32>`. The encoder uses it; decoding has a lean loop of its own
 //! ([`lanes`], and its SIMD twin on wasm) that tests hold equal to constriction's decoder.
 
+mod adaptive;
 mod bits;
-mod blocks;
 mod copies;
 #[cfg(feature = "encoder")]
 mod encode;
@@ -15,16 +15,16 @@ mod planes;
 mod simd;
 mod table;
 
-pub use bits::{pack_bits, unpack_bits};
 #[cfg(feature = "encoder")]
-pub use blocks::BLOCK_TABLES_MAX;
+pub use adaptive::{Adaptation, Model};
+pub use bits::{pack_bits, unpack_bits};
 pub use copies::{COPY_LEN_MIN, DISTANCE_BYTES};
 #[cfg(feature = "encoder")]
 pub use encode::{
-    EncoderTable, LevelChunk, blocks_plane, constant_plane, encode_levels, lane_count, rans_plane, raw_plane,
+    EncoderTable, LevelChunk, adaptive_plane, constant_plane, encode_levels, lane_count, rans_plane, raw_plane,
 };
 pub(crate) use planes::decode_plane;
-pub use planes::{MODE_BLOCKS, MODE_CONSTANT, MODE_COPIES, MODE_RAW, decode_planes};
+pub use planes::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_COPIES, MODE_RAW, decode_planes};
 pub use table::{PRECISION, STEPS, TOTAL, Table, step};
 
 use crate::error::{Error, Result};

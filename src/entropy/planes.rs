@@ -1,6 +1,6 @@
 //! Planes payload -> bytes (FORMAT.md, section 6).
 
-use super::blocks::decode_blocks;
+use super::adaptive::decode_adaptive;
 use super::copies::decode_copies;
 use super::lanes::{Levels, SLOTS, Tables};
 use super::{LanePayload, Table, decode_lanes, end, take, take_array};
@@ -14,8 +14,8 @@ pub const MODE_CONSTANT: u8 = 1;
 pub const MODE_RANS: u8 = 2;
 /// A plane as literals and copies of earlier bytes.
 pub const MODE_COPIES: u8 = 3;
-/// A plane of blocks, each coded with one of a few tables.
-pub const MODE_BLOCKS: u8 = 4;
+/// A plane coded by what its own bytes have taught.
+pub const MODE_ADAPTIVE: u8 = 4;
 
 /// Decodes a payload of planes of `plane_len` bytes each; `planes` holds them one after another.
 ///
@@ -39,15 +39,6 @@ pub(crate) fn decode_plane(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> 
 
 /// Decodes a plane of any mode but copies.
 pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> {
-    if payload.first() == Some(&MODE_BLOCKS) {
-        *payload = &payload[1..];
-        return decode_blocks(payload, plane);
-    }
-    decode_flat_plane(payload, plane)
-}
-
-/// Decodes a plane of a mode that holds no planes itself.
-pub(super) fn decode_flat_plane(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> {
     let [mode] = take_array(payload, "mode")?;
     match mode {
         MODE_RAW => plane.copy_from_slice(take(payload, plane.len(), "plane")?),
@@ -61,6 +52,7 @@ pub(super) fn decode_flat_plane(payload: &mut &[u8], plane: &mut [u8]) -> Result
             let cols = lanes.cols;
             decode_lanes::<false>(&lanes.chunk(), &tables, &mut Levels::new(plane, cols))?;
         }
+        MODE_ADAPTIVE => decode_adaptive(payload, plane)?,
         other => return Err(Error::unsupported("mode", other.to_string())),
     }
     Ok(())
