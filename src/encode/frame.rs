@@ -84,12 +84,12 @@ impl LevelPlan {
     /// A plan for weights at one step, with classes from their variances. A `trellis` is used unless levels are so large
     /// that they need low bits, or columns so short that it has no room.
     pub fn new(view: &View, variances: &VarianceModel, step: f32, largest: Largest, trellis: bool) -> Self {
-        let low_bits = largest.low_bits(step);
         let matrix = view.matrix;
         let trellis = trellis
-            && low_bits == 0
+            && largest.low_bits(step, TRELLIS_RMS_MAX) == 0
             && matrix.rows >= TRELLIS_ROWS_MIN
             && matrix.row_len() <= CHUNK_LEN_MAX as usize / 16;
+        let low_bits = if trellis { 0 } else { largest.low_bits(step, RMS_MAX) };
         LevelPlan {
             matrix,
             scale: Some(if trellis { step / 2.0 } else { step }),
@@ -181,6 +181,10 @@ impl LevelPlan {
     }
 }
 
+/// Largest root of the mean square, in symbols, for tables to be precise enough; under the trellis, for what it saves to be more than
+/// they lose.
+const RMS_MAX: f32 = 16.0;
+const TRELLIS_RMS_MAX: f32 = 40.0;
 /// Fewest rows for which a trellis pays.
 const TRELLIS_ROWS_MIN: usize = 8;
 
@@ -227,8 +231,8 @@ impl Largest {
     }
 
     /// Fewest low bits that keep symbols well inside a byte and their tables precise.
-    fn low_bits(&self, scale: f32) -> u32 {
-        let excess = (self.common / scale / 120.0).max(self.rms / scale / 16.0);
+    fn low_bits(&self, scale: f32, rms_max: f32) -> u32 {
+        let excess = (self.common / scale / 120.0).max(self.rms / scale / rms_max);
         (excess.log2().ceil().max(0.0) as u32).min(16)
     }
 }

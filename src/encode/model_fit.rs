@@ -9,8 +9,8 @@ use crate::stages::trellis;
 pub const CLASSES_PER_OCTAVE: f32 = 2.0;
 /// Class of a standard deviation of one level; class 0 is four octaves below.
 pub const UNIT_CLASS: i32 = 8;
-/// Number of classes: four octaves on either side of one level.
-pub const CLASS_COUNT: usize = 17;
+/// Number of classes: four octaves below one level, five above.
+pub const CLASS_COUNT: usize = 19;
 
 /// What an escape costs, in bits: position, value, and the symbol coded in its place.
 const ESCAPE_BITS: f64 = 36.0;
