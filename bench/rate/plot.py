@@ -40,7 +40,7 @@ def plot(model, result, path):
     title, measure, label = TITLES[model]
     at = lambda point: (8 * point["bytes"] / result["weights"], point["distortion"][measure])
     figure, axes = plt.subplots(figsize=(8, 5.2), layout="constrained")
-    seen = []
+    seen, others = [], []
     for name, points in curves(result):
         points = [point for point in sorted(map(at, points)) if point[0] <= BITS[1]]
         if points:
@@ -52,7 +52,7 @@ def plot(model, result, path):
         bits, distortion = at(point)
         if compressor == "brotli-11" and bits <= BITS[1] and name in NAMES:
             axes.plot(bits, distortion, color="#555555", marker="x", markersize=7, markeredgewidth=1.8, linestyle="none", zorder=4)
-            axes.annotate(NAMES[name], (bits, distortion), xytext=(7, 4), textcoords="offset points", color="#333333", fontsize=9)
+            others.append((distortion, bits, NAMES[name]))
             seen.append((bits, distortion))
     if not seen:
         return
@@ -60,6 +60,7 @@ def plot(model, result, path):
     axes.set(title=title, xlabel="bits per weight (whole file)", ylabel=label, yscale="log", xlim=BITS)
     low, high = min(value for _, value in seen if value > 0), max(value for _, value in seen)
     axes.set_ylim(low / 2, min(high * 2, 2))
+    label_apart(figure, axes, others)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.grid(True, which="major", color="#dddddd", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -68,8 +69,19 @@ def plot(model, result, path):
     plt.close(figure)
 
 
+def label_apart(figure, axes, others):
+    """Names to the right of their points, from the top down, none on another."""
+    figure.draw_without_rendering()
+    point = figure.dpi / 72
+    last = float("inf")
+    for distortion, bits, name in sorted(others, reverse=True):
+        y = axes.transData.transform((bits, distortion))[1] / point
+        last = min(y - 3, last - 11)
+        axes.annotate(name, (bits, distortion), xytext=(8, last - y), textcoords="offset points", color="#333333", fontsize=9)
+
+
 if __name__ == "__main__":
     # The same results give the same bytes.
-    plt.rcParams.update({"svg.hashsalt": "mcwc", "svg.fonttype": "none", "font.family": ["Helvetica", "Arial", "DejaVu Sans", "sans-serif"]})
+    plt.rcParams["svg.hashsalt"] = "mcwc"
     for model, result in json.loads(Path(sys.argv[1]).read_text()).items():
         plot(model, result, Path(sys.argv[2]) / f"rate-{model}.svg")

@@ -90,7 +90,7 @@ function section(model, result) {
   if (slope) columns.push(...LLAMA_BITS.map(([increase]) => [Math.log1p(increase) / slope, `+${100 * increase} % perplexity`]));
   const rows = Object.entries(curves).map(([name, curve]) => [name, ...columns.map(([at]) => cell(bitsAt(curve, at), 2))]);
   if (rows.length) parts.push(`Bits/weight at equal distortion (${round(result.weights / 1e6, 2)} million coded weights):`, markdownTable(['', ...columns.map(([, name]) => name)], rows));
-  if (slope) parts.push(`Perplexity is read from the divergence, with which its logarithm grows by a factor of ${round(slope, 3)} (least squares over all points of the model).`);
+  if (slope) parts.push(`Perplexity is read from the divergence, with which its logarithm grows by a factor of ${round(slope, 3)} (mean over the measured points).`);
   const points = [...pointsOf(model, result, 'quantizers'), ...pointsOf(model, result, 'nncodec')];
   if (points.length) {
     const table = points.map((point) => {
