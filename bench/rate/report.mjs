@@ -38,7 +38,10 @@ const CALIBRATED = 'ours, calibrated';
 
 export function targets(results) {
   const list = [];
-  const add = (name, value, limit, unit, met) => list.push({ name, value: value === undefined ? 'not reached' : `${unit(value)} of ${unit(limit)}`, met: value !== undefined && met(value, limit) });
+  const add = (name, value, limit, unit, met) => {
+    const reached = value !== undefined;
+    list.push({ name, value: reached ? `${unit(value)} of ${unit(limit)}` : 'not reached', met: reached && met(value, limit) });
+  };
   const bits = (value) => `${round(value, 2)} bits/weight`;
   const percent = (value) => `${round(100 * value, 1)} %`;
   if (results.minilm?.ours) {
@@ -46,7 +49,8 @@ export function targets(results) {
     for (const [name, at, limit] of MINILM_BITS) add(`minilm: ${name}, at ${at}`, bitsAt(curves[name], at), limit, bits, (value) => value <= limit);
   }
   if (results['docs-llama']?.ours) {
-    const { curves, slope } = { curves: curvesOf('docs-llama', results['docs-llama']), slope: perplexitySlope(results['docs-llama']) };
+    const curves = curvesOf('docs-llama', results['docs-llama']);
+    const slope = perplexitySlope(results['docs-llama']);
     for (const [increase, limit] of LLAMA_BITS) {
       add(`docs-llama: ${CALIBRATED}, at ${percent(increase)} more perplexity`, bitsAt(curves[CALIBRATED], Math.log1p(increase) / slope), limit, bits, (value) => value <= limit);
     }
