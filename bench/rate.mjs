@@ -19,8 +19,8 @@ const PYTHON = join(VENV, 'bin/python');
 const RESULTS = join(ROOT, 'bench/results/rate.json');
 const TORCHCREPE = 'torchcrepe==0.0.24';
 
-const RATES = [1.6, 2, 2.5, 3, 3.5, 4, 5, 6, 7];
-const MIDDLE_RATES = [2, 2.5, 3, 3.5, 4, 5];
+const RATES = [2, 2.5, 3, 3.5, 4, 5, 6, 7];
+const MIDDLE_RATES = [2.5, 3, 3.5, 4];
 /** Ours, by what the encoder is told. */
 const CONFIGURATIONS = [
   { name: 'ours, calibrated', statistics: 'calibrated', flags: [], rates: RATES },
