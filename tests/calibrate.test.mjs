@@ -6,10 +6,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
+import {
+  FLOAT,
+  FLOAT16,
+  INT64,
+  externalTensor,
+  integer,
+  integers,
+  message,
+  modelFile,
+  node,
+  tensor,
+  tensorAttribute,
+  value,
+  values,
+} from './common/onnx.mjs';
 
 const ROOT = join(import.meta.dirname, '..');
 const CLI = join(ROOT, 'pkg/cli.js');
-const [FLOAT, INT64, FLOAT16] = [1, 7, 10];
 /** Noise is drawn: what is measured lies this near to what is expected. */
 const NOISE_TOLERANCE = 0.12;
 
@@ -501,16 +515,6 @@ function tableModel(rows, width, table) {
   };
 }
 
-/** Repeatable, roughly normal, and exact in float32. */
-function values(seed, count) {
-  let state = BigInt(seed) * 0x9e3779b97f4a7c15n;
-  const next = () => {
-    state = BigInt.asUintN(64, state * 6364136223846793005n + 1442695040888963407n);
-    return Number(state >> 40n) / 2 ** 24 - 0.5;
-  };
-  return Array.from({ length: count }, () => Math.fround(next() + next() + next()));
-}
-
 function matrix(data, rows, columns) {
   return Array.from({ length: rows }, (_, row) => data.slice(row * columns, (row + 1) * columns));
 }
@@ -571,71 +575,7 @@ function npyFile(descr, shape, { buffer }) {
   ]);
 }
 
-async function save(name, { nodes, tensors = [], inputs, outputs, irVersion = 8 }) {
-  const graph = message(
-    ...nodes.map((node) => [1, node]),
-    [2, 'graph'],
-    ...tensors.map((tensor) => [5, tensor]),
-    ...inputs.map((input) => [11, input]),
-    ...outputs.map((output) => [12, output]),
-  );
-  const opsets = [
-    ['', 13],
-    ['com.example', 1],
-  ].map(([domain, version]) => [8, message([1, domain], [2, version])]);
-  await writeFile(join(folder, name), message([1, irVersion], [7, graph], ...opsets));
+async function save(name, graph) {
+  await writeFile(join(folder, name), modelFile(graph));
   return join(folder, name);
-}
-
-function node(op, inputs, outputs, attributes = [], domain = '') {
-  return message(
-    ...inputs.map((name) => [1, name]),
-    ...outputs.map((name) => [2, name]),
-    [4, op],
-    ...attributes.map((each) => [5, each]),
-    [7, domain],
-  );
-}
-
-function integer(name, value) {
-  return message([1, name], [3, value], [20, 2]);
-}
-
-function integers(name, values) {
-  return message([1, name], ...values.map((value) => [8, value]), [20, 7]);
-}
-
-function tensorAttribute(tensor) {
-  return message([1, 'value'], [5, tensor], [20, 4]);
-}
-
-function tensor(name, shape, data) {
-  return message(...shape.map((size) => [1, size]), [2, FLOAT], [8, name], [9, new Uint8Array(Float32Array.from(data).buffer)]);
-}
-
-function externalTensor(name, shape, location, offset) {
-  const entries = Object.entries({ location, offset: `${offset}` }).map((entry) => [13, message([1, entry[0]], [2, entry[1]])]);
-  return message(...shape.map((size) => [1, size]), [2, FLOAT], [8, name], ...entries, [14, 1]);
-}
-
-function value(name, type, shape) {
-  const dims = shape.map((size) => [1, typeof size === 'number' ? message([1, size]) : message([2, size])]);
-  return message([1, name], [2, message([1, message([1, type], [2, message(...dims)])])]);
-}
-
-/** Protobuf: numbers as varints, everything else with its length. */
-function message(...fields) {
-  return Buffer.concat(
-    fields.flatMap(([number, value]) => {
-      if (typeof value === 'number') return [varint(number * 8), varint(value)];
-      const bytes = Buffer.from(value);
-      return [varint(number * 8 + 2), varint(bytes.length), bytes];
-    }),
-  );
-}
-
-function varint(value) {
-  const bytes = [];
-  for (; value > 127; value = Math.floor(value / 128)) bytes.push((value % 128) + 128);
-  return Buffer.from([...bytes, value]);
 }

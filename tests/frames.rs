@@ -2,14 +2,15 @@
 
 mod common;
 
-use common::Random;
-use mcwc::container::{Archive, FileEntry, TensorEntry};
+use common::{Random, Tensor, safetensors};
+use mcwc::container::{Archive, FileEntry, Hash, TensorEntry};
 use mcwc::decode::Reader;
-use mcwc::encode::ArchiveBuilder;
-use mcwc::encode::frame::LevelPlan;
+use mcwc::encode::frame::{Frame, LevelPlan};
 use mcwc::encode::matrix::Matrix;
 use mcwc::encode::model_fit::{CLASS_COUNT, Classes, SymbolCounts, TableSet};
-use mcwc::entropy::EncoderTable;
+use mcwc::encode::planes::encode_plane;
+use mcwc::encode::{ArchiveBuilder, to_f32};
+use mcwc::entropy::{EncoderTable, LevelChunk, encode_levels};
 use mcwc::stages::permute::Permutation;
 use mcwc::tensor::{DType, Limits};
 use proptest::prelude::*;
@@ -19,6 +20,8 @@ struct Case {
     dtype: DType,
     plan: LevelPlan,
     levels: Vec<i32>,
+    /// Rows of a chunk; 0 for as many as the encoder takes.
+    chunk_rows: usize,
 }
 
 fn shuffled(len: usize, random: &mut Random) -> Permutation {
@@ -66,11 +69,12 @@ fn case(matrix: Matrix, dtype: DType, parts: u32, low_bits: u32, seed: u64) -> C
         row_permutation: (has(6) && !has(9)).then(|| shuffled(matrix.rows, random)),
         column_permutation: has(7).then(|| shuffled(matrix.row_len(), random)),
     };
-    Case { dtype, plan, levels }
+    Case { dtype, plan, levels, chunk_rows: 0 }
 }
 
 impl Case {
-    fn archive(&self) -> Vec<u8> {
+    /// Appends the frame and its tables.
+    fn push(&self, builder: &mut ArchiveBuilder) -> u32 {
         let quantizers = if self.plan.trellis { 2 } else { 1 };
         let mut counts = SymbolCounts::new(quantizers);
         for (quantizer, class) in (0..quantizers).flat_map(|q| (0..CLASS_COUNT).map(move |class| (q, class))) {
@@ -78,9 +82,33 @@ impl Case {
         }
         let TableSet { first_class, tables, .. } = counts.tables();
         let encoder_tables: Vec<EncoderTable> = tables.iter().map(EncoderTable::new).collect();
-        let frame = self.plan.encode(&self.levels, first_class, &encoder_tables).unwrap();
-        let mut builder = ArchiveBuilder::default();
+        let mut frame = self.plan.encode(&self.levels, first_class, &encoder_tables).unwrap();
+        if self.chunk_rows > 0 {
+            self.cut(&mut frame, first_class, &encoder_tables);
+        }
+        let earlier = builder.header.frames.iter().filter_map(|frame| frame.tables.as_ref());
+        frame.entry.tables.as_mut().unwrap()[0] = earlier.map(|tables| tables[1]).sum();
         tables.iter().for_each(|table| table.serialize(&mut builder.header.tables));
+        builder.push_frame(frame).unwrap()
+    }
+
+    /// Cuts a frame into chunks of `chunk_rows` rows.
+    fn cut(&self, frame: &mut Frame, first_class: usize, tables: &[EncoderTable]) {
+        let LevelPlan { matrix, classes, low_bits, trellis, .. } = &self.plan;
+        let cols = matrix.row_len();
+        let row_class: Vec<i8> = (0..matrix.rows).map(|row| classes.row_class(row) - first_class as i8).collect();
+        let col_class: Vec<i8> = (0..cols).map(|col| classes.col_class(col, matrix.taps)).collect();
+        frame.payloads.truncate(usize::from(frame.entry.side.is_some()));
+        for (levels, row_class) in self.levels.chunks(self.chunk_rows * cols).zip(row_class.chunks(self.chunk_rows)) {
+            let (low_bits, trellis) = (*low_bits, *trellis);
+            let chunk = LevelChunk { levels, cols, row_class, col_class: &col_class, low_bits, trellis };
+            frame.payloads.push(encode_levels(&chunk, tables).unwrap());
+        }
+        frame.entry.chunk_len = (self.chunk_rows * cols) as u32;
+    }
+
+    fn archive(&self) -> Vec<u8> {
+        let mut builder = ArchiveBuilder::default();
         let bytes = self.dtype.byte_len(self.levels.len() as u64).unwrap();
         builder.header.files.push(FileEntry { name: "f".into(), bytes, first_raw_chunk: 0 });
         builder.header.tensors.push(TensorEntry {
@@ -91,7 +119,7 @@ impl Case {
             offset: 0,
             frames: Some(vec![0]),
         });
-        builder.push_frame(frame).unwrap();
+        self.push(&mut builder);
         builder.finish().unwrap()
     }
 
@@ -208,7 +236,8 @@ fn a_wrong_exponent_permutation_or_level_is_seen() {
 
 /// FORMAT.md, section 5.3: the taps that the coefficients of a case stand for, in its matrix.
 fn taps(case: &Case) -> Vec<f64> {
-    let plain = Case { plan: LevelPlan { dct: false, column_major: false, ..case.plan.clone() }, ..case.clone() };
+    let plan = LevelPlan { dct: false, column_major: false, ..case.plan.clone() };
+    let plain = Case { plan, dtype: DType::F32, ..case.clone() };
     let coefficients: Vec<f32> =
         plain.expected().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     let len = case.plan.matrix.taps;
@@ -260,4 +289,114 @@ fn chunks_of_many_lanes_and_many_chunks_agree_with_the_formulas() {
             assert_eq!(difference(&case.decoded(), &case.expected()), None, "{matrix:?} {dtype:?}");
         }
     }
+}
+
+/// Columns that lie apart in the tensor, kernels under a transform, and both: in many chunks of odd sizes.
+const SCATTERED: &str = "tests/vectors/valid/scattered-and-transformed.mcwc";
+const SCATTERED_FILE: &str = "frames.safetensors";
+
+fn scattered() -> Vec<(&'static str, Case)> {
+    // Parts of `case`.
+    const EVERY: u32 = 0b1011_1111;
+    const TRELLIS: u32 = 1 << 8;
+    const COLUMNS: u32 = 1 << 9;
+    // A transform has no permutation of columns.
+    const KERNELS: u32 = 0b0111_1111;
+    const ROWS: u32 = 1 << 6;
+    let frames = [
+        ("columns.f32", DType::F32, [83, 59, 1], COLUMNS | EVERY, 0, 7),
+        ("columns.f32.trellis", DType::F32, [83, 59, 1], COLUMNS | EVERY | TRELLIS, 0, 11),
+        ("columns.f32.low", DType::F32, [61, 47, 1], COLUMNS | EVERY, 5, 9),
+        ("columns.f32.single", DType::F32, [257, 33, 1], COLUMNS, 0, 1),
+        ("columns.f32.taps", DType::F32, [29, 7, 9], COLUMNS | EVERY, 0, 5),
+        ("columns.f32.large", DType::F32, [701, 899, 1], COLUMNS | EVERY, 0, 0),
+        ("columns.f16", DType::F16, [45, 71, 1], COLUMNS | EVERY | TRELLIS, 0, 8),
+        ("columns.bf16", DType::BF16, [33, 65, 1], COLUMNS | EVERY, 0, 13),
+        ("columns.f64", DType::F64, [31, 43, 1], COLUMNS | EVERY, 0, 6),
+        ("columns.u8", DType::U8, [101, 37, 1], COLUMNS | EVERY, 0, 10),
+        ("columns.i16", DType::I16, [41, 53, 1], COLUMNS | EVERY, 3, 12),
+        ("kernels.f32.8", DType::F32, [40, 9, 8], KERNELS, 0, 6),
+        ("kernels.f32.8.columns", DType::F32, [27, 5, 8], COLUMNS | KERNELS & !ROWS, 0, 4),
+        ("kernels.f32.31.low", DType::F32, [22, 6, 31], KERNELS, 5, 5),
+        ("kernels.f32.64.trellis", DType::F32, [30, 3, 64], KERNELS | TRELLIS, 0, 7),
+        ("kernels.f32.large", DType::F32, [501, 20, 64], KERNELS, 0, 0),
+        ("kernels.bf16.8.trellis", DType::BF16, [40, 9, 8], KERNELS | TRELLIS, 0, 9),
+        ("kernels.bf16.31.columns", DType::BF16, [23, 4, 31], COLUMNS | KERNELS & !ROWS, 0, 6),
+        ("kernels.bf16.64.low", DType::BF16, [19, 3, 64], KERNELS, 4, 4),
+    ];
+    let mut cases = Vec::new();
+    for (name, dtype, [rows, columns, taps], parts, low_bits, chunk_rows) in frames {
+        let mut case = case(Matrix { rows, columns, taps }, dtype, parts, low_bits, 100 + cases.len() as u64);
+        case.plan.dct = name.starts_with("kernels");
+        case.chunk_rows = chunk_rows;
+        if chunk_rows == 0 {
+            // Large but few bytes.
+            (0..).zip(&mut case.levels).for_each(|(at, level)| *level = if at % 61 == 0 { at / 61 % 5 - 2 } else { 0 });
+        }
+        cases.push((name, case));
+    }
+    cases
+}
+
+/// The archive of these frames in one safetensors file.
+fn scattered_archive() -> Vec<u8> {
+    let cases = scattered();
+    let tensor = |(name, case): &(&str, Case)| {
+        let Matrix { rows, columns, taps } = case.plan.matrix;
+        let shape = if case.plan.column_major { [columns * taps, rows] } else { [rows, columns * taps] };
+        let bytes = case.dtype.byte_len(case.levels.len() as u64).unwrap();
+        Tensor::bytes(name, case.dtype, &shape.map(|extent| extent as u64), vec![0; bytes as usize])
+    };
+    let tensors: Vec<Tensor> = cases.iter().map(tensor).collect();
+    let file = safetensors(&tensors);
+    let mut offset = (file.len() - tensors.iter().map(|tensor| tensor.bytes.len()).sum::<usize>()) as u64;
+    let mut builder = ArchiveBuilder::default();
+    builder.push_chunks(&[encode_plane(&file[..offset as usize])]).unwrap();
+    let bytes = file.len() as u64;
+    builder.header.files.push(FileEntry { name: SCATTERED_FILE.into(), bytes, first_raw_chunk: 0 });
+    for (Tensor { name, dtype, shape, bytes }, (_, case)) in tensors.into_iter().zip(&cases) {
+        let frames = Some(vec![case.push(&mut builder).into()]);
+        let dtype = dtype as u32;
+        builder.header.tensors.push(TensorEntry { name, dtype, shape, file: 0, offset, frames });
+        offset += bytes.len() as u64;
+    }
+    builder.finish().unwrap()
+}
+
+#[test]
+fn scattered_and_transformed_frames_of_the_past_agree_with_the_formulas() {
+    let archive = std::fs::read(SCATTERED).unwrap();
+    let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+    let cases = scattered();
+    assert_eq!(reader.archive().tensors.len(), cases.len());
+    for ((name, case), frame) in cases.iter().zip(&reader.archive().frames) {
+        assert!(frame.chunk_count > 2, "{name}");
+        let decoded = reader.tensor(name).unwrap();
+        if !case.plan.dct {
+            assert_eq!(difference(&decoded, &case.expected()), None, "{name}");
+            continue;
+        }
+        let Matrix { rows, taps: len, .. } = case.plan.matrix;
+        let row_len = case.plan.matrix.row_len();
+        let decoded = to_f32(&decoded, case.dtype);
+        let place = |at: usize| if case.plan.column_major { at % row_len * rows + at / row_len } else { at };
+        let rounding = if case.dtype == DType::BF16 { 1.0 / 256.0 } else { 0.0 };
+        for (kernel, expected) in taps(case).chunks(len).enumerate() {
+            let largest = expected.iter().fold(0.0f64, |largest, tap| largest.max(tap.abs()));
+            for (tap, expected) in expected.iter().enumerate() {
+                let found = f64::from(decoded[place(kernel * len + tap)]);
+                let tolerance = largest / f64::from(1 << 16) + rounding * expected.abs();
+                assert!((found - expected).abs() <= tolerance, "{name}: {found} for {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "writes the vector anew: only when the draft of the format changes"]
+fn write_scattered_and_transformed_frames() {
+    let archive = scattered_archive();
+    let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+    println!("{SCATTERED_FILE} {}", Hash::of(&[&reader.file(0).unwrap()]));
+    std::fs::write(SCATTERED, archive).unwrap();
 }

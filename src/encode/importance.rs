@@ -31,7 +31,7 @@ impl Importance {
             Some(basis) => Feedback::new(&moments.transformed(basis)),
             None => Feedback::new(moments),
         });
-        let rows = if view.column_major { Vec::new() } else { statistics.rows.clone() };
+        let rows = if view.column_major { Vec::new() } else { rows(&statistics.rows, feedback.is_some()) };
         let taps = view.matrix.taps;
         let costs = feedback.as_ref().map_or(&[][..], |feedback| &feedback.costs);
         let mean = |cells: &mut dyn Iterator<Item = &f32>| {
@@ -55,6 +55,15 @@ impl Importance {
         let columns = self.feedback.iter().flat_map(|feedback| &feedback.costs);
         mean(&mut self.rows.iter().map(|&cost| cost.into())) + mean(&mut columns.map(|&cost| cost.into()))
     }
+}
+
+/// Importances of rows, their mean 1. Those of rows that are multiplied come from gradients, which overstate how far apart the rows
+/// are once errors are no longer small: their roots do better on every model measured. Rows that are looked up count as often
+/// as they are.
+fn rows(importance: &[f32], multiplied: bool) -> Vec<f32> {
+    let tempered = importance.iter().map(|row| if multiplied { row.sqrt() } else { *row });
+    let mean = tempered.clone().sum::<f32>() / importance.len() as f32;
+    if mean > 0.0 { tempered.map(|row| row / mean).collect() } else { Vec::new() }
 }
 
 fn relative(cost: f64) -> f64 {

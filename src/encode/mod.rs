@@ -89,7 +89,7 @@ impl Default for Options<'_> {
 }
 
 /// Default of [`Options::lambda`].
-pub const LAMBDA: f32 = 0.08;
+pub const LAMBDA: f32 = 0.06;
 /// Fewest elements for which a tensor gets a frame of its own.
 const FRAME_LEN_MIN: u64 = 256;
 /// Fewest elements of a matrix that is worth coding with loss.

@@ -62,7 +62,10 @@ impl Statistics {
             return Err(invalid("not a safetensors file".into()));
         }
         let file = SourceFile { name: name.to_string(), bytes };
-        let tensors = formats::find_tensors(std::slice::from_ref(&file))?;
+        let tensors = formats::find_tensors(std::slice::from_ref(&file)).map_err(|error| match error {
+            Error::LimitExceeded { .. } => invalid(error.to_string()),
+            named => named,
+        })?;
         let metadata = metadata(bytes).unwrap_or_default();
         if metadata.get("format").map(String::as_str) != Some(FORMAT) {
             return Err(invalid(format!("its metadata does not say format = {FORMAT}: is it a model?")));
@@ -115,11 +118,11 @@ impl WeightStatistics {
     fn take(&mut self, statistic: &str, shape: &Shape, values: Vec<f32>) -> std::result::Result<(), String> {
         let negative = values.iter().any(|&value| value < 0.0);
         match (statistic, shape.0.as_slice()) {
-            ("importance", [] | [1]) if !negative => self.importance = values.first().map(|&value| f64::from(value)),
-            ("row_importance", [_]) if !negative => self.rows = values,
+            ("importance" | "row_importance", [] | [_]) if negative => return Err("an importance is negative".into()),
+            ("importance", [] | [1]) => self.importance = values.first().map(|&value| f64::from(value)),
+            ("row_importance", &[len]) if len > 0 => self.rows = values,
             ("column_moments", &[len, width]) if len == width => self.columns = Some(Moments::new(values)?),
             ("row_moments", &[len, width]) if len == width => self.row_moments = Some(Moments::new(values)?),
-            ("importance" | "row_importance", [] | [_]) => return Err("an importance is negative".into()),
             ("importance" | "row_importance" | "column_moments" | "row_moments", _) => {
                 return Err(format!("cannot have the shape {shape}"));
             }

@@ -1,0 +1,290 @@
+//! Statistics files through the `mcwc` command: those that do not fit, those that say little, and what is promised of errors.
+
+#![cfg(feature = "cli")]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use common::{Random, Tensor};
+use mcwc::encode::to_f32;
+use mcwc::tensor::DType;
+use serde_json::Value;
+
+const ROWS: usize = 64;
+const COLUMNS: usize = 48;
+
+/// A directory with a model of two matrices, `a` and `b`, of `ROWS × COLUMNS`.
+fn directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("model.safetensors"), common::safetensors(&model())).unwrap();
+    directory
+}
+
+fn model() -> [Tensor; 2] {
+    let mut random = Random(31);
+    ["a", "b"].map(|name| {
+        let weights = random.normals(ROWS * COLUMNS, 0.1);
+        Tensor::floats(name, DType::F32, &[ROWS as u64, COLUMNS as u64], &weights)
+    })
+}
+
+/// A statistics file.
+fn statistics(tensors: &[(&str, &[u64], Vec<f32>)]) -> Vec<u8> {
+    statistics_of(r#"{"format": "mcwc-statistics", "version": "1", "inputs": "samples", "samples": "8"}"#, tensors)
+}
+
+fn statistics_of(metadata: &str, tensors: &[(&str, &[u64], Vec<f32>)]) -> Vec<u8> {
+    let tensors: Vec<Tensor> =
+        tensors.iter().map(|(name, shape, values)| Tensor::floats(name, DType::F32, shape, values)).collect();
+    let file = common::safetensors(&tensors);
+    let data = tensors.iter().map(|tensor| tensor.bytes.len()).sum::<usize>();
+    let mut header: Value = serde_json::from_slice(&file[8..file.len() - data]).unwrap();
+    header["__metadata__"] = serde_json::from_str(metadata).unwrap();
+    let header = header.to_string().into_bytes();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &file[file.len() - data..]].concat()
+}
+
+/// Of as many inputs as there are columns, each depending on a few others.
+fn moments(len: usize) -> Vec<f32> {
+    (0..len * len).map(|at| 0.9f32.powi((at / len).abs_diff(at % len) as i32)).collect()
+}
+
+fn mcwc(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mcwc")).args(arguments).current_dir(directory).output().unwrap()
+}
+
+fn json(directory: &Path, arguments: &[&str]) -> Value {
+    let output = mcwc(directory, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Encodes the model with these statistics: relative squared errors of `a` and `b`, as decoded.
+fn errors(directory: &Path, tensors: &[(&str, &[u64], Vec<f32>)], arguments: &[&str]) -> [f64; 2] {
+    std::fs::write(directory.join("stats.safetensors"), statistics(tensors)).unwrap();
+    let encode = ["encode", "model.safetensors", "-o", "m.mcwc", "--calibration", "stats.safetensors", "--json"];
+    json(directory, &[&encode, arguments].concat());
+    decoded_errors(directory)
+}
+
+/// Decodes `m.mcwc`: relative squared errors of `a` and `b`.
+fn decoded_errors(directory: &Path) -> [f64; 2] {
+    json(directory, &["decode", "m.mcwc", "-o", "out", "--force", "--json"]);
+    let file = std::fs::read(directory.join("out/model.safetensors")).unwrap();
+    let tensors = model();
+    let bytes = tensors[0].bytes.len();
+    let start = file.len() - 2 * bytes;
+    [0, 1].map(|index| {
+        let original = to_f32(&tensors[index].bytes, DType::F32);
+        let decoded = to_f32(&file[start + index * bytes..start + (index + 1) * bytes], DType::F32);
+        let energy = |x: f32| f64::from(x) * f64::from(x);
+        original.iter().zip(&decoded).map(|(x, y)| energy(x - y)).sum::<f64>()
+            / original.into_iter().map(energy).sum::<f64>()
+    })
+}
+
+#[test]
+fn statistics_that_do_not_fit_are_refused_by_name() {
+    let directory = directory();
+    let path = directory.path();
+    let square = |len: u64| [len, len];
+    let with = |at: usize, value: f32| {
+        let mut values = moments(COLUMNS);
+        values[at] = value;
+        values
+    };
+    let (rows, columns) = (ROWS as u64, COLUMNS as u64);
+    let one = |name: &str, shape: &[u64], values: Vec<f32>| statistics(&[(name, shape, values)]);
+    let good = one("a/importance", &[], vec![1.0]);
+    let cases: Vec<(&str, Vec<u8>, &[&str])> = vec![
+        ("other model", one("c/importance", &[], vec![1.0]), &["another model", "\"c\""]),
+        ("row count", one("a/row_importance", &[columns], vec![1.0; COLUMNS]), &["\"a\"", "48 where 64", "[64, 48]"]),
+        ("column count", one("b/column_moments", &square(rows), moments(ROWS)), &["\"b\"", "64 where 48"]),
+        ("moments of rows", one("b/row_moments", &square(columns), moments(COLUMNS)), &["\"b\"", "48 where 64"]),
+        ("not square", one("a/column_moments", &[2, 48], vec![1.0; 96]), &["a/column_moments", "[2, 48]"]),
+        ("flat", one("a/column_moments", &[4], vec![1.0; 4]), &["a/column_moments", "shape [4]"]),
+        ("importances", one("a/importance", &[2], vec![1.0; 2]), &["a/importance", "shape [2]"]),
+        ("no rows", one("a/row_importance", &[0], vec![]), &["a/row_importance", "shape [0]"]),
+        ("nan", one("a/column_moments", &square(columns), with(5, f32::NAN)), &["a/column_moments", "NaN"]),
+        ("infinity", one("a/importance", &[], vec![f32::INFINITY]), &["a/importance", "inf"]),
+        ("negative", one("a/importance", &[], vec![-1.0]), &["a/importance", "negative"]),
+        ("negative row", one("a/row_importance", &[rows], vec![-1e-9; ROWS]), &["a/row_importance", "negative"]),
+        ("square", one("a/column_moments", &square(columns), with(0, -1.0)), &["a/column_moments", "negative"]),
+        ("no statistic", one("importance", &[], vec![1.0]), &["\"importance\"", "no statistic"]),
+        ("empty", statistics(&[]), &["no statistics"]),
+        ("model", std::fs::read(path.join("model.safetensors")).unwrap(), &["is it a model?"]),
+        ("version", statistics_of(r#"{"format": "mcwc-statistics", "version": "2"}"#, &[]), &["version"]),
+        ("text", b"samples: 8".to_vec(), &["stats.safetensors", "header length"]),
+        ("no bytes", Vec::new(), &["stats.safetensors"]),
+        ("cut data", good[..good.len() - 1].to_vec(), &["stats.safetensors"]),
+        ("cut header", good[..40].to_vec(), &["stats.safetensors"]),
+    ];
+    for (name, file, expected) in cases {
+        std::fs::write(path.join("stats.safetensors"), file).unwrap();
+        let arguments = ["encode", "model.safetensors", "-o", "m.mcwc", "--calibration", "stats.safetensors"];
+        let output = mcwc(path, &arguments);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), message.lines().count()), (Some(1), 1), "{name}: {message}");
+        for part in expected {
+            assert!(message.contains(part), "{name}: {message}");
+        }
+        assert!(!path.join("m.mcwc").exists(), "{name}");
+    }
+    let missing = mcwc(path, &["encode", "model.safetensors", "-o", "m.mcwc", "--calibration", "gone.safetensors"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8(missing.stderr).unwrap().contains("gone.safetensors"));
+}
+
+#[test]
+fn moments_without_a_factor_still_encode() {
+    let directory = directory();
+    let len = COLUMNS as u64;
+    let one_input: Vec<f32> = (0..COLUMNS * COLUMNS).map(|at| if at == 7 * COLUMNS + 7 { 4.0 } else { 0.0 }).collect();
+    // Not positive semidefinite: a correlation beyond 1.
+    let indefinite = |at: usize| if at / COLUMNS == at % COLUMNS { 1.0 } else { 3.0 * (-1f32).powi(at as i32) };
+    for (name, values) in [
+        ("zero", vec![0.0; COLUMNS * COLUMNS]),
+        ("rank one", vec![2.5; COLUMNS * COLUMNS]),
+        ("one input", one_input),
+        ("indefinite", (0..COLUMNS * COLUMNS).map(indefinite).collect()),
+        ("tiny", moments(COLUMNS).iter().map(|value| value * 1e-37).collect()),
+        ("huge", moments(COLUMNS).iter().map(|value| value * 1e38).collect()),
+    ] {
+        let found = errors(directory.path(), &[("a/column_moments", &[len, len], values)], &["--bits", "6"]);
+        assert!(found.iter().all(|&error| error > 0.0 && error < 0.2), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn importances_move_bits_between_tensors() {
+    let directory = directory();
+    let path = directory.path();
+    let scalar: &[u64] = &[];
+    let with = |a: f32, b: f32| [("a/importance", scalar, vec![a]), ("b/importance", scalar, vec![b])];
+    let even = errors(path, &with(1.0, 1.0), &["--bits", "4"]);
+    assert!((even[0] / even[1] - 1.0).abs() < 0.2, "{even:?}");
+    let uneven = errors(path, &with(16.0, 1.0), &["--bits", "4"]);
+    assert!(uneven[0] < 0.15 * uneven[1] && uneven[1] > even[1], "{uneven:?}");
+    let extreme = errors(path, &with(1e3, 1e-3), &["--bits", "5"]);
+    assert!(extreme[0] < 1e-3 * extreme[1], "{extreme:?}");
+    // What cannot be seen to matter is coarse, not lost.
+    let none = errors(path, &with(1.0, 0.0), &["--bits", "5"]);
+    assert!(none[0] < none[1] && none[1] < 0.5, "{none:?}");
+    let all_none = errors(path, &with(0.0, 0.0), &["--bits", "5"]);
+    assert!(all_none.iter().all(|&error| error < 0.01), "{all_none:?}");
+}
+
+#[test]
+fn important_rows_are_finer() {
+    let directory = directory();
+    let path = directory.path();
+    let importances = (0..ROWS).map(|row| if row % 2 == 0 { 1.999 } else { 0.001 }).collect();
+    errors(path, &[("a/row_importance", &[ROWS as u64], importances)], &["--bits", "4"]);
+    let compared = std::fs::read(path.join("out/model.safetensors")).unwrap();
+    let original = to_f32(&model()[0].bytes, DType::F32);
+    let start = compared.len() - 2 * 4 * ROWS * COLUMNS;
+    let decoded = to_f32(&compared[start..start + 4 * ROWS * COLUMNS], DType::F32);
+    let mut squares = [0.0f32; 2];
+    for (at, (x, y)) in original.iter().zip(&decoded).enumerate() {
+        squares[at / COLUMNS % 2] += (x - y) * (x - y);
+    }
+    assert!(squares[0] < 0.1 * squares[1], "{squares:?}");
+}
+
+#[test]
+fn quality_is_a_bound() {
+    let directory = directory();
+    let path = directory.path();
+    for bound in ["0.05", "0.01", "0.0001"] {
+        let limit: f64 = bound.parse().unwrap();
+        json(path, &["encode", "model.safetensors", "-o", "m.mcwc", "--quality", bound, "--json"]);
+        let [a, b] = decoded_errors(path);
+        let mean = (a + b) / 2.0;
+        assert!(mean <= limit * 1.0001 && mean > 0.95 * limit, "{bound}: {mean}");
+
+        // What the outputs lose is what the statistics say: importance times squared error.
+        let energies = model().map(|tensor| to_f32(&tensor.bytes, DType::F32).iter().map(|x| x * x).sum::<f32>());
+        let importances = [0.9 / energies[0], 0.1 / energies[1]];
+        let scalar: &[u64] = &[];
+        let known = [("a/importance", scalar, vec![importances[0]]), ("b/importance", scalar, vec![importances[1]])];
+        let [a, b] = errors(path, &known, &["--quality", bound]);
+        let distortion = 0.9 * a + 0.1 * b;
+        assert!(distortion <= limit * 1.0001 && distortion > 0.95 * limit, "{bound}: {distortion}");
+    }
+}
+
+#[test]
+fn quality_with_moments_bounds_what_they_say() {
+    let directory = directory();
+    let path = directory.path();
+    let len = COLUMNS as u64;
+    let energies = model().map(|tensor| to_f32(&tensor.bytes, DType::F32).iter().map(|x| x * x).sum::<f32>());
+    let scalar: &[u64] = &[];
+    let known = [
+        ("a/importance", scalar, vec![0.5 / energies[0]]),
+        ("b/importance", scalar, vec![0.5 / energies[1]]),
+        ("a/column_moments", &[len, len], moments(COLUMNS)),
+        ("b/column_moments", &[len, len], moments(COLUMNS)),
+    ];
+    errors(path, &known, &["--quality", "0.01"]);
+    let file = std::fs::read(path.join("out/model.safetensors")).unwrap();
+    let start = file.len() - 2 * 4 * ROWS * COLUMNS;
+    let distortion: f64 = (model().iter().zip(file[start..].chunks(4 * ROWS * COLUMNS)).zip(energies))
+        .map(|((tensor, decoded), energy)| {
+            let original = to_f32(&tensor.bytes, DType::F32);
+            let error: Vec<f32> =
+                original.iter().zip(to_f32(decoded, DType::F32)).map(|(weight, decoded)| weight - decoded).collect();
+            0.5 * quadratic(&error, &moments(COLUMNS)) / f64::from(energy)
+        })
+        .sum();
+    assert!(distortion <= 0.01, "{distortion}");
+}
+
+/// Sum of `e H eᵀ` over the rows `e` of some errors.
+fn quadratic(errors: &[f32], moments: &[f32]) -> f64 {
+    let row = |error: &[f32]| -> f64 {
+        (0..COLUMNS * COLUMNS)
+            .map(|at| f64::from(error[at / COLUMNS]) * f64::from(moments[at]) * f64::from(error[at % COLUMNS]))
+            .sum()
+    };
+    errors.chunks(COLUMNS).map(row).sum()
+}
+
+#[test]
+fn feedback_spends_errors_where_moments_forgive_them() {
+    let directory = directory();
+    let path = directory.path();
+    let len = COLUMNS as u64;
+    let known =
+        [("a/column_moments", &[len, len][..], moments(COLUMNS)), ("b/column_moments", &[len, len], moments(COLUMNS))];
+    let cost = |arguments: &[&str]| {
+        errors(path, &known, arguments);
+        let file = std::fs::read(path.join("out/model.safetensors")).unwrap();
+        let original = to_f32(&model()[1].bytes, DType::F32);
+        let decoded = to_f32(&file[file.len() - 4 * ROWS * COLUMNS..], DType::F32);
+        let error: Vec<f32> = original.iter().zip(decoded).map(|(weight, decoded)| weight - decoded).collect();
+        quadratic(&error, &moments(COLUMNS))
+    };
+    let (with, without) = (cost(&["--bits", "4"]), cost(&["--bits", "4", "--no-feedback"]));
+    assert!(with < 0.6 * without, "{with} and {without}");
+}
+
+#[test]
+fn two_targets_are_wrong_usage() {
+    let directory = directory();
+    for arguments in [
+        vec!["--bits", "4", "--quality", "0.01"],
+        vec!["--size", "10kB", "--quality", "0.01"],
+        vec!["--quality", "0"],
+        vec!["--quality", "1"],
+        vec!["--quality", "nan"],
+        vec!["--calibration"],
+    ] {
+        let output =
+            mcwc(directory.path(), &[&["encode", "model.safetensors", "-o", "m.mcwc"], &arguments[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+    assert!(!directory.path().join("m.mcwc").exists());
+}
