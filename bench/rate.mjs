@@ -19,7 +19,7 @@ const PYTHON = join(VENV, 'bin/python');
 const RESULTS = join(ROOT, 'bench/results/rate.json');
 const TORCHCREPE = 'torchcrepe==0.0.24';
 
-const RATES = [2, 2.5, 3, 3.5, 4, 5, 6, 7];
+const RATES = [1.6, 2, 2.5, 3, 3.5, 4, 5, 6, 7];
 const MIDDLE_RATES = [2.5, 3, 3.5, 4];
 /** Ours, by what the encoder is told. */
 const CONFIGURATIONS = [
@@ -31,6 +31,7 @@ const CONFIGURATIONS = [
 const ABLATIONS = [
   { name: 'without error feedback', statistics: 'calibrated', flags: ['--no-feedback'], rates: MIDDLE_RATES },
   { name: 'without the trellis', statistics: 'calibrated', flags: ['--quantizer', 'uniform'], rates: MIDDLE_RATES },
+  { name: 'without transforms', statistics: 'calibrated', flags: ['--no-transform'], rates: MIDDLE_RATES },
   { name: 'without λ (levels nearest)', statistics: 'calibrated', flags: ['--lambda', '0'], rates: MIDDLE_RATES },
 ];
 const METHODS = ['ours', 'quantizers', 'nncodec', 'lossless', 'ablations'];

@@ -171,7 +171,10 @@ def rest(model):
 def nncodec(model, qp, importances):
     """NNCodec with dependent quantization; given importances, steps are in proportion to their inverse roots, around `qp`."""
     from nncodec import nnc
-    tensors = {key: tensor for key, tensor in model.tensors().items() if tensor.is_floating_point()}
+    # It takes no scalars: these are counted as they are.
+    floats = {key: tensor for key, tensor in model.tensors().items() if tensor.is_floating_point()}
+    tensors = {key: tensor for key, tensor in floats.items() if tensor.ndim > 0}
+    scalar_bytes = 4 * (len(floats) - len(tensors))
     weights = model.weights()
     options = {}
     if importances:
@@ -189,7 +192,7 @@ def nncodec(model, qp, importances):
     end = time.perf_counter()
     restored = {key: torch.from_numpy(back[key].copy()).view(tensor.shape) for key, tensor in tensors.items()}
     graph = brotli.compress(rest(model)) if rest(model) else b""
-    return restored, [{"then": "", "bytes": bytes_ + len(graph), "encode_s": middle - start, "decode_s": end - middle}]
+    return restored, [{"then": "", "bytes": bytes_ + scalar_bytes + len(graph), "encode_s": middle - start, "decode_s": end - middle}]
 
 
 def zipnn(model, float_type):

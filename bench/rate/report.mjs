@@ -59,25 +59,21 @@ export function targets(results) {
     for (const [model, limit] of Object.entries(byModel)) {
       if (!results[model]?.ours) continue;
       const gains = gainsOver(peer, model, results[model]);
-      if (gains !== undefined) add(`${model}: smaller than ${peer}, at least`, gains.length ? Math.min(...gains) : undefined, limit, percent, (value) => value >= limit);
+      if (gains !== undefined) add(`${model}: smaller than ${peer}, at least`, gains.some(Number.isNaN) ? undefined : Math.min(...gains), limit, percent, (value) => value >= limit);
     }
   }
   return list;
 }
 
-/** Parts by which we are smaller; undefined if the peer was not measured. */
+/** Parts by which we are smaller, undefined where we have no such distortion; undefined if the peer was not measured. */
 function gainsOver(peer, model, result) {
   const curves = curvesOf(model, result);
-  const ours = curves[CALIBRATED];
-  if (curves[peer]) {
-    const pairs = MODELS[model].at.map((at) => [bitsAt(ours, at), bitsAt(curves[peer], at)]);
-    return pairs.filter(([a, b]) => a !== undefined && b !== undefined).map(([a, b]) => 1 - a / b);
-  }
   const names = peer.startsWith('4-bit') ? FOUR_BITS : [peer];
-  const points = pointsOf(model, result, 'quantizers').filter(({ name }) => names.includes(name));
-  if (points.length === 0) return undefined;
-  const pairs = points.map(({ bits, distortion }) => [bitsAt(ours, distortion), bits]);
-  return pairs.filter(([a]) => a !== undefined).map(([a, b]) => 1 - a / b);
+  const points = curves[peer]
+    ? MODELS[model].at.map((distortion) => ({ distortion, bits: bitsAt(curves[peer], distortion) }))
+    : pointsOf(model, result, 'quantizers').filter(({ name }) => names.includes(name));
+  const gains = points.filter(({ bits }) => bits !== undefined).map(({ distortion, bits }) => 1 - bitsAt(curves[CALIBRATED], distortion) / bits);
+  return gains.length > 0 ? gains : undefined;
 }
 
 export function report(results) {
