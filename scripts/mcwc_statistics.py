@@ -69,6 +69,9 @@ def statistics(model, batches, path, outputs=None, distortion="relative", fisher
             say("importance", index + 1, len(weights))
         if rows:
             for name, energy in energies.items():
+                if name in seen.counts and not samples:
+                    # Random ids say nothing about how often rows are looked up, and leave most of them without a gradient.
+                    continue
                 kind, _ = seen.moments.get(name, (None, None))
                 row = row_importance(energy, seen.counts.get(name) if samples else None, kind is not None)
                 # Where inputs run along the first axis, it has no output units.
