@@ -32,7 +32,7 @@ const ABLATIONS = [
   { name: 'without error feedback', statistics: 'calibrated', flags: ['--no-feedback'], rates: MIDDLE_RATES },
   { name: 'without the trellis', statistics: 'calibrated', flags: ['--quantizer', 'uniform'], rates: MIDDLE_RATES },
   { name: 'without transforms', statistics: 'calibrated', flags: ['--no-transform'], rates: MIDDLE_RATES },
-  { name: 'without λ (levels nearest)', statistics: 'calibrated', flags: ['--lambda', '0'], rates: MIDDLE_RATES },
+  { name: 'with λ = 0', statistics: 'calibrated', flags: ['--lambda', '0'], rates: MIDDLE_RATES },
 ];
 const METHODS = ['ours', 'quantizers', 'nncodec', 'lossless', 'ablations'];
 
