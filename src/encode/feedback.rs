@@ -23,7 +23,7 @@ const DAMPING: f64 = 0.1;
 const DAMPING_MAX: f64 = 10.0;
 
 impl Feedback {
-    /// Factors `moments`; `None` if they are all zero.
+    /// Factors `moments`; `None` if they are all zero, or too far from what moments can be.
     pub fn new(moments: &Moments) -> Option<Self> {
         let len = moments.len;
         let value = |row: usize, col: usize| f64::from(moments.values[row * len + col]);
