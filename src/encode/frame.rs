@@ -4,7 +4,7 @@ use super::matrix::{Matrix, View};
 use super::model_fit::{CLASS_COUNT, Classes, VarianceModel};
 use super::planes;
 use crate::container::{
-    CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, Side,
+    CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, GAIN_ONE, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, Side,
     TRANSFORM_DCT,
 };
 use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
@@ -78,6 +78,31 @@ pub struct LevelPlan {
     pub row_permutation: Option<Permutation>,
     /// Where each coded column belongs.
     pub column_permutation: Option<Permutation>,
+    /// What levels are predicted from; then those that are coded are residuals.
+    pub prediction: Option<Prediction>,
+}
+
+/// How the levels of a frame are predicted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prediction {
+    /// The reference: 0 and a frame of this archive, or 1 and one of the base.
+    pub reference: [u64; 2],
+    /// Factor of the prediction, in 1/256, of rows without one of their own.
+    pub gain: i32,
+    /// Factor of each row; empty if all are `gain`.
+    pub row_gain: Vec<i16>,
+}
+
+impl Prediction {
+    /// The same levels, predicted.
+    pub fn same(reference: [u64; 2]) -> Self {
+        Prediction { reference, gain: GAIN_ONE, row_gain: Vec::new() }
+    }
+
+    /// Factor of a row.
+    pub fn row_gain(&self, row: usize) -> i32 {
+        self.row_gain.get(row).map_or(self.gain, |&gain| gain.into())
+    }
 }
 
 impl LevelPlan {
@@ -102,6 +127,7 @@ impl LevelPlan {
             exponents: view.exponents.clone(),
             row_permutation: None,
             column_permutation: None,
+            prediction: None,
         }
     }
 
@@ -147,6 +173,8 @@ impl LevelPlan {
             side: (side != 0).then_some(side),
             quantizer: self.trellis.then_some(QUANTIZER_TRELLIS),
             transform: self.dct.then_some(TRANSFORM_DCT),
+            reference: self.prediction.as_ref().map(|prediction| prediction.reference.to_vec()),
+            gain: self.prediction.as_ref().map(|prediction| prediction.gain).filter(|&gain| gain != GAIN_ONE),
             layout: self.column_major.then_some(LAYOUT_COLUMN_MAJOR),
             ..entry(CODING_LEVELS, chunk_len as u64)
         };
@@ -173,6 +201,13 @@ impl LevelPlan {
                 payload.extend(permutation.serialize());
                 side |= which.bit();
             }
+        }
+        let row_gain =
+            self.prediction.iter().flat_map(|prediction| &prediction.row_gain).map(|gain| gain.to_le_bytes());
+        let planes: [Vec<u8>; 2] = row_gain.map(|[low, high]| (low, high)).unzip().into();
+        if !planes[0].is_empty() {
+            payload.extend(planes.iter().flat_map(|plane| planes::encode_plane(plane)));
+            side |= Side::RowGain.bit();
         }
         if side != 0 {
             payloads.push(payload);
