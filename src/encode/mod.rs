@@ -7,6 +7,7 @@ mod feedback;
 pub mod frame;
 mod importance;
 mod integers;
+pub mod matching;
 pub mod matrix;
 pub mod model_fit;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod quantizer;
 pub mod rate;
 pub mod report;
 pub mod statistics;
+pub mod symmetry;
 mod tables;
 pub mod trellis;
 mod weights;
