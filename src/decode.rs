@@ -249,16 +249,37 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         FrameDecoder::after(previous, &self.archive, index, side.as_deref())
     }
 
+    /// The levels of a frame, in coded order: what frames of another archive are predicted from.
+    ///
+    /// # Errors
+    /// As [`Reader::frame`]; `Argument` for a frame of planes.
+    #[cfg(feature = "encoder")]
+    pub fn levels(&self, index: usize) -> Result<(FrameDecoder, Vec<i32>)> {
+        let mut decoder = self.frame(index)?;
+        let mut levels = Vec::new();
+        for chunk in 0..decoder.frame().chunk_count {
+            self.decode_references(&mut decoder, chunk)?;
+            let payload = self.payload(decoder.frame().first_chunk + chunk)?;
+            levels.extend_from_slice(decoder.decode_levels(chunk, &payload)?);
+        }
+        Ok((decoder, levels))
+    }
+
     /// Decodes element chunk `index`, and what it is predicted from.
     fn decode_chunk(&self, decoder: &mut FrameDecoder, index: usize, bytes: &mut [u8]) -> Result<()> {
+        self.decode_references(decoder, index)?;
+        let payload = self.payload(decoder.frame().first_chunk + index)?;
+        decoder.decode(index, &payload, bytes)
+    }
+
+    fn decode_references(&self, decoder: &mut FrameDecoder, index: usize) -> Result<()> {
         for reference in self.archive.references(decoder.index()).into_iter().rev() {
             let frame = &self.archive.frames[reference];
             if index < frame.chunk_count {
                 decoder.decode_reference(reference, index, &self.payload(frame.first_chunk + index)?)?;
             }
         }
-        let payload = self.payload(decoder.frame().first_chunk + index)?;
-        decoder.decode(index, &payload, bytes)
+        Ok(())
     }
 
     /// The bytes of a tensor.

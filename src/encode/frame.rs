@@ -11,6 +11,7 @@ use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
 use crate::error::Result;
 use crate::stages::permute::Permutation;
 use crate::stages::planes::split_field;
+use crate::stages::quantize::scale_at;
 use crate::tensor::DType;
 
 /// A coded frame. `entry.first_chunk` and the first table are the archive's to fill in.
@@ -125,8 +126,8 @@ impl LevelPlan {
             trellis,
             classes: variances.classes(step, low_bits),
             exponents: view.exponents.clone(),
-            row_permutation: None,
-            column_permutation: None,
+            row_permutation: view.permutations[0].clone(),
+            column_permutation: view.permutations[1].clone(),
             prediction: None,
         }
     }
@@ -181,6 +182,19 @@ impl LevelPlan {
         Ok(Frame { entry, payloads })
     }
 
+    /// Bits of the side chunk.
+    pub fn side_bits(&self) -> f64 {
+        let mut payloads = Vec::new();
+        self.side(&self.class_arrays().0, &mut payloads);
+        payloads.iter().map(|payload| 8.0 * payload.len() as f64).sum()
+    }
+
+    /// Step of a row at column exponent 0.
+    pub fn row_step(&self, row: usize) -> f32 {
+        let exponent = self.exponents[0].get(row).map_or(0, |&exponent| i32::from(exponent));
+        scale_at(self.scale.unwrap_or(1.0), exponent)
+    }
+
     /// Appends the side chunk, if any array is needed, and tells which are in it.
     fn side(&self, row_class: &[i8], payloads: &mut Vec<Vec<u8>>) -> u32 {
         let classes = [row_class, &self.classes.column, &self.classes.tap];
@@ -228,7 +242,7 @@ pub(super) fn class_index(row_class: i8, col_class: i8) -> usize {
 }
 
 /// Elements in a chunk: whole rows where they fit, and few enough for each lane's 16-bit word count.
-fn chunk_len(row_len: usize) -> usize {
+pub(super) fn chunk_len(row_len: usize) -> usize {
     let len_max = CHUNK_LEN_MAX as usize;
     if row_len > len_max {
         return len_max;

@@ -10,6 +10,7 @@ mod integers;
 pub mod matching;
 pub mod matrix;
 pub mod model_fit;
+mod motion;
 #[cfg(test)]
 mod noise;
 pub mod planes;
@@ -27,6 +28,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use crate::container::{FileEntry, Hash, Header, RAW_CHUNK_BYTES, TensorEntry, serialize_chunk_entry, serialize_head};
+use crate::decode::Reader;
 use crate::entropy::EncoderTable;
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
@@ -35,6 +37,7 @@ use crate::tensor::TensorLocation;
 use frame::Frame;
 use integers::Integers;
 use model_fit::{SymbolCosts, SymbolCounts};
+use motion::Attempt;
 use rate::{CodedTensor, Quantization, Quantized};
 use report::{Report, TensorReport};
 use statistics::{Statistics, WeightStatistics};
@@ -69,6 +72,16 @@ pub struct Options<'a> {
     pub transform: bool,
     /// Whether columns make up for each other's errors, where the statistics allow it.
     pub feedback: bool,
+    /// The archive that this one is to be a delta to.
+    pub base: Option<&'a Reader<'a, [u8]>>,
+    /// Whether tensors may be predicted from earlier ones that they resemble.
+    pub prediction: bool,
+    /// Whether units are matched with those of the reference.
+    pub alignment: bool,
+    /// Whether the archive may give hidden units, heads and channels in another order. The model computes the same.
+    pub unit_order_free: bool,
+    /// Every how many frames of a chain of predictions one is a key frame. Decoding a frame decodes all before it in its chain.
+    pub key_interval: usize,
     /// Tensors that stay exact, by name.
     pub keep_exact: &'a (dyn Fn(&str) -> bool + Sync),
     /// Called with a stage's name and the part of it that is done, 0 to 1. May be called from any thread.
@@ -84,6 +97,11 @@ impl Default for Options<'_> {
             statistics: None,
             transform: true,
             feedback: true,
+            base: None,
+            prediction: true,
+            alignment: true,
+            unit_order_free: false,
+            key_interval: 2,
             keep_exact: &|_| false,
             progress: &|_, _| {},
         }
@@ -142,6 +160,8 @@ pub struct Model<'a> {
     /// The frames that are coded with loss.
     coded: Vec<CodedTensor>,
     calibrated: bool,
+    /// Integrity of the base.
+    base: Option<Hash>,
     notes: Vec<String>,
 }
 
@@ -173,6 +193,7 @@ impl<'a> Model<'a> {
             framed: Vec::new(),
             coded: Vec::new(),
             calibrated: options.statistics.is_some(),
+            base: options.base.map(|base| base.archive().integrity),
             notes: Vec::new(),
             tensors,
         };
@@ -191,11 +212,17 @@ impl<'a> Model<'a> {
             .filter_map(|frame| {
                 let tensor = &model.tensors[model.framed[frame]];
                 let statistics = model.statistics(frame, options);
-                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor), statistics, options);
+                let base =
+                    options.base.map(|base| motion::base_frame(base, tensor, model.bytes(tensor), &[None, None]));
+                let base = match base.transpose() {
+                    Ok(base) => base.flatten(),
+                    Err(error) => return Some(Err(error)),
+                };
+                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor), statistics, base, options);
                 (options.progress)("reading", done.step());
-                coded
+                coded.map(Ok)
             })
-            .collect();
+            .collect::<Result<_>>()?;
         rate::balance(&mut model.coded);
         model.notes = model.notes(options);
         Ok(model)
@@ -326,38 +353,54 @@ impl<'a> Model<'a> {
         stream
     }
 
+    /// Weights of the tensors whose step is searched.
+    fn searched_len(&self) -> usize {
+        let searched = self.coded.iter().filter(|coded| coded.base.is_none());
+        searched.map(|coded| coded.view.matrix.len()).sum()
+    }
+
     /// Codes every lossy tensor with one quantization: levels by its tables, then tables by these levels.
-    fn encode_coded(&self, quantization: &Quantization, options: &Options) -> Result<Quantized> {
+    fn encode_coded(
+        &self,
+        quantization: &Quantization,
+        candidates: &[Option<motion::Candidate>],
+        options: &Options,
+    ) -> Result<Quantized> {
         let costs = quantization.sets.each_ref().map(SymbolCosts::new);
         let done = rate::Counter::new(2 * self.coded.len());
-        let quantized: Vec<_> = (self.coded.par_iter())
+        let mut attempts: Vec<Option<Attempt>> = (self.coded.par_iter())
             .map(|coded| {
+                if coded.base.is_some() {
+                    return None;
+                }
                 let tensor = &self.tensors[self.framed[coded.frame]];
                 let weights = coded.weights(self.bytes(tensor), tensor.dtype);
                 let plan = coded.plan(quantization.step);
                 let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
                 let (indices, tally) = plan.quantize(&weights, search);
                 (options.progress)("coding weights", done.step());
-                (plan, indices, tally)
+                Some(Attempt::key(plan, indices, tally))
             })
             .collect();
-        let mut counts = [1, 2].map(SymbolCounts::new);
+        motion::predict(self, candidates, quantization.step, &mut attempts, &quantization.sets, options);
+        let attempts: Vec<Attempt> = attempts.into_iter().flatten().collect();
+        let mut counts = [1, 2, 1, 2].map(SymbolCounts::new);
         let mut distortion = 0.0;
-        for (coded, (plan, _, tally)) in self.coded.iter().zip(&quantized) {
-            counts[usize::from(plan.trellis)].add_all(&tally.counts);
-            distortion += coded.distortion(tally);
+        for (coded, attempt) in self.coded.iter().zip(&attempts) {
+            counts[attempt.set()].add_all(&attempt.tally.counts);
+            distortion += coded.distortion(&attempt.tally);
         }
-        let sets = counts.each_ref().map(SymbolCounts::tables);
+        let sets = counts.each_ref().map(SymbolCounts::used_tables);
         let tables = sets.each_ref().map(|set| set.tables.iter().map(EncoderTable::new).collect::<Vec<_>>());
-        let frames = quantized.into_par_iter().map(|(plan, indices, tally)| {
-            let set = usize::from(plan.trellis);
-            let mut frame = plan.encode(&indices, sets[set].first_class, &tables[set])?;
-            // The tables of both sets follow one another in the header.
+        let frames = attempts.into_par_iter().map(|attempt| {
+            let set = attempt.set();
+            let mut frame = attempt.plan.encode(&attempt.indices, sets[set].first_class, &tables[set])?;
+            // The tables of all sets follow one another in the header.
             if let Some([first, _]) = frame.entry.tables.as_deref_mut() {
-                *first = if plan.trellis { tables[0].len() as u64 } else { 0 };
+                *first = tables[..set].iter().map(|tables| tables.len() as u64).sum();
             }
             (options.progress)("coding weights", done.step());
-            Ok((frame, tally.squared_error))
+            Ok((frame, attempt.tally.squared_error))
         });
         let frames = frames.collect::<Result<Vec<_>>>()?;
         Ok(Quantized { sets, frames, distortion })
@@ -393,6 +436,9 @@ impl<'a> Model<'a> {
                 frame.bytes(),
                 error,
             ));
+            if frame.entry.reference.as_deref().is_some_and(|reference| reference[0] == 1) {
+                builder.header.base = self.base.map(|integrity| integrity.0.to_vec());
+            }
             builder.push_frame(frame)?;
         }
         for (tensor, frame) in self.tensors.iter().zip(&self.frame_of) {
