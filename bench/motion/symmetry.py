@@ -1,7 +1,6 @@
 """Models before and after a random permutation of all their groups -> the largest difference of their outputs.
 
     python -m venv .cache/symmetry && .cache/symmetry/bin/pip install -r bench/motion/symmetry-requirements.txt
-    cargo build --release --example permute
     .cache/symmetry/bin/python bench/motion/symmetry.py [--minilm FOLDER] [--llama FOLDER] [--onnx FILE ...] [--crepe FILE]
 
 Trained models are given as folders or files; every other layout is a small model of random weights. For each, all groups
@@ -16,12 +15,13 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import warnings
 
 import numpy
 import torch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PERMUTE = ROOT / "target/release/examples/permute"
+CARGO = ["cargo", "run", "--quiet", "--manifest-path", ROOT / "Cargo.toml", "--example", "permute", "--"]
 LIMIT = 1e-4
 CONTROL = 1e-2
 
@@ -30,7 +30,7 @@ def permute(files, folder, *options):
     """Writes the permuted files; returns the roles that were found, and how often."""
     folder.mkdir()
     lines = subprocess.run(
-        [PERMUTE, *options, "7", folder, *files], check=True, capture_output=True, text=True
+        [*CARGO, *options, "7", folder, *files], check=True, stdout=subprocess.PIPE, text=True
     ).stdout.splitlines()
     roles = {}
     for line in lines:
@@ -74,18 +74,20 @@ def onnx(path):
     return check(path.name, [path], run)
 
 
-def exported(name, module, shape):
+def exported(name, module, values, dynamic_axes=None):
     """A model of ours as an ONNX file."""
-    values = torch.randn(shape, generator=torch.Generator().manual_seed(3))
     with tempfile.TemporaryDirectory() as scratch:
         path = pathlib.Path(scratch) / "model.onnx"
-        torch.onnx.export(module.eval(), (values,), path, dynamo=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            axes = {"input": dynamic_axes} if dynamic_axes else None
+            torch.onnx.export(module.eval(), (values,), path, input_names=["input"], dynamic_axes=axes, dynamo=False)
 
         def run(files):
             import onnxruntime
 
             session = onnxruntime.InferenceSession(files[0], providers=["CPUExecutionProvider"])
-            return session.run(None, {session.get_inputs()[0].name: values.numpy()})[0]
+            return session.run(None, {"input": values.numpy()})[0]
 
         return check(name, [path], run)
 
@@ -106,17 +108,14 @@ def outputs_of(model):
     kind = config.model_type
     with torch.no_grad():
         if kind == "whisper":
-            features = torch.randn(1, config.num_mel_bins, 2 * config.max_source_positions, generator=torch.Generator().manual_seed(2))
-            result = model(input_features=features, decoder_input_ids=tokens(config, 12))[0] if features.shape[0] == 2 else (
-                model(input_features=features.repeat(2, 1, 1), decoder_input_ids=tokens(config, 12))[0]
-            )
+            generator = torch.Generator().manual_seed(2)
+            features = torch.randn(2, config.num_mel_bins, 2 * config.max_source_positions, generator=generator)
+            result = model(input_features=features, decoder_input_ids=tokens(config, 12))[0]
         elif kind == "clip":
             result = model(input_ids=tokens(config.text_config, 16), pixel_values=pixels(config.vision_config))
             result = torch.cat([result.text_embeds, result.image_embeds])
         elif kind in ("vit", "dinov2", "clip_vision_model", "siglip_vision_model"):
             result = model(pixel_values=pixels(config))[0]
-        elif kind == "resnet":
-            result = model(pixel_values=torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2)))[0]
         else:
             result = model(input_ids=tokens(config))[0]
     return result.float().numpy()
@@ -182,12 +181,11 @@ def layouts():
         ("gemma3_text", t.Gemma3TextConfig(**grouped), t.Gemma3ForCausalLM, ["mlp", *rotary]),
         ("olmo2", t.Olmo2Config(**grouped, pad_token_id=0), t.Olmo2ForCausalLM, ["mlp", "heads"]),
         ("phi3", t.Phi3Config(**small, pad_token_id=0), t.Phi3ForCausalLM, ["mlp"]),
-        ("vit", t.ViTConfig(**image), t.ViTModel, heads),
+        ("vit", t.ViTConfig(**image), t.ViTModel, ["intermediate", *heads]),
         ("dinov2", t.Dinov2Config(**{k: v for k, v in image.items() if k != "intermediate_size"}), t.Dinov2Model, ["mlp", *heads]),
         ("clip", t.CLIPConfig(text_config={**small, "max_position_embeddings": 32, "eos_token_id": 2}, vision_config=image, projection_dim=32), t.CLIPModel, ["mlp", *heads]),
         ("siglip vision", t.SiglipVisionConfig(**image), t.SiglipVisionModel, ["mlp", *heads]),
         ("whisper", t.WhisperConfig(**whisper), t.WhisperForConditionalGeneration, ["fc", "encoder_attn.heads", *heads]),
-        ("resnet", t.ResNetConfig(embedding_size=16, hidden_sizes=[32, 64], depths=[2, 2], layer_type="bottleneck"), t.ResNetModel, []),
     ]
 
 
@@ -250,8 +248,30 @@ def convolutional():
             return self.head(x + self.down(torch.nn.functional.gelu(self.up(x))))
 
     torch.manual_seed(0)
-    passed = exported("convolutions, ONNX", randomized(Network()), (2, 3, 8, 8))
-    return exported("attention, ONNX", randomized(Attention()), (2, 9, 20)) and passed
+    noise = torch.Generator().manual_seed(3)
+    passed = exported("convolutions, ONNX", randomized(Network()), torch.randn(2, 3, 8, 8, generator=noise))
+    tokens = torch.randn(2, 9, 20, generator=noise)
+    passed &= exported("attention, ONNX", randomized(Attention()), tokens)
+    return exported("attention, ONNX, any length", randomized(Attention()), tokens, {0: "batch", 1: "length"}) and passed
+
+
+def residual():
+    """A network as torchvision names its parts."""
+    import torchvision
+    from safetensors.torch import load_file, save_file
+
+    network = randomized(torchvision.models.resnet50(width_per_group=16, num_classes=11))
+    image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(6))
+
+    def run(files):
+        network.load_state_dict(load_file(files[0]))
+        with torch.no_grad():
+            return network.eval()(image).numpy()
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.safetensors"
+        save_file(network.state_dict(), path)
+        return check("resnet50, random", [path], run, ["conv1", "conv2"])
 
 
 def crepe(path):
@@ -296,7 +316,7 @@ def main():
     if options.crepe:
         passed &= crepe(options.crepe)
     if options.only is None:
-        passed &= convolutional()
+        passed &= convolutional() & residual()
     passed &= random_layouts(options.only)
     sys.exit(0 if passed else "some models changed, or none did")
 

@@ -140,6 +140,16 @@ impl Factors {
             self.pin(&[factor]);
             return self.pin(by);
         }
+        // The older of two stays, so that what many are united with remains one step away.
+        if let &[other] = by
+            && other > factor
+        {
+            let (other_extent, other_is_pinned) = self.factor(other);
+            let is_pinned = is_pinned || other_is_pinned;
+            self.0[factor] = State::Free { extent: extent.or(other_extent), is_pinned };
+            self.0[other] = State::United(factor);
+            return;
+        }
         if let (Some(extent), Some(known), &[last]) = (extent, known, &unknown[..])
             && let State::Free { extent: unknown, .. } = &mut self.0[last]
         {

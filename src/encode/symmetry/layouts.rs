@@ -1,7 +1,7 @@
 //! Names and shapes of well-known state dictionaries -> groups of units.
 //!
 //! A layout says which modules of a layer hold the units. A layer has a group only if every tensor of the layout is
-//! there, all shapes agree, and nothing else lies in these modules that might know the units too. How many heads a
+//! there, all shapes agree, and nothing else lies in these modules, or looks as if it knew the units. How many heads a
 //! layer has, its shapes do not say: heads need a `config.json`, and a model type known to compute what the names promise.
 
 use std::collections::{BTreeSet, HashMap};
@@ -35,7 +35,7 @@ struct FeedForward {
     role: &'static str,
 }
 
-const FEED_FORWARDS: [FeedForward; 9] = [
+const FEED_FORWARDS: [FeedForward; 8] = [
     // BERT, RoBERTa, MiniLM, ViT and others.
     FeedForward {
         producers: &["intermediate.dense"],
@@ -121,16 +121,6 @@ const FEED_FORWARDS: [FeedForward; 9] = [
         others: &[],
         role: "mlp",
     },
-    // ModernBERT-like and ViT as transformers 5 names them.
-    FeedForward {
-        producers: &["mlp.up_proj"],
-        blocks: 1,
-        consumer: "mlp.down_proj",
-        kind: Kind::Linear,
-        scopes: &["mlp"],
-        others: &[],
-        role: "mlp",
-    },
 ];
 
 /// Where queries, keys and values come from.
@@ -154,12 +144,14 @@ struct Attention {
     norms: Option<[&'static str; 2]>,
     /// Whether the position is rotated into queries and keys, so that their units are not alike.
     is_rotary: bool,
+    /// Whether keys alone may have no bias, as in Whisper.
+    may_lack_key_bias: bool,
     model_types: &'static [&'static str],
 }
 
 const BERTS: [&str; 8] = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "vit", "deit", "dinov2"];
 const LLAMAS: [&str; 9] = ["llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo2", "phi3"];
-const OPTS: [&str; 10] = [
+const OPTS: [&str; 9] = [
     "opt",
     "whisper",
     "bart",
@@ -169,10 +161,9 @@ const OPTS: [&str; 10] = [
     "siglip",
     "siglip_text_model",
     "siglip_vision_model",
-    "vit",
 ];
 
-const ATTENTIONS: [Attention; 9] = [
+const ATTENTIONS: [Attention; 8] = [
     Attention {
         inputs: Inputs::Separate(["attention.self.query", "attention.self.key", "attention.self.value"]),
         output: "attention.output.dense",
@@ -186,6 +177,7 @@ const ATTENTIONS: [Attention; 9] = [
         ],
         norms: None,
         is_rotary: false,
+        may_lack_key_bias: false,
         model_types: &BERTS,
     },
     Attention {
@@ -196,6 +188,7 @@ const ATTENTIONS: [Attention; 9] = [
         others: &[],
         norms: None,
         is_rotary: false,
+        may_lack_key_bias: false,
         model_types: &BERTS,
     },
     Attention {
@@ -206,6 +199,7 @@ const ATTENTIONS: [Attention; 9] = [
         others: &[],
         norms: None,
         is_rotary: false,
+        may_lack_key_bias: false,
         model_types: &["distilbert"],
     },
     Attention {
@@ -216,6 +210,7 @@ const ATTENTIONS: [Attention; 9] = [
         others: &["attn.bias", "attn.masked_bias"],
         norms: None,
         is_rotary: false,
+        may_lack_key_bias: false,
         model_types: &["gpt2"],
     },
     Attention {
@@ -226,6 +221,7 @@ const ATTENTIONS: [Attention; 9] = [
         others: &["attention.bias", "attention.masked_bias", "attention.rotary_emb.inv_freq"],
         norms: None,
         is_rotary: true,
+        may_lack_key_bias: false,
         model_types: &["gpt_neox"],
     },
     Attention {
@@ -236,6 +232,7 @@ const ATTENTIONS: [Attention; 9] = [
         others: &[],
         norms: None,
         is_rotary: false,
+        may_lack_key_bias: true,
         model_types: &OPTS,
     },
     Attention {
@@ -246,6 +243,7 @@ const ATTENTIONS: [Attention; 9] = [
         others: &[],
         norms: None,
         is_rotary: false,
+        may_lack_key_bias: true,
         model_types: &OPTS,
     },
     Attention {
@@ -256,17 +254,8 @@ const ATTENTIONS: [Attention; 9] = [
         others: &["self_attn.rotary_emb.inv_freq"],
         norms: Some(["self_attn.q_norm", "self_attn.k_norm"]),
         is_rotary: true,
+        may_lack_key_bias: false,
         model_types: &LLAMAS,
-    },
-    Attention {
-        inputs: Inputs::Separate(["attention.q_proj", "attention.k_proj", "attention.v_proj"]),
-        output: "attention.o_proj",
-        kind: Kind::Linear,
-        scope: "attention",
-        others: &[],
-        norms: None,
-        is_rotary: false,
-        model_types: &BERTS,
     },
 ];
 
@@ -420,13 +409,14 @@ fn incomplete_shards(files: &[SourceFile]) -> BTreeSet<String> {
         .collect()
 }
 
-/// The role of a layer and its number: `encoder.layer.3.` is number 3 of `encoder.layer.*`.
-fn layer(base: &str) -> (String, usize) {
-    let base = base.strip_suffix('.').unwrap_or(base);
-    let mut parts: Vec<&str> = base.split('.').collect();
-    let number = parts.iter().rposition(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
-    let layer = number.and_then(|number| std::mem::replace(&mut parts[number], "*").parse().ok());
-    (parts.join("."), layer.unwrap_or(0))
+/// The role of a layer and its number: `encoder.layer.3.` is number 3 of `encoder.layer.*`. Modules that are not
+/// numbered are no layers of the models we know.
+fn layer(base: &str) -> Option<(String, usize)> {
+    let base = base.strip_suffix('.')?;
+    let (stem, number) = base.rsplit_once('.').unwrap_or(("", base));
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let layer = number.parse().ok().filter(|_| is_number)?;
+    Some((if stem.is_empty() { "*".to_owned() } else { format!("{stem}.*") }, layer))
 }
 
 impl FeedForward {
@@ -447,8 +437,12 @@ impl FeedForward {
         let mut members: Vec<Member> =
             blocks.flat_map(|(producer, block)| producer.outputs(block * units, 1, 1)).collect();
         members.push(consumer.inputs(0, 1, 1));
-        let (role, layer) = layer(base);
-        Some(Group { role: format!("{role}.{}", self.role), layer, head: None, units, members })
+        let is_elsewhere = names.with_prefix(base).any(|name| {
+            let index = names.by_name[name];
+            names.shape(index).contains(&units) && !members.iter().any(|member| member.tensor == index)
+        });
+        let (role, layer) = layer(base)?;
+        (!is_elsewhere).then(|| Group { role: format!("{role}.{}", self.role), layer, head: None, units, members })
     }
 
     fn knows_all(&self, names: &Names, base: &str) -> bool {
@@ -485,9 +479,11 @@ impl Attention {
                 if [query.out, key.out, value.out] != [output.inputs, key_len, key_len] {
                     return None;
                 }
-                // Whisper's keys alone have no bias.
-                let biases = [query, key, value].map(|linear| linear.bias.is_some());
-                if biases[0] != biases[2] || biases[1] && !biases[0] || !biases[1] && biases[0] && self.is_rotary {
+                let has_bias = query.bias.is_some();
+                let key_fits = key.bias.is_some() == has_bias || key.bias.is_none() && self.may_lack_key_bias;
+                // With a rotary position, outputs may have none where the others have one, as in Qwen.
+                let output_fits = output.bias.is_some() == has_bias || self.is_rotary;
+                if value.bias.is_some() != has_bias || !key_fits || !output_fits {
                     return None;
                 }
                 [query, key, value].map(|linear| Projection { linear, start: 0, stride: head_len })
@@ -506,15 +502,13 @@ impl Attention {
             }
         };
         let norms = self.norm_members(names, base, output.inputs, key_len, head_len)?;
-        if projections.iter().any(|projection| projection.linear.inputs != projections[0].linear.inputs)
-            && !base.contains("decoder")
-        {
+        let [query, key, value] = &projections;
+        if query.linear.inputs != output.out || key.linear.inputs != value.linear.inputs {
             return None;
         }
-        let (role, layer) = layer(base);
+        let (role, layer) = layer(base)?;
         let group = |role: String, head, units, members| Group { role, layer, head, units, members };
         let role = |what: &str| format!("{role}.{}.{what}", self.scope);
-        let [query, key, value] = &projections;
         let mut groups = Vec::new();
         let mut members: Vec<Member> = Vec::new();
         if query.stride == head_len {
@@ -567,9 +561,7 @@ impl Attention {
         let present = named.each_ref().map(|name| names.by_name.contains_key(name.as_str()));
         match present {
             [false, false] => Some(Vec::new()),
-            [true, true] if named.iter().all(|name| names.vector(name, head_len).is_some()) => {
-                (queries != head_len && keys != head_len).then(Vec::new)
-            }
+            [true, true] if named.iter().all(|name| names.vector(name, head_len).is_some()) => Some(Vec::new()),
             [true, true] => Some(vec![names.vector(&named[0], queries)?, names.vector(&named[1], keys)?]),
             _ => None,
         }
@@ -729,7 +721,7 @@ fn residual_network(names: &Names, base: &str) -> Vec<Group> {
                 members.extend(batch_norm(names, &format!("{block}bn{number}"), channels)?);
                 let (_, consumer, [_, inputs]) = convolution(names, &format!("{block}conv{}", number + 1))?;
                 members.push((inputs == channels).then_some(consumer)?);
-                let (role, layer) = layer(block);
+                let (role, layer) = layer(block)?;
                 Some(Group { role: format!("{role}.conv{number}"), layer, head: None, units: channels, members })
             };
             groups.extend(found());

@@ -7,6 +7,8 @@
 mod axes;
 mod layouts;
 mod onnx;
+#[cfg(test)]
+mod tests;
 
 use crate::error::{Error, Result};
 use crate::formats::{self, Format, SourceFile};
@@ -94,6 +96,7 @@ impl Member {
         let end = len.and_then(|len| len.checked_add(self.start));
         len.is_some_and(|len| len > 0)
             && end.zip(extent).is_some_and(|(end, extent)| end <= extent)
+            && tensor.bytes > 0
             && tensor.dtype.bits() % 8 == 0
             && tensor.record.is_empty()
     }

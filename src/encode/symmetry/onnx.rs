@@ -93,11 +93,10 @@ const POOL: [&str; 6] = ["AveragePool", "GlobalAveragePool", "GlobalLpPool", "Gl
 /// The groups of one graph.
 pub(super) fn discover(graph: &Graph, tensors: &[TensorLocation]) -> Vec<Group> {
     let mut walk = Walk { graph, factors: Factors::default(), values: HashMap::new(), vectors: HashMap::new() };
-    let mut names: Vec<&String> = graph.constants.keys().collect();
-    names.sort();
-    for name in &names {
-        walk.add_constant(name, &graph.constants[*name]);
-    }
+    let mut constants: Vec<(&String, &Constant)> = graph.constants.iter().collect();
+    constants.sort_by_key(|(name, _)| *name);
+    let constants: Vec<(&Constant, Axes)> =
+        constants.into_iter().map(|(name, constant)| (constant, walk.add_constant(name, constant))).collect();
     for node in &graph.nodes {
         walk.node(node);
     }
@@ -108,10 +107,9 @@ pub(super) fn discover(graph: &Graph, tensors: &[TensorLocation]) -> Vec<Group> 
     let places: HashMap<_, _> =
         tensors.iter().enumerate().map(|(index, tensor)| ((tensor.file, tensor.offset, tensor.bytes), index)).collect();
     let mut members: BTreeMap<Factor, Vec<(Option<Member>, usize)>> = BTreeMap::new();
-    for name in names {
-        let tensor = graph.constants[name].location.and_then(|location| places.get(&location));
-        for (axis, factors) in walk.values[name].axes.iter().enumerate() {
-            let extent = graph.constants[name].dims[axis];
+    for (constant, value) in constants {
+        let tensor = constant.location.and_then(|location| places.get(&location));
+        for (axis, (factors, &extent)) in value.axes.iter().zip(&constant.dims).enumerate() {
             for (factor, units, member) in walk.members(factors, extent) {
                 let member = tensor.zip(member).map(|(&tensor, member)| Member { tensor, axis, ..member });
                 members.entry(factor).or_default().push((member, units));
@@ -177,12 +175,14 @@ struct Walk<'g> {
 }
 
 impl Walk<'_> {
-    fn add_constant(&mut self, name: &str, constant: &Constant) {
+    fn add_constant(&mut self, name: &str, constant: &Constant) -> Axes {
         let axes = constant.dims.iter().map(|&extent| self.factors.axis(Some(extent))).collect();
-        self.values.insert(name.to_owned(), Axes { axes, is_whole: true });
+        let value = Axes { axes, is_whole: true };
+        self.values.insert(name.to_owned(), value.clone());
         if let Some(values) = constant.values.as_ref().filter(|_| constant.dims.len() <= 1) {
             self.vectors.insert(name.to_owned(), values.iter().map(|&value| Extent::Known(value as i64)).collect());
         }
+        value
     }
 
     /// What is known of a value; of one that nothing was said of, its rank at most.
@@ -279,6 +279,26 @@ impl Walk<'_> {
             op if REDUCE.contains(&op) => self.reduce(node, &first)?,
             op if POOL.contains(&op) => self.channels_of(&first, 2)?,
             "MatMul" => self.matmul(&first, inputs.get(1)?)?,
+            "QuantizeLinear" | "DequantizeLinear" => {
+                let axis = integer(node, "axis").unwrap_or(1);
+                if integer(node, "block_size").unwrap_or(0) != 0 {
+                    return None;
+                }
+                for parameter in &inputs[1..] {
+                    match &parameter.axes[..] {
+                        [] if parameter.is_whole => {}
+                        [along] if parameter.is_whole => {
+                            let axis = index(axis, first.is_whole.then_some(first.axes.len())?);
+                            // A vector of one element counts for all.
+                            if !self.factors.resolve(along).is_empty() {
+                                self.factors.unite(&first.axes[axis?], along);
+                            }
+                        }
+                        _ => return None,
+                    }
+                }
+                first
+            }
             "Gemm" => self.gemm(node, &inputs)?,
             "Conv" => self.conv(node, &inputs)?,
             "ConvTranspose" => self.conv_transpose(node, &inputs)?,
