@@ -2,6 +2,7 @@
 //! `stages`.
 
 mod adaptive;
+mod alignment;
 mod copies;
 mod feedback;
 pub mod frame;
@@ -34,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
 use crate::tensor::TensorLocation;
 
+use alignment::Aligned;
 use frame::Frame;
 use integers::Integers;
 use model_fit::{SymbolCosts, SymbolCounts};
@@ -123,7 +125,16 @@ pub fn encode(files: &[SourceFile], options: &Options) -> Result<(Vec<u8>, Repor
     let mut tensors = formats::find_tensors(files)?;
     tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
     (options.progress)("reading", 0.0);
-    let model = Model::new(files, tensors, options)?;
+    let aligned = if options.alignment && (options.base.is_some() || options.unit_order_free && options.prediction) {
+        Some(alignment::align(files, &tensors, options)?)
+    } else {
+        None
+    };
+    let mut files: Vec<SourceFile> = files.to_vec();
+    if let Some(aligned) = aligned.as_ref().filter(|_| options.unit_order_free) {
+        files.iter_mut().zip(&aligned.files).for_each(|(file, bytes)| file.bytes = bytes);
+    }
+    let model = Model::new(&files, tensors, aligned.as_ref(), options)?;
     let fixed = model.encode_exact(options)?;
     let Target::Size(size) = options.target else {
         return model.assemble(&fixed, rate::search(&model, 0, options)?);
@@ -181,7 +192,12 @@ impl Fixed {
 }
 
 impl<'a> Model<'a> {
-    fn new(files: &'a [SourceFile<'a>], tensors: Vec<TensorLocation>, options: &Options) -> Result<Self> {
+    fn new(
+        files: &'a [SourceFile<'a>],
+        tensors: Vec<TensorLocation>,
+        aligned: Option<&Aligned>,
+        options: &Options,
+    ) -> Result<Self> {
         for file in files {
             if !crate::container::is_file_name(&file.name) {
                 return Err(Error::argument(format!("{:?} cannot be a file name in an archive", file.name)));
@@ -210,7 +226,8 @@ impl<'a> Model<'a> {
         model.coded = lossy
             .into_par_iter()
             .filter_map(|frame| {
-                let tensor = &model.tensors[model.framed[frame]];
+                let index = model.framed[frame];
+                let tensor = &model.tensors[index];
                 let statistics = model.statistics(frame, options);
                 let base =
                     options.base.map(|base| motion::base_frame(base, tensor, model.bytes(tensor), &[None, None]));
@@ -218,7 +235,8 @@ impl<'a> Model<'a> {
                     Ok(base) => base.flatten(),
                     Err(error) => return Some(Err(error)),
                 };
-                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor), statistics, base, options);
+                let by_column = aligned.is_some_and(|aligned| aligned.columns.contains(&index));
+                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor), statistics, base, by_column, options);
                 (options.progress)("reading", done.step());
                 coded.map(Ok)
             })

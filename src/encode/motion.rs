@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use super::alignment::Orders;
 use super::frame::{LevelPlan, Prediction};
 use super::importance::Importance;
 use super::matrix::{Matrix, View};
@@ -81,7 +82,7 @@ pub fn base_frame(
     base: &Reader<[u8]>,
     tensor: &TensorLocation,
     bytes: &[u8],
-    orders: &[Option<Vec<u32>>; 2],
+    orders: &Orders,
 ) -> Result<Option<(View, BaseFrame)>> {
     let archive = base.archive();
     let found = archive.tensors.iter().find(|candidate| candidate.name == tensor.name);
@@ -123,16 +124,14 @@ pub fn base_frame(
 const RESEMBLANCE: f64 = 0.5;
 
 /// Where coded rows and columns belong: first from the base's coded order in its tensor's, then in this tensor's.
-fn combined(
-    base: [&Option<Permutation>; 2],
-    orders: &[Option<Vec<u32>>; 2],
-    matrix: Matrix,
-) -> Option<[Option<Permutation>; 2]> {
+fn combined(base: [&Option<Permutation>; 2], orders: &Orders, matrix: Matrix) -> Option<[Option<Permutation>; 2]> {
     let mut combined = [None, None];
     for axis in 0..2 {
         let len = if axis == 0 { matrix.rows } else { matrix.row_len() };
         let base = base[axis].as_ref().map(|permutation| permutation.places());
-        let order = orders[axis].as_deref();
+        let order =
+            orders[axis].as_ref().map(|order| if axis == 0 { order.clone() } else { with_taps(order, matrix.taps) });
+        let order = order.as_deref();
         if base.is_none() && order.is_none() {
             continue;
         }
@@ -147,6 +146,11 @@ fn combined(
         combined[axis] = Some(Permutation::new((0..len).map(place).collect()).ok()?);
     }
     Some(combined)
+}
+
+/// The order of matrix columns under one of columns.
+fn with_taps(order: &[u32], taps: usize) -> Vec<u32> {
+    order.iter().flat_map(|&column| (0..taps as u32).map(move |tap| column * taps as u32 + tap)).collect()
 }
 
 /// A plan on the base's grid.
@@ -381,13 +385,17 @@ fn attempt_all(
         };
         let tensor = &model.tensors[model.framed[coded.frame]];
         let weights = coded.weights(model.bytes(tensor), tensor.dtype);
-        let variances = VarianceModel::fit(&residuals(&plan, &weights, &predicted), plan.matrix);
+        let residual = residuals(&plan, &weights, &predicted);
+        let variances = VarianceModel::fit(&residual, plan.matrix);
         plan.classes = variances.classes(if plan.trellis { 2.0 } else { 1.0 }, plan.low_bits);
         let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
+        let steps = residuals(&plan, &weights, &[]);
+        let energy = |values: &[f32]| values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
+        let resembles = energy(&residual) < RESEMBLANCE * energy(&steps);
         let lambda = match &coded.base {
-            Some(base) if base.trellis => 4.0 * BASE_LAMBDA,
-            Some(_) => BASE_LAMBDA,
-            None => search.lambda,
+            Some(base) if !base.trellis => BASE_LAMBDA,
+            None if !resembles => search.lambda,
+            _ => 4.0 * BASE_LAMBDA,
         };
         let (indices, tally) = plan.quantize(&weights, Search { prediction: &predicted, lambda, ..search });
         Some(Attempt { plan, indices, tally, prediction: predicted })

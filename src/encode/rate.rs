@@ -51,6 +51,7 @@ impl CodedTensor {
         bytes: &[u8],
         statistics: Option<&WeightStatistics>,
         base: Option<(View, BaseFrame)>,
+        by_column: bool,
         options: &Options,
     ) -> Option<Self> {
         let weights = to_f32(bytes, tensor.dtype);
@@ -59,7 +60,7 @@ impl CodedTensor {
             return None;
         }
         let statistics = statistics.cloned().unwrap_or_default();
-        let transposed = options.feedback && statistics.row_moments.is_some();
+        let transposed = by_column || options.feedback && statistics.row_moments.is_some();
         let (mut view, base) = match base {
             Some((view, base)) => (view, Some(base)),
             None => (View::new(Matrix::of(&tensor.shape), transposed), None),
