@@ -285,8 +285,9 @@ impl<'a> WideDecoder<'a> {
 /// [`trellis::level`] of eight symbols of 16 bits; `quantizer` is 0 or all ones.
 #[inline(always)]
 fn trellis_level(symbol: v128, quantizer: v128) -> v128 {
-    let sign = i16x8_max(i16x8_min(symbol, i16x8_splat(1)), i16x8_splat(-1));
-    i16x8_sub(i16x8_shl(symbol, 1), v128_and(sign, quantizer))
+    // The sign where quantizer 1 is in force, else 0.
+    let nearer = i16x8_max(i16x8_min(symbol, i16x8_neg(quantizer)), quantizer);
+    i16x8_sub(i16x8_shl(symbol, 1), nearer)
 }
 
 /// 16 trellises; nothing where there is no `TRELLIS`.
