@@ -286,7 +286,7 @@ impl<'a> WideDecoder<'a> {
 #[inline(always)]
 fn trellis_level(symbol: v128, quantizer: v128) -> v128 {
     // The sign where quantizer 1 is in force, else 0.
-    let nearer = i16x8_max(i16x8_min(symbol, i16x8_neg(quantizer)), quantizer);
+    let nearer = i16x8_max(i16x8_min(symbol, u16x8_shr(quantizer, 15)), quantizer);
     i16x8_sub(i16x8_shl(symbol, 1), nearer)
 }
 
