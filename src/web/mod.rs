@@ -13,7 +13,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::error::Error;
 
-/// A fifth of the size of the standard library's.
+/// Much smaller than the standard library's.
 #[global_allocator]
 static ALLOCATOR: WasmDynamicTalc = new_wasm_dynamic_allocator();
 
