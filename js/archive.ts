@@ -1,5 +1,5 @@
 // An open archive: its tensors and files, read in any order.
-import type { Batch } from './decoder.js';
+import type { Gathered } from './decoder.js';
 import { McwcError } from './errors.js';
 import type { Gpu } from './gpu.js';
 import { type Job, Pool } from './pool.js';
@@ -74,6 +74,7 @@ export class Archive {
       head: parts.head,
       limit,
       workerUrl: wasm.builtFor === 'cpu' ? options.workerUrl : options.gpuWorkerUrl,
+      hashes: header.hashes(),
       gather: (steps, buffer) => this.#gather(steps, buffer),
       chunkBytes: (chunk) => this.#chunks[2 * chunk + 1],
       onInline: (reason) => (this.#backendReason += `; on this thread, because ${reason}`),
@@ -293,7 +294,7 @@ export class Archive {
   }
 
   /** Collects the payloads of steps; neighbouring chunks in one go. */
-  async #gather(steps: Step[], buffer?: ArrayBuffer): Promise<Batch> {
+  async #gather(steps: Step[], buffer?: ArrayBuffer): Promise<Gathered> {
     const lengths = steps.map(({ chunk }) => (chunk < 0 ? 0 : this.#chunks[2 * chunk + 1]));
     const total = lengths.reduce((sum, length) => sum + length, 0);
     const payloads = new Uint8Array(buffer && buffer.byteLength >= total ? buffer : new ArrayBuffer(total), 0, total);

@@ -146,7 +146,7 @@ impl FileSource {
     /// `Io` if it cannot be opened.
     pub fn open(path: &std::path::Path) -> Result<Self> {
         let path_text = path.display().to_string();
-        let io = |source| Error::Io { path: path_text.clone(), source };
+        let io = |error: std::io::Error| Error::Io { path: path_text.clone(), source: error.into() };
         let file = std::fs::File::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         Ok(FileSource { file: file.into(), bytes, path: path_text })
@@ -163,7 +163,7 @@ impl Source for FileSource {
         }
         let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(bytes));
-        read.map_err(|source| Error::Io { path: self.path.clone(), source })
+        read.map_err(|error| Error::Io { path: self.path.clone(), source: error.into() })
     }
 
     fn bytes(&self) -> u64 {
@@ -350,7 +350,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
                 }
             };
             let bytes = &source[piece.skip as usize..(piece.skip + piece.bytes) as usize];
-            out.write_all(bytes).map_err(|source| Error::Io { path: "output".into(), source })?;
+            out.write_all(bytes).map_err(|error| Error::Io { path: "output".into(), source: error.into() })?;
             progress(piece.bytes);
         }
         Ok(())

@@ -4,6 +4,8 @@
 //! the stages one after another on whole chunks; the common case (float32 weights, no low bits, columns in order) is
 //! fused into the entropy loop and held equal to the plain path by tests.
 
+use std::ops::Range;
+
 use crate::container::{Archive, Coding, Frame, Levels, Side};
 use crate::entropy::lanes::{self, Scales, Tables, Weights};
 use crate::entropy::{LevelPayload, decode_plane, end};
@@ -41,7 +43,7 @@ struct PlaneDecoder {
 pub struct LevelDecoder {
     levels: Levels,
     /// Which of the archive's tables `slots` holds.
-    tables: std::ops::Range<usize>,
+    tables: Range<usize>,
     slots: Vec<u32>,
     side: SideArrays,
     scales: Vec<f32>,
@@ -470,26 +472,13 @@ impl LevelDecoder {
         Ok(())
     }
 
-    /// Levels in `self.coded` to bytes of elements: un-permute the columns, scale, cast.
+    /// Levels in `self.coded` to bytes of elements.
     fn reconstruct(&self, rectangle: &Rectangle, dtype: DType, bytes: &mut [u8]) {
-        let cols = rectangle.cols;
-        let element_bytes = (dtype.bits() / 8) as usize;
-        let (row_exponent, col_exponent) = self.exponents(rectangle);
+        let (rows, cols) = self.exponents(rectangle);
         let places = self.side.column_permutation.as_ref().map(Permutation::places);
-        let rows = self.coded.chunks_exact(cols).zip(bytes.chunks_exact_mut(cols * element_bytes));
-        for ((levels, elements), row_exponent) in rows.zip(row_exponent) {
-            for (col, &level) in levels.iter().enumerate() {
-                let place = places.map_or(col, |places| places[col] as usize);
-                let element = &mut elements[place * element_bytes..(place + 1) * element_bytes];
-                match self.scales.get(usize::from(row_exponent) + usize::from(col_exponent[col])) {
-                    Some(&scale) => write_weight(quantize::dequantize(level, scale), dtype, element),
-                    None => {
-                        let integer = level.wrapping_add(self.levels.zero_point).to_le_bytes();
-                        element.copy_from_slice(&integer[..element_bytes]);
-                    }
-                }
-            }
-        }
+        let zero_point = self.levels.zero_point;
+        let reconstruction = Reconstruction { dtype, scales: &self.scales, rows, cols, places, zero_point };
+        reconstruction.reconstruct(&self.coded, bytes);
     }
 
     fn classes(&self, rectangle: &Rectangle) -> (Vec<i8>, Vec<i8>) {
@@ -504,20 +493,68 @@ impl LevelDecoder {
 
     /// Exponents of a rectangle's rows and columns, so that their sum indexes `self.scales`.
     fn exponents(&self, rectangle: &Rectangle) -> (Vec<u8>, Vec<u16>) {
-        let exponents = &self.side.arrays[Side::RowExponent as usize];
-        let first_row_exponent = exponents.iter().min().map_or(0, |&least| i32::from(least));
-        let row = |row| self.side.get(Side::RowExponent, rectangle.first_row + row) - first_row_exponent;
-        let col = |col| {
-            let (column, tap) = self.column_and_tap(rectangle.first_col + col);
-            let exponent = self.side.get(Side::ColumnExponent, column) + self.side.get(Side::TapExponent, tap);
-            exponent - (self.first_exponent - first_row_exponent)
-        };
-        let rows = (0..rectangle.rows).map(|index| row(index) as u8).collect();
-        (rows, (0..rectangle.cols).map(|index| col(index) as u16).collect())
+        let &Rectangle { first_row, rows, first_col, cols } = rectangle;
+        let arrays = [Side::RowExponent, Side::ColumnExponent, Side::TapExponent];
+        let arrays = arrays.map(|array| self.side.arrays[array as usize].as_slice());
+        let (rows, cols) = (first_row..first_row + rows, first_col..first_col + cols);
+        exponents(arrays, self.levels.taps, self.first_exponent, rows, cols)
     }
 
     fn column_and_tap(&self, col: usize) -> (usize, usize) {
         (col / self.levels.taps, col % self.levels.taps)
+    }
+}
+
+/// Exponents of rows and of columns with their taps, from arrays of rows, columns and taps (empty: all 0), so that their sum
+/// indexes scales that begin with that of `first_exponent`.
+pub(crate) fn exponents(
+    arrays: [&[i8]; 3],
+    taps: usize,
+    first_exponent: i32,
+    rows: Range<usize>,
+    cols: Range<usize>,
+) -> (Vec<u8>, Vec<u16>) {
+    let get = |array: usize, index: usize| arrays[array].get(index).map_or(0, |&value| i32::from(value));
+    let least = arrays[0].iter().min().map_or(0, |&least| i32::from(least));
+    let row = |row| (get(0, row) - least) as u8;
+    let col = |col| (get(1, col / taps) + get(2, col % taps) - (first_exponent - least)) as u16;
+    (rows.map(row).collect(), cols.map(col).collect())
+}
+
+/// Levels -> bytes of elements, one row after another: un-permute the columns, scale, cast.
+pub(crate) struct Reconstruction<'a> {
+    pub(crate) dtype: DType,
+    /// Empty for integers.
+    pub(crate) scales: &'a [f32],
+    /// As [`exponents`] gives them.
+    pub(crate) rows: Vec<u8>,
+    /// As [`exponents`] gives them.
+    pub(crate) cols: Vec<u16>,
+    /// Where each coded column belongs.
+    pub(crate) places: Option<&'a [u32]>,
+    /// Added to the levels of integers.
+    pub(crate) zero_point: i32,
+}
+
+impl Reconstruction<'_> {
+    /// Takes rows of levels in coded order.
+    pub(crate) fn reconstruct(&self, levels: &[i32], bytes: &mut [u8]) {
+        let element_bytes = (self.dtype.bits() / 8) as usize;
+        let cols = self.cols.len();
+        let rows = levels.chunks_exact(cols).zip(bytes.chunks_exact_mut(cols * element_bytes));
+        for ((levels, elements), &row_exponent) in rows.zip(&self.rows) {
+            for (col, &level) in levels.iter().enumerate() {
+                let place = self.places.map_or(col, |places| places[col] as usize);
+                let element = &mut elements[place * element_bytes..(place + 1) * element_bytes];
+                match self.scales.get(usize::from(row_exponent) + usize::from(self.cols[col])) {
+                    Some(&scale) => write_weight(quantize::dequantize(level, scale), self.dtype, element),
+                    None => {
+                        let integer = level.wrapping_add(self.zero_point).to_le_bytes();
+                        element.copy_from_slice(&integer[..element_bytes]);
+                    }
+                }
+            }
+        }
     }
 }
 

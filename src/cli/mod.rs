@@ -69,7 +69,7 @@ pub fn run() -> ExitCode {
 
 fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.display().to_string();
-    move |source| Error::Io { path, source }
+    move |error| Error::Io { path, source: error.into() }
 }
 
 /// Reads a file, naming it in the error.

@@ -34,11 +34,11 @@ use lanes::{LaneChunk, LaneError, Sink, Tables};
 pub const LANES_LOG2_MAX: u8 = 8;
 
 /// Decodes all levels of `chunk` into `sink`, with the fastest loop there is.
-pub(crate) fn decode_lanes<const TRELLIS: bool>(chunk: &LaneChunk, tables: &Tables, sink: &mut dyn Sink) -> Result<()> {
+fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, sink: &mut dyn Sink) -> Result<()> {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    let decoded = simd::decode_lanes::<TRELLIS>(chunk, tables, sink);
+    let decoded = simd::decode_lanes(chunk, tables, trellis, sink);
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    let decoded = lanes::decode_lanes::<TRELLIS>(chunk, tables, sink);
+    let decoded = lanes::decode_lanes(chunk, tables, trellis, sink);
     decoded.map_err(|error| match error {
         LaneError::Shape(what) => Error::invalid("lanes", what),
         LaneError::Corrupt { lane } => Error::invalid("lanes", format!("lane {lane} does not end where it should")),
@@ -71,8 +71,7 @@ impl<'a> LevelPayload<'a> {
     /// # Errors
     /// `Invalid` if a lane does not end where it should.
     pub(crate) fn decode(&self, tables: &Tables, trellis: bool, sink: &mut dyn Sink) -> Result<()> {
-        let chunk = self.lanes.chunk();
-        if trellis { decode_lanes::<true>(&chunk, tables, sink) } else { decode_lanes::<false>(&chunk, tables, sink) }
+        decode_lanes(&self.lanes.chunk(), tables, trellis, sink)
     }
 
     /// The stored low bits of each level, `low_bits` of them.

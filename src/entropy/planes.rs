@@ -50,7 +50,7 @@ pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8]) -> Resul
             let classes = vec![0; lanes.rows.max(lanes.cols)];
             let tables = Tables { slots: &slots, rows: &classes[..lanes.rows], cols: &classes[..lanes.cols] };
             let cols = lanes.cols;
-            decode_lanes::<false>(&lanes.chunk(), &tables, &mut Levels::new(plane, cols))?;
+            decode_lanes(&lanes.chunk(), &tables, false, &mut Levels::new(plane, cols))?;
         }
         MODE_ADAPTIVE => decode_adaptive(payload, plane)?,
         other => return Err(Error::unsupported("mode", other.to_string())),
