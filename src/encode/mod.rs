@@ -229,8 +229,9 @@ impl<'a> Model<'a> {
                 let index = model.framed[frame];
                 let tensor = &model.tensors[index];
                 let statistics = model.statistics(frame, options);
-                let base =
-                    options.base.map(|base| motion::base_frame(base, tensor, model.bytes(tensor), &[None, None]));
+                let orders = aligned.filter(|_| !options.unit_order_free).map(|aligned| &aligned.orders[index]);
+                let orders = orders.unwrap_or(&[None, None]);
+                let base = options.base.map(|base| motion::base_frame(base, tensor, model.bytes(tensor), orders));
                 let base = match base.transpose() {
                     Ok(base) => base.flatten(),
                     Err(error) => return Some(Err(error)),
