@@ -6,7 +6,7 @@
 
 use crate::container::{Archive, Coding, Frame, Levels, Side};
 use crate::entropy::lanes::{self, Scales, Tables, Weights};
-use crate::entropy::{LevelPayload, decode_plane, end};
+use crate::entropy::{Guide, LevelPayload, decode_plane, end};
 use crate::error::{Error, Result};
 use crate::stages::permute::{Permutation, transpose};
 use crate::stages::transform::Basis;
@@ -66,7 +66,7 @@ impl SideArrays {
         let mut side = SideArrays::default();
         for array in Side::BYTE_ARRAYS.into_iter().filter(|&array| levels.has(array)) {
             let mut bytes = vec![0; levels.side_len(array)];
-            decode_plane(&mut payload, &mut bytes)?;
+            decode_plane(&mut payload, &mut bytes, None)?;
             side.arrays[array as usize] = bytes.into_iter().map(|byte| byte as i8).collect();
         }
         for (which, slot) in
@@ -159,9 +159,7 @@ impl FrameDecoder {
         match &mut self.coding {
             Decoding::Planes(plane) => {
                 let Coding::Planes(record) = &self.frame.coding else { return Ok(()) };
-                decode_fields(payload, record, plane, bytes)?;
-                planes::unrotate(bytes, self.frame.dtype);
-                Ok(())
+                decode_fields(payload, record, self.frame.dtype, None, plane, bytes)
             }
             Decoding::Levels(decoder) => {
                 let rectangle = rectangle(&decoder.levels, first, len);
@@ -219,17 +217,32 @@ impl FrameDecoder {
     }
 }
 
-/// Decodes the plane of each field of some records, and puts it in place.
-fn decode_fields(mut payload: &[u8], record: &[usize], plane: &mut Vec<u8>, records: &mut [u8]) -> Result<()> {
+/// Decodes the plane of each field of some records, and puts it in place. A predicted chunk has a reference: the bytes of the
+/// same chunk of its frame, of which those that are missing count as zeros.
+pub(crate) fn decode_fields(
+    mut payload: &[u8],
+    record: &[usize],
+    dtype: DType,
+    reference: Option<&[u8]>,
+    plane: &mut Vec<u8>,
+    records: &mut [u8],
+) -> Result<()> {
+    let reference = reference.map(|reference| planes::rotated(reference, dtype, records.len()));
     let record_bytes = record.iter().sum();
     let mut offset = 0;
     for &field in record {
         plane.resize(records.len() / record_bytes * field, 0);
-        decode_plane(&mut payload, plane)?;
+        let guide = reference.as_ref().map(|reference| Guide { reference, record_bytes, offset, field });
+        decode_plane(&mut payload, plane, guide.as_ref())?;
         planes::join_field(plane, field, offset, record_bytes, records);
         offset += field;
     }
-    end(payload)
+    end(payload)?;
+    if let Some(reference) = reference {
+        planes::add_reference(records, &reference, dtype);
+    }
+    planes::unrotate(records, dtype);
+    Ok(())
 }
 
 fn rectangle(levels: &Levels, first: u64, len: u64) -> Rectangle {
