@@ -174,7 +174,8 @@ impl Source for FileSource {
 /// Reads files and tensors of one archive.
 pub struct Reader<'s, S: Source + ?Sized> {
     archive: Archive,
-    source: &'s S,
+    /// Its own source, that of its base, and so on.
+    sources: Vec<&'s S>,
 }
 
 impl<'s, S: Source + ?Sized> Reader<'s, S> {
@@ -194,9 +195,19 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         let archive = Archive::parse(&head, limits)?;
         match source.bytes().cmp(&archive.bytes()) {
             std::cmp::Ordering::Less => Err(Error::Incomplete { needed: archive.bytes() }),
-            std::cmp::Ordering::Equal => Ok(Reader { archive, source }),
+            std::cmp::Ordering::Equal => Ok(Reader { archive, sources: vec![source] }),
             std::cmp::Ordering::Greater => Err(Error::invalid("archive", "bytes follow the last chunk")),
         }
+    }
+
+    /// The same reader, of an archive that is a delta to `base`.
+    ///
+    /// # Errors
+    /// As [`Archive::link`].
+    pub fn with_base(mut self, base: &Reader<'s, S>) -> Result<Self> {
+        self.archive.link(&base.archive)?;
+        self.sources.extend_from_slice(&base.sources);
+        Ok(self)
     }
 
     /// The header's contents.
@@ -212,7 +223,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         let chunk =
             self.archive.chunks.get(index).ok_or_else(|| Error::argument(format!("there is no chunk {index}")))?;
         let mut payload = vec![0; chunk.bytes as usize];
-        self.source.read_at(chunk.offset, &mut payload)?;
+        self.sources[chunk.archive].read_at(chunk.offset, &mut payload)?;
         self.archive.verify_chunk(index, &payload)?;
         Ok(payload)
     }
@@ -220,15 +231,34 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// A decoder for one frame.
     ///
     /// # Errors
-    /// If the frame's side chunk is damaged or invalid.
+    /// If the side chunk of the frame or of one that it is predicted from is damaged or invalid; `Argument` if the base is
+    /// missing.
     pub fn frame(&self, index: usize) -> Result<FrameDecoder> {
         self.frame_after(None, index)
     }
 
-    fn frame_after(&self, previous: Option<FrameDecoder>, index: usize) -> Result<FrameDecoder> {
-        let side = self.archive.frames.get(index).and_then(|frame| frame.side_chunk);
-        let side = side.map(|chunk| self.payload(chunk)).transpose()?;
+    fn frame_after(&self, mut previous: Option<FrameDecoder>, index: usize) -> Result<FrameDecoder> {
+        let frame = self.archive.frames.get(index);
+        if let Some(reference) = frame.and_then(|frame| frame.reference) {
+            if reference >= self.archive.frames.len() {
+                self.archive.require_base()?;
+            }
+            previous = Some(self.frame_after(previous, reference)?);
+        }
+        let side = frame.and_then(|frame| frame.side_chunk).map(|chunk| self.payload(chunk)).transpose()?;
         FrameDecoder::after(previous, &self.archive, index, side.as_deref())
+    }
+
+    /// Decodes element chunk `index`, and what it is predicted from.
+    fn decode_chunk(&self, decoder: &mut FrameDecoder, index: usize, bytes: &mut [u8]) -> Result<()> {
+        for reference in self.archive.references(decoder.index()).into_iter().rev() {
+            let frame = &self.archive.frames[reference];
+            if index < frame.chunk_count {
+                decoder.decode_reference(reference, index, &self.payload(frame.first_chunk + index)?)?;
+            }
+        }
+        let payload = self.payload(decoder.frame().first_chunk + index)?;
+        decoder.decode(index, &payload, bytes)
     }
 
     /// The bytes of a tensor.
@@ -288,9 +318,8 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
                 }
                 PieceSource::Chunk(frame, chunk) => {
                     let decoder = self.opened(&mut open_frame, frame)?;
-                    let payload = self.payload(decoder.frame().first_chunk + chunk)?;
                     decoded.resize(decoder.chunk_bytes(chunk)?, 0);
-                    decoder.decode(chunk, &payload, &mut decoded)?;
+                    self.decode_chunk(decoder, chunk, &mut decoded)?;
                     &decoded
                 }
                 PieceSource::Frame(frame) => {
@@ -321,10 +350,9 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         let mut chunk_bytes = Vec::new();
         let mut written = 0;
         for index in 0..frame.chunk_count {
-            let payload = self.payload(frame.first_chunk + index)?;
             let len = decoder.chunk_bytes(index)?;
             chunk_bytes.resize(len, 0);
-            decoder.decode(index, &payload, &mut chunk_bytes)?;
+            self.decode_chunk(decoder, index, &mut chunk_bytes)?;
             match decoder.places(index) {
                 Some(Places { run_bytes, offsets }) => {
                     for (run, offset) in chunk_bytes.chunks_exact(run_bytes).zip(offsets) {

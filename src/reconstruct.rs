@@ -10,19 +10,31 @@ use crate::entropy::{Guide, LevelPayload, decode_plane, end};
 use crate::error::{Error, Result};
 use crate::stages::permute::{Permutation, transpose};
 use crate::stages::transform::Basis;
-use crate::stages::{planes, quantize};
+use crate::stages::{planes, predict, quantize};
 use crate::tensor::DType;
 
 /// Decodes the chunks of one frame, in any order.
 pub struct FrameDecoder {
+    index: usize,
     frame: Frame,
     coding: Decoding,
+    /// The decoder of the frame that this one is predicted from.
+    reference: Option<Box<FrameDecoder>>,
+    /// The element chunk that a predicted frame finds here.
+    held: Option<usize>,
 }
 
 enum Decoding {
-    /// One plane.
-    Planes(Vec<u8>),
+    Planes(PlaneDecoder),
     Levels(Box<LevelDecoder>),
+}
+
+#[derive(Default)]
+struct PlaneDecoder {
+    /// One plane.
+    plane: Vec<u8>,
+    /// The elements of the held chunk.
+    elements: Vec<u8>,
 }
 
 /// What the chunks of a frame of levels share.
@@ -59,6 +71,8 @@ pub struct SideArrays {
     pub row_permutation: Option<Permutation>,
     /// Where each coded column belongs.
     pub column_permutation: Option<Permutation>,
+    /// Factor of each row's prediction, in 1/256.
+    pub row_gain: Vec<i16>,
 }
 
 impl SideArrays {
@@ -75,6 +89,13 @@ impl SideArrays {
             if levels.has(which) {
                 *slot = Some(Permutation::parse(levels.side_len(which), &mut payload)?);
             }
+        }
+        if levels.has(Side::RowGain) {
+            let mut planes = vec![0; 2 * levels.rows];
+            let (low, high) = planes.split_at_mut(levels.rows);
+            decode_plane(&mut payload, low, None)?;
+            decode_plane(&mut payload, high, None)?;
+            side.row_gain = low.iter().zip(high).map(|(&low, &mut high)| i16::from_le_bytes([low, high])).collect();
         }
         end(payload)?;
         Ok(side)
@@ -112,24 +133,34 @@ impl FrameDecoder {
         Self::after(None, archive, index, side)
     }
 
-    /// As [`FrameDecoder::new`], with the tables and the memory of a decoder of the same archive that is done. Most frames
-    /// use the same tables, and preparing these takes as long as decoding a small frame.
+    /// As [`FrameDecoder::new`], with a decoder that is open already: of the frame's reference, if it has one; else one of
+    /// the same archive that is done, for its tables and its memory. Most frames use the same tables, and preparing these
+    /// takes as long as decoding a small frame.
     ///
     /// # Errors
     /// As [`FrameDecoder::new`].
     pub fn after(previous: Option<Self>, archive: &Archive, index: usize, side: Option<&[u8]>) -> Result<Self> {
         let frame = archive.frames.get(index).ok_or_else(|| Error::argument(format!("there is no frame {index}")))?;
+        let (reference, done) = match previous {
+            Some(previous) if frame.reference == Some(previous.index) => (Some(Box::new(previous)), None),
+            other => (None, other),
+        };
         let coding = match &frame.coding {
-            Coding::Planes(_) => Decoding::Planes(Vec::new()),
+            Coding::Planes(_) => Decoding::Planes(PlaneDecoder::default()),
             Coding::Levels(levels) => {
-                let previous = previous.and_then(|decoder| match decoder.coding {
+                let done = done.and_then(|decoder| match decoder.coding {
                     Decoding::Levels(decoder) => Some(*decoder),
                     Decoding::Planes(_) => None,
                 });
-                Decoding::Levels(Box::new(LevelDecoder::new(previous, archive, levels, side)?))
+                Decoding::Levels(Box::new(LevelDecoder::new(done, archive, levels, side)?))
             }
         };
-        Ok(FrameDecoder { frame: frame.clone(), coding })
+        Ok(FrameDecoder { index, frame: frame.clone(), coding, reference, held: None })
+    }
+
+    /// The frame's place in its archive.
+    pub fn index(&self) -> usize {
+        self.index
     }
 
     /// The frame.
@@ -156,16 +187,47 @@ impl FrameDecoder {
         if bytes.len() as u64 != self.frame.byte_len(len) {
             return Err(Error::argument(format!("chunk {index} does not decode to {} bytes", bytes.len())));
         }
+        let reference = Reference::of(&self.frame, self.reference.as_deref(), index)?;
         match &mut self.coding {
-            Decoding::Planes(plane) => {
+            Decoding::Planes(decoder) => {
                 let Coding::Planes(record) = &self.frame.coding else { return Ok(()) };
-                decode_fields(payload, record, self.frame.dtype, None, plane, bytes)
+                let reference = self.frame.reference.map(|_| reference.elements);
+                decode_fields(payload, record, self.frame.dtype, reference, &mut decoder.plane, bytes)
             }
             Decoding::Levels(decoder) => {
                 let rectangle = rectangle(&decoder.levels, first, len);
-                decoder.decode(&rectangle, payload, self.frame.dtype, bytes)
+                decoder.decode(&rectangle, payload, &reference, self.frame.dtype, bytes)
             }
         }
+    }
+
+    /// Decodes the verified payload of element chunk `index` of one of the frames that this one is predicted from, directly
+    /// or by way of others: what [`FrameDecoder::decode`] needs first, for every such frame that has the chunk, the farthest
+    /// first.
+    ///
+    /// # Errors
+    /// As [`FrameDecoder::decode`]; `Argument` if this frame is not predicted from that one.
+    pub fn decode_reference(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<()> {
+        let Some(reference) = &mut self.reference else {
+            return Err(Error::argument(format!("frame {frame} is no reference")));
+        };
+        if reference.index != frame {
+            return reference.decode_reference(frame, index, payload);
+        }
+        reference.held = None;
+        match &mut reference.coding {
+            Decoding::Levels(_) => reference.decode_levels(index, payload).map(drop)?,
+            Decoding::Planes(decoder) => {
+                let mut elements = std::mem::take(&mut decoder.elements);
+                elements.resize(reference.chunk_bytes(index)?, 0);
+                reference.decode(index, payload, &mut elements)?;
+                if let Decoding::Planes(decoder) = &mut reference.coding {
+                    decoder.elements = elements;
+                }
+            }
+        }
+        reference.held = Some(index);
+        Ok(())
     }
 
     /// Where the bytes of element chunk `index` belong in the tensor, or `None` if chunks follow one another.
@@ -201,10 +263,11 @@ impl FrameDecoder {
     /// As [`FrameDecoder::decode`]; `Argument` for a frame of planes.
     pub fn decode_levels(&mut self, index: usize, payload: &[u8]) -> Result<&[i32]> {
         let (first, len) = self.range(index)?;
+        let reference = Reference::of(&self.frame, self.reference.as_deref(), index)?;
         match &mut self.coding {
             Decoding::Levels(decoder) => {
                 let rectangle = rectangle(&decoder.levels, first, len);
-                decoder.decode_levels(&rectangle, payload)?;
+                decoder.decode_levels(&rectangle, payload, &reference)?;
                 Ok(&decoder.coded)
             }
             Decoding::Planes(_) => Err(Error::argument("a frame of planes has no levels")),
@@ -214,6 +277,27 @@ impl FrameDecoder {
     fn range(&self, index: usize) -> Result<(u64, u64)> {
         let range = self.frame.chunk_range(index);
         range.ok_or_else(|| Error::argument(format!("the frame has no chunk {index}")))
+    }
+}
+
+/// What a chunk is predicted from: the same chunk of the reference, which may be shorter, or empty.
+struct Reference<'a> {
+    levels: &'a [i32],
+    elements: &'a [u8],
+}
+
+impl<'a> Reference<'a> {
+    fn of(frame: &Frame, decoder: Option<&'a FrameDecoder>, index: usize) -> Result<Self> {
+        let none = Reference { levels: &[], elements: &[] };
+        match decoder {
+            Some(decoder) if index >= decoder.frame.chunk_count => Ok(none),
+            Some(decoder) if decoder.held == Some(index) => Ok(match &decoder.coding {
+                Decoding::Levels(decoder) => Reference { levels: &decoder.coded, ..none },
+                Decoding::Planes(decoder) => Reference { elements: &decoder.elements, ..none },
+            }),
+            None if frame.reference.is_none() => Ok(none),
+            _ => Err(Error::argument("the chunk of the frame's reference is needed first")),
+        }
     }
 }
 
@@ -287,14 +371,21 @@ impl LevelDecoder {
         (&self.scales, self.first_exponent)
     }
 
-    fn decode(&mut self, rectangle: &Rectangle, payload: &[u8], dtype: DType, bytes: &mut [u8]) -> Result<()> {
+    fn decode(
+        &mut self,
+        rectangle: &Rectangle,
+        payload: &[u8],
+        reference: &Reference,
+        dtype: DType,
+        bytes: &mut [u8],
+    ) -> Result<()> {
         if !self.levels.column_major {
-            return self.decode_rows(rectangle, payload, dtype, bytes);
+            return self.decode_rows(rectangle, payload, reference, dtype, bytes);
         }
         let mut words = std::mem::take(&mut self.rows);
         words.resize(bytes.len().div_ceil(8), 0);
         let rows = &mut bytemuck::cast_slice_mut(&mut words)[..bytes.len()];
-        let decoded = self.decode_rows(rectangle, payload, dtype, rows);
+        let decoded = self.decode_rows(rectangle, payload, reference, dtype, rows);
         match dtype.bits() {
             8 => transpose::<1>(rows, rectangle.cols, bytes),
             16 => transpose::<2>(rows, rectangle.cols, bytes),
@@ -305,33 +396,52 @@ impl LevelDecoder {
         decoded
     }
 
-    fn decode_rows(&mut self, rectangle: &Rectangle, payload: &[u8], dtype: DType, bytes: &mut [u8]) -> Result<()> {
+    fn decode_rows(
+        &mut self,
+        rectangle: &Rectangle,
+        payload: &[u8],
+        reference: &Reference,
+        dtype: DType,
+        bytes: &mut [u8],
+    ) -> Result<()> {
         if self.basis.is_some() {
-            return self.decode_kernels(rectangle, payload, dtype, bytes);
+            return self.decode_kernels(rectangle, payload, reference, dtype, bytes);
         }
-        let fused = dtype == DType::F32 && self.levels.low_bits == 0 && self.side.column_permutation.is_none();
+        let fused = self.is_fused(reference) && dtype == DType::F32 && self.side.column_permutation.is_none();
         if fused && let Ok(weights) = bytemuck::try_cast_slice_mut::<u8, f32>(bytes) {
             self.decode_weights(rectangle, payload, weights)
         } else {
-            self.decode_levels(rectangle, payload)?;
+            self.decode_levels(rectangle, payload, reference)?;
             self.reconstruct(rectangle, dtype, bytes);
             Ok(())
         }
     }
 
     /// Coefficients, then taps of kernels.
-    fn decode_kernels(&mut self, rectangle: &Rectangle, payload: &[u8], dtype: DType, bytes: &mut [u8]) -> Result<()> {
+    fn decode_kernels(
+        &mut self,
+        rectangle: &Rectangle,
+        payload: &[u8],
+        reference: &Reference,
+        dtype: DType,
+        bytes: &mut [u8],
+    ) -> Result<()> {
         let mut weights = vec![0.0; rectangle.rows * rectangle.cols];
-        if self.levels.low_bits == 0 {
+        if self.is_fused(reference) {
             self.decode_weights(rectangle, payload, &mut weights)?;
         } else {
-            self.decode_levels(rectangle, payload)?;
+            self.decode_levels(rectangle, payload, reference)?;
             self.reconstruct(rectangle, DType::F32, bytemuck::cast_slice_mut(&mut weights));
         }
         self.basis.iter().for_each(|basis| basis.inverse(&mut weights));
         let elements = bytes.chunks_exact_mut((dtype.bits() / 8) as usize);
         elements.zip(weights).for_each(|(element, weight)| write_weight(weight, dtype, element));
         Ok(())
+    }
+
+    /// Whether a symbol alone makes a level.
+    fn is_fused(&self, reference: &Reference) -> bool {
+        self.levels.low_bits == 0 && reference.levels.is_empty()
     }
 
     /// Entropy decoding and scaling in one pass.
@@ -350,8 +460,8 @@ impl LevelDecoder {
         Ok(())
     }
 
-    /// Entropy decoding alone: levels in coded order into `self.coded`.
-    fn decode_levels(&mut self, rectangle: &Rectangle, payload: &[u8]) -> Result<()> {
+    /// Entropy decoding and prediction: levels in coded order into `self.coded`.
+    fn decode_levels(&mut self, rectangle: &Rectangle, payload: &[u8], reference: &Reference) -> Result<()> {
         let low_bits = self.levels.low_bits;
         let payload = LevelPayload::parse(payload, rectangle.rows, rectangle.cols, low_bits)?;
         let (row_class, col_class) = self.classes(rectangle);
@@ -365,6 +475,11 @@ impl LevelDecoder {
         }
         for &(position, level) in &payload.escapes {
             self.coded[position as usize] = level;
+        }
+        let rows = self.coded.chunks_mut(rectangle.cols).zip(reference.levels.chunks(rectangle.cols));
+        for (row, (levels, reference)) in rows.enumerate() {
+            let gain = self.side.row_gain.get(rectangle.first_row + row).map_or(self.levels.gain, |&gain| gain.into());
+            predict::add(reference, gain, levels)?;
         }
         Ok(())
     }

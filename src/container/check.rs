@@ -8,8 +8,9 @@ use super::header::{
     TensorEntry,
 };
 use super::{
-    Archive, CHUNK_BYTES_MAX, CHUNK_LEN_MAX, Chunk, Coding, Extent, ExtentSource, FRAME_TABLES_MAX, File, Frame, Hash,
-    Levels, RAW_CHUNK_BYTES, RECORD_FIELDS_MAX, Side, Tensor, check_limit, is_file_name,
+    Archive, CHUNK_BYTES_MAX, CHUNK_LEN_MAX, Chunk, Coding, Extent, ExtentSource, FRAME_TABLES_MAX, File, Frame,
+    GAIN_ONE, Hash, Levels, RAW_CHUNK_BYTES, RECORD_FIELDS_MAX, REFERENCE_DEPTH_MAX, Side, Tensor, check_limit,
+    is_file_name,
 };
 use crate::entropy::Table;
 use crate::error::{Error, Result};
@@ -20,6 +21,7 @@ use crate::tensor::{DType, Limits, Shape};
 const DCT_TAPS_MAX: u64 = 1024;
 const SIDE_ENTRIES_MAX: u64 = 1 << 26;
 const FILES_MAX: u64 = 4096;
+const TENSOR_FRAMES_MAX: u64 = 16;
 /// Most rows, and most levels in a row.
 const EXTENT_MAX: u64 = i32::MAX as u64;
 const CHUNK_ENTRY_BYTES: usize = 20;
@@ -41,16 +43,23 @@ impl Checker<'_> {
         for (field, count) in counts {
             check_limit(field, count as u64, self.limits.entries)?;
         }
-        if header.base.is_some() {
-            return Err(Error::unsupported("base", "archives that depend on another one"));
-        }
+        let base = match header.base {
+            Some(base) => Some(Hash(base.try_into().map_err(|_| Error::invalid("base", "not a hash"))?)),
+            None => None,
+        };
         let chunks = self.chunks(&header.chunks)?;
         let tables = Table::parse_set(&header.tables)?;
         let tensors = self.tensors(header.tensors, &header.files)?;
         let files = self.files(header.files, &tensors, chunks.len())?;
         let frames = self.frames(header.frames, &tensors, tables.len(), chunks.len())?;
+        let from_base = frames.iter().any(|frame| frame.reference.is_some_and(|index| index >= frames.len()));
+        check(from_base == base.is_some(), "base", "it goes with frames that are predicted from it")?;
+        references(&frames, frames.len())?;
         Ok(Archive {
             integrity,
+            base,
+            frame_count: frames.len(),
+            chunk_count: chunks.len(),
             head_bytes: self.head_bytes,
             files,
             tensors,
@@ -69,7 +78,7 @@ impl Checker<'_> {
         for entry in entries {
             let bytes = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
             check_limit("chunk", u64::from(bytes), u64::from(CHUNK_BYTES_MAX))?;
-            chunks.push(Chunk { offset, bytes, hash: Hash(std::array::from_fn(|i| entry[4 + i])) });
+            chunks.push(Chunk { archive: 0, offset, bytes, hash: Hash(std::array::from_fn(|i| entry[4 + i])) });
             offset += u64::from(bytes);
         }
         Ok(chunks)
@@ -99,9 +108,7 @@ impl Checker<'_> {
         let listed = entry.frames.is_some();
         let frames: Vec<usize> = entry.frames.into_iter().flatten().map(|frame| frame as usize).collect();
         check(listed != frames.is_empty() && (bytes > 0 || !listed), "tensor", "frames of an empty tensor, or none")?;
-        if frames.len() > 1 {
-            return Err(Error::unsupported("tensor", "refinement frames"));
-        }
+        check_limit("frames of a tensor", frames.len() as u64, TENSOR_FRAMES_MAX)?;
         Ok(Tensor { name: String::new(), dtype, shape, file, offset: entry.offset, bytes, frames })
     }
 
@@ -157,7 +164,10 @@ impl Checker<'_> {
         let mut frames = Vec::with_capacity(entries.len());
         for (index, (entry, used)) in entries.iter().zip(used).enumerate() {
             let used = used.ok_or(Error::invalid("frame", "no tensor uses it"));
-            let frame = used.and_then(|(dtype, len)| frame(entry, dtype, len, tables, chunks));
+            let frame = used.and_then(|(dtype, len)| {
+                let reference = reference(entry, index, entries.len())?;
+                Ok(Frame { reference, ..frame(entry, dtype, len, tables, chunks)? })
+            });
             frames.push(frame.map_err(|error| within(&format_args!("frame {index}"), error))?);
         }
         Ok(frames)
@@ -190,7 +200,7 @@ fn extents(file: &FileEntry, framed: &[usize], tensors: &[Tensor]) -> Result<(Ve
 }
 
 fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chunks: usize) -> Result<Frame> {
-    refuse_reserved(entry)?;
+    refuse_unknown(entry)?;
     let chunk_len = u64::from(entry.chunk_len);
     check((1..=CHUNK_LEN_MAX).contains(&chunk_len), "chunk_len", "out of range")?;
     let coding = match entry.coding {
@@ -207,6 +217,7 @@ fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chun
         dtype,
         element_len,
         chunk_len,
+        reference: None,
         side_chunk: side_chunk.then_some(entry.first_chunk as usize),
         first_chunk: entry.first_chunk as usize + usize::from(side_chunk),
         chunk_count: 0,
@@ -234,10 +245,56 @@ fn record(entry: &FrameEntry, dtype: DType, element_len: u64) -> Result<Vec<usiz
     Ok(record.iter().map(|&field| field as usize).collect())
 }
 
-fn refuse_reserved(entry: &FrameEntry) -> Result<()> {
-    if entry.reference.is_some() {
-        return Err(Error::unsupported("reference", "predicted frames"));
+/// The frame that frame `index` of `count` is predicted from; those of the base follow the archive's own.
+fn reference(entry: &FrameEntry, index: usize, count: usize) -> Result<Option<usize>> {
+    let gains = entry.gain.is_some() || entry.side.is_some_and(|side| side & Side::RowGain.bit() != 0);
+    let place = match entry.reference.as_deref() {
+        None => {
+            check(!gains, "gain", "it needs a reference")?;
+            return Ok(None);
+        }
+        Some(&[0, frame]) if frame < index as u64 => Some(frame),
+        Some(&[1, frame]) => frame.checked_add(count as u64),
+        Some(_) => None,
+    };
+    let place = place.and_then(|place| usize::try_from(place).ok());
+    place.map(Some).ok_or(Error::invalid("reference", "not an earlier frame, and not one of the base"))
+}
+
+/// Checks that the first `count` frames can be predicted from their references, as far as these are known.
+pub(super) fn references(frames: &[Frame], count: usize) -> Result<()> {
+    for (index, frame) in frames[..count].iter().enumerate() {
+        let linked = frames.len() > count;
+        let mut next = frame.reference;
+        let mut depth = 0;
+        while let Some(reference) = next.filter(|&reference| linked || reference < count) {
+            let checked = frames.get(reference).ok_or(Error::invalid("reference", "the base has no such frame"));
+            let checked = checked.and_then(|reference| match depth {
+                0 => corresponds(frame, reference).map(|()| reference),
+                _ => Ok(reference),
+            });
+            next = checked.map_err(|error| within(&format_args!("frame {index}"), error))?.reference;
+            depth += 1;
+            check_limit("references", depth, REFERENCE_DEPTH_MAX)?;
+        }
     }
+    Ok(())
+}
+
+/// Whether every chunk of a frame can be predicted from the same chunk of its reference.
+fn corresponds(frame: &Frame, reference: &Frame) -> Result<()> {
+    let same = match (&frame.coding, &reference.coding) {
+        (Coding::Planes(record), Coding::Planes(other)) => record == other && frame.dtype == reference.dtype,
+        (Coding::Levels(levels), Coding::Levels(other)) => {
+            let geometry = |levels: &Levels| (levels.columns, levels.taps, levels.column_major);
+            geometry(levels) == geometry(other)
+        }
+        _ => false,
+    };
+    check(same && frame.chunk_len == reference.chunk_len, "reference", "its chunks do not correspond")
+}
+
+fn refuse_unknown(entry: &FrameEntry) -> Result<()> {
     if let Some(quantizer) = entry.quantizer.filter(|&quantizer| quantizer > QUANTIZER_TRELLIS) {
         return Err(Error::unsupported("quantizer", quantizer.to_string()));
     }
@@ -273,6 +330,7 @@ fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> 
         zero_point: entry.zero_point.unwrap_or(0),
         low_bits: entry.low_bits.unwrap_or(0),
         side: entry.side.unwrap_or(0),
+        gain: entry.gain.unwrap_or(GAIN_ONE),
         trellis: entry.quantizer == Some(QUANTIZER_TRELLIS),
         column_major: entry.layout == Some(LAYOUT_COLUMN_MAJOR),
         dct: entry.transform == Some(TRANSFORM_DCT),
@@ -282,6 +340,7 @@ fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> 
     check_limit("tables", table_count / sets, FRAME_TABLES_MAX)?;
     check(!levels.trellis || levels.low_bits == 0, "low_bits", "the trellis has none")?;
     check(!levels.trellis || levels.scale.is_some(), "quantizer", "integers have no trellis")?;
+    check(i16::try_from(levels.gain).is_ok(), "gain", "out of range")?;
     check(levels.low_bits <= 16, "low_bits", "more than 16")?;
     check_values(&levels, dtype)?;
     check_side(&levels, chunk_len < row_len)?;
@@ -303,7 +362,7 @@ fn check_values(levels: &Levels, dtype: DType) -> Result<()> {
 }
 
 fn check_side(levels: &Levels, rows_are_cut: bool) -> Result<()> {
-    if levels.side >> 8 != 0 {
+    if levels.side >> 9 != 0 {
         return Err(Error::unsupported("side", format!("{:#x}", levels.side)));
     }
     let tap_arrays = levels.has(Side::TapClass) || levels.has(Side::TapExponent);
@@ -316,7 +375,7 @@ fn check_side(levels: &Levels, rows_are_cut: bool) -> Result<()> {
     check(!levels.dct || levels.scale.is_some(), "transform", "integers have none")?;
     check(!levels.dct || !levels.has(Side::ColumnPermutation), "transform", "it has no column permutation")?;
     check_limit("taps", if levels.dct { levels.taps as u64 } else { 0 }, DCT_TAPS_MAX)?;
-    let every = Side::BYTE_ARRAYS.into_iter().chain([Side::RowPermutation, Side::ColumnPermutation]);
+    let every = Side::BYTE_ARRAYS.into_iter().chain([Side::RowPermutation, Side::ColumnPermutation, Side::RowGain]);
     let entries = every.filter(|&side| levels.has(side)).map(|side| levels.side_len(side) as u64).sum();
     check_limit("side", entries, SIDE_ENTRIES_MAX)
 }

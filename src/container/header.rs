@@ -85,15 +85,15 @@ pub struct FrameEntry {
     pub low_bits: Option<u32>,
     /// Which side arrays exist, see [`Side`](super::Side).
     pub side: Option<u32>,
-    /// Reserved: source and frame.
+    /// Source (0 this archive, 1 its base) and frame that it is predicted from.
     pub reference: Option<Vec<u64>>,
-    /// Reserved.
+    /// Factor of the prediction, in 1/256.
     pub gain: Option<i32>,
     /// 0 (uniform) or [`QUANTIZER_TRELLIS`].
     pub quantizer: Option<u32>,
-    /// Reserved.
+    /// 0 (none) or [`TRANSFORM_DCT`].
     pub transform: Option<u32>,
-    /// Reserved.
+    /// 0 (row-major) or [`LAYOUT_COLUMN_MAJOR`].
     pub layout: Option<u32>,
     /// Bytes of each field of a record; absent where every byte of an element is a plane.
     pub record: Option<Vec<u64>>,

@@ -31,6 +31,10 @@ pub const CHUNK_LEN_MAX: u64 = 1 << 18;
 pub const CHUNK_BYTES_MAX: u32 = 4 << 20;
 /// Most tables that one frame may use for each quantizer.
 pub const FRAME_TABLES_MAX: u64 = 64;
+/// A gain of 1.
+pub const GAIN_ONE: i32 = 256;
+/// Most references from a frame to one that stands alone.
+pub const REFERENCE_DEPTH_MAX: u64 = 16;
 /// Most fields of a record.
 pub const RECORD_FIELDS_MAX: u64 = 64;
 
@@ -75,6 +79,7 @@ pub enum Side {
     TapExponent = 5,
     RowPermutation = 6,
     ColumnPermutation = 7,
+    RowGain = 8,
 }
 
 impl Side {
@@ -103,6 +108,8 @@ pub struct Frame {
     pub first_chunk: usize,
     /// Number of element chunks.
     pub chunk_count: usize,
+    /// The frame that it is predicted from.
+    pub reference: Option<usize>,
     /// What the chunks hold.
     pub coding: Coding,
 }
@@ -137,6 +144,8 @@ pub struct Levels {
     pub low_bits: u32,
     /// Bits of [`Side`].
     pub side: u32,
+    /// Factor of the prediction in every row without one of its own, in 1/256.
+    pub gain: i32,
     /// Whether levels follow the trellis.
     pub trellis: bool,
     /// Whether the tensor is the transpose of the matrix.
@@ -159,7 +168,7 @@ impl Levels {
     /// Entries of a side array.
     pub fn side_len(&self, side: Side) -> usize {
         match side {
-            Side::RowClass | Side::RowExponent | Side::RowPermutation => self.rows,
+            Side::RowClass | Side::RowExponent | Side::RowPermutation | Side::RowGain => self.rows,
             Side::ColumnClass | Side::ColumnExponent => self.columns,
             Side::TapClass | Side::TapExponent => self.taps,
             Side::ColumnPermutation => self.row_len(),
@@ -211,6 +220,8 @@ impl Frame {
 /// Where a chunk lies in the archive.
 #[derive(Debug, Clone, Copy)]
 pub struct Chunk {
+    /// Which archive it lies in: 0 this one, 1 its base, 2 the base of that.
+    pub archive: usize,
     /// Offset from the start of the archive.
     pub offset: u64,
     /// Length of the payload.
@@ -273,11 +284,18 @@ pub enum ExtentSource {
     Tensor(usize),
 }
 
-/// A parsed and checked header: everything about an archive but its payloads.
+/// A parsed and checked header: everything about an archive but its payloads. Once an archive is linked to its base, the
+/// frames, tables and chunks of the base follow its own.
 #[derive(Debug, Clone)]
 pub struct Archive {
     /// Hash of the header; pins every chunk.
     pub integrity: Hash,
+    /// Integrity of the archive that frames are predicted from, if they are.
+    pub base: Option<Hash>,
+    /// Frames that are this archive's own.
+    pub frame_count: usize,
+    /// Chunks that are this archive's own.
+    pub chunk_count: usize,
     /// Bytes of preamble and header.
     pub head_bytes: u64,
     /// Source files.
@@ -347,9 +365,59 @@ impl Archive {
         check::Checker { limits, head_bytes }.check(header, integrity)
     }
 
+    /// Appends what `base` holds, so that frames find their references.
+    ///
+    /// # Errors
+    /// `Argument` if it is another archive, or needs a base that it is not linked to; `Invalid` if a frame cannot be
+    /// predicted from its reference.
+    pub fn link(&mut self, base: &Archive) -> Result<()> {
+        if self.base != Some(base.integrity) || self.is_linked() {
+            return Err(Error::argument(format!("not the base of this archive: its integrity is {}", base.integrity)));
+        }
+        base.require_base()?;
+        let (tables, chunks) = (self.tables.len(), self.chunks.len());
+        self.tables.extend_from_slice(&base.tables);
+        self.chunks.extend(base.chunks.iter().map(|chunk| Chunk { archive: chunk.archive + 1, ..*chunk }));
+        for frame in &base.frames {
+            let mut frame = frame.clone();
+            frame.first_chunk += chunks;
+            frame.side_chunk = frame.side_chunk.map(|chunk| chunk + chunks);
+            frame.reference = frame.reference.map(|reference| reference + self.frame_count);
+            if let Coding::Levels(levels) = &mut frame.coding {
+                levels.first_table += tables;
+            }
+            self.frames.push(frame);
+        }
+        check::references(&self.frames, self.frame_count)
+    }
+
+    /// Whether the base is linked.
+    fn is_linked(&self) -> bool {
+        self.frames.len() > self.frame_count
+    }
+
+    /// Checks that the base is linked, if there is one.
+    ///
+    /// # Errors
+    /// `Argument` if it is missing.
+    pub fn require_base(&self) -> Result<()> {
+        match self.base {
+            Some(base) if !self.is_linked() => {
+                Err(Error::argument(format!("the archive is a delta: it needs its base, of integrity {base}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The frames that frame `index` is predicted from, the nearest first.
+    pub fn references(&self, index: usize) -> Vec<usize> {
+        let next = |&index: &usize| self.frames.get(index)?.reference;
+        std::iter::successors(next(&index), next).collect()
+    }
+
     /// Length of the whole archive.
     pub fn bytes(&self) -> u64 {
-        self.chunks.last().map_or(self.head_bytes, |chunk| chunk.offset + u64::from(chunk.bytes))
+        self.chunks[..self.chunk_count].last().map_or(self.head_bytes, |chunk| chunk.offset + u64::from(chunk.bytes))
     }
 
     /// Checks the payload of chunk `index` against its length and hash.

@@ -4,7 +4,7 @@ use super::matrix::{Matrix, View};
 use super::model_fit::{CLASS_COUNT, Classes, VarianceModel};
 use super::planes;
 use crate::container::{
-    CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, Side,
+    CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, GAIN_ONE, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, Side,
     TRANSFORM_DCT,
 };
 use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
@@ -33,24 +33,30 @@ fn entry(coding: u32, chunk_len: u64) -> FrameEntry {
     FrameEntry { coding, chunk_len: chunk_len as u32, ..FrameEntry::default() }
 }
 
-/// A frame of exact planes: of elements, or of records if there are fields of these many bytes.
-pub fn exact(bytes: &[u8], dtype: DType, record: &[u16]) -> Frame {
-    if record.is_empty() {
-        let element_bytes = (dtype.bits() as usize).div_ceil(8);
-        let chunks = bytes.chunks(CHUNK_LEN_MAX as usize * element_bytes);
-        let payloads = chunks.map(|elements| planes::encode_elements(elements, dtype)).collect();
-        return Frame { entry: entry(CODING_PLANES, CHUNK_LEN_MAX), payloads };
-    }
-    let record: Vec<usize> = record.iter().map(|&field| field.into()).collect();
-    let record_bytes: usize = record.iter().sum();
-    let chunk_bytes = CHUNK_LEN_MAX as usize / record_bytes * record_bytes;
-    let encode = |records: &[u8]| {
-        let plane = |field| planes::encode_plane(&split_field(records, &record, field));
-        (0..record.len()).flat_map(plane).collect()
+/// A frame of exact planes: of elements, or of records if there are fields of these many bytes. With a reference, the bytes that
+/// its frame of the same type and fields decodes to, it is a predicted frame; which one is the archive's to fill in.
+pub fn exact(bytes: &[u8], dtype: DType, record: &[u16], reference: Option<&[u8]>) -> Frame {
+    let element_bytes = (dtype.bits() as usize).div_ceil(8);
+    let (fields, chunk_len) = if record.is_empty() {
+        (vec![1; element_bytes], CHUNK_LEN_MAX as usize)
+    } else {
+        let fields: Vec<usize> = record.iter().map(|&field| field.into()).collect();
+        let record_bytes = fields.iter().sum::<usize>();
+        (fields, CHUNK_LEN_MAX as usize / record_bytes * record_bytes)
     };
-    let payloads = bytes.chunks(chunk_bytes).map(encode).collect();
-    let fields = record.iter().map(|&field| field as u64).collect();
-    Frame { entry: FrameEntry { record: Some(fields), ..entry(CODING_PLANES, chunk_bytes as u64) }, payloads }
+    let chunk_bytes = chunk_len * element_bytes;
+    let payload = |(index, chunk): (usize, &[u8])| match reference {
+        Some(reference) => {
+            let same_chunk = reference.chunks(chunk_bytes).nth(index).unwrap_or(&[]);
+            planes::encode_predicted(chunk, same_chunk, dtype, &fields)
+        }
+        None if record.is_empty() => planes::encode_elements(chunk, dtype),
+        None => (0..fields.len()).flat_map(|field| planes::encode_plane(&split_field(chunk, &fields, field))).collect(),
+    };
+    let payloads = bytes.chunks(chunk_bytes).enumerate().map(payload).collect();
+    let entry = entry(CODING_PLANES, chunk_len as u64);
+    let record = (!record.is_empty()).then(|| record.iter().map(|&field| field.into()).collect());
+    Frame { entry: FrameEntry { record, ..entry }, payloads }
 }
 
 /// How the levels of a tensor are to be coded.
@@ -78,6 +84,31 @@ pub struct LevelPlan {
     pub row_permutation: Option<Permutation>,
     /// Where each coded column belongs.
     pub column_permutation: Option<Permutation>,
+    /// What levels are predicted from; then those that are coded are residuals.
+    pub prediction: Option<Prediction>,
+}
+
+/// How the levels of a frame are predicted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prediction {
+    /// The reference: 0 and a frame of this archive, or 1 and one of the base.
+    pub reference: [u64; 2],
+    /// Factor of the prediction, in 1/256, of rows without one of their own.
+    pub gain: i32,
+    /// Factor of each row; empty if all are `gain`.
+    pub row_gain: Vec<i16>,
+}
+
+impl Prediction {
+    /// The same levels, predicted.
+    pub fn same(reference: [u64; 2]) -> Self {
+        Prediction { reference, gain: GAIN_ONE, row_gain: Vec::new() }
+    }
+
+    /// Factor of a row.
+    pub fn row_gain(&self, row: usize) -> i32 {
+        self.row_gain.get(row).map_or(self.gain, |&gain| gain.into())
+    }
 }
 
 impl LevelPlan {
@@ -102,6 +133,7 @@ impl LevelPlan {
             exponents: view.exponents.clone(),
             row_permutation: None,
             column_permutation: None,
+            prediction: None,
         }
     }
 
@@ -147,6 +179,8 @@ impl LevelPlan {
             side: (side != 0).then_some(side),
             quantizer: self.trellis.then_some(QUANTIZER_TRELLIS),
             transform: self.dct.then_some(TRANSFORM_DCT),
+            reference: self.prediction.as_ref().map(|prediction| prediction.reference.to_vec()),
+            gain: self.prediction.as_ref().map(|prediction| prediction.gain).filter(|&gain| gain != GAIN_ONE),
             layout: self.column_major.then_some(LAYOUT_COLUMN_MAJOR),
             ..entry(CODING_LEVELS, chunk_len as u64)
         };
@@ -173,6 +207,13 @@ impl LevelPlan {
                 payload.extend(permutation.serialize());
                 side |= which.bit();
             }
+        }
+        let row_gain =
+            self.prediction.iter().flat_map(|prediction| &prediction.row_gain).map(|gain| gain.to_le_bytes());
+        let planes: [Vec<u8>; 2] = row_gain.map(|[low, high]| (low, high)).unzip().into();
+        if !planes[0].is_empty() {
+            payload.extend(planes.iter().flat_map(|plane| planes::encode_plane(plane)));
+            side |= Side::RowGain.bit();
         }
         if side != 0 {
             payloads.push(payload);

@@ -348,6 +348,7 @@ impl Fit {
             exponents: Default::default(),
             row_permutation: None,
             column_permutation: None,
+            prediction: None,
         };
         let levels: Vec<i32> = self.levels.iter().map(|&level| level.into()).collect();
         plan.encode(&levels, set.first_class, &tables)

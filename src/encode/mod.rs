@@ -7,6 +7,7 @@ mod feedback;
 pub mod frame;
 mod importance;
 mod integers;
+pub mod matching;
 pub mod matrix;
 pub mod model_fit;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod quantizer;
 pub mod rate;
 pub mod report;
 pub mod statistics;
+pub mod symmetry;
 mod tables;
 pub mod trellis;
 mod weights;
@@ -300,7 +302,7 @@ impl<'a> Model<'a> {
             .par_iter()
             .map(|&frame| {
                 let (frame, tensor, bytes) = tensor(frame);
-                let coded = frame::exact(bytes, tensor.dtype, tensor.record);
+                let coded = frame::exact(bytes, tensor.dtype, tensor.record, None);
                 (options.progress)("packing exact bytes", done.step());
                 (frame, coded)
             })

@@ -275,25 +275,53 @@ pub fn search(model: &Model, other_bytes: u64, options: &Options) -> Result<Quan
         Goal::Bits(bits) => (4.13f64.log2() - bits / weight_count as f64).exp2(),
         Goal::Distortion(bound) => (12.0 * bound).sqrt(),
     };
+    // The largest aim known to stay within the bound, and the smallest known to overshoot it.
+    let (mut low, mut high) = (0.0, f64::INFINITY);
+    let mut strides = Strides::default();
     for _ in 0..ROUNDS {
-        let Some(quantization) = find_step(model, aim, step, options) else { break };
-        step = quantization.step;
-        let quantized = model.encode_coded(&quantization, options)?;
-        let value = goal.of(quantized.bits(), quantized.distortion);
-        let within = value <= goal.bound();
-        if within && best.as_ref().is_none_or(|(most, _)| value > *most) {
-            best = Some((value, quantized));
-            if step <= STEP_MIN * 1.01 || step >= STEP_MAX * 0.99 || value >= goal.bound() * 0.998 {
-                break;
+        let mut next = f64::NAN;
+        if let Some(quantization) = find_step(model, aim, step, options) {
+            step = quantization.step;
+            let quantized = model.encode_coded(&quantization, options)?;
+            let value = goal.of(quantized.bits(), quantized.distortion);
+            let within = value <= goal.bound();
+            if within && best.as_ref().is_none_or(|(most, _)| value > *most) {
+                best = Some((value, quantized));
+                if step <= STEP_MIN * 1.01 || step >= STEP_MAX * 0.99 || value >= goal.bound() * 0.998 {
+                    break;
+                }
             }
+            // What a sample does not show (lanes, side arrays, feedback): aim lower or higher by as much.
+            let stride = strides.next(within);
+            next = match goal {
+                Goal::Bits(bound) => aim.bound() + stride * (bound * 0.9995 - value),
+                Goal::Distortion(bound) => aim.bound() * (bound * 0.9995 / value).powf(stride),
+            };
+            if within { low = aim.bound().max(low) } else { high = aim.bound().min(high) }
+        } else {
+            low = aim.bound().max(low);
         }
-        // What a sample does not show (lanes, side arrays, feedback): aim lower or higher by as much.
-        aim = aim.at(match goal {
-            Goal::Bits(bound) => aim.bound() + bound * 0.9995 - value,
-            Goal::Distortion(bound) => aim.bound() * bound * 0.9995 / value,
-        });
+        aim = aim.at(if next > low && next < high { next } else { (low + high) / 2.0 });
+        if aim.bound() == f64::INFINITY {
+            break;
+        }
     }
     best.map(|(_, quantized)| quantized).ok_or_else(|| out_of_reach(options.target))
+}
+
+/// Strides of a search that double while they all go one way: the rate of a small model moves in leaps, so that its slope
+/// says little.
+#[derive(Default)]
+struct Strides {
+    last: Option<(bool, f64)>,
+}
+
+impl Strides {
+    fn next(&mut self, direction: bool) -> f64 {
+        let stride = self.last.filter(|last| last.0 == direction).map_or(1.0, |last| 2.0 * last.1);
+        self.last = Some((direction, stride));
+        stride
+    }
 }
 
 /// Most quantizations of the whole model.
@@ -317,7 +345,7 @@ fn find_step(model: &Model, goal: Goal, guess: f64, options: &Options) -> Option
     let weight_count: usize = model.coded.iter().map(|coded| coded.view.matrix.len()).sum();
     let (mut fine, mut coarse) = (STEP_MIN.log2(), STEP_MAX.log2());
     let mut octaves = guess.log2().clamp(fine, coarse);
-    let mut best = None;
+    let (mut best, mut strides) = (None, Strides::default());
     const ROUNDS: usize = 20;
     for round in 0..ROUNDS {
         (options.progress)("finding the step", round as f64 / ROUNDS as f64);
@@ -328,7 +356,8 @@ fn find_step(model: &Model, goal: Goal, guess: f64, options: &Options) -> Option
         if within {
             best = Some(quantization);
         }
-        if within == matches!(goal, Goal::Bits(_)) {
+        let too_coarse = within == matches!(goal, Goal::Bits(_));
+        if too_coarse {
             coarse = octaves;
         } else {
             fine = octaves;
@@ -337,7 +366,8 @@ fn find_step(model: &Model, goal: Goal, guess: f64, options: &Options) -> Option
             break;
         }
         // The bracket catches what overshoots.
-        let next = octaves + goal.at(goal.bound() * 0.9998).octaves_off(value, weight_count as f64);
+        let next =
+            octaves + strides.next(too_coarse) * goal.at(goal.bound() * 0.9998).octaves_off(value, weight_count as f64);
         octaves = if next > fine && next < coarse { next } else { (fine + coarse) / 2.0 };
     }
     best

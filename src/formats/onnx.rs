@@ -6,6 +6,8 @@
 //! and external data. The others are varints or strings, and such tensors are left out.
 //! Field numbers are those of <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
 
+pub(crate) mod graph;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 

@@ -3,6 +3,7 @@
 pub mod pack;
 pub mod permute;
 pub mod planes;
+pub mod predict;
 pub mod quantize;
 pub mod transform;
 pub mod trellis;
