@@ -53,7 +53,8 @@ def signs(base, tuned, model, original):
     with tempfile.TemporaryDirectory(dir=model.folder) as folder:
         path = Path(folder) / "signs.safetensors"
         model.write(restored, path)
-        return {"bytes": len(small), "distortion": model.distortion(model.outputs(original), model.outputs(path))}
+        weights = sum(tensor.numel() for tensor in tuned.values() if is_weight(tensor))
+        return {"bytes": len(small), "weights": weights, "distortion": model.distortion(model.outputs(original), model.outputs(path))}
 
 
 if __name__ == "__main__":
