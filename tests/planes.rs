@@ -86,6 +86,25 @@ fn planes_are_predicted_along_a_chain_of_longer_and_shorter_frames() {
     }
 }
 
+/// A vector of the past, which `tests/format.rs` checks; it is written anew only when someone asks for it, and only while the
+/// format is a draft.
+#[test]
+fn an_archive_of_every_kind_of_predicted_planes_decodes() {
+    let mut parts = Vec::new();
+    for (dtype, record, bytes) in kinds() {
+        let bytes = bytes[..bytes.len().min(24000)].to_vec();
+        let (frame, other) = (parts.len() as u64, changed(&bytes, dtype, 5));
+        parts.push(Part { dtype, record, bytes: bytes.clone(), reference: None });
+        parts.push(Part { dtype, record, bytes: other, reference: Some(([0, frame], bytes)) });
+    }
+    let archive = archive(&parts, None);
+    let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+    assert!(reader.file(0).unwrap() == parts.iter().flat_map(|part| part.bytes.clone()).collect::<Vec<u8>>());
+    if std::env::var_os("MCWC_WRITE_VECTORS").is_some() {
+        std::fs::write("tests/vectors/valid/predicted-planes.mcwc", archive).unwrap();
+    }
+}
+
 #[test]
 fn planes_are_predicted_from_a_base_which_makes_them_smaller() {
     for (dtype, record, bytes) in kinds() {
