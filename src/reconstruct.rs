@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::container::{Archive, Coding, Frame, Levels, Side};
 use crate::entropy::lanes::{self, Scales, Tables, Weights};
-use crate::entropy::{LevelPayload, decode_plane, end};
+use crate::entropy::{Guide, LevelPayload, decode_plane, end};
 use crate::error::{Error, Result};
 use crate::stages::permute::{Permutation, transpose};
 use crate::stages::transform::Basis;
@@ -82,7 +82,7 @@ impl SideArrays {
         let mut side = SideArrays::default();
         for array in Side::BYTE_ARRAYS.into_iter().filter(|&array| levels.has(array)) {
             let mut bytes = vec![0; levels.side_len(array)];
-            decode_plane(&mut payload, &mut bytes)?;
+            decode_plane(&mut payload, &mut bytes, None)?;
             side.arrays[array as usize] = bytes.into_iter().map(|byte| byte as i8).collect();
         }
         for (which, slot) in
@@ -95,8 +95,8 @@ impl SideArrays {
         if levels.has(Side::RowGain) {
             let mut planes = vec![0; 2 * levels.rows];
             let (low, high) = planes.split_at_mut(levels.rows);
-            decode_plane(&mut payload, low)?;
-            decode_plane(&mut payload, high)?;
+            decode_plane(&mut payload, low, None)?;
+            decode_plane(&mut payload, high, None)?;
             side.row_gain = low.iter().zip(high).map(|(&low, &mut high)| i16::from_le_bytes([low, high])).collect();
         }
         end(payload)?;
@@ -193,9 +193,8 @@ impl FrameDecoder {
         match &mut self.coding {
             Decoding::Planes(decoder) => {
                 let Coding::Planes(record) = &self.frame.coding else { return Ok(()) };
-                decode_fields(payload, record, &mut decoder.plane, bytes)?;
-                planes::unrotate(bytes, self.frame.dtype);
-                Ok(())
+                let reference = self.frame.reference.map(|_| reference.elements);
+                decode_fields(payload, record, self.frame.dtype, reference, &mut decoder.plane, bytes)
             }
             Decoding::Levels(decoder) => {
                 let rectangle = rectangle(&decoder.levels, first, len);
@@ -304,17 +303,32 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// Decodes the plane of each field of some records, and puts it in place.
-fn decode_fields(mut payload: &[u8], record: &[usize], plane: &mut Vec<u8>, records: &mut [u8]) -> Result<()> {
+/// Decodes the plane of each field of some records, and puts it in place. A predicted chunk has a reference: the bytes of the
+/// same chunk of its frame, of which those that are missing count as zeros.
+pub(crate) fn decode_fields(
+    mut payload: &[u8],
+    record: &[usize],
+    dtype: DType,
+    reference: Option<&[u8]>,
+    plane: &mut Vec<u8>,
+    records: &mut [u8],
+) -> Result<()> {
+    let reference = reference.map(|reference| planes::rotated(reference, dtype, records.len()));
     let record_bytes = record.iter().sum();
     let mut offset = 0;
     for &field in record {
         plane.resize(records.len() / record_bytes * field, 0);
-        decode_plane(&mut payload, plane)?;
+        let guide = reference.as_ref().map(|reference| Guide { reference, record_bytes, offset, field });
+        decode_plane(&mut payload, plane, guide.as_ref())?;
         planes::join_field(plane, field, offset, record_bytes, records);
         offset += field;
     }
-    end(payload)
+    end(payload)?;
+    if let Some(reference) = reference {
+        planes::add_reference(records, &reference, dtype);
+    }
+    planes::unrotate(records, dtype);
+    Ok(())
 }
 
 fn rectangle(levels: &Levels, first: u64, len: u64) -> Rectangle {

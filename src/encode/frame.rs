@@ -34,24 +34,30 @@ fn entry(coding: u32, chunk_len: u64) -> FrameEntry {
     FrameEntry { coding, chunk_len: chunk_len as u32, ..FrameEntry::default() }
 }
 
-/// A frame of exact planes: of elements, or of records if there are fields of these many bytes.
-pub fn exact(bytes: &[u8], dtype: DType, record: &[u16]) -> Frame {
-    if record.is_empty() {
-        let element_bytes = (dtype.bits() as usize).div_ceil(8);
-        let chunks = bytes.chunks(CHUNK_LEN_MAX as usize * element_bytes);
-        let payloads = chunks.map(|elements| planes::encode_elements(elements, dtype)).collect();
-        return Frame { entry: entry(CODING_PLANES, CHUNK_LEN_MAX), payloads };
-    }
-    let record: Vec<usize> = record.iter().map(|&field| field.into()).collect();
-    let record_bytes: usize = record.iter().sum();
-    let chunk_bytes = CHUNK_LEN_MAX as usize / record_bytes * record_bytes;
-    let encode = |records: &[u8]| {
-        let plane = |field| planes::encode_plane(&split_field(records, &record, field));
-        (0..record.len()).flat_map(plane).collect()
+/// A frame of exact planes: of elements, or of records if there are fields of these many bytes. With a reference, the bytes that
+/// its frame of the same type and fields decodes to, it is a predicted frame; which one is the archive's to fill in.
+pub fn exact(bytes: &[u8], dtype: DType, record: &[u16], reference: Option<&[u8]>) -> Frame {
+    let element_bytes = (dtype.bits() as usize).div_ceil(8);
+    let (fields, chunk_len) = if record.is_empty() {
+        (vec![1; element_bytes], CHUNK_LEN_MAX as usize)
+    } else {
+        let fields: Vec<usize> = record.iter().map(|&field| field.into()).collect();
+        let record_bytes = fields.iter().sum::<usize>();
+        (fields, CHUNK_LEN_MAX as usize / record_bytes * record_bytes)
     };
-    let payloads = bytes.chunks(chunk_bytes).map(encode).collect();
-    let fields = record.iter().map(|&field| field as u64).collect();
-    Frame { entry: FrameEntry { record: Some(fields), ..entry(CODING_PLANES, chunk_bytes as u64) }, payloads }
+    let chunk_bytes = chunk_len * element_bytes;
+    let payload = |(index, chunk): (usize, &[u8])| match reference {
+        Some(reference) => {
+            let same_chunk = reference.chunks(chunk_bytes).nth(index).unwrap_or(&[]);
+            planes::encode_predicted(chunk, same_chunk, dtype, &fields)
+        }
+        None if record.is_empty() => planes::encode_elements(chunk, dtype),
+        None => (0..fields.len()).flat_map(|field| planes::encode_plane(&split_field(chunk, &fields, field))).collect(),
+    };
+    let payloads = bytes.chunks(chunk_bytes).enumerate().map(payload).collect();
+    let entry = entry(CODING_PLANES, chunk_len as u64);
+    let record = (!record.is_empty()).then(|| record.iter().map(|&field| field.into()).collect());
+    Frame { entry: FrameEntry { record, ..entry }, payloads }
 }
 
 /// How the levels of a tensor are to be coded.

@@ -348,7 +348,7 @@ impl<'a> Model<'a> {
             .par_iter()
             .map(|&frame| {
                 let (frame, tensor, bytes) = tensor(frame);
-                let coded = frame::exact(bytes, tensor.dtype, tensor.record);
+                let coded = frame::exact(bytes, tensor.dtype, tensor.record, None);
                 (options.progress)("packing exact bytes", done.step());
                 (frame, coded)
             })

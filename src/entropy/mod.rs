@@ -15,8 +15,9 @@ mod planes;
 mod simd;
 mod table;
 
+pub use adaptive::Guide;
 #[cfg(feature = "encoder")]
-pub use adaptive::{Adaptation, Model};
+pub use adaptive::{Adaptation, Model, context};
 pub use bits::{pack_bits, unpack_bits};
 pub use copies::{COPY_LEN_MIN, DISTANCE_BYTES};
 #[cfg(feature = "encoder")]
@@ -24,7 +25,7 @@ pub use encode::{
     EncoderTable, LevelChunk, adaptive_plane, constant_plane, encode_levels, lane_count, rans_plane, raw_plane,
 };
 pub(crate) use planes::decode_plane;
-pub use planes::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_COPIES, MODE_RAW, decode_planes};
+pub use planes::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_COPIES, MODE_GUIDED, MODE_RAW, decode_planes};
 pub use table::{PRECISION, STEPS, TOTAL, Table, step};
 
 use crate::error::{Error, Result};
