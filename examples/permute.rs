@@ -25,7 +25,7 @@ fn main() -> Result<(), Failure> {
     let [seed, output, paths @ ..] = &rest[..] else { return Err("SEED OUTPUT_FOLDER FILE… are missing".into()) };
     let mut state: u64 = seed.parse()?;
     let contents = paths.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>()?;
-    let names: Vec<String> = paths.iter().map(|path| file_name(path)).collect();
+    let names: Vec<String> = paths.iter().map(file_name).collect();
     let files: Vec<SourceFile> =
         names.iter().zip(&contents).map(|(name, bytes)| SourceFile { name: name.clone(), bytes }).collect();
     let tensors = find_tensors(&files)?;
@@ -44,8 +44,8 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn file_name(path: &String) -> String {
-    Path::new(path).file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned())
+fn file_name(path: impl AsRef<Path>) -> String {
+    path.as_ref().file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The numbers below `len`, in an order that the state determines.

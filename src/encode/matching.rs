@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::stages::permute::Permutation;
 
-/// Most units that are matched exactly: seconds at worst, a fraction of one where units have clear counterparts.
-const EXACT_UNITS_MAX: usize = 2048;
+/// Most units that are matched exactly: some seconds, and a fraction of one where units have clear counterparts.
+const EXACT_UNITS_MAX: usize = 3072;
 /// Resolution of cosines. Finer differences are rounding errors of single precision.
 const COSINE_SCALE: f64 = (1u64 << 20) as f64;
 /// Units multiplied at once.

@@ -85,8 +85,8 @@ impl Factors {
             (a, b) = (self.resolve(&a), self.resolve(&b));
             match (&a[..], &b[..]) {
                 (a, b) if a == b => return,
-                ([], rest) | (rest, []) => return self.pin(&rest.to_vec()),
-                (&[x], factors) | (factors, &[x]) => return self.refine(x, &factors.to_vec()),
+                ([], rest) | (rest, []) => return self.pin(rest),
+                (&[x], factors) | (factors, &[x]) => return self.refine(x, factors),
                 (&[x, ..], &[y, ..]) => {
                     let fits = x == y || self.align(x, y);
                     if !fits {
@@ -173,7 +173,7 @@ impl Factors {
             if missing == 0 || extent == 0 {
                 return None;
             }
-            if missing % extent == 0 {
+            if missing.is_multiple_of(extent) {
                 missing /= extent;
                 inner.insert(0, last);
             } else if extent % missing == 0 {

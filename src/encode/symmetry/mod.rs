@@ -97,7 +97,7 @@ impl Member {
         len.is_some_and(|len| len > 0)
             && end.zip(extent).is_some_and(|(end, extent)| end <= extent)
             && tensor.bytes > 0
-            && tensor.dtype.bits() % 8 == 0
+            && tensor.dtype.bits().is_multiple_of(8)
             && tensor.record.is_empty()
     }
 

@@ -205,7 +205,7 @@ impl Walk<'_> {
     }
 
     /// The axis that is the `distance`th from the end, counted from 1.
-    fn from_end(&mut self, value: &Axes, distance: usize) -> Vec<Factor> {
+    fn nth_last(&mut self, value: &Axes, distance: usize) -> Vec<Factor> {
         let axis = value.axes.len().checked_sub(distance).map(|index| value.axes[index].clone());
         axis.unwrap_or_else(|| if value.is_whole { Vec::new() } else { self.factors.pinned() })
     }
@@ -217,7 +217,7 @@ impl Walk<'_> {
         for distance in (1..=len).rev() {
             let mut all: Vec<Factor> = Vec::new();
             for value in values {
-                let axis = self.from_end(value, distance);
+                let axis = self.nth_last(value, distance);
                 if self.factors.resolve(&all).is_empty() {
                     all = axis;
                 } else if !self.factors.resolve(&axis).is_empty() {
@@ -454,9 +454,9 @@ impl Walk<'_> {
         if is_vector(a) || is_vector(b) {
             return None;
         }
-        let contracted = [self.from_end(a, 1), self.from_end(b, 2)];
+        let contracted = [self.nth_last(a, 1), self.nth_last(b, 2)];
         self.factors.unite(&contracted[0], &contracted[1]);
-        let (row, column) = (self.from_end(a, 2), self.from_end(b, 1));
+        let (row, column) = (self.nth_last(a, 2), self.nth_last(b, 1));
         let outer =
             |value: &Axes| Axes { axes: value.axes[..value.axes.len().saturating_sub(2)].to_vec(), ..value.clone() };
         let mut product = self.broadcast(&[outer(a), outer(b)]);
@@ -499,12 +499,12 @@ impl Walk<'_> {
         let group = self.factors.axis(Some(groups));
         let of_group = self.factors.axis(Some(out / groups));
         self.factors.unite(&weight.axes[0], &[&group[..], &of_group[..]].concat());
-        let channels = self.from_end(input, rank - 1);
+        let channels = self.nth_last(input, rank - 1);
         self.factors.unite(&channels, &[&group[..], &weight.axes[1]].concat());
         weight.axes[2..].iter().for_each(|axis| self.factors.pin(axis));
-        let mut axes = vec![self.from_end(input, rank), weight.axes[0].clone()];
+        let mut axes = vec![self.nth_last(input, rank), weight.axes[0].clone()];
         for distance in (1..rank - 1).rev() {
-            let axis = self.from_end(input, distance);
+            let axis = self.nth_last(input, distance);
             self.factors.pin(&axis);
             axes.push(self.factors.pinned());
         }
@@ -518,12 +518,12 @@ impl Walk<'_> {
         if integer(node, "group").unwrap_or(1) != 1 {
             return None;
         }
-        let channels = self.from_end(input, rank - 1);
+        let channels = self.nth_last(input, rank - 1);
         self.factors.unite(&channels, &weight.axes[0]);
         weight.axes[2..].iter().for_each(|axis| self.factors.pin(axis));
-        let mut axes = vec![self.from_end(input, rank), weight.axes[1].clone()];
+        let mut axes = vec![self.nth_last(input, rank), weight.axes[1].clone()];
         for distance in (1..rank - 1).rev() {
-            let axis = self.from_end(input, distance);
+            let axis = self.nth_last(input, distance);
             self.factors.pin(&axis);
             axes.push(self.factors.pinned());
         }
