@@ -67,7 +67,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = UnitOrder::Original)]
     unit_order: UnitOrder,
     /// Every how many frames of a chain of predictions one is a key frame; decoding a frame decodes those before it in its chain
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
     key_interval: u8,
     /// Predict no tensor from an earlier one
     #[arg(long)]

@@ -1,5 +1,4 @@
-//! Units of a model -> the order in which they resemble their references: the base's, or those of the first layer of
-//! their role.
+//! Units of a model -> the order in which they resemble their references: the base's, or those of the layer before.
 
 use std::collections::HashSet;
 
@@ -40,7 +39,7 @@ pub fn align(files: &[SourceFile], tensors: &[TensorLocation], options: &Options
         (options.progress)("matching units", index as f64 / groups.len() as f64);
         let found = match options.base {
             Some(base) => aligned.rows_beside_base(group, tensors, base)?,
-            None => aligned.rows_beside_first_layer(group, &groups, tensors),
+            None => aligned.rows_beside_earlier_layer(group, &groups, tensors),
         };
         let Some((rows, reference)) = found else { continue };
         let unit_len = rows.len() / group.units;
@@ -83,20 +82,18 @@ impl Aligned {
         Ok((!rows.is_empty() && rows.len() == reference.len()).then_some((rows, reference)))
     }
 
-    /// The units of a group, and those of the first group of its role.
-    fn rows_beside_first_layer(
+    /// The units of a group, and those of the group of its role in the layer before.
+    fn rows_beside_earlier_layer(
         &self,
         group: &Group,
         groups: &[Group],
         tensors: &[TensorLocation],
     ) -> Option<(Vec<f32>, Vec<f32>)> {
-        let first = groups.iter().filter(|other| other.role == group.role && other.head == group.head);
-        let first = first.min_by_key(|other| other.layer)?;
-        if first == group || first.units != group.units {
-            return None;
-        }
+        let earlier = groups.iter().filter(|other| other.role == group.role && other.head == group.head);
+        let earlier = earlier.filter(|other| other.layer < group.layer && other.units == group.units);
+        let reference = earlier.max_by_key(|other| other.layer)?;
         let [rows, reference] =
-            [group, first].map(|group| group.rows(tensors, &mut |tensor| Some(self.values(&tensors[tensor]))));
+            [group, reference].map(|group| group.rows(tensors, &mut |tensor| Some(self.values(&tensors[tensor]))));
         (!rows.is_empty() && rows.len() == reference.len()).then_some((rows, reference))
     }
 

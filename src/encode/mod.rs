@@ -103,7 +103,7 @@ impl Default for Options<'_> {
             prediction: true,
             alignment: true,
             unit_order_free: false,
-            key_interval: 2,
+            key_interval: 4,
             keep_exact: &|_| false,
             progress: &|_, _| {},
         }
@@ -348,11 +348,15 @@ impl<'a> Model<'a> {
             .par_iter()
             .map(|&frame| {
                 let (frame, tensor, bytes) = tensor(frame);
-                let coded = frame::exact(bytes, tensor.dtype, tensor.record, None);
+                let mut coded = frame::exact(bytes, tensor.dtype, tensor.record, None);
+                let predicted = options.base.map(|base| motion::predict_exact(base, tensor, bytes)).transpose()?;
+                if let Some(predicted) = predicted.flatten().filter(|predicted| predicted.bytes() < coded.bytes()) {
+                    coded = predicted;
+                }
                 (options.progress)("packing exact bytes", done.step());
-                (frame, coded)
+                Ok((frame, coded))
             })
-            .collect();
+            .collect::<Result<_>>()?;
         let integers =
             integers::encode(exact.into_iter().map(tensor).filter(|(_, tensor, _)| tensor.record.is_empty()), &frames)?;
         Ok(Fixed { raw, exact: frames, integers })

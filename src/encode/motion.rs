@@ -4,10 +4,12 @@
 //! archive a tensor may be predicted from an earlier one of its shape that it resembles; what both take in real bits
 //! decides.
 
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 
 use super::alignment::Orders;
-use super::frame::{LevelPlan, Prediction};
+use super::frame::{Frame, LevelPlan, Prediction};
 use super::importance::Importance;
 use super::matrix::{Matrix, View};
 use super::model_fit::{SymbolCosts, SymbolCounts, TableSet, VarianceModel};
@@ -15,7 +17,7 @@ use super::quantizer::{Search, Tally};
 use super::rate::CodedTensor;
 use super::statistics::WeightStatistics;
 use super::{Model, Options};
-use crate::container::{Coding, GAIN_ONE, Side};
+use crate::container::{Coding, GAIN_ONE, REFERENCE_DEPTH_MAX, Side, Tensor};
 use crate::decode::Reader;
 use crate::error::Result;
 use crate::stages::permute::Permutation;
@@ -85,8 +87,7 @@ pub fn base_frame(
     orders: &Orders,
 ) -> Result<Option<(View, BaseFrame)>> {
     let archive = base.archive();
-    let found = archive.tensors.iter().find(|candidate| candidate.name == tensor.name);
-    let Some(&frame) = found.and_then(|tensor| tensor.frames.last()) else { return Ok(None) };
+    let Some((_, frame)) = in_base(base, &tensor.name) else { return Ok(None) };
     let Coding::Levels(levels) = &archive.frames[frame].coding else { return Ok(None) };
     let Some(scale) = levels.scale else { return Ok(None) };
     let mut view = View::new(Matrix::of(&tensor.shape), levels.column_major);
@@ -117,6 +118,33 @@ pub fn base_frame(
     let energy = |values: &[f32]| values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
     let resembles = energy(&residuals) < RESEMBLANCE * energy(&zeros);
     Ok(resembles.then_some((view, BaseFrame { frame: frame as u64, scale, trellis, levels })))
+}
+
+/// The base's tensor of this name, and its frame, if another frame may refer to it.
+fn in_base<'b>(base: &'b Reader<[u8]>, name: &str) -> Option<(&'b Tensor, usize)> {
+    let archive = base.archive();
+    let tensor = archive.tensors.iter().find(|tensor| tensor.name == name)?;
+    let frame = *tensor.frames.last()?;
+    let depth = archive.references(frame).len() as u64;
+    (depth < REFERENCE_DEPTH_MAX).then_some((tensor, frame))
+}
+
+/// The exact frame of a tensor, predicted from the base's tensor of its name; `None` if there is none of its kind.
+///
+/// # Errors
+/// Whatever is wrong with the base.
+pub fn predict_exact(base: &Reader<[u8]>, tensor: &TensorLocation, bytes: &[u8]) -> Result<Option<Frame>> {
+    let Some((found, index)) = in_base(base, &tensor.name) else { return Ok(None) };
+    let reference = &base.archive().frames[index];
+    let Coding::Planes(fields) = &reference.coding else { return Ok(None) };
+    let mut frame = super::frame::exact(bytes, tensor.dtype, tensor.record, Some(&base.tensor(&found.name)?));
+    let record =
+        frame.entry.record.as_ref().map(|record| record.iter().map(|&field| field as usize).collect::<Vec<_>>());
+    let same_fields = record.map_or(fields.iter().all(|&field| field == 1), |record| record == *fields);
+    let same =
+        same_fields && reference.dtype == tensor.dtype && reference.chunk_len == u64::from(frame.entry.chunk_len);
+    frame.entry.reference = Some(vec![1, index as u64]);
+    Ok(same.then_some(frame))
 }
 
 /// The largest part of a tensor's energy that a base may leave: beyond it, little is saved, and a step of the tensor's own is
@@ -195,33 +223,65 @@ pub fn candidates(model: &Model, options: &Options) -> Vec<Option<Candidate>> {
     let samples: Vec<Vec<f32>> = (model.coded.par_iter().enumerate())
         .map(|(index, coded)| if alone(index) { Vec::new() } else { sampled_rows(&weights(coded), coded.view.matrix) })
         .collect();
-    for index in 0..model.coded.len() {
-        if samples[index].is_empty() {
-            continue;
-        }
-        let Matrix { rows, .. } = model.coded[index].view.matrix;
+    let promises: Vec<Promise> = (0..model.coded.len())
+        .into_par_iter()
+        .filter(|&index| !samples[index].is_empty())
+        .flat_map_iter(|index| {
+            let Matrix { rows, .. } = model.coded[index].view.matrix;
+            let row_len = model.coded[index].view.matrix.row_len();
+            let earlier = (0..index).filter(|&reference| {
+                let possible = !samples[reference].is_empty();
+                possible && kind(&model.coded[reference]) == kind(&model.coded[index])
+            });
+            let promise = |reference: usize| {
+                let likeness = Likeness::of(&samples[index], &samples[reference], row_len);
+                let bits = likeness.saved_bits(row_len).1 * rows as f64 / likeness.rows.len() as f64;
+                Promise { index, reference, bits }
+            };
+            let worth = SAVED_BITS_MIN.max(SAVED_RATE_MIN * (rows * row_len) as f64);
+            let mut promises: Vec<Promise> = earlier.map(promise).filter(|promise| promise.bits > worth).collect();
+            promises.sort_by(|a, b| b.bits.total_cmp(&a.bits));
+            promises.truncate(REFERENCES_TRIED);
+            promises
+        })
+        .collect();
+    for (index, (reference, depth)) in chosen(promises, options.key_interval) {
         let row_len = model.coded[index].view.matrix.row_len();
-        let depth = |index: usize| found[index].as_ref().map_or(0, |candidate: &Candidate| candidate.depth);
-        let possible = (0..index).filter(|&reference| {
-            kind(&model.coded[reference]) == kind(&model.coded[index])
-                && model.coded[reference].base.is_none()
-                && depth(reference) + 1 < options.key_interval
-        });
-        let saved = |reference: usize| {
-            let likeness = Likeness::of(&samples[index], &samples[reference], row_len);
-            (reference, likeness.saved_bits(row_len).1 * rows as f64 / likeness.rows.len() as f64)
-        };
-        let best = possible.map(saved).max_by(|a, b| a.1.total_cmp(&b.1));
-        let Some((reference, bits)) = best else { continue };
-        if bits > SAVED_BITS_MIN.max(SAVED_RATE_MIN * (rows * row_len) as f64) {
-            let likeness = Likeness::of(&weights(&model.coded[index]), &weights(&model.coded[reference]), row_len);
-            let gains = likeness.gains(row_len);
-            found[index] = Some(Candidate { reference, depth: depth(reference) + 1, gains });
-        }
+        let likeness = Likeness::of(&weights(&model.coded[index]), &weights(&model.coded[reference]), row_len);
+        found[index] = Some(Candidate { reference, depth, gains: likeness.gains(row_len) });
     }
     found
 }
 
+/// The bits that predicting one tensor from another may save.
+struct Promise {
+    index: usize,
+    reference: usize,
+    bits: f64,
+}
+
+/// The best promises that leave no chain longer than the interval allows: tensors, with their references and their depths.
+fn chosen(mut promises: Vec<Promise>, key_interval: usize) -> BTreeMap<usize, (usize, usize)> {
+    promises.sort_by(|a, b| b.bits.total_cmp(&a.bits));
+    let mut references: BTreeMap<usize, usize> = BTreeMap::new();
+    let depth = |references: &BTreeMap<usize, usize>, index: usize| {
+        std::iter::successors(Some(index), |index| references.get(index).copied()).count() - 1
+    };
+    for Promise { index, reference, .. } in promises {
+        let leads_here = |other: usize| {
+            std::iter::successors(Some(other), |other| references.get(other).copied()).any(|passed| passed == index)
+        };
+        let below = references.keys().copied().filter(|&other| leads_here(other));
+        let height = below.map(|other| depth(&references, other)).max().unwrap_or(0);
+        if !references.contains_key(&index) && depth(&references, reference) + 1 + height < key_interval {
+            references.insert(index, reference);
+        }
+    }
+    references.iter().map(|(&index, &reference)| (index, (reference, depth(&references, index)))).collect()
+}
+
+/// References that are considered for each tensor.
+const REFERENCES_TRIED: usize = 4;
 /// What a prediction must promise to save to be tried: bits, and bits for each weight.
 const SAVED_BITS_MIN: f64 = 256.0;
 const SAVED_RATE_MIN: f64 = 0.002;
@@ -386,15 +446,16 @@ fn attempt_all(
         let tensor = &model.tensors[model.framed[coded.frame]];
         let weights = coded.weights(model.bytes(tensor), tensor.dtype);
         let residual = residuals(&plan, &weights, &predicted);
-        let variances = VarianceModel::fit(&residual, plan.matrix);
-        plan.classes = variances.classes(if plan.trellis { 2.0 } else { 1.0 }, plan.low_bits);
-        let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
         let steps = residuals(&plan, &weights, &[]);
         let energy = |values: &[f32]| values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
         let resembles = energy(&residual) < RESEMBLANCE * energy(&steps);
+        let variances = VarianceModel::fit(&residual, plan.matrix);
+        plan.classes = variances.classes(if plan.trellis { 2.0 } else { 1.0 }, plan.low_bits);
+        let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
         let lambda = match &coded.base {
             Some(base) if !base.trellis => BASE_LAMBDA,
             None if !resembles => search.lambda,
+            None if !plan.trellis => BASE_LAMBDA,
             _ => 4.0 * BASE_LAMBDA,
         };
         let (indices, tally) = plan.quantize(&weights, Search { prediction: &predicted, lambda, ..search });
