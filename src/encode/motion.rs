@@ -359,9 +359,9 @@ impl Candidate {
     }
 }
 
-/// What a bit is worth where the reference is the base, in squared steps of its quantizer: as much as the squared error says,
-/// as nothing shrinks towards zero there.
-const BASE_LAMBDA: f32 = 0.0925;
+/// What a bit is worth to a frame that is much like its reference, in squared steps of its quantizer: as much as the squared
+/// error says, as nothing shrinks towards zero there.
+const UNIFORM_LAMBDA: f32 = 0.0925;
 
 /// Codes the tensors that can be predicted, and keeps what is smaller than the key frame in `attempts`. Tensors that the
 /// base predicts have no key frame.
@@ -452,13 +452,20 @@ fn attempt_all(
         let variances = VarianceModel::fit(&residual, plan.matrix);
         plan.classes = variances.classes(if plan.trellis { 2.0 } else { 1.0 }, plan.low_bits);
         let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
+        // Every level that a small delta changes counts: what errors of the base hide of it, no rate makes up for.
         let lambda = match &coded.base {
-            Some(base) if !base.trellis => BASE_LAMBDA,
+            Some(_) => 0.0,
             None if !resembles => search.lambda,
-            None if !plan.trellis => BASE_LAMBDA,
-            _ => 4.0 * BASE_LAMBDA,
+            None if !plan.trellis => UNIFORM_LAMBDA,
+            None => 4.0 * UNIFORM_LAMBDA,
         };
-        let (indices, tally) = plan.quantize(&weights, Search { prediction: &predicted, lambda, ..search });
+        let search = Search { prediction: &predicted, lambda, ..search };
+        let (mut indices, mut tally) = plan.quantize(&weights, search);
+        if coded.base.is_some() {
+            let changes: Vec<f32> = indices.iter().map(|&index| index as f32).collect();
+            plan.classes = VarianceModel::fit(&changes, plan.matrix).classes(1.0, plan.low_bits);
+            (indices, tally) = plan.quantize(&weights, search);
+        }
         Some(Attempt { plan, indices, tally, prediction: predicted })
     };
     indices.par_iter().filter_map(attempt).collect()
