@@ -44,6 +44,9 @@ pub struct Arguments {
     /// Keep every byte exact
     #[arg(long, group = "target")]
     lossless: bool,
+    /// Layers, coarse to fine, such as 2.5,4: weights can be used at the first rate once that part is there
+    #[arg(long, value_name = "B,B", group = "target", value_delimiter = ',', num_args = 1.., value_parser = parse_bits)]
+    progressive: Vec<f64>,
     /// How weights become levels: the trellis saves about 4 % of the bits, uniform levels decode about a fifth faster
     #[arg(long, value_enum, default_value_t = Quantizer::Trellis)]
     quantizer: Quantizer,
@@ -148,7 +151,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         (Some(bytes), ..) => Target::Size(bytes),
         (_, Some(bound), _) => Target::Quality(bound),
         (_, _, true) => Target::Lossless,
-        _ => Target::Bits(arguments.bits.unwrap_or(DEFAULT_BITS)),
+        _ => Target::Bits(arguments.progressive.last().copied().or(arguments.bits).unwrap_or(DEFAULT_BITS)),
     };
     let statistics = arguments.calibration.as_deref().map(read_statistics).transpose()?;
     let bar = progress_bar(1000, json, "{msg:<22} {bar:40} {percent:>3} %");
@@ -156,6 +159,9 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         bar.set_message(stage);
         bar.set_position((1000.0 * part) as u64);
     };
+    if !arguments.progressive.is_sorted_by(|a, b| a < b) || arguments.progressive.len() == 1 {
+        return Err(Error::argument("--progressive takes two rates or more, each above the one before"));
+    }
     let base_bytes = arguments.base.as_deref().map(read).transpose()?;
     let base = base_bytes.as_deref().map(|bytes| Reader::open(bytes, &Limits::default())).transpose()?;
     base.as_ref().map_or(Ok(()), |base| base.archive().require_base())?;
@@ -170,6 +176,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         base: base.as_ref(),
         prediction: !arguments.no_prediction,
         alignment: !arguments.no_alignment,
+        layers: &arguments.progressive,
         unit_order_free: arguments.unit_order == UnitOrder::Free,
         key_interval: arguments.key_interval.into(),
         keep_exact: &|name| excluded.is_match(name),
@@ -291,6 +298,9 @@ fn report_text(report: &Report, output: &Path) -> String {
         } else {
             "Bits were spent evenly. Calibration (npx mcwc calibrate) tells where they matter: the same quality in fewer of them.\n".into()
         };
+    }
+    for (layer, &bytes) in report.layer_bytes.iter().enumerate() {
+        text += &format!("layer {layer} can be used after {}\n", human_bytes(bytes));
     }
     report.notes.iter().for_each(|note| text += &format!("{note}\n"));
     text

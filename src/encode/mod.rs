@@ -8,6 +8,7 @@ mod feedback;
 pub mod frame;
 mod importance;
 mod integers;
+mod layers;
 pub mod matching;
 pub mod matrix;
 pub mod model_fit;
@@ -38,6 +39,7 @@ use crate::tensor::TensorLocation;
 use alignment::Aligned;
 use frame::Frame;
 use integers::Integers;
+use layers::Part;
 use model_fit::{SymbolCosts, SymbolCounts};
 use motion::Attempt;
 use rate::{CodedTensor, Quantization, Quantized};
@@ -82,6 +84,8 @@ pub struct Options<'a> {
     pub alignment: bool,
     /// Whether the archive may give hidden units, heads and channels in another order. The model computes the same.
     pub unit_order_free: bool,
+    /// Bits of each layer, each with those before it, coarse to fine; empty for one layer. The target is the last one's.
+    pub layers: &'a [f64],
     /// Every how many frames of a chain of predictions one is a key frame. Decoding a frame decodes all before it in its chain.
     pub key_interval: usize,
     /// Tensors that stay exact, by name.
@@ -103,6 +107,7 @@ impl Default for Options<'_> {
             prediction: true,
             alignment: true,
             unit_order_free: false,
+            layers: &[],
             key_interval: 4,
             keep_exact: &|_| false,
             progress: &|_, _| {},
@@ -122,6 +127,9 @@ const LOSSY_LEN_MIN: u64 = 1024;
 /// # Errors
 /// Whatever is wrong with the files; `Argument` if the target cannot be met.
 pub fn encode(files: &[SourceFile], options: &Options) -> Result<(Vec<u8>, Report)> {
+    if options.base.is_some() && !options.layers.is_empty() {
+        return Err(Error::argument("a delta has no layers: refine its base, or leave the base out"));
+    }
     let mut tensors = formats::find_tensors(files)?;
     tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
     (options.progress)("reading", 0.0);
@@ -406,24 +414,30 @@ impl<'a> Model<'a> {
             })
             .collect();
         motion::predict(self, candidates, quantization.step, &mut attempts, &quantization.sets, options);
-        let attempts: Vec<Attempt> = attempts.into_iter().flatten().collect();
         let mut counts = [1, 2, 1, 2].map(SymbolCounts::new);
-        let mut distortion = 0.0;
-        for (coded, attempt) in self.coded.iter().zip(&attempts) {
-            counts[attempt.set()].add_all(&attempt.tally.counts);
+        let (mut distortion, mut coded_parts) = (0.0, Vec::new());
+        for (coded, attempt) in self.coded.iter().zip(attempts.into_iter().flatten()) {
+            let squared_error = attempt.tally.squared_error;
             distortion += coded.distortion(&attempt.tally);
+            let parts = layers::parts(coded, attempt, options.layers);
+            parts.iter().for_each(|part| counts[part.set()].add_all(&part.counts));
+            coded_parts.push((parts, squared_error));
         }
         let sets = counts.each_ref().map(SymbolCounts::used_tables);
         let tables = sets.each_ref().map(|set| set.tables.iter().map(EncoderTable::new).collect::<Vec<_>>());
-        let frames = attempts.into_par_iter().map(|attempt| {
-            let set = attempt.set();
-            let mut frame = attempt.plan.encode(&attempt.indices, sets[set].first_class, &tables[set])?;
+        let encode = |part: Part| {
+            let set = part.set();
+            let mut frame = part.plan.encode(&part.indices, sets[set].first_class, &tables[set])?;
             // The tables of all sets follow one another in the header.
             if let Some([first, _]) = frame.entry.tables.as_deref_mut() {
                 *first = tables[..set].iter().map(|tables| tables.len() as u64).sum();
             }
+            Ok(frame)
+        };
+        let frames = coded_parts.into_par_iter().map(|(parts, squared_error)| {
+            let frames = parts.into_iter().map(encode).collect::<Result<Vec<_>>>()?;
             (options.progress)("coding weights", done.step());
-            Ok((frame, attempt.tally.squared_error))
+            Ok((frames, squared_error))
         });
         let frames = frames.collect::<Result<Vec<_>>>()?;
         Ok(Quantized { sets, frames, distortion })
@@ -437,7 +451,7 @@ impl<'a> Model<'a> {
             let entry = FileEntry { name: file.name.clone(), bytes: file.bytes.len() as u64, first_raw_chunk };
             builder.header.files.push(entry);
         }
-        let mut coded: HashMap<usize, (Frame, f64)> =
+        let mut coded: HashMap<usize, (Vec<Frame>, f64)> =
             self.coded.iter().map(|coded| coded.frame).zip(quantized.frames).collect();
         let lossy_tables: Vec<_> = quantized.sets.iter().flat_map(|set| &set.tables).collect();
         for table in lossy_tables.iter().copied().chain(&fixed.integers.tables) {
@@ -447,22 +461,40 @@ impl<'a> Model<'a> {
         report.distortion = quantized.distortion;
         report.calibrated = self.calibrated;
         report.notes.clone_from(&self.notes);
+        let mut refinements: Vec<std::vec::IntoIter<Frame>> = Vec::new();
         for (index, &tensor) in self.framed.iter().enumerate() {
             let lossy = coded.remove(&index);
             let error = lossy.as_ref().map(|(_, error)| *error);
             let integers = fixed.integers.frame(index, lossy_tables.len());
-            let frame = lossy.map(|(frame, _)| frame).or(integers).or_else(|| fixed.exact.get(&index).cloned());
-            let frame = frame.ok_or_else(|| Error::argument("a frame was not coded"))?;
+            let frames: Vec<Frame> = match lossy {
+                Some((frames, _)) => frames,
+                None => integers.or_else(|| fixed.exact.get(&index).cloned()).into_iter().collect(),
+            };
+            let bytes = frames.iter().map(Frame::bytes).sum();
+            let mut frames = frames.into_iter();
+            let frame = frames.next().ok_or_else(|| Error::argument("a frame was not coded"))?;
             report.tensors.push(TensorReport::new(
                 &self.tensors[tensor],
                 self.bytes(&self.tensors[tensor]),
-                frame.bytes(),
+                bytes,
                 error,
             ));
             if frame.entry.reference.as_deref().is_some_and(|reference| reference[0] == 1) {
                 builder.header.base = self.base.map(|integrity| integrity.0.to_vec());
             }
             builder.push_frame(frame)?;
+            refinements.push(frames);
+        }
+        let mut frames_of: Vec<Vec<u64>> = (0..refinements.len() as u64).map(|frame| vec![frame]).collect();
+        // Layer after layer, so that all tensors can be used before any is refined.
+        while refinements.iter().any(|frames| frames.len() > 0) {
+            report.layer_bytes.push(builder.bytes());
+            for (frames, refinements) in frames_of.iter_mut().zip(&mut refinements) {
+                if let Some(mut refinement) = refinements.next() {
+                    refinement.entry.reference = frames.last().map(|&frame| vec![0, frame]);
+                    frames.push(builder.push_frame(refinement)?.into());
+                }
+            }
         }
         for (tensor, frame) in self.tensors.iter().zip(&self.frame_of) {
             builder.header.tensors.push(TensorEntry {
@@ -471,10 +503,13 @@ impl<'a> Model<'a> {
                 shape: tensor.shape.0.clone(),
                 file: tensor.file as u32,
                 offset: tensor.offset,
-                frames: frame.map(|frame| vec![frame as u64]),
+                frames: frame.map(|frame| frames_of[frame].clone()),
             });
         }
+        let payload_bytes = builder.bytes();
         let archive = builder.finish()?;
+        let head_bytes = archive.len() as u64 - payload_bytes;
+        report.layer_bytes.iter_mut().for_each(|bytes| *bytes += head_bytes);
         report.finish(self.files, &archive);
         Ok((archive, report))
     }
@@ -502,6 +537,11 @@ impl ArchiveBuilder {
             self.chunk_count += 1;
         }
         Ok(first)
+    }
+
+    /// Bytes of the chunks so far.
+    fn bytes(&self) -> u64 {
+        self.payloads.len() as u64
     }
 
     /// Appends a frame and its chunks; returns its index.

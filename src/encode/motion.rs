@@ -67,11 +67,6 @@ impl Attempt {
         Attempt { plan, indices, tally, prediction: Vec::new() }
     }
 
-    /// Which of the four sets of tables it uses.
-    pub fn set(&self) -> usize {
-        usize::from(self.plan.trellis) + 2 * usize::from(self.plan.prediction.is_some())
-    }
-
     /// What it takes, with more distortion turned into the bits that would take it back.
     fn cost_bits(&self, set: &TableSet, distortion: f64) -> f64 {
         let octaves = 0.5 * distortion.max(f64::MIN_POSITIVE).log2();
@@ -206,7 +201,7 @@ fn residuals(plan: &LevelPlan, weights: &[f32], prediction: &[i32]) -> Vec<f32> 
 /// Earlier tensors that others resemble enough for a prediction to be tried.
 pub fn candidates(model: &Model, options: &Options) -> Vec<Option<Candidate>> {
     let mut found: Vec<Option<Candidate>> = vec![None; model.coded.len()];
-    if !options.prediction || options.key_interval < 2 {
+    if !options.prediction || options.key_interval < 2 || !options.layers.is_empty() {
         return found;
     }
     let weights = |coded: &CodedTensor| {
@@ -339,6 +334,9 @@ impl Likeness {
     }
 }
 
+/// What a prediction must save of a tensor's bits to be worth the time that a decoder spends on its reference; where the order
+/// of units is free, nothing but bytes counts.
+const SAVED_PART_MIN: f64 = 0.02;
 /// Rows' gains are multiples of this, in 1/256: finer ones cost more than they save.
 const GAIN_GRID: f32 = 16.0;
 
@@ -398,7 +396,11 @@ pub fn predict(
                 let set = usize::from(attempt.plan.trellis);
                 attempt.cost_bits(&sets[set], coded.distortion(&attempt.tally))
             };
-            let saves = attempts[index].as_ref().is_none_or(|key| cost(&attempt, &tables) < cost(key, sets));
+            let worth = if options.unit_order_free { 0.0 } else { SAVED_PART_MIN };
+            let saves = attempts[index].as_ref().is_none_or(|key| {
+                let key_bits = key.tally.counts.cost_bits(&sets[usize::from(key.plan.trellis)]);
+                cost(&attempt, &tables) + worth * key_bits < cost(key, sets)
+            });
             if saves {
                 kept[set].add_all(&attempt.tally.counts);
                 attempts[index] = Some(attempt);

@@ -86,7 +86,7 @@ impl CodedTensor {
             importance,
             variances,
             largest,
-            trellis: options.trellis,
+            trellis: options.trellis && options.layers.is_empty(),
             unit,
             cost,
             base,
@@ -117,6 +117,11 @@ impl CodedTensor {
         let [fine, coarse] = self.steps();
         let step = ((self.unit * step) as f32).clamp(fine, coarse);
         LevelPlan::new(&self.view, &self.variances, step, self.largest, self.trellis)
+    }
+
+    /// How to code it without a trellis at this step of its own.
+    pub fn plan_at(&self, step: f32) -> LevelPlan {
+        LevelPlan::new(&self.view, &self.variances, step, self.largest, false)
     }
 
     /// What quantizing it weighs against each other.
@@ -192,8 +197,8 @@ pub struct Quantization {
 pub struct Quantized {
     /// Tables of the key frames without and with a trellis, then of the predicted ones.
     pub sets: [TableSet; 4],
-    /// Frames and squared errors, in the order of the model's coded tensors.
-    pub frames: Vec<(Frame, f64)>,
+    /// Frames, coarse to fine, and squared errors, in the order of the model's coded tensors.
+    pub frames: Vec<(Vec<Frame>, f64)>,
     /// What the errors cost the outputs.
     pub distortion: f64,
 }
@@ -202,7 +207,7 @@ impl Quantized {
     /// Bits of all frames, or of those alone whose step is searched.
     fn bits(&self, model: &Model, all: bool) -> f64 {
         let counted = self.frames.iter().zip(&model.coded).filter(|(_, coded)| all || coded.base.is_none());
-        counted.map(|((frame, _), _)| frame_bits(frame)).sum()
+        counted.flat_map(|((frames, _), _)| frames).map(frame_bits).sum()
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Report {
     pub distortion: f64,
     /// Whether statistics told what errors cost.
     pub calibrated: bool,
+    /// Bytes after which the first layer can be used, the second, and so on; but for the last.
+    pub layer_bytes: Vec<u64>,
     /// What the user may want to know.
     pub notes: Vec<String>,
     /// Tensors with frames of their own; one of each group of equal ones.
