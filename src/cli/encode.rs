@@ -78,6 +78,9 @@ pub struct Arguments {
     /// Do not match units with those of the base or of earlier layers
     #[arg(long)]
     no_alignment: bool,
+    /// Code all symbols as equally likely, to see what the entropy model is worth
+    #[arg(long, hide = true)]
+    no_entropy_model: bool,
     /// Keep tensors whose names match exact; may be given several times
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<Glob>,
@@ -176,6 +179,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         base: base.as_ref(),
         prediction: !arguments.no_prediction,
         alignment: !arguments.no_alignment,
+        entropy_model: !arguments.no_entropy_model,
         layers: &arguments.progressive,
         unit_order_free: arguments.unit_order == UnitOrder::Free,
         key_interval: arguments.key_interval.into(),

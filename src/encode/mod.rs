@@ -84,6 +84,8 @@ pub struct Options<'a> {
     pub alignment: bool,
     /// Whether the archive may give hidden units, heads and channels in another order. The model computes the same.
     pub unit_order_free: bool,
+    /// Whether symbols are coded by how often they occur; if not, all of them as equally likely. To see what that is worth.
+    pub entropy_model: bool,
     /// Bits of each layer, each with those before it, coarse to fine; empty for one layer. The target is the last one's.
     pub layers: &'a [f64],
     /// Every how many frames of a chain of predictions one is a key frame. Decoding a frame decodes all before it in its chain.
@@ -107,6 +109,7 @@ impl Default for Options<'_> {
             prediction: true,
             alignment: true,
             unit_order_free: false,
+            entropy_model: true,
             layers: &[],
             key_interval: 4,
             keep_exact: &|_| false,
@@ -236,16 +239,17 @@ impl<'a> Model<'a> {
             .filter_map(|frame| {
                 let index = model.framed[frame];
                 let tensor = &model.tensors[index];
-                let statistics = model.statistics(frame, options);
-                let orders = aligned.filter(|_| !options.unit_order_free).map(|aligned| &aligned.orders[index]);
-                let orders = orders.unwrap_or(&[None, None]);
+                let moved = aligned.map_or(&[None, None], |aligned| &aligned.orders[index]);
+                let statistics = model.statistics(frame, options).map(|statistics| statistics.permuted(moved));
+                let orders = if options.unit_order_free { &[None, None] } else { moved };
                 let base = options.base.map(|base| motion::base_frame(base, tensor, model.bytes(tensor), orders));
                 let base = match base.transpose() {
                     Ok(base) => base.flatten(),
                     Err(error) => return Some(Err(error)),
                 };
                 let by_column = aligned.is_some_and(|aligned| aligned.columns.contains(&index));
-                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor), statistics, base, by_column, options);
+                let coded =
+                    CodedTensor::new(frame, tensor, model.bytes(tensor), statistics.as_ref(), base, by_column, options);
                 (options.progress)("reading", done.step());
                 coded.map(Ok)
             })
@@ -422,6 +426,9 @@ impl<'a> Model<'a> {
             let parts = layers::parts(coded, attempt, options.layers);
             parts.iter().for_each(|part| counts[part.set()].add_all(&part.counts));
             coded_parts.push((parts, squared_error));
+        }
+        if !options.entropy_model {
+            counts = counts.each_ref().map(SymbolCounts::equal);
         }
         let sets = counts.each_ref().map(SymbolCounts::used_tables);
         let tables = sets.each_ref().map(|set| set.tables.iter().map(EncoderTable::new).collect::<Vec<_>>());

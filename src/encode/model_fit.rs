@@ -216,6 +216,19 @@ impl SymbolCounts {
         TableSet { first_class, tables, quantizers: self.quantizers }
     }
 
+    /// As many of every symbol from the smallest to the largest that occurs, in every class that occurs.
+    pub fn equal(&self) -> Self {
+        let occurs = |symbol: &usize| self.counts.iter().any(|counts| counts[*symbol] > 0);
+        let range = (0..256).find(occurs).unwrap_or(0)..(0..256).rfind(occurs).map_or(0, |last| last + 1);
+        let mut equal = SymbolCounts::new(self.quantizers);
+        for (counts, equal) in self.counts.iter().zip(&mut equal.counts) {
+            if counts.iter().any(|&count| count > 0) {
+                equal[range.clone()].fill(1 << 32);
+            }
+        }
+        equal
+    }
+
     /// The same, but none if no symbol occurs.
     pub fn used_tables(&self) -> TableSet {
         let set = self.tables();

@@ -12,6 +12,7 @@ use crate::stages::permute::transpose;
 use crate::stages::transform::Basis;
 use crate::tensor::{DType, Shape, TensorLocation};
 
+use super::alignment::Orders;
 use super::to_f32;
 
 /// What is known of the weights of a model.
@@ -50,6 +51,40 @@ struct Header {
 
 const FORMAT: &str = "mcwc-statistics";
 const VERSION: &str = "1";
+
+impl WeightStatistics {
+    /// The same, of a weight whose rows and columns lie in another order.
+    pub fn permuted(&self, [rows, columns]: &Orders) -> Self {
+        let moments = |moments: &Option<Moments>, order: &Option<Vec<u32>>| match (moments, order) {
+            (Some(moments), Some(order)) => moments.permuted(order),
+            _ => moments.clone(),
+        };
+        let rows_of = |values: &[f32], order: &[u32]| order.iter().map(|&row| values[row as usize]).collect();
+        WeightStatistics {
+            importance: self.importance,
+            rows: match rows {
+                Some(order) if self.rows.len() == order.len() => rows_of(&self.rows, order),
+                _ => self.rows.clone(),
+            },
+            columns: moments(&self.columns, columns),
+            row_moments: moments(&self.row_moments, rows),
+        }
+    }
+}
+
+impl Moments {
+    /// Of inputs in another order, each of as many taps as there are inputs for each place; `None` if these do not fit.
+    fn permuted(&self, order: &[u32]) -> Option<Self> {
+        let taps = self.len / order.len().max(1);
+        if taps * order.len() != self.len {
+            return None;
+        }
+        let place = |input: usize| order[input / taps] as usize * taps + input % taps;
+        let values = (0..self.len).flat_map(|i| (0..self.len).map(move |j| (i, j)));
+        let values = values.map(|(i, j)| self.values[place(i) * self.len + place(j)]).collect();
+        Some(Moments { len: self.len, values })
+    }
+}
 
 impl Statistics {
     /// Parses a statistics file.
@@ -203,4 +238,27 @@ fn metadata(bytes: &[u8]) -> Option<HashMap<String, String>> {
     let (length, rest) = bytes.split_first_chunk()?;
     let header = rest.get(..u64::from_le_bytes(*length) as usize)?;
     serde_json::from_slice::<Header>(header).ok()?.metadata
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_follow_rows_and_columns_and_their_taps() {
+        let moments = |len: usize| Moments { len, values: (0..len * len).map(|value| value as f32).collect() };
+        let statistics = WeightStatistics {
+            importance: Some(2.0),
+            rows: vec![1.0, 2.0, 3.0],
+            columns: Some(moments(4)),
+            row_moments: Some(moments(3)),
+        };
+        let permuted = statistics.permuted(&[Some(vec![2, 0, 1]), Some(vec![1, 0])]);
+        assert_eq!(permuted.rows, [3.0, 1.0, 2.0]);
+        // Two inputs of two taps: 2 3 0 1.
+        assert_eq!(permuted.columns.unwrap().values[..5], [10.0, 11.0, 8.0, 9.0, 14.0]);
+        assert_eq!(permuted.row_moments.unwrap().values[..3], [8.0, 6.0, 7.0]);
+        assert_eq!(statistics.permuted(&[None, None]), statistics);
+        assert_eq!(statistics.permuted(&[None, Some(vec![0, 1, 2])]).columns, None);
+    }
 }
