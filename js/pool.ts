@@ -2,7 +2,7 @@
 import { Decoder, type Batch } from './decoder.js';
 import { McwcError } from './errors.js';
 import { type Thread, adopt, nextTurn, startThread, unlessAborted } from './platform.js';
-import { type Held, type Step } from './steps.js';
+import { type Held, type Step, nothing } from './steps.js';
 import type { Wasm } from './wasm.js';
 import type { Reply, Request } from './worker.js';
 
@@ -18,7 +18,8 @@ export type Gather = (steps: Step[], buffer?: ArrayBuffer) => Promise<Batch>;
 
 export interface PoolOptions {
   wasm: Wasm;
-  head: Uint8Array;
+  /** Of the archive, of its base, of the base of that. */
+  heads: Uint8Array[];
   limit: number;
   workerUrl: string | URL | undefined;
   gather: Gather;
@@ -164,7 +165,7 @@ function* batchesOf(steps: Iterable<Step>, chunkBytes: (chunk: number) => number
 class InlineRunner implements Runner {
   jobs = 0;
   #decoder: Decoder;
-  #held: Held = { frame: -1, rawChunk: -1 };
+  #held = nothing();
   #closed = new AbortController();
   #turnStarted = 0;
 
@@ -172,7 +173,7 @@ class InlineRunner implements Runner {
     private readonly options: PoolOptions,
     private readonly pool: Pool,
   ) {
-    this.#decoder = new Decoder(options.wasm, options.head);
+    this.#decoder = new Decoder(options.wasm, options.heads);
   }
 
   async run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
@@ -191,7 +192,7 @@ class InlineRunner implements Runner {
         await this.#decoder.decode(await gather(steps), out, pause);
       }
     } catch (error) {
-      this.#held = { frame: -1, rawChunk: -1 };
+      this.#held = nothing();
       throw signal?.aborted ? signal.reason : McwcError.from(error);
     }
     this.pool.memoryBytes = this.#decoder.memory.buffer.byteLength;
@@ -214,7 +215,7 @@ interface Running {
 class WorkerRunner implements Runner {
   readonly started: Promise<void>;
   #thread: Thread | undefined;
-  #held: Held = { frame: -1, rawChunk: -1 };
+  #held = nothing();
   #lastJob = 0;
   /** Jobs of the worker by number; it carries them out in this order. */
   #running = new Map<number, Running>();
@@ -237,7 +238,7 @@ class WorkerRunner implements Runner {
         (error) => this.#fail(error),
       );
       const { module, builtFor } = options.wasm;
-      this.#post({ type: 'start', module, builtFor, head: options.head });
+      this.#post({ type: 'start', module, builtFor, heads: options.heads });
     } catch (error) {
       this.#onStart.reject(error);
     }
@@ -250,7 +251,7 @@ class WorkerRunner implements Runner {
   async run(job: Job, signal: AbortSignal | undefined, onSent: () => void): Promise<ArrayBuffer> {
     const id = ++this.#lastJob;
     // The job before may still fail, and then the worker holds something else than is known here.
-    if (this.#running.size > 0) this.#held = { frame: -1, rawChunk: -1 };
+    if (this.#running.size > 0) this.#held = nothing();
     const finished = new Promise<ArrayBuffer>((resolve, reject) => this.#running.set(id, { resolve, reject, begun: false }));
     const fail = (error: unknown) => {
       const running = this.#running.get(id);
@@ -264,7 +265,7 @@ class WorkerRunner implements Runner {
     try {
       return await finished;
     } catch (error) {
-      this.#held = { frame: -1, rawChunk: -1 };
+      this.#held = nothing();
       throw error;
     } finally {
       signal?.removeEventListener('abort', onAbort);

@@ -9,7 +9,7 @@ import type { Backend } from './types.js';
 import { instantiate } from './wasm.js';
 
 export type Request =
-  | { type: 'start'; module: WebAssembly.Module; builtFor: Backend; head: Uint8Array }
+  | { type: 'start'; module: WebAssembly.Module; builtFor: Backend; heads: Uint8Array[] }
   | { type: 'batch'; job: number; begin?: { bytes: number; buffer?: ArrayBuffer }; batch: Batch; last: boolean }
   | { type: 'cancel'; job: number };
 
@@ -43,8 +43,8 @@ async function carryOut(request: Exclude<Request, { type: 'cancel' }>): Promise<
   const job = request.type === 'start' ? 0 : request.job;
   try {
     if (request.type === 'start') {
-      const { module, builtFor, head } = request;
-      decoder = new Decoder(instantiate(module, { Archive, initSync }, builtFor), head);
+      const { module, builtFor, heads } = request;
+      decoder = new Decoder(instantiate(module, { Archive, initSync }, builtFor), heads);
       return port.postMessage({ type: 'started' }, []);
     }
     await decode(request);
