@@ -292,8 +292,22 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// # Errors
     /// `Argument` if there is no such file, `Io` if writing fails, any error of its chunks.
     pub fn write_file(&self, index: usize, out: &mut dyn Write, progress: &mut dyn FnMut(u64)) -> Result<()> {
+        self.write_layer(index, LAYER_FINAL, out, progress)
+    }
+
+    /// As [`Reader::write_file`], at a layer of refinement: see [`plan`].
+    ///
+    /// # Errors
+    /// As [`Reader::write_file`].
+    pub fn write_layer(
+        &self,
+        index: usize,
+        layer: usize,
+        out: &mut dyn Write,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
         let file = self.archive.files.get(index).ok_or_else(|| Error::argument(format!("there is no file {index}")))?;
-        self.write_pieces(&plan(&self.archive, index, 0, file.bytes, LAYER_FINAL)?, out, progress)
+        self.write_pieces(&plan(&self.archive, index, 0, file.bytes, layer)?, out, progress)
     }
 
     /// The bytes of file `index`.

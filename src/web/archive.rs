@@ -160,7 +160,7 @@ impl Archive {
         let decoder = opened(&mut self.frame).map_err(js_error)?;
         let levels = decoder.decode_levels(index, &self.payload).map_err(js_error)?;
         self.packed.clear();
-        let fits = crate::stages::pack::pack(levels, bits, &mut self.packed);
+        let fits = crate::stages::pack::pack(&levels, bits, &mut self.packed);
         Ok(if fits { self.packed.len() as i32 } else { -1 })
     }
 
