@@ -576,7 +576,8 @@ fn predicted_archives() -> [Vec<u8>; 4] {
         push_safetensors(GENERATIONS[distance], &cases, builder);
         let first_tensor = builder.header.tensors.len() - cases.len();
         for (index, (_, case)) in cases.iter().enumerate() {
-            let reference = if whole { [0, (first + index as u64).saturating_sub(cases.len() as u64)] } else { [1, index as u64] };
+            let reference =
+                if whole { [0, (first + index as u64).saturating_sub(cases.len() as u64)] } else { [1, index as u64] };
             let frame = push_predicted(case, Some(reference), builder);
             builder.header.tensors[first_tensor + index].frames = Some(vec![frame]);
         }

@@ -7,12 +7,13 @@ pub fn prediction(reference: i32, gain: i32) -> i32 {
     ((i64::from(gain) * i64::from(reference) + 128) >> 8) as i32
 }
 
-/// Predicts a row of levels, in floats, which hold them exactly.
+/// Predicts a row of levels in floats, which hold levels, and in double precision their products with gains, exactly.
 pub fn predict(reference: &[f32], gain: i32, predictions: &mut [f32]) {
+    let factor = f64::from(gain) / f64::from(GAIN_ONE);
     let pairs = predictions.iter_mut().zip(reference);
     match gain {
         GAIN_ONE => pairs.for_each(|(level, &reference)| *level = reference),
-        _ => pairs.for_each(|(level, &reference)| *level = prediction(reference as i32, gain) as f32),
+        _ => pairs.for_each(|(level, &reference)| *level = (f64::from(reference) * factor + 0.5).floor() as f32),
     }
 }
 
@@ -31,11 +32,12 @@ mod tests {
     }
 
     #[test]
-    fn predicts_rows() {
-        let mut levels = [1.0; 3];
-        predict(&[10.0, -10.0, 5.0], 256, &mut levels);
-        assert_eq!(levels, [10.0, -10.0, 5.0]);
-        predict(&[10.0, -10.0, 5.0], -128, &mut levels);
-        assert_eq!(levels, [-5.0, 5.0, -2.0]);
+    fn floats_predict_what_integers_do() {
+        for gain in [256, 255, 257, -256, 128, 1, 0, -1, 700, i32::from(i16::MIN), i32::from(i16::MAX)] {
+            let reference = [0, 1, -1, 2, -3, 127, -128, 1000, -32769, (1 << 24) - 1, 1 - (1 << 24)];
+            let mut predictions = [7.0; 11];
+            predict(&reference.map(|level| level as f32), gain, &mut predictions);
+            assert_eq!(predictions, reference.map(|level| prediction(level, gain) as f32), "{gain}");
+        }
     }
 }

@@ -121,7 +121,9 @@ impl Archive {
     /// [`FrameDecoder::decode_reference`].
     #[wasm_bindgen(js_name = decodeReference)]
     pub fn decode_reference(&mut self, frame: usize, index: usize) -> JsResult<()> {
-        opened(&mut self.frame).and_then(|decoder| decoder.decode_reference(frame, index, &self.payload)).map_err(js_error)
+        opened(&mut self.frame)
+            .and_then(|decoder| decoder.decode_reference(frame, index, &self.payload))
+            .map_err(js_error)
     }
 
     /// Decodes the payload as element chunk `index` of the open frame; gives the number of decoded bytes.
