@@ -139,7 +139,7 @@ fn defaults_of_reserved_fields_change_nothing() {
     let archive = small();
     let explicit = with_header(&archive, |header| {
         let frame = &mut header.frames[0];
-        (frame.quantizer, frame.transform, frame.layout) = (Some(0), Some(0), Some(0));
+        (frame.zero_point, frame.transform, frame.layout) = (Some(0), Some(0), Some(0));
     });
     assert_eq!(read_all(&explicit).unwrap(), read_all(&archive).unwrap());
 }
