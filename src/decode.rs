@@ -210,7 +210,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// # Errors
     /// As [`Archive::link`].
     pub fn with_base(mut self, base: &Reader<'s, S>) -> Result<Self> {
-        self.archive.link(&base.archive)?;
+        self.archive.link(base.archive.clone())?;
         self.sources.extend_from_slice(&base.sources);
         Ok(self)
     }

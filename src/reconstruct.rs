@@ -490,10 +490,10 @@ impl LevelDecoder {
         let end = predictions.len().min(reference.levels.len());
         predictions[end..].fill(0.0);
         let rows = predictions.chunks_mut(rectangle.cols).zip(reference.levels.chunks(rectangle.cols));
-        for (row, (predictions, reference)) in rows.enumerate() {
+        for (row, (predictions, levels)) in rows.enumerate() {
             let gain = self.side.row_gain.get(rectangle.first_row + row).map_or(self.levels.gain, |&gain| gain.into());
             largest_gain = largest_gain.max(gain.unsigned_abs());
-            predict::predict(reference, gain, predictions);
+            predict::predict(levels, reference.bound, gain, predictions);
         }
         let bound = (u64::from(largest_gain) * reference.bound).div_ceil(GAIN_ONE as u64);
         if bound >= quantize::LEVEL_END as u64 {

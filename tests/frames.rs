@@ -252,7 +252,7 @@ fn predicted(rows: &[usize], columns: usize, taps: usize, dtype: DType, seed: u6
         let low_bits = if random.next().is_multiple_of(5) { 2 } else { 0 };
         let mut case = case(matrix, dtype, parts, low_bits, random.next());
         // Far from the bound on levels, whatever the gains.
-        case.levels.iter_mut().for_each(|level| *level = *level % 300);
+        case.levels.iter_mut().for_each(|level| *level %= 300);
         if let Some(reference) = chain.take() {
             let gain = |random: &mut Random| (random.next() % 1200) as i16 - 600;
             let row_gain = if index % 2 == 0 { Vec::new() } else { (0..rows).map(|_| gain(&mut random)).collect() };

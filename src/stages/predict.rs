@@ -7,13 +7,18 @@ pub fn prediction(reference: i32, gain: i32) -> i32 {
     ((i64::from(gain) * i64::from(reference) + 128) >> 8) as i32
 }
 
-/// Predicts a row of levels in floats, which hold levels, and in double precision their products with gains, exactly.
-pub fn predict(reference: &[f32], gain: i32, predictions: &mut [f32]) {
-    let factor = f64::from(gain) / f64::from(GAIN_ONE);
+/// Predicts a row of levels, none of them larger than `bound`, in floats: single precision holds the levels exactly, and
+/// double precision, or single where they are small, their products with gains.
+pub fn predict(reference: &[f32], bound: u64, gain: i32, predictions: &mut [f32]) {
+    let factor = gain as f32 / GAIN_ONE as f32;
+    let wide = |level: f32| (f64::from(level) * f64::from(factor) + 0.5).floor() as f32;
     let pairs = predictions.iter_mut().zip(reference);
-    match gain {
-        GAIN_ONE => pairs.for_each(|(level, &reference)| *level = reference),
-        _ => pairs.for_each(|(level, &reference)| *level = (f64::from(reference) * factor + 0.5).floor() as f32),
+    if gain == GAIN_ONE {
+        pairs.for_each(|(prediction, &level)| *prediction = level);
+    } else if bound * u64::from(gain.unsigned_abs()) < 1 << 23 {
+        pairs.for_each(|(prediction, &level)| *prediction = (level * factor + 0.5).floor());
+    } else {
+        pairs.for_each(|(prediction, &level)| *prediction = wide(level));
     }
 }
 
@@ -33,11 +38,12 @@ mod tests {
 
     #[test]
     fn floats_predict_what_integers_do() {
-        for gain in [256, 255, 257, -256, 128, 1, 0, -1, 700, i32::from(i16::MIN), i32::from(i16::MAX)] {
-            let reference = [0, 1, -1, 2, -3, 127, -128, 1000, -32769, (1 << 24) - 1, 1 - (1 << 24)];
-            let mut predictions = [7.0; 11];
-            predict(&reference.map(|level| level as f32), gain, &mut predictions);
-            assert_eq!(predictions, reference.map(|level| prediction(level, gain) as f32), "{gain}");
+        for gain in [256, 255, 257, -256, 128, 1, 0, -1, 700, -12345, i32::from(i16::MIN), i32::from(i16::MAX)] {
+            for level in [0i32, 1, -1, 2, -3, 127, -128, 255, -256, 257, 1000, -32769, (1 << 24) - 1, 1 - (1 << 24)] {
+                let mut predictions = [7.0];
+                predict(&[level as f32], level.unsigned_abs().into(), gain, &mut predictions);
+                assert_eq!(predictions, [prediction(level, gain) as f32], "{level} at {gain}");
+            }
         }
     }
 }

@@ -39,7 +39,7 @@ impl Archive {
     pub fn new(head: &[u8], base: Option<Archive>) -> JsResult<Archive> {
         let mut archive = container::Archive::parse(head, &Limits::default()).map_err(js_error)?;
         let linked = match base {
-            Some(base) => archive.link(&base.archive),
+            Some(base) => archive.link(base.archive),
             None => archive.require_base(),
         };
         linked.map_err(js_error)?;
