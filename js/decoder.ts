@@ -1,24 +1,24 @@
-// Verified payloads -> decoded bytes, on whatever thread this runs.
+// Payloads -> verified and decoded bytes, on whatever thread this runs.
 import { McwcError } from './errors.js';
 import type { Step } from './steps.js';
 import { type Wasm, type WasmArchive, parse } from './wasm.js';
 
 /** Steps, and the payloads of their chunks one after another. */
-export interface Batch {
+export interface Gathered {
   steps: Step[];
   payloads: Uint8Array<ArrayBuffer>;
   /** Length of each step's payload. */
   lengths: number[];
 }
 
-const HASH_BYTES = 16;
-/** Below this, hashing in wasm takes less time than a turn through the platform's thread pool. */
-const ASYNC_HASH_BYTES = 8192;
+export interface Batch extends Gathered {
+  /** Whether the hash of each payload has been checked; wasm has to check the others. */
+  verified: boolean[];
+}
 
 export class Decoder {
   readonly archive: WasmArchive;
   readonly memory: WebAssembly.Memory;
-  readonly #hashes: Uint8Array;
   #raw = new Uint8Array();
   /** The chunk that `#raw` comes from. */
   #rawChunk = -1;
@@ -27,26 +27,17 @@ export class Decoder {
   constructor(wasm: Wasm, heads: Uint8Array[]) {
     this.memory = wasm.memory;
     this.archive = parse(wasm, heads);
-    this.#hashes = this.archive.hashes();
   }
 
-  /**
-   * Carries out the steps of a batch. `pause` is awaited between steps; it may throw to end them.
-   */
-  async decode(batch: Batch, out: Uint8Array, pause?: () => Promise<void> | void): Promise<void> {
-    const payloads = split(batch);
-    // Later chunks are hashed on other threads while earlier ones are decoded here.
-    const hashes = payloads.map(hashAsync);
-    for (const [index, step] of batch.steps.entries()) {
-      const hash = await hashes[index];
-      await pause?.();
-      const payload = payloads[index];
+  /** Carries out the steps of a batch, and pauses after each. */
+  *decode({ steps, payloads, lengths, verified }: Batch, out: Uint8Array): Generator<void> {
+    let end = 0;
+    for (const [index, step] of steps.entries()) {
       if (step.chunk >= 0) {
-        this.#write(payload);
-        if (hash) this.#compare(step.chunk, hash);
-        else this.archive.verify(step.chunk);
+        this.#write(payloads.subarray(end, (end += lengths[index])));
+        if (!verified[index]) this.archive.verify(step.chunk);
       }
-      this.#carryOut(step, out);
+      yield this.#carryOut(step, out);
     }
   }
 
@@ -93,27 +84,6 @@ export class Decoder {
   #decoded(bytes: number): Uint8Array {
     return new Uint8Array(this.memory.buffer, this.archive.decoded(), bytes);
   }
-
-  #compare(chunk: number, hash: Uint8Array): void {
-    const promised = this.#hashes.subarray(chunk * HASH_BYTES, (chunk + 1) * HASH_BYTES);
-    if (promised.some((byte, index) => byte !== hash[index])) {
-      throw new McwcError('checksum', `checksum mismatch in chunk ${chunk}: the bytes are damaged`);
-    }
-  }
-}
-
-function split({ lengths, payloads }: Batch): Uint8Array<ArrayBuffer>[] {
-  let end = 0;
-  return lengths.map((length) => payloads.subarray(end, (end += length)));
-}
-
-/** Undefined where wasm has to do it: `crypto.subtle` exists in secure contexts only. */
-function hashAsync(payload: Uint8Array<ArrayBuffer>): Promise<Uint8Array | undefined> | undefined {
-  if (payload.length < ASYNC_HASH_BYTES) return undefined;
-  return globalThis.crypto?.subtle?.digest('SHA-256', payload).then(
-    (digest) => new Uint8Array(digest),
-    () => undefined,
-  );
 }
 
 function placeRuns(decoded: Uint8Array, offsets: Float64Array, step: Step, out: Uint8Array): void {

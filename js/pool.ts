@@ -1,6 +1,7 @@
 // Jobs -> decoded buffers, on a few workers or, without any, on this thread.
-import { Decoder, type Batch } from './decoder.js';
+import { Decoder, type Gathered } from './decoder.js';
 import { McwcError } from './errors.js';
+import { verify } from './hashes.js';
 import { type Thread, adopt, nextTurn, startThread, unlessAborted } from './platform.js';
 import { type Held, type Step, nothing } from './steps.js';
 import type { Wasm } from './wasm.js';
@@ -13,13 +14,15 @@ export interface Job {
   steps(held: Held): Iterable<Step>;
 }
 
-/** Fills a batch with the payloads of these steps, in `buffer` if it is large enough. */
-export type Gather = (steps: Step[], buffer?: ArrayBuffer) => Promise<Batch>;
+/** Collects the payloads of these steps, in `buffer` if it is large enough. */
+export type Gather = (steps: Step[], buffer?: ArrayBuffer) => Promise<Gathered>;
 
 export interface PoolOptions {
   wasm: Wasm;
   /** Of the archive, of its base, of the base of that. */
   heads: Uint8Array[];
+  /** Of all chunks, one after another. */
+  hashes: Uint8Array;
   limit: number;
   workerUrl: string | URL | undefined;
   gather: Gather;
@@ -29,9 +32,9 @@ export interface PoolOptions {
 }
 
 /** Payload bytes of a batch: enough to hide the messages, little enough to come and go in a download. */
-const BATCH_BYTES = 2 << 20;
+const BATCH_BYTES = 1 << 20;
 /** Batches that a worker may have: with small ones, enough to last until the next messages arrive. */
-const BATCHES_AHEAD = 4;
+const BATCHES_AHEAD = 8;
 /** Longest turn that decoding on this thread takes. */
 const TURN_MS = 8;
 
@@ -177,7 +180,7 @@ class InlineRunner implements Runner {
   }
 
   async run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
-    const { gather, chunkBytes } = this.options;
+    const { gather, hashes, chunkBytes } = this.options;
     const out = new Uint8Array(job.buffer ? adopt(job.buffer) : new ArrayBuffer(job.bytes));
     const pause = async () => {
       if (performance.now() - this.#turnStarted >= TURN_MS) {
@@ -189,7 +192,9 @@ class InlineRunner implements Runner {
     };
     try {
       for (const [steps] of batchesOf(job.steps(this.#held), chunkBytes)) {
-        await this.#decoder.decode(await gather(steps), out, pause);
+        const gathered = await gather(steps);
+        const batch = { ...gathered, verified: await verify(gathered, hashes) };
+        for (const _ of this.#decoder.decode(batch, out)) await pause();
       }
     } catch (error) {
       this.#held = nothing();
@@ -222,8 +227,10 @@ class WorkerRunner implements Runner {
   #spare: ArrayBuffer[] = [];
   #onStart!: { resolve(): void; reject(error: unknown): void };
   #onCredit: (() => void) | undefined;
-  /** Batches that the worker has. */
+  /** Batches that the worker has or will have. */
   #ahead = 0;
+  /** Resolves when the batches before have been posted: in order, whenever they are verified. */
+  #posted = Promise.resolve();
 
   constructor(
     private readonly options: PoolOptions,
@@ -261,7 +268,7 @@ class WorkerRunner implements Runner {
     const onAbort = () => fail(signal?.reason);
     signal?.addEventListener('abort', onAbort);
     this.#thread?.setBusy(true);
-    this.#send(id, job).then(onSent, (error) => fail(McwcError.from(error)));
+    this.#send(id, job, fail).then(onSent, (error) => fail(McwcError.from(error)));
     try {
       return await finished;
     } catch (error) {
@@ -282,21 +289,33 @@ class WorkerRunner implements Runner {
     this.#running.forEach(({ reject }) => reject(error));
   }
 
-  async #send(id: number, job: Job): Promise<void> {
+  async #send(id: number, job: Job, fail: (error: unknown) => void): Promise<void> {
+    const { gather, hashes, chunkBytes } = this.options;
     const running = this.#running.get(id)!;
     const wanted = () => this.#running.get(id) === running;
-    for (const [steps, last] of batchesOf(job.steps(this.#held), this.options.chunkBytes)) {
-      const batch = await this.options.gather(steps, this.#spare.pop());
+    for (const [steps, last] of batchesOf(job.steps(this.#held), chunkBytes)) {
+      const gathered = await gather(steps, this.#spare.pop());
       while (wanted() && this.#ahead >= BATCHES_AHEAD) await new Promise<void>((resolve) => (this.#onCredit = resolve));
       if (!wanted()) return;
-      const { bytes, buffer } = job;
-      const begin = running.begun ? undefined : { bytes, buffer };
-      const transfer: ArrayBuffer[] = [batch.payloads.buffer];
-      if (begin?.buffer) transfer.push(begin.buffer);
-      this.#post({ type: 'batch', job: id, begin, batch, last }, transfer);
-      running.begun = true;
       this.#ahead++;
+      const post = ([verified]: [boolean[], void]) => {
+        if (!wanted()) return this.#credit();
+        const begin = running.begun ? undefined : { bytes: job.bytes, buffer: job.buffer };
+        const transfer: ArrayBuffer[] = [gathered.payloads.buffer];
+        if (begin?.buffer) transfer.push(begin.buffer);
+        this.#post({ type: 'batch', job: id, begin, batch: { ...gathered, verified }, last }, transfer);
+        running.begun = true;
+      };
+      this.#posted = Promise.all([verify(gathered, hashes), this.#posted]).then(post).catch((error) => {
+        this.#credit();
+        fail(error);
+      });
     }
+  }
+
+  #credit(): void {
+    this.#ahead--;
+    this.#onCredit?.();
   }
 
   #post(request: Request, transfer: Transferable[] = []): void {
@@ -310,13 +329,11 @@ class WorkerRunner implements Runner {
     const running = this.#running.get(reply.job);
     switch (reply.type) {
       case 'decoded':
-        this.#ahead--;
         if (this.#spare.length < BATCHES_AHEAD) this.#spare.push(reply.payloads);
-        this.#onCredit?.();
-        break;
-      case 'finished':
-        this.pool.memoryBytes = Math.max(this.pool.memoryBytes, reply.memoryBytes);
-        running?.resolve(reply.buffer);
+        this.#credit();
+        if (!reply.finished) break;
+        this.pool.memoryBytes = Math.max(this.pool.memoryBytes, reply.finished.memoryBytes);
+        running?.resolve(reply.finished.buffer);
         break;
       case 'failed':
         running?.reject(new McwcError(reply.code, reply.message));

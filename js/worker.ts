@@ -15,9 +15,8 @@ export type Request =
 
 export type Reply =
   | { type: 'started' }
-  /** A batch is done with, whatever became of it; its buffer can be filled again. */
-  | { type: 'decoded'; job: number; payloads: ArrayBuffer }
-  | { type: 'finished'; job: number; buffer: ArrayBuffer; memoryBytes: number }
+  /** A batch is done with, whatever became of it; its buffer can be filled again. Perhaps it was the last of its job. */
+  | { type: 'decoded'; job: number; payloads: ArrayBuffer; finished?: { buffer: ArrayBuffer; memoryBytes: number } }
   | { type: 'failed'; job: number; code: ErrorCode; message: string }
   /** The wasm instance trapped; nothing it holds can be trusted. */
   | { type: 'broken'; message: string };
@@ -27,27 +26,11 @@ const port: { postMessage(reply: Reply, transfer: Transferable[]): void } =
 
 let decoder: Decoder;
 let current: { job: number; out: Uint8Array<ArrayBuffer> } | undefined;
-/** Cancelled while jobs before them were being decoded. */
-const cancelled = new Set<number>();
-let lastBegun = 0;
-/** Requests are carried out one after another, although decoding waits for hashes in between. */
-let turn = Promise.resolve();
 
 function receive(request: Request): void {
-  if (request.type !== 'cancel') turn = turn.then(() => carryOut(request));
-  else if (request.job > lastBegun) cancelled.add(request.job);
-  else if (request.job === current?.job) current = undefined;
-}
-
-async function carryOut(request: Exclude<Request, { type: 'cancel' }>): Promise<void> {
   const job = request.type === 'start' ? 0 : request.job;
   try {
-    if (request.type === 'start') {
-      const { module, builtFor, heads } = request;
-      decoder = new Decoder(instantiate(module, { Archive, initSync }, builtFor), heads);
-      return port.postMessage({ type: 'started' }, []);
-    }
-    await decode(request);
+    carryOut(request);
   } catch (error) {
     if (current?.job === job) current = undefined;
     if (error instanceof WebAssembly.RuntimeError) return port.postMessage({ type: 'broken', message: error.message }, []);
@@ -56,24 +39,34 @@ async function carryOut(request: Exclude<Request, { type: 'cancel' }>): Promise<
   }
 }
 
-async function decode({ job, begin, batch, last }: Extract<Request, { type: 'batch' }>): Promise<void> {
+function carryOut(request: Request): void {
+  if (request.type === 'start') {
+    const { module, builtFor, heads } = request;
+    decoder = new Decoder(instantiate(module, { Archive, initSync }, builtFor), heads);
+    port.postMessage({ type: 'started' }, []);
+  } else if (request.type === 'batch') {
+    decode(request);
+  } else if (request.job === current?.job) {
+    current = undefined;
+  }
+}
+
+function decode({ job, begin, batch, last }: Extract<Request, { type: 'batch' }>): void {
+  const payloads = batch.payloads.buffer;
+  const transfer = [payloads];
+  let finished;
   try {
-    if (begin) {
-      lastBegun = job;
-      if (!cancelled.delete(job)) current = { job, out: new Uint8Array(begin.buffer ?? new ArrayBuffer(begin.bytes)) };
-    }
+    if (begin) current = { job, out: new Uint8Array(begin.buffer ?? new ArrayBuffer(begin.bytes)) };
+    // What follows a batch that failed, or that was cancelled.
     if (current?.job !== job) return;
     const { out } = current;
-    await decoder.decode(batch, out, () => {
-      if (current?.job !== job) throw new McwcError('closed', 'cancelled');
-    });
+    for (const _ of decoder.decode(batch, out));
     if (!last) return;
     current = undefined;
-    const memoryBytes = decoder.memory.buffer.byteLength;
-    port.postMessage({ type: 'finished', job, buffer: out.buffer, memoryBytes }, [out.buffer]);
+    finished = { buffer: out.buffer, memoryBytes: decoder.memory.buffer.byteLength };
+    transfer.push(out.buffer);
   } finally {
-    const payloads = batch.payloads.buffer;
-    port.postMessage({ type: 'decoded', job, payloads }, [payloads]);
+    port.postMessage({ type: 'decoded', job, payloads, finished }, transfer);
   }
 }
 

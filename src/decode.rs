@@ -151,7 +151,7 @@ impl FileSource {
     /// `Io` if it cannot be opened.
     pub fn open(path: &std::path::Path) -> Result<Self> {
         let path_text = path.display().to_string();
-        let io = |source| Error::Io { path: path_text.clone(), source };
+        let io = |error: std::io::Error| Error::Io { path: path_text.clone(), source: error.into() };
         let file = std::fs::File::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         Ok(FileSource { file: file.into(), bytes, path: path_text })
@@ -168,7 +168,7 @@ impl Source for FileSource {
         }
         let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(bytes));
-        read.map_err(|source| Error::Io { path: self.path.clone(), source })
+        read.map_err(|error| Error::Io { path: self.path.clone(), source: error.into() })
     }
 
     fn bytes(&self) -> u64 {
@@ -254,16 +254,37 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         FrameDecoder::after(previous, &self.archive, index, side.as_deref())
     }
 
+    /// The levels of a frame, in coded order: what frames of another archive are predicted from.
+    ///
+    /// # Errors
+    /// As [`Reader::frame`]; `Argument` for a frame of planes.
+    #[cfg(feature = "encoder")]
+    pub fn levels(&self, index: usize) -> Result<(FrameDecoder, Vec<i32>)> {
+        let mut decoder = self.frame(index)?;
+        let mut levels = Vec::new();
+        for chunk in 0..decoder.frame().chunk_count {
+            self.decode_references(&mut decoder, chunk)?;
+            let payload = self.payload(decoder.frame().first_chunk + chunk)?;
+            levels.append(&mut decoder.decode_levels(chunk, &payload)?);
+        }
+        Ok((decoder, levels))
+    }
+
     /// Decodes element chunk `index`, and what it is predicted from.
     fn decode_chunk(&self, decoder: &mut FrameDecoder, index: usize, bytes: &mut [u8]) -> Result<()> {
+        self.decode_references(decoder, index)?;
+        let payload = self.payload(decoder.frame().first_chunk + index)?;
+        decoder.decode(index, &payload, bytes)
+    }
+
+    fn decode_references(&self, decoder: &mut FrameDecoder, index: usize) -> Result<()> {
         for reference in self.archive.references(decoder.index()).into_iter().rev() {
             let frame = &self.archive.frames[reference];
             if index < frame.chunk_count {
                 decoder.decode_reference(reference, index, &self.payload(frame.first_chunk + index)?)?;
             }
         }
-        let payload = self.payload(decoder.frame().first_chunk + index)?;
-        decoder.decode(index, &payload, bytes)
+        Ok(())
     }
 
     /// The bytes of a tensor.
@@ -348,7 +369,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
                 }
             };
             let bytes = &source[piece.skip as usize..(piece.skip + piece.bytes) as usize];
-            out.write_all(bytes).map_err(|source| Error::Io { path: "output".into(), source })?;
+            out.write_all(bytes).map_err(|error| Error::Io { path: "output".into(), source: error.into() })?;
             progress(piece.bytes);
         }
         Ok(())

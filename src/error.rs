@@ -59,7 +59,7 @@ pub enum Error {
         /// The file, as the caller named it.
         path: String,
         /// The operating system's reason.
-        source: std::io::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 

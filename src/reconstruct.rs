@@ -4,9 +4,11 @@
 //! the start, which hold them exactly: so the entropy loop itself adds them to their predictions and scales them. Only what
 //! is rare, low bits and levels that might be out of range, takes a pass of its own.
 
+use std::ops::Range;
+
 use crate::container::{Archive, Coding, Frame, GAIN_ONE, Levels, Side};
 use crate::entropy::lanes::{Scales, Tables, Weights};
-use crate::entropy::{LevelPayload, decode_plane, end};
+use crate::entropy::{Guide, LevelPayload, decode_plane, end};
 use crate::error::{Error, Result};
 use crate::stages::permute::{Permutation, transpose};
 use crate::stages::transform::Basis;
@@ -44,7 +46,7 @@ struct PlaneDecoder {
 pub struct LevelDecoder {
     levels: Levels,
     /// Which of the archive's tables `slots` holds.
-    tables: std::ops::Range<usize>,
+    tables: Range<usize>,
     slots: Vec<u32>,
     side: SideArrays,
     scales: Vec<f32>,
@@ -85,7 +87,7 @@ impl SideArrays {
         let mut side = SideArrays::default();
         for array in Side::BYTE_ARRAYS.into_iter().filter(|&array| levels.has(array)) {
             let mut bytes = vec![0; levels.side_len(array)];
-            decode_plane(&mut payload, &mut bytes)?;
+            decode_plane(&mut payload, &mut bytes, None)?;
             side.arrays[array as usize] = bytes.into_iter().map(|byte| byte as i8).collect();
         }
         for (which, slot) in
@@ -98,8 +100,8 @@ impl SideArrays {
         if levels.has(Side::RowGain) {
             let mut planes = vec![0; 2 * levels.rows];
             let (low, high) = planes.split_at_mut(levels.rows);
-            decode_plane(&mut payload, low)?;
-            decode_plane(&mut payload, high)?;
+            decode_plane(&mut payload, low, None)?;
+            decode_plane(&mut payload, high, None)?;
             side.row_gain = low.iter().zip(high).map(|(&low, &mut high)| i16::from_le_bytes([low, high])).collect();
         }
         end(payload)?;
@@ -203,9 +205,8 @@ impl FrameDecoder {
         match &mut self.coding {
             Decoding::Planes(decoder) => {
                 let Coding::Planes(record) = &self.frame.coding else { return Ok(()) };
-                decode_fields(payload, record, &mut decoder.plane, bytes)?;
-                planes::unrotate(bytes, self.frame.dtype);
-                Ok(())
+                let reference = self.frame.reference.map(|_| reference.elements);
+                decode_fields(payload, record, self.frame.dtype, reference, &mut decoder.plane, bytes)
             }
             Decoding::Levels(decoder) => {
                 let rectangle = rectangle(&decoder.levels, first, len);
@@ -319,17 +320,32 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// Decodes the plane of each field of some records, and puts it in place.
-fn decode_fields(mut payload: &[u8], record: &[usize], plane: &mut Vec<u8>, records: &mut [u8]) -> Result<()> {
+/// Decodes the plane of each field of some records, and puts it in place. A predicted chunk has a reference: the bytes of the
+/// same chunk of its frame, of which those that are missing count as zeros.
+pub(crate) fn decode_fields(
+    mut payload: &[u8],
+    record: &[usize],
+    dtype: DType,
+    reference: Option<&[u8]>,
+    plane: &mut Vec<u8>,
+    records: &mut [u8],
+) -> Result<()> {
+    let reference = reference.map(|reference| planes::rotated(reference, dtype, records.len()));
     let record_bytes = record.iter().sum();
     let mut offset = 0;
     for &field in record {
         plane.resize(records.len() / record_bytes * field, 0);
-        decode_plane(&mut payload, plane)?;
+        let guide = reference.as_ref().map(|reference| Guide { reference, record_bytes, offset, field });
+        decode_plane(&mut payload, plane, guide.as_ref())?;
         planes::join_field(plane, field, offset, record_bytes, records);
         offset += field;
     }
-    end(payload)
+    end(payload)?;
+    if let Some(reference) = reference {
+        planes::add_reference(records, &reference, dtype);
+    }
+    planes::unrotate(records, dtype);
+    Ok(())
 }
 
 fn rectangle(levels: &Levels, first: u64, len: u64) -> Rectangle {
@@ -478,9 +494,7 @@ impl LevelDecoder {
             values[at] = base(values, at) + residual;
         }
         check_levels(values)?;
-        for (row, values) in values.chunks_mut(rectangle.cols).enumerate() {
-            values.iter_mut().zip(scales.from(row, 0)).for_each(|(value, scale)| *value *= scale);
-        }
+        scales.apply(values);
         Ok(bound)
     }
 
@@ -502,27 +516,11 @@ impl LevelDecoder {
         Ok(bound)
     }
 
-    /// Weights, or levels of integers, in `self.coded` to elements: un-permute the columns, cast.
+    /// Weights, or levels of integers, in `self.coded` to elements.
     fn write_elements(&self, rectangle: &Rectangle, dtype: DType, bytes: &mut [u8]) {
-        let cols = rectangle.cols;
-        let element_bytes = (dtype.bits() / 8) as usize;
         let places = self.side.column_permutation.as_ref().map(Permutation::places);
-        for (values, elements) in self.coded.chunks_exact(cols).zip(bytes.chunks_exact_mut(cols * element_bytes)) {
-            for (col, &value) in values.iter().enumerate() {
-                let place = places.map_or(col, |places| places[col] as usize);
-                let element = &mut elements[place * element_bytes..(place + 1) * element_bytes];
-                match dtype {
-                    DType::F32 => element.copy_from_slice(&value.to_le_bytes()),
-                    DType::F16 => element.copy_from_slice(&quantize::to_f16(value).to_le_bytes()),
-                    DType::BF16 => element.copy_from_slice(&quantize::to_bf16(value).to_le_bytes()),
-                    DType::F64 => element.copy_from_slice(&f64::from(value).to_le_bytes()),
-                    _ => {
-                        let integer = (value as i32).wrapping_add(self.levels.zero_point).to_le_bytes();
-                        element.copy_from_slice(&integer[..element_bytes]);
-                    }
-                }
-            }
-        }
+        let zero_point = self.levels.zero_point;
+        Elements { dtype, cols: rectangle.cols, places, zero_point }.write(&self.coded, bytes);
     }
 
     fn classes(&self, rectangle: &Rectangle) -> (Vec<i8>, Vec<i8>) {
@@ -535,28 +533,12 @@ impl LevelDecoder {
         ((0..rectangle.rows).map(row).collect(), (0..rectangle.cols).map(col).collect())
     }
 
-    /// The scales of a chunk's weights; of integers 1.
     fn chunk_scales(&self, rectangle: &Rectangle) -> Result<Scales> {
-        if self.scales.is_empty() {
-            return Ok(rectangle.unscaled());
-        }
-        let (row_exponent, col_exponent) = self.exponents(rectangle);
-        Scales::new(&self.scales, &row_exponent, &col_exponent)
-            .ok_or_else(|| Error::invalid("scale", "exponents out of range"))
-    }
-
-    /// Exponents of a rectangle's rows and columns, so that their sum indexes `self.scales`.
-    fn exponents(&self, rectangle: &Rectangle) -> (Vec<u8>, Vec<u16>) {
-        let exponents = &self.side.arrays[Side::RowExponent as usize];
-        let first_row_exponent = exponents.iter().min().map_or(0, |&least| i32::from(least));
-        let row = |row| self.side.get(Side::RowExponent, rectangle.first_row + row) - first_row_exponent;
-        let col = |col| {
-            let (column, tap) = self.column_and_tap(rectangle.first_col + col);
-            let exponent = self.side.get(Side::ColumnExponent, column) + self.side.get(Side::TapExponent, tap);
-            exponent - (self.first_exponent - first_row_exponent)
-        };
-        let rows = (0..rectangle.rows).map(|index| row(index) as u8).collect();
-        (rows, (0..rectangle.cols).map(|index| col(index) as u16).collect())
+        let &Rectangle { first_row, rows, first_col, cols } = rectangle;
+        let arrays = [Side::RowExponent, Side::ColumnExponent, Side::TapExponent];
+        let exponents = arrays.map(|array| self.side.arrays[array as usize].as_slice());
+        let (rows, cols) = (first_row..first_row + rows, first_col..first_col + cols);
+        scales_of(&self.scales, self.first_exponent, exponents, self.levels.taps, rows, cols)
     }
 
     fn column_and_tap(&self, col: usize) -> (usize, usize) {
@@ -568,4 +550,59 @@ fn check_levels(levels: &[f32]) -> Result<()> {
     let largest = levels.iter().fold(0.0, |largest: f32, level| largest.max(level.abs()));
     let inside = largest < quantize::LEVEL_END as f32;
     if inside { Ok(()) } else { Err(Error::invalid("level", "a prediction leads out of range")) }
+}
+
+/// The scales of a rectangle's weights; of integers, which have no `steps`, 1. There are exponents of rows, columns and taps
+/// (empty: all 0), and `steps` begin with the scale of `first_exponent`.
+pub(crate) fn scales_of(
+    steps: &[f32],
+    first_exponent: i32,
+    exponents: [&[i8]; 3],
+    taps: usize,
+    rows: Range<usize>,
+    cols: Range<usize>,
+) -> Result<Scales> {
+    if steps.is_empty() {
+        return Ok(Scales::ones(rows.len(), cols.len()));
+    }
+    let get = |array: usize, index: usize| exponents[array].get(index).map_or(0, |&value| i32::from(value));
+    let least = exponents[0].iter().min().map_or(0, |&least| i32::from(least));
+    let rows: Vec<u8> = rows.map(|row| (get(0, row) - least) as u8).collect();
+    let col = |col| (get(1, col / taps) + get(2, col % taps) - (first_exponent - least)) as u16;
+    let cols: Vec<u16> = cols.map(col).collect();
+    Scales::new(steps, &rows, &cols).ok_or_else(|| Error::invalid("scale", "exponents out of range"))
+}
+
+/// Weights, or levels of integers -> elements, one row after another: un-permute the columns, cast.
+pub(crate) struct Elements<'a> {
+    pub(crate) dtype: DType,
+    pub(crate) cols: usize,
+    /// Where each coded column belongs.
+    pub(crate) places: Option<&'a [u32]>,
+    /// Added to the levels of integers.
+    pub(crate) zero_point: i32,
+}
+
+impl Elements<'_> {
+    /// Takes rows in coded order.
+    pub(crate) fn write(&self, values: &[f32], bytes: &mut [u8]) {
+        let element_bytes = (self.dtype.bits() / 8) as usize;
+        let rows = values.chunks_exact(self.cols).zip(bytes.chunks_exact_mut(self.cols * element_bytes));
+        for (values, elements) in rows {
+            for (col, &value) in values.iter().enumerate() {
+                let place = self.places.map_or(col, |places| places[col] as usize);
+                let element = &mut elements[place * element_bytes..(place + 1) * element_bytes];
+                match self.dtype {
+                    DType::F32 => element.copy_from_slice(&value.to_le_bytes()),
+                    DType::F16 => element.copy_from_slice(&quantize::to_f16(value).to_le_bytes()),
+                    DType::BF16 => element.copy_from_slice(&quantize::to_bf16(value).to_le_bytes()),
+                    DType::F64 => element.copy_from_slice(&f64::from(value).to_le_bytes()),
+                    _ => {
+                        let integer = (value as i32).wrapping_add(self.zero_point).to_le_bytes();
+                        element.copy_from_slice(&integer[..element_bytes]);
+                    }
+                }
+            }
+        }
+    }
 }

@@ -363,6 +363,9 @@ fn refuses_what_does_not_fit() {
     assert!(matches!(error(&short, &[0; 16], 8), Error::Argument(_)));
     let low = LevelFrame { first_exponent: frame.first_exponent + 1, ..frame.clone() };
     assert!(matches!(error(&low, &[0; 16], 8), Error::Argument(_)));
+    let steps = vec![1.0; 1 << 17];
+    let far = LevelFrame { scales: &steps, first_exponent: -1 << 16, ..frame.clone() };
+    assert!(matches!(error(&far, &[0; 16], 8), Error::Argument(_)));
     let long = LevelFrame { columns: 5, ..frame.clone() };
     assert!(matches!(error(&long, &[0; 20], 8), Error::Argument(_)));
     let whole = LevelFrame { dtype: DType::I64, scales: &[], ..frame.clone() };

@@ -118,23 +118,26 @@ class MiniLM(SafetensorsModel):
         return {"1-cos": 1 - (reference * outputs).sum(1).mean().item(), "spearman": spearman(pairs(reference), pairs(outputs))}
 
     class Module(Named):
-        """ids [batch, time] -> normalized embeddings [batch, 384]."""
+        """ids [batch, time] -> normalized embeddings [batch, 384]. `dropout` is for training."""
+
+        dropout = 0.0
 
         def forward(self, ids):
             w = self.w
+            drop = lambda x: F.dropout(x, self.dropout)
             linear = lambda x, name: F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
             norm = lambda x, name: F.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"], 1e-12)
             heads = lambda x: x.unflatten(-1, (12, 32)).transpose(1, 2)
             x = F.embedding(ids, w["embeddings.word_embeddings.weight"])
             x = x + F.embedding(torch.arange(ids.shape[1]), w["embeddings.position_embeddings.weight"])
-            x = norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
-            for layer in range(6):
+            x = drop(norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm"))
+            for layer in range(sum(name.endswith("intermediate.dense.weight") for name in w)):
                 p = f"encoder.layer.{layer}."
                 q, k, v = (heads(linear(x, f"{p}attention.self.{part}")) for part in ("query", "key", "value"))
                 attention = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-                x = norm(x + linear(attention, f"{p}attention.output.dense"), f"{p}attention.output.LayerNorm")
+                x = norm(x + drop(linear(attention, f"{p}attention.output.dense")), f"{p}attention.output.LayerNorm")
                 hidden = F.gelu(linear(x, f"{p}intermediate.dense"))
-                x = norm(x + linear(hidden, f"{p}output.dense"), f"{p}output.LayerNorm")
+                x = norm(x + drop(linear(hidden, f"{p}output.dense")), f"{p}output.LayerNorm")
             return F.normalize(x.mean(1), dim=-1)
 
 

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{human_bytes, io_error, json_text, progress_bar, write_whole};
+use super::{BaseArgument, human_bytes, io_error, json_text, progress_bar, write_whole};
 use crate::container::File;
 use crate::decode::{FileSource, Reader};
 use crate::error::{Error, Result};
-use crate::tensor::Limits;
 
 /// Restore the files of an archive
 ///
@@ -19,14 +18,19 @@ pub struct Arguments {
     /// Directory for the files; made if missing
     #[arg(short, long)]
     output: PathBuf,
+    #[command(flatten)]
+    base: BaseArgument,
     /// Replace files that exist
     #[arg(long)]
     force: bool,
 }
 
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
-    let source = FileSource::open(&arguments.input)?;
-    let reader = Reader::open(&source, &Limits::default())?;
+    arguments.base.open(&arguments.input, |reader| write_files(arguments, reader, json))
+}
+
+fn write_files(arguments: &Arguments, reader: &Reader<FileSource>, json: bool) -> Result<String> {
+    reader.archive().require_base()?;
     let files = &reader.archive().files;
     let paths: Vec<PathBuf> = files.iter().map(|file| arguments.output.join(&file.name)).collect();
     if let Some(path) = paths.iter().find(|path| path.exists() && !arguments.force) {

@@ -8,11 +8,13 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use super::{
     absolute, file_name, human_bytes, io_error, json_text, parse_bytes, progress_bar, read, table, write_whole,
 };
+use crate::decode::Reader;
 use crate::encode::report::{Report, TensorReport};
 use crate::encode::statistics::Statistics;
 use crate::encode::{LAMBDA, Options, Target, encode};
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
+use crate::tensor::Limits;
 
 /// Compress model files into one archive
 ///
@@ -57,6 +59,22 @@ pub struct Arguments {
     /// What a bit is worth to the trellis, in squared half steps
     #[arg(long, value_name = "L", value_parser = parse_lambda)]
     lambda: Option<f32>,
+    /// Write a delta: only what differs from this archive, which decoding then needs too
+    #[arg(long, value_name = "BASE.mcwc")]
+    base: Option<PathBuf>,
+    /// Let hidden units, heads and channels come back in another order, in which they resemble those of earlier layers; the
+    /// model computes the same
+    #[arg(long, value_enum, default_value_t = UnitOrder::Original)]
+    unit_order: UnitOrder,
+    /// Every how many frames of a chain of predictions one is a key frame; decoding a frame decodes those before it in its chain
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
+    key_interval: u8,
+    /// Predict no tensor from an earlier one
+    #[arg(long)]
+    no_prediction: bool,
+    /// Do not match units with those of the base or of earlier layers
+    #[arg(long)]
+    no_alignment: bool,
     /// Keep tensors whose names match exact; may be given several times
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<Glob>,
@@ -91,6 +109,12 @@ impl Preset {
 enum Quantizer {
     Trellis,
     Uniform,
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum UnitOrder {
+    Original,
+    Free,
 }
 
 const DEFAULT_BITS: f64 = 6.0;
@@ -132,6 +156,9 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         bar.set_message(stage);
         bar.set_position((1000.0 * part) as u64);
     };
+    let base_bytes = arguments.base.as_deref().map(read).transpose()?;
+    let base = base_bytes.as_deref().map(|bytes| Reader::open(bytes, &Limits::default())).transpose()?;
+    base.as_ref().map_or(Ok(()), |base| base.archive().require_base())?;
     let trellis = arguments.quantizer == Quantizer::Trellis;
     let options = Options {
         target,
@@ -140,6 +167,11 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         statistics: statistics.as_ref(),
         transform: !arguments.no_transform,
         feedback: !arguments.no_feedback,
+        base: base.as_ref(),
+        prediction: !arguments.no_prediction,
+        alignment: !arguments.no_alignment,
+        unit_order_free: arguments.unit_order == UnitOrder::Free,
+        key_interval: arguments.key_interval.into(),
         keep_exact: &|name| excluded.is_match(name),
         progress: &progress,
     };

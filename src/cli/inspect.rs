@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{human_bytes, json_text, progress_bar, table};
+use super::{BaseArgument, human_bytes, json_text, progress_bar, table};
 use crate::container::{Archive, Coding, Tensor};
 use crate::decode::{FileSource, Reader};
 use crate::error::Result;
@@ -22,6 +22,8 @@ pub struct Arguments {
 pub struct VerifyArguments {
     /// The archive
     input: PathBuf,
+    #[command(flatten)]
+    base: BaseArgument,
 }
 
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
@@ -72,6 +74,9 @@ fn coding(archive: &Archive, tensor: &Tensor) -> &'static str {
         None => "raw",
         Some(Coding::Planes(_)) => "exact planes",
         Some(Coding::Levels(levels)) if levels.scale.is_none() => "exact levels",
+        Some(Coding::Levels(_)) if archive.frames[tensor.frames[tensor.frames.len() - 1]].reference.is_some() => {
+            "predicted levels"
+        }
         Some(Coding::Levels(_)) => "key levels",
     }
 }
@@ -127,8 +132,11 @@ fn describe(archive: &Archive) -> Value {
 }
 
 pub fn verify(arguments: &VerifyArguments, json: bool) -> Result<String> {
-    let source = FileSource::open(&arguments.input)?;
-    let reader = Reader::open(&source, &Limits::default())?;
+    arguments.base.open(&arguments.input, |reader| check_chunks(reader, json))
+}
+
+fn check_chunks(reader: &Reader<FileSource>, json: bool) -> Result<String> {
+    reader.archive().require_base()?;
     let archive = reader.archive();
     let bar = progress_bar(archive.chunks.len() as u64, json, "checking {bar:40} {pos:>7} of {len} chunks");
     for index in 0..archive.chunks.len() {

@@ -13,7 +13,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::decode::{FileSource, Reader};
 use crate::error::{Error, Result};
+use crate::tensor::Limits;
 
 /// Makes neural-network weight files several times smaller, in a form that browsers decode.
 #[derive(Parser)]
@@ -67,12 +69,32 @@ pub fn run() -> ExitCode {
 
 fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let path = path.display().to_string();
-    move |source| Error::Io { path, source }
+    move |error| Error::Io { path, source: error.into() }
 }
 
 /// Reads a file, naming it in the error.
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(io_error(path))
+}
+
+/// The archive that a delta needs
+#[derive(clap::Args)]
+struct BaseArgument {
+    /// The archive that a delta was made against
+    #[arg(long, value_name = "BASE.mcwc")]
+    base: Option<PathBuf>,
+}
+
+impl BaseArgument {
+    /// Calls `read` with a reader of the archive, linked to its base if one is given.
+    fn open<T>(&self, input: &Path, read: impl FnOnce(&Reader<FileSource>) -> Result<T>) -> Result<T> {
+        let source = FileSource::open(input)?;
+        let reader = Reader::open(&source, &Limits::default())?;
+        let Some(base) = &self.base else { return read(&reader) };
+        let base_source = FileSource::open(base)?;
+        let base = Reader::open(&base_source, &Limits::default())?;
+        read(&reader.with_base(&base)?)
+    }
 }
 
 /// Writes through a neighbouring temporary file, so that a failure leaves whatever was there before.

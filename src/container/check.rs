@@ -257,9 +257,6 @@ fn reference(entry: &FrameEntry, index: usize, count: usize) -> Result<Option<us
         Some(&[1, frame]) => frame.checked_add(count as u64),
         Some(_) => None,
     };
-    if entry.coding != CODING_LEVELS {
-        return Err(Error::unsupported("reference", "planes"));
-    }
     let place = place.and_then(|place| usize::try_from(place).ok());
     place.map(Some).ok_or(Error::invalid("reference", "not an earlier frame, and not one of the base"))
 }

@@ -3,6 +3,7 @@
 use minicbor::Decoder;
 #[cfg(feature = "encoder")]
 use minicbor::Encoder;
+use minicbor::data::Int;
 
 use crate::error::{Error, Result};
 
@@ -247,7 +248,11 @@ fn indefinite() -> Error {
 
 /// minicbor's own messages would take more room in a decoder than they help.
 fn well_formed<T>(result: std::result::Result<T, minicbor::decode::Error>) -> Result<T> {
-    result.map_err(|_| Error::invalid("header", "not the CBOR that was expected"))
+    result.map_err(|_| not_expected())
+}
+
+fn not_expected() -> Error {
+    Error::invalid("header", "not the CBOR that was expected")
 }
 
 impl Reader<'_> {
@@ -266,7 +271,7 @@ impl Reader<'_> {
     fn next_key(&mut self) -> Result<Option<u8>> {
         if self.key.is_none() && self.fields_left > 0 {
             self.fields_left -= 1;
-            self.key = Some(well_formed(self.decoder.u8())?);
+            self.key = Some(self.integer()?);
         }
         Ok(self.key)
     }
@@ -286,6 +291,11 @@ impl Reader<'_> {
         well_formed(self.decoder.array())?.ok_or_else(indefinite)
     }
 
+    fn integer<T: TryFrom<Int>>(&mut self) -> Result<T> {
+        let integer = well_formed(self.decoder.int())?;
+        T::try_from(integer).map_err(|_| not_expected())
+    }
+
     fn text(&mut self) -> Result<String> {
         Ok(well_formed(self.decoder.str())?.to_owned())
     }
@@ -296,9 +306,9 @@ impl Visitor for Reader<'_> {
         let here = self.at(key)?;
         let decoder = &mut self.decoder;
         match field {
-            Field::Uint(slot) => *slot = here.then(|| well_formed(decoder.u32())).transpose()?,
-            Field::Int(slot) => *slot = here.then(|| well_formed(decoder.i32())).transpose()?,
-            Field::Long(slot) => *slot = here.then(|| well_formed(decoder.u64())).transpose()?,
+            Field::Uint(slot) => *slot = here.then(|| self.integer()).transpose()?,
+            Field::Int(slot) => *slot = here.then(|| self.integer()).transpose()?,
+            Field::Long(slot) => *slot = here.then(|| self.integer()).transpose()?,
             Field::Float(slot) => *slot = here.then(|| well_formed(decoder.f32())).transpose()?,
             Field::Bytes(slot) => *slot = here.then(|| well_formed(decoder.bytes()).map(<[u8]>::to_vec)).transpose()?,
             Field::Text(slot) => *slot = here.then(|| self.text()).transpose()?,
@@ -306,7 +316,7 @@ impl Visitor for Reader<'_> {
                 let len = if here { self.array_len()? } else { 0 };
                 let mut longs = Vec::new();
                 for _ in 0..len {
-                    longs.push(well_formed(self.decoder.u64())?);
+                    longs.push(self.integer()?);
                 }
                 *slot = here.then_some(longs);
             }

@@ -11,6 +11,7 @@ use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
 use crate::error::Result;
 use crate::stages::permute::Permutation;
 use crate::stages::planes::split_field;
+use crate::stages::quantize::scale_at;
 use crate::tensor::DType;
 
 /// A coded frame. `entry.first_chunk` and the first table are the archive's to fill in.
@@ -33,24 +34,30 @@ fn entry(coding: u32, chunk_len: u64) -> FrameEntry {
     FrameEntry { coding, chunk_len: chunk_len as u32, ..FrameEntry::default() }
 }
 
-/// A frame of exact planes: of elements, or of records if there are fields of these many bytes.
-pub fn exact(bytes: &[u8], dtype: DType, record: &[u16]) -> Frame {
-    if record.is_empty() {
-        let element_bytes = (dtype.bits() as usize).div_ceil(8);
-        let chunks = bytes.chunks(CHUNK_LEN_MAX as usize * element_bytes);
-        let payloads = chunks.map(|elements| planes::encode_elements(elements, dtype)).collect();
-        return Frame { entry: entry(CODING_PLANES, CHUNK_LEN_MAX), payloads };
-    }
-    let record: Vec<usize> = record.iter().map(|&field| field.into()).collect();
-    let record_bytes: usize = record.iter().sum();
-    let chunk_bytes = CHUNK_LEN_MAX as usize / record_bytes * record_bytes;
-    let encode = |records: &[u8]| {
-        let plane = |field| planes::encode_plane(&split_field(records, &record, field));
-        (0..record.len()).flat_map(plane).collect()
+/// A frame of exact planes: of elements, or of records if there are fields of these many bytes. With a reference, the bytes that
+/// its frame of the same type and fields decodes to, it is a predicted frame; which one is the archive's to fill in.
+pub fn exact(bytes: &[u8], dtype: DType, record: &[u16], reference: Option<&[u8]>) -> Frame {
+    let element_bytes = (dtype.bits() as usize).div_ceil(8);
+    let (fields, chunk_len) = if record.is_empty() {
+        (vec![1; element_bytes], CHUNK_LEN_MAX as usize)
+    } else {
+        let fields: Vec<usize> = record.iter().map(|&field| field.into()).collect();
+        let record_bytes = fields.iter().sum::<usize>();
+        (fields, CHUNK_LEN_MAX as usize / record_bytes * record_bytes)
     };
-    let payloads = bytes.chunks(chunk_bytes).map(encode).collect();
-    let fields = record.iter().map(|&field| field as u64).collect();
-    Frame { entry: FrameEntry { record: Some(fields), ..entry(CODING_PLANES, chunk_bytes as u64) }, payloads }
+    let chunk_bytes = chunk_len * element_bytes;
+    let payload = |(index, chunk): (usize, &[u8])| match reference {
+        Some(reference) => {
+            let same_chunk = reference.chunks(chunk_bytes).nth(index).unwrap_or(&[]);
+            planes::encode_predicted(chunk, same_chunk, dtype, &fields)
+        }
+        None if record.is_empty() => planes::encode_elements(chunk, dtype),
+        None => (0..fields.len()).flat_map(|field| planes::encode_plane(&split_field(chunk, &fields, field))).collect(),
+    };
+    let payloads = bytes.chunks(chunk_bytes).enumerate().map(payload).collect();
+    let entry = entry(CODING_PLANES, chunk_len as u64);
+    let record = (!record.is_empty()).then(|| record.iter().map(|&field| field.into()).collect());
+    Frame { entry: FrameEntry { record, ..entry }, payloads }
 }
 
 /// How the levels of a tensor are to be coded.
@@ -125,8 +132,8 @@ impl LevelPlan {
             trellis,
             classes: variances.classes(step, low_bits),
             exponents: view.exponents.clone(),
-            row_permutation: None,
-            column_permutation: None,
+            row_permutation: view.permutations[0].clone(),
+            column_permutation: view.permutations[1].clone(),
             prediction: None,
         }
     }
@@ -181,6 +188,19 @@ impl LevelPlan {
         Ok(Frame { entry, payloads })
     }
 
+    /// Bits of the side chunk.
+    pub fn side_bits(&self) -> f64 {
+        let mut payloads = Vec::new();
+        self.side(&self.class_arrays().0, &mut payloads);
+        payloads.iter().map(|payload| 8.0 * payload.len() as f64).sum()
+    }
+
+    /// Step of a row at column exponent 0.
+    pub fn row_step(&self, row: usize) -> f32 {
+        let exponent = self.exponents[0].get(row).map_or(0, |&exponent| i32::from(exponent));
+        scale_at(self.scale.unwrap_or(1.0), exponent)
+    }
+
     /// Appends the side chunk, if any array is needed, and tells which are in it.
     fn side(&self, row_class: &[i8], payloads: &mut Vec<Vec<u8>>) -> u32 {
         let classes = [row_class, &self.classes.column, &self.classes.tap];
@@ -228,7 +248,7 @@ pub(super) fn class_index(row_class: i8, col_class: i8) -> usize {
 }
 
 /// Elements in a chunk: whole rows where they fit, and few enough for each lane's 16-bit word count.
-fn chunk_len(row_len: usize) -> usize {
+pub(super) fn chunk_len(row_len: usize) -> usize {
     let len_max = CHUNK_LEN_MAX as usize;
     if row_len > len_max {
         return len_max;

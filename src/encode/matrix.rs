@@ -2,7 +2,7 @@
 
 use super::to_f32;
 use crate::container::CHUNK_LEN_MAX;
-use crate::stages::permute::transpose;
+use crate::stages::permute::{Permutation, transpose};
 use crate::stages::quantize::scale_at;
 use crate::stages::transform::Basis;
 use crate::tensor::{DType, Shape};
@@ -55,6 +55,8 @@ pub struct View {
     pub column_major: bool,
     /// The transform over taps, if there is one.
     pub basis: Option<Basis>,
+    /// Where each coded row, and each coded column, belongs.
+    pub permutations: [Option<Permutation>; 2],
     /// Exponents of rows, columns and taps, in sixteenths of an octave; empty where all are zero.
     pub exponents: [Vec<i8>; 3],
 }
@@ -64,7 +66,13 @@ impl View {
     pub fn new(Matrix { rows, columns, taps }: Matrix, transposed: bool) -> Self {
         let column_major = transposed && taps == 1 && rows as u64 <= CHUNK_LEN_MAX;
         let (rows, columns) = if column_major { (columns, rows) } else { (rows, columns) };
-        View { matrix: Matrix { rows, columns, taps }, column_major, basis: None, exponents: Default::default() }
+        View {
+            matrix: Matrix { rows, columns, taps },
+            column_major,
+            basis: None,
+            permutations: Default::default(),
+            exponents: Default::default(),
+        }
     }
 
     /// Weights in coded order, transformed.
@@ -75,10 +83,25 @@ impl View {
             transpose::<4>(bytemuck::cast_slice(&weights), self.matrix.rows, bytemuck::cast_slice_mut(&mut rows));
             weights = rows;
         }
+        if self.permutations.iter().any(Option::is_some) {
+            weights = self.permuted(&weights);
+        }
         if let Some(basis) = &self.basis {
             basis.forward(&mut weights);
         }
         weights
+    }
+
+    /// Weights from the matrix' own order in coded order.
+    fn permuted(&self, weights: &[f32]) -> Vec<f32> {
+        let row_len = self.matrix.row_len();
+        let [rows, columns] = self.permutations.each_ref().map(|p| p.as_ref().map(Permutation::places));
+        let place = |places: Option<&[u32]>, coded: usize| places.map_or(coded, |places| places[coded] as usize);
+        let row = |row: usize| {
+            let weights = &weights[place(rows, row) * row_len..][..row_len];
+            (0..row_len).map(move |col| weights[place(columns, col)])
+        };
+        (0..self.matrix.rows).flat_map(row).collect()
     }
 
     /// Takes coded weights into units of 2^exponent.

@@ -2,13 +2,16 @@
 //! `stages`.
 
 mod adaptive;
+mod alignment;
 mod copies;
 mod feedback;
 pub mod frame;
 mod importance;
 mod integers;
+pub mod matching;
 pub mod matrix;
 pub mod model_fit;
+mod motion;
 #[cfg(test)]
 mod noise;
 pub mod planes;
@@ -16,6 +19,7 @@ mod quantizer;
 pub mod rate;
 pub mod report;
 pub mod statistics;
+pub mod symmetry;
 mod tables;
 pub mod trellis;
 mod weights;
@@ -25,14 +29,17 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use crate::container::{FileEntry, Hash, Header, RAW_CHUNK_BYTES, TensorEntry, serialize_chunk_entry, serialize_head};
+use crate::decode::Reader;
 use crate::entropy::EncoderTable;
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
 use crate::tensor::TensorLocation;
 
+use alignment::Aligned;
 use frame::Frame;
 use integers::Integers;
 use model_fit::{SymbolCosts, SymbolCounts};
+use motion::Attempt;
 use rate::{CodedTensor, Quantization, Quantized};
 use report::{Report, TensorReport};
 use statistics::{Statistics, WeightStatistics};
@@ -67,6 +74,16 @@ pub struct Options<'a> {
     pub transform: bool,
     /// Whether columns make up for each other's errors, where the statistics allow it.
     pub feedback: bool,
+    /// The archive that this one is to be a delta to.
+    pub base: Option<&'a Reader<'a, [u8]>>,
+    /// Whether tensors may be predicted from earlier ones that they resemble.
+    pub prediction: bool,
+    /// Whether units are matched with those of the reference.
+    pub alignment: bool,
+    /// Whether the archive may give hidden units, heads and channels in another order. The model computes the same.
+    pub unit_order_free: bool,
+    /// Every how many frames of a chain of predictions one is a key frame. Decoding a frame decodes all before it in its chain.
+    pub key_interval: usize,
     /// Tensors that stay exact, by name.
     pub keep_exact: &'a (dyn Fn(&str) -> bool + Sync),
     /// Called with a stage's name and the part of it that is done, 0 to 1. May be called from any thread.
@@ -82,6 +99,11 @@ impl Default for Options<'_> {
             statistics: None,
             transform: true,
             feedback: true,
+            base: None,
+            prediction: true,
+            alignment: true,
+            unit_order_free: false,
+            key_interval: 4,
             keep_exact: &|_| false,
             progress: &|_, _| {},
         }
@@ -103,7 +125,16 @@ pub fn encode(files: &[SourceFile], options: &Options) -> Result<(Vec<u8>, Repor
     let mut tensors = formats::find_tensors(files)?;
     tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
     (options.progress)("reading", 0.0);
-    let model = Model::new(files, tensors, options)?;
+    let aligned = if options.alignment && (options.base.is_some() || options.unit_order_free && options.prediction) {
+        Some(alignment::align(files, &tensors, options)?)
+    } else {
+        None
+    };
+    let mut files: Vec<SourceFile> = files.to_vec();
+    if let Some(aligned) = aligned.as_ref().filter(|_| options.unit_order_free) {
+        files.iter_mut().zip(&aligned.files).for_each(|(file, bytes)| file.bytes = bytes);
+    }
+    let model = Model::new(&files, tensors, aligned.as_ref(), options)?;
     let fixed = model.encode_exact(options)?;
     let Target::Size(size) = options.target else {
         return model.assemble(&fixed, rate::search(&model, 0, options)?);
@@ -140,6 +171,8 @@ pub struct Model<'a> {
     /// The frames that are coded with loss.
     coded: Vec<CodedTensor>,
     calibrated: bool,
+    /// Integrity of the base.
+    base: Option<Hash>,
     notes: Vec<String>,
 }
 
@@ -159,7 +192,12 @@ impl Fixed {
 }
 
 impl<'a> Model<'a> {
-    fn new(files: &'a [SourceFile<'a>], tensors: Vec<TensorLocation>, options: &Options) -> Result<Self> {
+    fn new(
+        files: &'a [SourceFile<'a>],
+        tensors: Vec<TensorLocation>,
+        aligned: Option<&Aligned>,
+        options: &Options,
+    ) -> Result<Self> {
         for file in files {
             if !crate::container::is_file_name(&file.name) {
                 return Err(Error::argument(format!("{:?} cannot be a file name in an archive", file.name)));
@@ -171,6 +209,7 @@ impl<'a> Model<'a> {
             framed: Vec::new(),
             coded: Vec::new(),
             calibrated: options.statistics.is_some(),
+            base: options.base.map(|base| base.archive().integrity),
             notes: Vec::new(),
             tensors,
         };
@@ -187,13 +226,22 @@ impl<'a> Model<'a> {
         model.coded = lossy
             .into_par_iter()
             .filter_map(|frame| {
-                let tensor = &model.tensors[model.framed[frame]];
+                let index = model.framed[frame];
+                let tensor = &model.tensors[index];
                 let statistics = model.statistics(frame, options);
-                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor), statistics, options);
+                let orders = aligned.filter(|_| !options.unit_order_free).map(|aligned| &aligned.orders[index]);
+                let orders = orders.unwrap_or(&[None, None]);
+                let base = options.base.map(|base| motion::base_frame(base, tensor, model.bytes(tensor), orders));
+                let base = match base.transpose() {
+                    Ok(base) => base.flatten(),
+                    Err(error) => return Some(Err(error)),
+                };
+                let by_column = aligned.is_some_and(|aligned| aligned.columns.contains(&index));
+                let coded = CodedTensor::new(frame, tensor, model.bytes(tensor), statistics, base, by_column, options);
                 (options.progress)("reading", done.step());
-                coded
+                coded.map(Ok)
             })
-            .collect();
+            .collect::<Result<_>>()?;
         rate::balance(&mut model.coded);
         model.notes = model.notes(options);
         Ok(model)
@@ -300,11 +348,15 @@ impl<'a> Model<'a> {
             .par_iter()
             .map(|&frame| {
                 let (frame, tensor, bytes) = tensor(frame);
-                let coded = frame::exact(bytes, tensor.dtype, tensor.record);
+                let mut coded = frame::exact(bytes, tensor.dtype, tensor.record, None);
+                let predicted = options.base.map(|base| motion::predict_exact(base, tensor, bytes)).transpose()?;
+                if let Some(predicted) = predicted.flatten().filter(|predicted| predicted.bytes() < coded.bytes()) {
+                    coded = predicted;
+                }
                 (options.progress)("packing exact bytes", done.step());
-                (frame, coded)
+                Ok((frame, coded))
             })
-            .collect();
+            .collect::<Result<_>>()?;
         let integers =
             integers::encode(exact.into_iter().map(tensor).filter(|(_, tensor, _)| tensor.record.is_empty()), &frames)?;
         Ok(Fixed { raw, exact: frames, integers })
@@ -324,38 +376,54 @@ impl<'a> Model<'a> {
         stream
     }
 
+    /// Weights of the tensors whose step is searched.
+    fn searched_len(&self) -> usize {
+        let searched = self.coded.iter().filter(|coded| coded.base.is_none());
+        searched.map(|coded| coded.view.matrix.len()).sum()
+    }
+
     /// Codes every lossy tensor with one quantization: levels by its tables, then tables by these levels.
-    fn encode_coded(&self, quantization: &Quantization, options: &Options) -> Result<Quantized> {
+    fn encode_coded(
+        &self,
+        quantization: &Quantization,
+        candidates: &[Option<motion::Candidate>],
+        options: &Options,
+    ) -> Result<Quantized> {
         let costs = quantization.sets.each_ref().map(SymbolCosts::new);
         let done = rate::Counter::new(2 * self.coded.len());
-        let quantized: Vec<_> = (self.coded.par_iter())
+        let mut attempts: Vec<Option<Attempt>> = (self.coded.par_iter())
             .map(|coded| {
+                if coded.base.is_some() {
+                    return None;
+                }
                 let tensor = &self.tensors[self.framed[coded.frame]];
                 let weights = coded.weights(self.bytes(tensor), tensor.dtype);
                 let plan = coded.plan(quantization.step);
                 let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
                 let (indices, tally) = plan.quantize(&weights, search);
                 (options.progress)("coding weights", done.step());
-                (plan, indices, tally)
+                Some(Attempt::key(plan, indices, tally))
             })
             .collect();
-        let mut counts = [1, 2].map(SymbolCounts::new);
+        motion::predict(self, candidates, quantization.step, &mut attempts, &quantization.sets, options);
+        let attempts: Vec<Attempt> = attempts.into_iter().flatten().collect();
+        let mut counts = [1, 2, 1, 2].map(SymbolCounts::new);
         let mut distortion = 0.0;
-        for (coded, (plan, _, tally)) in self.coded.iter().zip(&quantized) {
-            counts[usize::from(plan.trellis)].add_all(&tally.counts);
-            distortion += coded.distortion(tally);
+        for (coded, attempt) in self.coded.iter().zip(&attempts) {
+            counts[attempt.set()].add_all(&attempt.tally.counts);
+            distortion += coded.distortion(&attempt.tally);
         }
-        let sets = counts.each_ref().map(SymbolCounts::tables);
+        let sets = counts.each_ref().map(SymbolCounts::used_tables);
         let tables = sets.each_ref().map(|set| set.tables.iter().map(EncoderTable::new).collect::<Vec<_>>());
-        let frames = quantized.into_par_iter().map(|(plan, indices, tally)| {
-            let set = usize::from(plan.trellis);
-            let mut frame = plan.encode(&indices, sets[set].first_class, &tables[set])?;
-            // The tables of both sets follow one another in the header.
+        let frames = attempts.into_par_iter().map(|attempt| {
+            let set = attempt.set();
+            let mut frame = attempt.plan.encode(&attempt.indices, sets[set].first_class, &tables[set])?;
+            // The tables of all sets follow one another in the header.
             if let Some([first, _]) = frame.entry.tables.as_deref_mut() {
-                *first = if plan.trellis { tables[0].len() as u64 } else { 0 };
+                *first = tables[..set].iter().map(|tables| tables.len() as u64).sum();
             }
             (options.progress)("coding weights", done.step());
-            Ok((frame, tally.squared_error))
+            Ok((frame, attempt.tally.squared_error))
         });
         let frames = frames.collect::<Result<Vec<_>>>()?;
         Ok(Quantized { sets, frames, distortion })
@@ -391,6 +459,9 @@ impl<'a> Model<'a> {
                 frame.bytes(),
                 error,
             ));
+            if frame.entry.reference.as_deref().is_some_and(|reference| reference[0] == 1) {
+                builder.header.base = self.base.map(|integrity| integrity.0.to_vec());
+            }
             builder.push_frame(frame)?;
         }
         for (tensor, frame) in self.tensors.iter().zip(&self.frame_of) {

@@ -216,6 +216,12 @@ impl SymbolCounts {
         TableSet { first_class, tables, quantizers: self.quantizers }
     }
 
+    /// The same, but none if no symbol occurs.
+    pub fn used_tables(&self) -> TableSet {
+        let set = self.tables();
+        if self.is_empty() { TableSet { tables: Vec::new(), ..set } } else { set }
+    }
+
     /// Bits that these symbols take with these tables, escapes included.
     pub fn cost_bits(&self, set: &TableSet) -> f64 {
         let costs = SymbolCosts::new(set);

@@ -3,8 +3,8 @@
 use super::adaptive::encode_adaptive;
 use super::copies::copies_plane;
 use super::tables::best_table;
-use crate::entropy::{constant_plane, rans_plane, raw_plane};
-use crate::stages::planes::split;
+use crate::entropy::{Guide, constant_plane, rans_plane, raw_plane};
+use crate::stages::planes::{residuals, rotated, split, split_field};
 use crate::tensor::DType;
 
 /// Above this order-0 entropy, in bits a byte, a plane counts as noise.
@@ -21,17 +21,36 @@ pub fn encode_elements(elements: &[u8], dtype: DType) -> Vec<u8> {
     let element_bytes = (dtype.bits() as usize).div_ceil(8);
     // Those of wide elements are many and gain little by adapting.
     let slow_to_decode = element_bytes == 1;
-    (0..element_bytes).flat_map(|plane| smallest(&split(elements, dtype, plane), slow_to_decode)).collect()
+    (0..element_bytes).flat_map(|plane| smallest(&split(elements, dtype, plane), slow_to_decode, None)).collect()
+}
+
+/// Payload of the planes of some predicted elements, or records of fields of these many bytes, every plane in its smallest mode.
+/// The reference is elements of the same type; where it is shorter, the elements are predicted from zeros.
+pub fn encode_predicted(elements: &[u8], reference: &[u8], dtype: DType, record: &[usize]) -> Vec<u8> {
+    let reference = rotated(reference, dtype, elements.len());
+    let residuals = residuals(elements, &reference, dtype);
+    let record_bytes = record.iter().sum();
+    let plane = |field: usize| {
+        let offset = record[..field].iter().sum();
+        let guide = Guide { reference: &reference, record_bytes, offset, field: record[field] };
+        // The bytes above one in its element say how large its residual may be.
+        let reach = if dtype.bits() > 8 { record_bytes - 1 - offset } else { 0 };
+        smallest(&split_field(&residuals, record, field), true, Some((&guide, reach as u8)))
+    };
+    (0..record.len()).flat_map(plane).collect()
 }
 
 /// One plane in its smallest mode.
 pub fn encode_plane(plane: &[u8]) -> Vec<u8> {
-    smallest(plane, true)
+    smallest(plane, true, None)
 }
 
+/// What guides a plane, and up to how many places ahead.
+type Guidance<'a> = Option<(&'a Guide<'a>, u8)>;
+
 /// One plane in its smallest mode; whether a long one may take a slow mode.
-fn smallest(plane: &[u8], slow_to_decode: bool) -> Vec<u8> {
-    let coded = without_copies(plane, slow_to_decode);
+fn smallest(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec<u8> {
+    let coded = without_copies(plane, slow_to_decode, guidance);
     if coded.len() > COPIES_BYTES_MIN && copies_may_pay(plane, coded.len()) {
         let copies = copies_plane(plane);
         if copies.len() < coded.len() {
@@ -43,10 +62,10 @@ fn smallest(plane: &[u8], slow_to_decode: bool) -> Vec<u8> {
 
 /// One plane in the smallest mode that sees no repeats.
 pub(super) fn encode_coded_plane(plane: &[u8]) -> Vec<u8> {
-    without_copies(plane, true)
+    without_copies(plane, true, None)
 }
 
-fn without_copies(plane: &[u8], slow_to_decode: bool) -> Vec<u8> {
+fn without_copies(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec<u8> {
     if let Some(&first) = plane.first()
         && plane.iter().all(|&byte| byte == first)
     {
@@ -60,7 +79,8 @@ fn without_copies(plane: &[u8], slow_to_decode: bool) -> Vec<u8> {
     if (noise || !slow_to_decode) && plane.len() > SAMPLE_BYTES {
         return coded;
     }
-    let adaptive = encode_adaptive(plane);
+    let (guide, reach) = guidance.unzip();
+    let adaptive = encode_adaptive(plane, guide, reach.unwrap_or(0));
     let slow = if plane.len() > SAMPLE_BYTES { plane.len() / ADAPTIVE_PART } else { 0 };
     if adaptive.len() + slow < coded.len() { adaptive } else { coded }
 }
@@ -89,6 +109,7 @@ mod tests {
     use super::super::noise::Noise;
     use super::*;
     use crate::entropy::decode_planes;
+    use crate::reconstruct::decode_fields;
     use proptest::prelude::*;
 
     proptest! {
@@ -105,6 +126,61 @@ mod tests {
             prop_assert_eq!(&decoded, &plane);
             prop_assert!(payload.len() <= plane.len() + 1);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_inverts_encoding_of_predicted_elements(
+            (dtype, record) in kinds(),
+            (seed, reach, missing) in (any::<u64>(), 1u32..64, 0usize..2000),
+            cut in 1usize..40,
+            (flip, bit) in (any::<prop::sample::Index>(), 0u32..8),
+        ) {
+            let mut random = Noise(seed);
+            let reference: Vec<u8> = (0..1200).map(|_| random.next() as u8).collect();
+            let elements: Vec<u8> = reference.iter().map(|&byte| byte ^ (random.next() >> reach) as u8).collect();
+            let reference = &reference[..reference.len().saturating_sub(missing)];
+            let payload = encode_predicted(&elements, reference, dtype, &record);
+            let decode = |payload: &[u8]| {
+                let mut decoded = vec![0; elements.len()];
+                decode_fields(payload, &record, dtype, Some(reference), &mut Vec::new(), &mut decoded).map(|()| decoded)
+            };
+            prop_assert_eq!(&decode(&payload).unwrap(), &elements);
+            prop_assert!(decode(&payload[..payload.len().saturating_sub(cut)]).is_err());
+            let mut flipped = payload.clone();
+            flipped[flip.index(payload.len())] ^= 1 << bit;
+            // Whether it is an error depends on the bit; that it ends is what counts.
+            let _ = decode(&flipped);
+        }
+    }
+
+    /// Types, each with the fields that its elements are seen as; records of blocks of integers.
+    fn kinds() -> impl Strategy<Value = (DType, Vec<usize>)> {
+        let elements = prop::sample::select(&DType::ALL[..])
+            .prop_map(|dtype| (dtype, vec![1; (dtype.bits() as usize).div_ceil(8)]));
+        prop_oneof![4 => elements, 1 => Just((DType::U8, vec![1, 1, 18])), 1 => Just((DType::U8, vec![2, 8]))]
+    }
+
+    #[test]
+    fn residuals_are_guided_by_the_exponents_of_their_reference() {
+        let mut random = Noise(3);
+        let floats: Vec<f32> = (0..20000).map(|_| (random.next() % 2000) as f32 * 1e-3 - 1.0).collect();
+        let moved = floats.iter().map(|float| float + (random.next() % 64) as f32 * 1e-6);
+        let elements: Vec<u8> = moved.flat_map(f32::to_le_bytes).collect();
+        let reference: Vec<u8> = floats.iter().flat_map(|float| float.to_le_bytes()).collect();
+        let payload = encode_predicted(&elements, &reference, DType::F32, &[1; 4]);
+        let alone = encode_elements(
+            &residuals(&elements, &rotated(&reference, DType::F32, elements.len()), DType::F32),
+            DType::U32,
+        );
+        assert!(payload.len() < alone.len() * 9 / 10, "{} of {} bytes", payload.len(), alone.len());
+    }
+
+    #[test]
+    fn what_does_not_change_takes_hardly_any_bytes() {
+        let mut random = Noise(4);
+        let elements: Vec<u8> = (0..40000).map(|_| random.next() as u8).collect();
+        assert_eq!(encode_predicted(&elements, &elements, DType::F32, &[1; 4]), [1, 0].repeat(4));
     }
 
     #[test]

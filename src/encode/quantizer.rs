@@ -29,6 +29,8 @@ pub struct Search<'a> {
     pub rows: &'a [f32],
     /// Every how many columns one is looked at; 1, or a sample.
     pub stride: usize,
+    /// What each level of the frame is predicted to be; empty if it is a key frame.
+    pub prediction: &'a [i32],
 }
 
 /// What a quantization came to.
@@ -81,6 +83,24 @@ impl LevelPlan {
         self.sum(&tallies.collect::<Vec<_>>())
     }
 
+    /// The levels that a decoder finds for these indices, which are in coded order, and their prediction.
+    pub fn levels(&self, indices: &[i32], prediction: &[i32]) -> Vec<i32> {
+        let row_len = self.matrix.row_len();
+        let mut levels = indices.to_vec();
+        for chunk in levels.chunks_mut(self.chunk_rows() * row_len).filter(|_| self.trellis) {
+            let mut states = vec![0; row_len];
+            for row in chunk.chunks_mut(row_len) {
+                for (level, state) in row.iter_mut().zip(&mut states) {
+                    let index = *level;
+                    *level = trellis::level(index, trellis::quantizer(*state));
+                    *state = trellis::next(*state, index);
+                }
+            }
+        }
+        levels.iter_mut().zip(prediction).for_each(|(level, prediction)| *level += prediction);
+        levels
+    }
+
     /// Of tallies in their order, so that the result does not depend on threads.
     fn sum(&self, tallies: &[Tally]) -> Tally {
         let mut sum = Tally::new(if self.trellis { 2 } else { 1 });
@@ -94,6 +114,7 @@ struct ChunkQuantizer<'a> {
     plan: &'a LevelPlan,
     search: Search<'a>,
     weights: &'a [f32],
+    prediction: &'a [i32],
     row_class: Vec<i8>,
     /// Step of each row at column exponent 0.
     row_step: Vec<f32>,
@@ -106,9 +127,7 @@ struct ChunkQuantizer<'a> {
 impl<'a> ChunkQuantizer<'a> {
     fn new(plan: &'a LevelPlan, search: Search<'a>, first_row: usize, weights: &'a [f32]) -> Self {
         let rows = first_row..first_row + weights.len() / plan.matrix.row_len();
-        let row_exponent = |row: usize| plan.exponents[0].get(row).map_or(0, |&exponent| i32::from(exponent));
-        let row_step: Vec<f32> =
-            rows.clone().map(|row| scale_at(plan.scale.unwrap_or(1.0), row_exponent(row))).collect();
+        let row_step: Vec<f32> = rows.clone().map(|row| plan.row_step(row)).collect();
         let row_cost = (row_step.iter().zip(rows.clone()))
             .map(|(&step, row)| {
                 f64::from(step) * f64::from(step) * search.rows.get(row).map_or(1.0, |&cost| f64::from(cost))
@@ -118,6 +137,7 @@ impl<'a> ChunkQuantizer<'a> {
             plan,
             search,
             weights,
+            prediction: search.prediction.get(first_row * plan.matrix.row_len()..).unwrap_or_default(),
             row_class: rows.map(|row| plan.classes.row_class(row)).collect(),
             row_step,
             row_cost,
@@ -175,11 +195,18 @@ impl<'a> ChunkQuantizer<'a> {
         let col_class = self.plan.classes.col_class(col, taps);
         let column_cost =
             f64::from(factor * factor) * self.search.feedback.map_or(1.0, |feedback| f64::from(feedback.costs[col]));
+        let (prediction, row_len) = (self.prediction, self.plan.matrix.row_len());
+        let predicted = |row: usize| prediction.get(row * row_len + col).copied().unwrap_or(0);
+        let residual = |(row, (&target, &class)): (usize, (&f32, &i8))| {
+            (target * inverse - predicted(row) as f32, class_index(class, col_class))
+        };
+        let residuals = target.iter().zip(&self.row_class).enumerate().map(residual);
         let path: &[i32] = if self.plan.trellis {
-            let scaled = target.iter().zip(&self.row_class);
-            self.finder.column(scaled.map(|(&target, &class)| (target * inverse, class_index(class, col_class))))
+            self.finder.column(residuals)
+        } else if !prediction.is_empty() && self.plan.low_bits == 0 {
+            self.finder.cheapest(residuals)
         } else {
-            self.finder.nearest(target.iter().map(|&target| quantize(target, inverse)))
+            self.finder.nearest(residuals.map(|(residual, _)| quantize(residual, 1.0)))
         };
         let mut state = 0;
         let level = |(row, &index): (usize, &i32)| {
@@ -193,6 +220,7 @@ impl<'a> ChunkQuantizer<'a> {
             let class = class_index(self.row_class[row], col_class);
             self.tally.counts.add(quantizer.into(), class, index >> self.plan.low_bits);
             put(row, col, index);
+            let level = level + predicted(row);
             let error = f64::from(target[row] * inverse) - f64::from(level);
             self.tally.distortion += error * error * self.row_cost[row] * column_cost;
             level as f32 * factor

@@ -12,7 +12,8 @@ use rayon::prelude::*;
 use super::frame::{Frame, Largest, LevelPlan};
 use super::importance::Importance;
 use super::matrix::{Matrix, View};
-use super::model_fit::{SymbolCosts, TableSet, VarianceModel};
+use super::model_fit::{SymbolCosts, SymbolCounts, TableSet, VarianceModel};
+use super::motion::{self, BaseFrame};
 use super::quantizer::{Search, Tally};
 use super::statistics::WeightStatistics;
 use super::{Model, Options, Target, to_f32};
@@ -38,6 +39,8 @@ pub struct CodedTensor {
     unit: f64,
     /// What a unit of weighted squared error costs the outputs.
     cost: f64,
+    /// The base's frame that it is predicted from; then the step is that frame's.
+    pub base: Option<BaseFrame>,
 }
 
 impl CodedTensor {
@@ -47,6 +50,8 @@ impl CodedTensor {
         tensor: &TensorLocation,
         bytes: &[u8],
         statistics: Option<&WeightStatistics>,
+        base: Option<(View, BaseFrame)>,
+        by_column: bool,
         options: &Options,
     ) -> Option<Self> {
         let weights = to_f32(bytes, tensor.dtype);
@@ -55,12 +60,19 @@ impl CodedTensor {
             return None;
         }
         let statistics = statistics.cloned().unwrap_or_default();
-        let transposed = options.feedback && statistics.row_moments.is_some();
-        let mut view = View::new(Matrix::of(&tensor.shape), transposed);
-        if options.transform {
-            view.basis = chosen_basis(&weights, view.matrix);
-        }
-        let importance = Importance::new(&mut view, &statistics, options.feedback);
+        let transposed = by_column || options.feedback && statistics.row_moments.is_some();
+        let (mut view, base) = match base {
+            Some((view, base)) => (view, Some(base)),
+            None => (View::new(Matrix::of(&tensor.shape), transposed), None),
+        };
+        let importance = if base.is_some() {
+            motion::importance(&mut view, &statistics, options)
+        } else {
+            if options.transform {
+                view.basis = chosen_basis(&weights, view.matrix);
+            }
+            Importance::new(&mut view, &statistics, options.feedback)
+        };
         let mut weights = view.weights(bytes, tensor.dtype);
         let transformed = view.basis.is_some().then(|| weights.clone());
         view.divide_by_exponents(&mut weights);
@@ -77,6 +89,7 @@ impl CodedTensor {
             trellis: options.trellis,
             unit,
             cost,
+            base,
         };
         coded.steps().into_iter().all(is_scale).then_some(coded)
     }
@@ -98,6 +111,9 @@ impl CodedTensor {
 
     /// How to code it at this step of the model.
     pub fn plan(&self, step: f64) -> LevelPlan {
+        if let Some(base) = &self.base {
+            return LevelPlan::new(&self.view, &self.variances, base.scale, Largest::default(), false);
+        }
         let [fine, coarse] = self.steps();
         let step = ((self.unit * step) as f32).clamp(fine, coarse);
         LevelPlan::new(&self.view, &self.variances, step, self.largest, self.trellis)
@@ -106,7 +122,7 @@ impl CodedTensor {
     /// What quantizing it weighs against each other.
     pub fn search<'a>(&'a self, costs: &'a SymbolCosts, options: &Options, stride: usize) -> Search<'a> {
         let feedback = self.importance.feedback.as_ref().filter(|_| stride == 1);
-        Search { costs, lambda: options.lambda, feedback, rows: &self.importance.rows, stride }
+        Search { costs, lambda: options.lambda, feedback, rows: &self.importance.rows, stride, prediction: &[] }
     }
 
     /// A tally's distortion in units of the model's.
@@ -174,8 +190,8 @@ pub struct Quantization {
 
 /// All lossy frames under the quantization that meets the target.
 pub struct Quantized {
-    /// Tables of the frames without and with a trellis.
-    pub sets: [TableSet; 2],
+    /// Tables of the key frames without and with a trellis, then of the predicted ones.
+    pub sets: [TableSet; 4],
     /// Frames and squared errors, in the order of the model's coded tensors.
     pub frames: Vec<(Frame, f64)>,
     /// What the errors cost the outputs.
@@ -183,8 +199,10 @@ pub struct Quantized {
 }
 
 impl Quantized {
-    fn bits(&self) -> f64 {
-        self.frames.iter().map(|(frame, _)| frame_bits(frame)).sum()
+    /// Bits of all frames, or of those alone whose step is searched.
+    fn bits(&self, model: &Model, all: bool) -> f64 {
+        let counted = self.frames.iter().zip(&model.coded).filter(|(_, coded)| all || coded.base.is_none());
+        counted.map(|((frame, _), _)| frame_bits(frame)).sum()
     }
 }
 
@@ -253,7 +271,7 @@ impl Goal {
 /// # Errors
 /// `Argument` if no quantization meets the target.
 pub fn search(model: &Model, other_bytes: u64, options: &Options) -> Result<Quantized> {
-    let weight_count: usize = model.coded.iter().map(|coded| coded.view.matrix.len()).sum();
+    let weight_count = model.searched_len();
     let goal = match options.target {
         Target::Bits(bits) if bits.is_finite() && bits > 0.0 => Goal::Bits(bits * weight_count as f64),
         Target::Quality(bound) if bound.is_finite() && bound > 0.0 => Goal::Distortion(bound),
@@ -263,10 +281,13 @@ pub fn search(model: &Model, other_bytes: u64, options: &Options) -> Result<Quan
         Target::Size(bytes) => Goal::Bits((bytes as f64 - other_bytes as f64) * 8.0),
         Target::Lossless => Goal::Bits(0.0),
     };
-    if model.coded.is_empty() {
+    let candidates = motion::candidates(model, options);
+    if weight_count == 0 {
+        let quantization = Quantization { step: 1.0, sets: [1, 2].map(|count| SymbolCounts::new(count).tables()) };
+        let quantized = model.encode_coded(&quantization, &candidates, options)?;
+        let other_bytes = other_bytes + (quantized.bits(model, true) / 8.0) as u64;
         let fits = !matches!(options.target, Target::Size(bytes) if other_bytes > bytes);
-        let nothing = Quantized { sets: Default::default(), frames: Vec::new(), distortion: 0.0 };
-        return if fits { Ok(nothing) } else { Err(out_of_reach(options.target)) };
+        return if fits { Ok(quantized) } else { Err(out_of_reach(options.target)) };
     }
     let mut best: Option<(f64, Quantized)> = None;
     let mut aim = goal;
@@ -282,8 +303,9 @@ pub fn search(model: &Model, other_bytes: u64, options: &Options) -> Result<Quan
         let mut next = f64::NAN;
         if let Some(quantization) = find_step(model, aim, step, options) {
             step = quantization.step;
-            let quantized = model.encode_coded(&quantization, options)?;
-            let value = goal.of(quantized.bits(), quantized.distortion);
+            let quantized = model.encode_coded(&quantization, &candidates, options)?;
+            let whole = matches!(options.target, Target::Size(_));
+            let value = goal.of(quantized.bits(model, whole), quantized.distortion);
             let within = value <= goal.bound();
             if within && best.as_ref().is_none_or(|(most, _)| value > *most) {
                 best = Some((value, quantized));
@@ -342,7 +364,7 @@ fn frame_bits(frame: &Frame) -> f64 {
 
 /// The coarsest step within a bound on distortion, or the finest within one on bits, by a sample, sought from `guess` on.
 fn find_step(model: &Model, goal: Goal, guess: f64, options: &Options) -> Option<Quantization> {
-    let weight_count: usize = model.coded.iter().map(|coded| coded.view.matrix.len()).sum();
+    let weight_count = model.searched_len();
     let (mut fine, mut coarse) = (STEP_MIN.log2(), STEP_MAX.log2());
     let mut octaves = guess.log2().clamp(fine, coarse);
     let (mut best, mut strides) = (None, Strides::default());
@@ -375,7 +397,7 @@ fn find_step(model: &Model, goal: Goal, guess: f64, options: &Options) -> Option
 
 /// Tables that fit this step, the bits they take, and the distortion, all from a sample of the columns.
 fn sample(model: &Model, step: f64, options: &Options) -> (Quantization, f64, f64) {
-    let weight_count: usize = model.coded.iter().map(|coded| coded.view.matrix.len()).sum();
+    let weight_count = model.searched_len();
     let stride = (weight_count / SAMPLE_LEN).clamp(1, STRIDE_MAX);
     let mut sets = [1, 2].map(|quantizers| Tally::new(quantizers).counts.tables());
     let (mut bits, mut distortion) = (0.0, 0.0);
@@ -391,7 +413,8 @@ fn sample(model: &Model, step: f64, options: &Options) -> (Quantization, f64, f6
             let part = tally.counts.len() as f64 / weights.len() as f64;
             (set, f64::from(plan.low_bits) * weights.len() as f64, coded.distortion(&tally) / part, tally)
         };
-        let samples: Vec<(usize, f64, f64, Tally)> = model.coded.par_iter().map(sampled).collect();
+        let searched = model.coded.par_iter().filter(|coded| coded.base.is_none());
+        let samples: Vec<(usize, f64, f64, Tally)> = searched.map(sampled).collect();
         let mut counts = [1, 2].map(|quantizers| Tally::new(quantizers).counts);
         (bits, distortion) = (0.0, 0.0);
         for (set, low_bits, tensor_distortion, tally) in &samples {

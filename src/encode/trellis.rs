@@ -28,6 +28,21 @@ impl<'c> PathFinder<'c> {
         &self.indices
     }
 
+    /// Levels that follow no path: of the two next to each weight the one of least distortion and rate.
+    pub fn cheapest(&mut self, rows: impl Iterator<Item = (f32, usize)>) -> &[i32] {
+        let (costs, lambda) = (self.costs, self.lambda);
+        let level = |(weight, class): (f32, usize)| {
+            let limit = (1 << 22) as f32;
+            let nearest = weight.round().clamp(-limit, limit);
+            let inner = nearest - if nearest == 0.0 { 0.0 } else { 1f32.copysign(nearest) };
+            let cost = |level: f32| (weight - level).powi(2) + lambda * costs.bits(0, class, level as i32);
+            if cost(inner) < cost(nearest) { inner as i32 } else { nearest as i32 }
+        };
+        self.indices.clear();
+        self.indices.extend(rows.map(level));
+        &self.indices
+    }
+
     /// The indices of a column: for each row its weight in half steps, and its class.
     pub fn column(&mut self, rows: impl Iterator<Item = (f32, usize)>) -> &[i32] {
         self.previous.clear();

@@ -1,6 +1,7 @@
-//! Adaptive payload -> bytes (FORMAT.md, section 6.2).
+//! Adaptive payload -> bytes (FORMAT.md, sections 6.2 and 6.3).
 //!
-//! Each byte is eight decisions down a tree, whose chances the bytes before it have taught: no table travels.
+//! Each byte is eight decisions down a tree, whose chances the bytes before it have taught: no table travels. A byte of the same
+//! plane chooses the tree, or one of a reference.
 
 use std::hint::select_unpredictable;
 
@@ -13,10 +14,39 @@ use crate::error::{Error, Result};
 pub struct Adaptation {
     /// Decisions after which a chance learns no slower; its slow half takes eight times as many.
     pub limit: u8,
-    /// How far back the byte is that chooses the tree.
+    /// How far back the byte is that chooses the tree; with a guide, how far ahead in the reference.
     pub distance: u8,
     /// How many of that byte's high bits choose.
     pub context_bits: u8,
+}
+
+/// The reference of a plane's bytes: where in it each of them has its own place.
+#[derive(Clone, Copy, Debug)]
+pub struct Guide<'a> {
+    /// The reference's bytes, record by record.
+    pub reference: &'a [u8],
+    /// Bytes of a record.
+    pub record_bytes: usize,
+    /// Where the plane's field begins in a record.
+    pub offset: usize,
+    /// Bytes of the field.
+    pub field: usize,
+}
+
+impl Guide<'_> {
+    /// The reference's byte `distance` places after that of byte `at` of the plane; 0 after the last.
+    pub fn byte(&self, at: usize, distance: u8) -> u8 {
+        let place = at / self.field * self.record_bytes + self.offset + at % self.field;
+        self.reference.get(place + usize::from(distance)).copied().unwrap_or(0)
+    }
+}
+
+/// The byte that chooses the tree of byte `at` of `plane`.
+pub fn context(plane: &[u8], at: usize, distance: u8, guide: Option<&Guide>) -> u8 {
+    match guide {
+        Some(guide) => guide.byte(at, distance),
+        None => at.checked_sub(distance.into()).map_or(0, |back| plane[back]),
+    }
 }
 
 /// Trees of chances.
@@ -35,11 +65,11 @@ impl Model {
         Model { nodes: vec![[1 << 15, 1 << 15, 0]; 256 << adaptation.context_bits], rates, adaptation }
     }
 
-    /// Takes byte `at` of `plane` down its tree. `decide` is told the chance of a one in 1/4096 at each node, and tells the bit.
-    pub fn byte(&mut self, plane: &[u8], at: usize, mut decide: impl FnMut(u32) -> bool) -> u8 {
-        let Adaptation { limit, distance, context_bits } = self.adaptation;
-        let back = at.checked_sub(distance.into()).map_or(0, |back| plane[back]);
-        let tree = (usize::from(back) << context_bits >> 8) << 8;
+    /// Takes a byte down the tree that `context` chooses. `decide` is told the chance of a one in 1/4096 at each node, and tells
+    /// the bit.
+    pub fn byte(&mut self, context: u8, mut decide: impl FnMut(u32) -> bool) -> u8 {
+        let Adaptation { limit, context_bits, .. } = self.adaptation;
+        let tree = (usize::from(context) << context_bits >> 8) << 8;
         let mut place = 1;
         while place < 256 {
             let [fast, slow, count] = &mut self.nodes[tree | place];
@@ -58,29 +88,29 @@ impl Model {
         place as u8
     }
 
-    /// Takes byte `at` of `plane`, which is known, down its tree: `code` is told each bit, and the chance of a one.
+    /// Takes a known byte down its tree: `code` is told each bit, and the chance of a one.
     #[cfg(feature = "encoder")]
-    pub fn encode_byte(&mut self, plane: &[u8], at: usize, mut code: impl FnMut(bool, u32)) {
-        let mut bits = (0..8).rev().map(|bit| plane[at] >> bit & 1 == 1);
+    pub fn encode_byte(&mut self, byte: u8, context: u8, mut code: impl FnMut(bool, u32)) {
+        let mut bits = (0..8).rev().map(|bit| byte >> bit & 1 == 1);
         let decide = |chance| {
             let bit = bits.next().unwrap_or(false);
             code(bit, chance);
             bit
         };
-        self.byte(plane, at, decide);
+        self.byte(context, decide);
     }
 }
 
-/// Decodes the data of a plane of mode adaptive.
-pub(super) fn decode_adaptive(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> {
+/// Decodes the data of a plane of mode adaptive, or guided if there is a guide.
+pub(super) fn decode_adaptive(payload: &mut &[u8], plane: &mut [u8], guide: Option<&Guide>) -> Result<()> {
     let [limit, distance, context_bits] = take_array(payload, "adaptive")?;
     let mut state = u32::from_le_bytes(take_array(payload, "state")?);
-    if limit == 0 || distance == 0 || context_bits > 8 || state < START {
+    if limit == 0 || (distance == 0 && guide.is_none()) || context_bits > 8 || state < START {
         return Err(invalid());
     }
     let mut model = Model::new(Adaptation { limit, distance, context_bits });
     for at in 0..plane.len() {
-        plane[at] = model.byte(plane, at, |chance| {
+        plane[at] = model.byte(context(plane, at, distance, guide), |chance| {
             let slot = state % TOTAL;
             let bit = slot < chance;
             let frequency = select_unpredictable(bit, chance, TOTAL - chance);
@@ -105,7 +135,7 @@ fn invalid() -> Error {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{MODE_ADAPTIVE, adaptive_plane, decode_planes};
+    use super::super::{MODE_ADAPTIVE, MODE_GUIDED, adaptive_plane, decode_plane, decode_planes};
     use super::*;
 
     fn adaptations() -> impl Strategy<Value = Adaptation> {
@@ -123,36 +153,56 @@ mod tests {
         ]
     }
 
+    /// Records of five bytes, of which a plane holds two; some references end early.
+    const GUIDE: Guide = Guide { reference: &[], record_bytes: 5, offset: 1, field: 2 };
+
     proptest! {
         #[test]
-        fn decoding_inverts_encoding_and_reads_no_further(plane in bytes(), adaptation in adaptations()) {
-            let coded = adaptive_plane(&plane, adaptation);
-            prop_assert_eq!(coded[0], MODE_ADAPTIVE);
+        fn decoding_inverts_encoding_and_reads_no_further(
+            plane in bytes(),
+            adaptation in adaptations(),
+            reference in proptest::option::of(bytes()),
+        ) {
+            let guide = reference.as_ref().map(|reference| Guide { reference, ..GUIDE });
+            let coded = adaptive_plane(&plane, adaptation, guide.as_ref());
+            prop_assert_eq!(coded[0], if guide.is_some() { MODE_GUIDED } else { MODE_ADAPTIVE });
             let followed = [&coded[1..], &[1, 2, 3]].concat();
             let (mut rest, mut decoded) = (&followed[..], vec![0; plane.len()]);
-            decode_adaptive(&mut rest, &mut decoded).unwrap();
+            decode_adaptive(&mut rest, &mut decoded, guide.as_ref()).unwrap();
             prop_assert_eq!(decoded, plane);
             prop_assert_eq!(rest, [1, 2, 3]);
         }
 
         #[test]
-        fn a_payload_cut_short_is_an_error(plane in bytes(), adaptation in adaptations(), cut in 1usize..9) {
-            let coded = adaptive_plane(&plane, adaptation);
-            let len = coded.len() - cut.min(coded.len() - 1);
-            prop_assert!(decode_planes(&coded[..len], plane.len(), &mut vec![0; plane.len()]).is_err() || plane.is_empty());
+        fn a_payload_cut_short_is_an_error(
+            plane in bytes(),
+            adaptation in adaptations(),
+            reference in proptest::option::of(bytes()),
+            cut in 1usize..9,
+        ) {
+            let guide = reference.as_ref().map(|reference| Guide { reference, ..GUIDE });
+            let coded = adaptive_plane(&plane, adaptation, guide.as_ref());
+            let mut rest = &coded[..coded.len() - cut.min(coded.len() - 1)];
+            prop_assert!(decode_plane(&mut rest, &mut vec![0; plane.len()], guide.as_ref()).is_err());
         }
 
         #[test]
-        fn any_bytes_decode_or_are_an_error(mut payload in proptest::collection::vec(any::<u8>(), 8..300), len in 0usize..3000) {
-            payload[0] = MODE_ADAPTIVE;
+        fn any_bytes_decode_or_are_an_error(
+            mut payload in proptest::collection::vec(any::<u8>(), 8..300),
+            guided: bool,
+            reference in bytes(),
+            len in 0usize..3000,
+        ) {
+            payload[0] = if guided { MODE_GUIDED } else { MODE_ADAPTIVE };
             payload[3] %= 9;
-            let _ = decode_planes(&payload, len, &mut vec![0; len]);
+            let guide = Guide { reference: &reference, ..GUIDE };
+            let _ = decode_plane(&mut &payload[..], &mut vec![0; len], Some(&guide));
         }
     }
 
     #[test]
     fn parameters_out_of_range_are_invalid() {
-        let coded = adaptive_plane(&[1, 2, 3], Adaptation { limit: 1, distance: 1, context_bits: 8 });
+        let coded = adaptive_plane(&[1, 2, 3], Adaptation { limit: 1, distance: 1, context_bits: 8 }, None);
         let code = |index: usize, value: u8| {
             let mut coded = coded.clone();
             coded[index] = value;
@@ -169,12 +219,31 @@ mod tests {
     }
 
     #[test]
+    fn a_guide_may_point_at_a_bytes_own_place_and_is_needed() {
+        let plane = [1, 2, 3, 4];
+        let guide = Guide { reference: &[0, 5, 6, 0, 0, 0, 7], ..GUIDE };
+        let coded = adaptive_plane(&plane, Adaptation { limit: 1, distance: 0, context_bits: 8 }, Some(&guide));
+        let mut decoded = [0; 4];
+        decode_plane(&mut &coded[..], &mut decoded, Some(&guide)).unwrap();
+        assert_eq!(decoded, plane);
+        assert_eq!(decode_planes(&coded, 4, &mut decoded).unwrap_err().code(), "invalid");
+    }
+
+    #[test]
+    fn a_guide_looks_ahead_from_each_bytes_own_place() {
+        let reference: Vec<u8> = (0..12).collect();
+        let guide = Guide { reference: &reference, ..GUIDE };
+        let ahead = |distance| [0, 1, 2, 3, 4].map(|at| guide.byte(at, distance));
+        assert_eq!([ahead(0), ahead(1), ahead(5)], [[1, 2, 6, 7, 11], [2, 3, 7, 8, 0], [6, 7, 11, 0, 0]]);
+    }
+
+    #[test]
     fn chances_follow_the_page() {
         let mut model = Model::new(Adaptation { limit: 1, distance: 1, context_bits: 0 });
         let mut first_chances = Vec::new();
         for _ in 0..4 {
             let mut chances = Vec::new();
-            model.byte(&[0], 0, |chance| {
+            model.byte(0, |chance| {
                 chances.push(chance);
                 true
             });

@@ -53,7 +53,7 @@ fn put_literals(literals: &mut &[u8], len: usize, plane: &mut [u8], start: usize
 
 fn decode_bytes(payload: &mut &[u8], len: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; len];
-    decode_coded_plane(payload, &mut bytes)?;
+    decode_coded_plane(payload, &mut bytes, None)?;
     Ok(bytes)
 }
 

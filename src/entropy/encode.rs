@@ -7,8 +7,8 @@ use constriction::stream::model::{EncoderModel, EntropyModel};
 use constriction::stream::stack::SmallAnsCoder;
 use constriction::stream::{Code, Encode};
 
-use super::adaptive::{Adaptation, Model};
-use super::planes::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_RANS, MODE_RAW};
+use super::adaptive::{Adaptation, Guide, Model, context};
+use super::planes::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_GUIDED, MODE_RANS, MODE_RAW};
 use super::{PRECISION, TOTAL, Table, lanes, pack_bits, put_varint, zigzag_encode};
 use crate::error::{Error, Result};
 use crate::stages::quantize::LEVEL_END;
@@ -158,18 +158,22 @@ fn encode_lanes<'t>(
     lanes.iter().for_each(|(state, _)| payload.extend(state.to_le_bytes()));
 }
 
-/// A plane coded as its bytes teach: constriction codes the decisions from the last to the first.
-pub fn adaptive_plane(plane: &[u8], adaptation: Adaptation) -> Vec<u8> {
+/// A plane coded as its bytes teach, guided if there is a guide: constriction codes the decisions from the last to the first.
+pub fn adaptive_plane(plane: &[u8], adaptation: Adaptation, guide: Option<&Guide>) -> Vec<u8> {
     let mut model = Model::new(adaptation);
     let mut decisions = Vec::with_capacity(8 * plane.len());
-    (0..plane.len()).for_each(|at| model.encode_byte(plane, at, |bit, chance| decisions.push((bit, chance as u16))));
+    for (at, &byte) in plane.iter().enumerate() {
+        let context = context(plane, at, adaptation.distance, guide);
+        model.encode_byte(byte, context, |bit, chance| decisions.push((bit, chance as u16)));
+    }
     let mut coder = SmallAnsCoder::from_raw_parts(Vec::new(), lanes::START);
     for (bit, chance) in decisions.into_iter().rev() {
         coder.encode_symbol(bit, Decision { chance }).expect("both bits are possible");
     }
     let state = coder.state();
     let (words, _) = coder.into_raw_parts();
-    let mut payload = vec![MODE_ADAPTIVE, adaptation.limit, adaptation.distance, adaptation.context_bits];
+    let mode = if guide.is_some() { MODE_GUIDED } else { MODE_ADAPTIVE };
+    let mut payload = vec![mode, adaptation.limit, adaptation.distance, adaptation.context_bits];
     payload.extend(state.to_le_bytes());
     payload.extend(words.iter().rev().flat_map(|word: &u16| word.to_le_bytes()));
     payload

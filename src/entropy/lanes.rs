@@ -146,6 +146,13 @@ impl Scales {
         let start = self.row_start[row];
         &self.planes[start + col..start + self.cols]
     }
+
+    /// Multiplies the levels of the whole chunk by their scales.
+    pub fn apply(&self, levels: &mut [f32]) {
+        for (row, levels) in levels.chunks_mut(self.cols).enumerate() {
+            levels.iter_mut().zip(self.from(row, 0)).for_each(|(level, scale)| *level *= scale);
+        }
+    }
 }
 
 /// One `plane` for each distinct key, one after another, and where the plane of each row begins.
@@ -201,20 +208,17 @@ impl Sink for Weights<'_> {
     }
 }
 
-/// Decodes all levels of `chunk` into `sink`. With a `TRELLIS`, symbols are its indices, and the first half of the tables
+/// Decodes all levels of `chunk` into `sink`. With a `trellis`, symbols are its indices, and the first half of the tables
 /// serves quantizer 0, the second quantizer 1.
-pub fn decode_lanes<const TRELLIS: bool>(
-    chunk: &LaneChunk,
-    tables: &Tables,
-    sink: &mut dyn Sink,
-) -> Result<(), LaneError> {
+pub fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, sink: &mut dyn Sink) -> Result<(), LaneError> {
     let mut lanes = Lanes::start(chunk, tables)?;
-    let decoder = Decoder::new::<TRELLIS>(chunk, tables)?;
+    let decoder = Decoder::new(chunk, tables, trellis)?;
+    let columns = if trellis { Decoder::columns::<true> } else { Decoder::columns::<false> };
     for group in (0..chunk.cols).step_by(lanes.len()) {
         let active = lanes.len().min(chunk.cols - group);
         let split = active / WALK * WALK;
         for lane in (0..split).step_by(WALK) {
-            decoder.columns::<TRELLIS>(&mut lanes, lane, group + lane, sink);
+            columns(&decoder, &mut lanes, lane, group + lane, sink);
         }
         for lane in split..active {
             decoder.column(&mut lanes, lane, group + lane, sink);
@@ -268,8 +272,8 @@ pub(crate) struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     /// Takes what [`Lanes::start`] accepts.
-    pub(crate) fn new<const TRELLIS: bool>(chunk: &LaneChunk<'a>, tables: &Tables<'a>) -> Result<Self, LaneError> {
-        let quantizers = 1 + usize::from(TRELLIS);
+    pub(crate) fn new(chunk: &LaneChunk<'a>, tables: &Tables<'a>, trellis: bool) -> Result<Self, LaneError> {
+        let quantizers = 1 + usize::from(trellis);
         if tables.slots.is_empty() || !tables.slots.len().is_multiple_of(quantizers * SLOTS) {
             return Err(LaneError::Shape("tables"));
         }
@@ -282,7 +286,7 @@ impl<'a> Decoder<'a> {
         };
         let rows = tables.rows.iter().map(|&class| class as u8);
         let (first_slots, row_start) = planes(rows, plane).unwrap_or_default();
-        let quantizer_slots = if TRELLIS { (class_count * SLOTS) as u32 } else { 0 };
+        let quantizer_slots = if trellis { (class_count * SLOTS) as u32 } else { 0 };
         let words = chunk.words.as_chunks().0;
         Ok(Self { slots: tables.slots, tables: first_slots, row_start, quantizer_slots, words })
     }
@@ -499,11 +503,7 @@ mod tests {
             let tables = Tables { slots: &self.slots, rows: &self.row_class, cols: &self.col_class };
             let mut levels = vec![0; self.levels.len()];
             let sink = &mut Levels::new(&mut levels, cols);
-            if self.trellis {
-                decode_lanes::<true>(&chunk, &tables, sink)?;
-            } else {
-                decode_lanes::<false>(&chunk, &tables, sink)?;
-            }
+            decode_lanes(&chunk, &tables, self.trellis, sink)?;
             Ok(levels)
         }
     }
@@ -593,7 +593,7 @@ mod tests {
         let chunk = LaneChunk { rows: 1, cols: 1, states: &[START], ends: &[0], words: &[] };
         let shape = |chunk: LaneChunk, tables: Tables| {
             let mut level = [0i16];
-            let result = decode_lanes::<false>(&chunk, &tables, &mut Levels::new(&mut level, 1));
+            let result = decode_lanes(&chunk, &tables, false, &mut Levels::new(&mut level, 1));
             matches!(result, Err(LaneError::Shape(_)))
         };
         assert!(shape(LaneChunk { states: &[], ends: &[], ..chunk }, tables));

@@ -15,8 +15,9 @@ mod planes;
 mod simd;
 mod table;
 
+pub use adaptive::Guide;
 #[cfg(feature = "encoder")]
-pub use adaptive::{Adaptation, Model};
+pub use adaptive::{Adaptation, Model, context};
 pub use bits::{pack_bits, unpack_bits};
 pub use copies::{COPY_LEN_MIN, DISTANCE_BYTES};
 #[cfg(feature = "encoder")]
@@ -24,7 +25,7 @@ pub use encode::{
     EncoderTable, LevelChunk, adaptive_plane, constant_plane, encode_levels, lane_count, rans_plane, raw_plane,
 };
 pub(crate) use planes::decode_plane;
-pub use planes::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_COPIES, MODE_RAW, decode_planes};
+pub use planes::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_COPIES, MODE_GUIDED, MODE_RAW, decode_planes};
 pub use table::{PRECISION, STEPS, TOTAL, Table, step};
 
 use crate::error::{Error, Result};
@@ -34,11 +35,11 @@ use lanes::{LaneChunk, LaneError, Sink, Tables};
 pub const LANES_LOG2_MAX: u8 = 8;
 
 /// Decodes all levels of `chunk` into `sink`, with the fastest loop there is.
-pub(crate) fn decode_lanes<const TRELLIS: bool>(chunk: &LaneChunk, tables: &Tables, sink: &mut dyn Sink) -> Result<()> {
+fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, sink: &mut dyn Sink) -> Result<()> {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    let decoded = simd::decode_lanes::<TRELLIS>(chunk, tables, sink);
+    let decoded = simd::decode_lanes(chunk, tables, trellis, sink);
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    let decoded = lanes::decode_lanes::<TRELLIS>(chunk, tables, sink);
+    let decoded = lanes::decode_lanes(chunk, tables, trellis, sink);
     decoded.map_err(|error| match error {
         LaneError::Shape(what) => Error::invalid("lanes", what),
         LaneError::Corrupt { lane } => Error::invalid("lanes", format!("lane {lane} does not end where it should")),
@@ -71,8 +72,7 @@ impl<'a> LevelPayload<'a> {
     /// # Errors
     /// `Invalid` if a lane does not end where it should.
     pub(crate) fn decode(&self, tables: &Tables, trellis: bool, sink: &mut dyn Sink) -> Result<()> {
-        let chunk = self.lanes.chunk();
-        if trellis { decode_lanes::<true>(&chunk, tables, sink) } else { decode_lanes::<false>(&chunk, tables, sink) }
+        decode_lanes(&self.lanes.chunk(), tables, trellis, sink)
     }
 
     /// The stored low bits of each level, `low_bits` of them.

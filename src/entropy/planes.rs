@@ -1,6 +1,6 @@
 //! Planes payload -> bytes (FORMAT.md, section 6).
 
-use super::adaptive::decode_adaptive;
+use super::adaptive::{Guide, decode_adaptive};
 use super::copies::decode_copies;
 use super::lanes::{Levels, SLOTS, Tables};
 use super::{LanePayload, Table, decode_lanes, end, take, take_array};
@@ -16,6 +16,8 @@ pub const MODE_RANS: u8 = 2;
 pub const MODE_COPIES: u8 = 3;
 /// A plane coded by what its own bytes have taught.
 pub const MODE_ADAPTIVE: u8 = 4;
+/// The same, where a reference's bytes choose the trees.
+pub const MODE_GUIDED: u8 = 5;
 
 /// Decodes a payload of planes of `plane_len` bytes each; `planes` holds them one after another.
 ///
@@ -23,22 +25,22 @@ pub const MODE_ADAPTIVE: u8 = 4;
 /// `Invalid` where the payload breaks a rule, `Unsupported` for an unknown mode.
 pub fn decode_planes(mut payload: &[u8], plane_len: usize, planes: &mut [u8]) -> Result<()> {
     for plane in planes.chunks_mut(plane_len.max(1)) {
-        decode_plane(&mut payload, plane)?;
+        decode_plane(&mut payload, plane, None)?;
     }
     end(payload)
 }
 
-/// Decodes one plane from the front of `payload`.
-pub(crate) fn decode_plane(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> {
+/// Decodes one plane from the front of `payload`; there is a guide if the frame is predicted.
+pub(crate) fn decode_plane(payload: &mut &[u8], plane: &mut [u8], guide: Option<&Guide>) -> Result<()> {
     if payload.first() == Some(&MODE_COPIES) {
         *payload = &payload[1..];
         return decode_copies(payload, plane);
     }
-    decode_coded_plane(payload, plane)
+    decode_coded_plane(payload, plane, guide)
 }
 
 /// Decodes a plane of any mode but copies.
-pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> {
+pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8], guide: Option<&Guide>) -> Result<()> {
     let [mode] = take_array(payload, "mode")?;
     match mode {
         MODE_RAW => plane.copy_from_slice(take(payload, plane.len(), "plane")?),
@@ -50,9 +52,11 @@ pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8]) -> Resul
             let classes = vec![0; lanes.rows.max(lanes.cols)];
             let tables = Tables { slots: &slots, rows: &classes[..lanes.rows], cols: &classes[..lanes.cols] };
             let cols = lanes.cols;
-            decode_lanes::<false>(&lanes.chunk(), &tables, &mut Levels::new(plane, cols))?;
+            decode_lanes(&lanes.chunk(), &tables, false, &mut Levels::new(plane, cols))?;
         }
-        MODE_ADAPTIVE => decode_adaptive(payload, plane)?,
+        MODE_ADAPTIVE => decode_adaptive(payload, plane, None)?,
+        MODE_GUIDED if guide.is_none() => return Err(Error::invalid("mode", "guided, without a reference")),
+        MODE_GUIDED => decode_adaptive(payload, plane, guide)?,
         other => return Err(Error::unsupported("mode", other.to_string())),
     }
     Ok(())

@@ -80,15 +80,12 @@ impl<'a> WeightRows<'a> {
 }
 
 /// [`super::lanes::decode_lanes`]. Copies the words first unless at least 6 bytes follow the last lane's end.
-pub fn decode_lanes<const TRELLIS: bool>(
-    chunk: &LaneChunk,
-    tables: &Tables,
-    sink: &mut dyn Sink,
-) -> Result<(), LaneError> {
+pub fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, sink: &mut dyn Sink) -> Result<(), LaneError> {
     let mut lanes = Lanes::start(chunk, tables)?;
-    let decoder = Decoder::new::<TRELLIS>(chunk, tables)?;
+    let decoder = Decoder::new(chunk, tables, trellis)?;
     let words = padded(chunk);
     let wide = WideDecoder::new(chunk, &decoder, &words);
+    let walk = if trellis { WideDecoder::walk::<true> } else { WideDecoder::walk::<false> };
     let (mut weights, mut levels) = ([[0.0; WALK]; BLOCK], [[0; WALK]; BLOCK]);
     let mut trellis_states = vec![[0; WALK]; lanes.len() / WALK];
     for group in (0..chunk.cols).step_by(lanes.len()) {
@@ -102,11 +99,11 @@ pub fn decode_lanes<const TRELLIS: bool>(
                 let (col, rows) = (group + lane, rows.clone());
                 if let Some(weights) = sink.weights() {
                     let to = WeightRows::new(weights, block, col);
-                    wide.walk::<TRELLIS>(&mut lanes, trellis_state, lane, rows, col, to);
+                    walk(&wide, &mut lanes, trellis_state, lane, rows, col, to);
                 } else {
                     let levels = &mut levels[..rows.len()];
                     let to = WeightRows::unscaled(&mut weights);
-                    wide.walk::<TRELLIS>(&mut lanes, trellis_state, lane, rows, col, to);
+                    walk(&wide, &mut lanes, trellis_state, lane, rows, col, to);
                     levels.iter_mut().zip(&weights).for_each(|(levels, weights)| to_levels(weights, levels));
                     sink.put(block, col, WALK, levels.as_flattened());
                 }
@@ -294,8 +291,9 @@ impl<'a> WideDecoder<'a> {
 /// [`trellis::level`] of eight symbols of 16 bits; `quantizer` is 0 or all ones.
 #[inline(always)]
 fn trellis_level(symbol: v128, quantizer: v128) -> v128 {
-    let sign = i16x8_max(i16x8_min(symbol, i16x8_splat(1)), i16x8_splat(-1));
-    i16x8_sub(i16x8_shl(symbol, 1), v128_and(sign, quantizer))
+    // The sign where quantizer 1 is in force, else 0.
+    let nearer = i16x8_max(i16x8_min(symbol, u16x8_shr(quantizer, 15)), quantizer);
+    i16x8_sub(i16x8_shl(symbol, 1), nearer)
 }
 
 /// 16 trellises; nothing where there is no `TRELLIS`.

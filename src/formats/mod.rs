@@ -18,7 +18,7 @@
 )]
 
 mod gguf;
-mod onnx;
+pub(crate) mod onnx;
 mod protobuf;
 mod safetensors;
 #[cfg(test)]
@@ -152,6 +152,11 @@ pub fn find_tensors(files: &[SourceFile]) -> Result<Vec<TensorLocation>> {
     let mut tensors: Vec<TensorLocation> = mentions.into_iter().map(|(_, tensor)| tensor).collect();
     number_repeated_names(&mut tensors);
     Ok(tensors)
+}
+
+/// The main graph of the ONNX model with this index.
+pub(crate) fn graph(files: &[SourceFile], index: usize) -> Result<onnx::graph::Graph> {
+    onnx::graph::read(index, &Sources::new(files)?)
 }
 
 /// The given files, to be found by name.

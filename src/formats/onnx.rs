@@ -6,6 +6,8 @@
 //! and external data. The others are varints or strings, and such tensors are left out.
 //! Field numbers are those of <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
 
+pub(crate) mod graph;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -584,6 +586,43 @@ mod tests {
         for depth in [MAX_GRAPH_DEPTH + 1, 2000] {
             assert!(matches!(find(&nested(depth)), Err(Error::LimitExceeded { value: 33, limit: 32, .. })));
         }
+    }
+
+    #[test]
+    fn reads_nodes_with_what_their_subgraphs_mention() {
+        let text = |number, text: &str| delimited(number, text.as_bytes());
+        let shape = tensor(&[2], &[integer(2, 7), delimited(7, &[varint(3), varint(u64::MAX)].concat())]);
+        let constant =
+            [text(4, "Constant"), text(2, "shape"), delimited(5, &[text(1, "value"), delimited(5, &shape)].concat())];
+        let perm = delimited(5, &[text(1, "perm"), integer(8, 1), integer(8, 0), integer(20, 7)].concat());
+        let transpose = [text(4, "Transpose"), text(1, "w"), text(2, "t"), perm];
+        let inner = delimited(1, &[text(4, "Add"), text(1, "t"), text(1, "w")].concat());
+        let branch = delimited(5, &[text(1, "then_branch"), delimited(6, &inner)].concat());
+        let condition = [text(4, "If"), text(1, "c"), text(2, "y"), branch];
+        let custom = [text(4, "Odd"), text(7, "com.example"), text(1, ""), text(2, "z")];
+        let dims = delimited(2, &[delimited(1, &integer(1, 3)), delimited(1, &text(2, "n"))].concat());
+        let info = [text(1, "y"), delimited(2, &delimited(1, &dims))].concat();
+        let nodes = [constant.concat(), transpose.concat(), condition.concat(), custom.concat()];
+        let graph = [
+            nodes.iter().flat_map(|node| delimited(1, node)).collect(),
+            delimited(5, &tensor(&[1, 2], &[delimited(9, &[0, 0, 128, 63, 0, 0, 0, 64])])),
+            delimited(12, &info),
+        ];
+        let bytes = [model_of(&graph.concat()), delimited(8, &integer(2, 17))].concat();
+        let read = super::super::graph(&[SourceFile { name: "m.onnx".to_owned(), bytes: &bytes }], 0).unwrap();
+        let of = |node: &graph::Node| (node.op.clone(), node.inputs.clone(), node.outputs.clone());
+        let named = |op: &str, inputs: &[&str], output: &str| {
+            (op.to_owned(), inputs.iter().map(|&name| name.to_owned()).collect(), vec![output.to_owned()])
+        };
+        let expected =
+            [named("Transpose", &["w"], "t"), named("If", &["c", "t", "w"], "y"), named("com.example.Odd", &[""], "z")];
+        assert_eq!(read.nodes.iter().map(of).collect::<Vec<_>>(), expected);
+        assert!(matches!(&read.nodes[0].attributes["perm"], graph::Attribute::Integers(perm) if perm == &[1, 0]));
+        assert_eq!(read.constants["shape"].values, Some(vec![3.0, -1.0]));
+        assert_eq!(read.constants["w"].values, Some(vec![1.0, 2.0]));
+        let (file, offset, len) = read.constants["w"].location.unwrap();
+        assert_eq!((file, &bytes[offset as usize..][..len as usize]), (0, &[0, 0, 128, 63, 0, 0, 0, 64][..]));
+        assert_eq!((read.outputs, read.ranks["y"], read.opset), (vec!["y".to_owned()], 2, 17));
     }
 
     #[test]

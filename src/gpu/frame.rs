@@ -1,13 +1,13 @@
 //! Frame of levels -> what the shader binds: parameters and side arrays, each proven to fit the others.
 //!
-//! [`LevelFrame`] is all that reconstruction needs to know, apart from how the levels were coded; its plain
-//! [`LevelFrame::reconstruct`] is the CPU twin of `reconstruct.wgsl`.
+//! [`LevelFrame`] is all that reconstruction needs to know, apart from how the levels were coded; [`LevelFrame::reconstruct`],
+//! the stages of [`crate::reconstruct`], is the CPU twin of `reconstruct.wgsl`.
 
 use crate::container::{Coding, Side};
 use crate::error::{Error, Result};
-use crate::reconstruct::FrameDecoder;
+use crate::reconstruct::{Elements, FrameDecoder, scales_of};
 use crate::stages::permute::Permutation;
-use crate::stages::quantize;
+use crate::stages::quantize::EXPONENT_MIN;
 use crate::tensor::DType;
 
 /// Bound on the elements of a frame, so that indices and their padding stay below 2^32 in the shader.
@@ -139,7 +139,7 @@ impl<'a> LevelFrame<'a> {
         let ranges = [range(self.row_exponent), range(self.column_exponent), range(self.tap_exponent)];
         let (least, most) = ranges.iter().fold((0, 0), |sum, range| (sum.0 + range.0, sum.1 + range.1));
         let first = i64::from(self.first_exponent);
-        first <= least && most - first < self.scales.len() as i64
+        (EXPONENT_MIN.into()..=least).contains(&first) && most - first < self.scales.len() as i64
     }
 
     pub(super) fn cast(&self) -> Result<Cast> {
@@ -168,44 +168,30 @@ impl<'a> LevelFrame<'a> {
         if levels.len() as u64 != self.element_len() {
             return Err(Error::argument("one level for each element is needed"));
         }
-        let cast = self.cast()?;
+        let exponents = [self.row_exponent, self.column_exponent, self.tap_exponent];
+        let (rows, cols) = (0..self.rows, 0..self.row_len());
+        let scales = scales_of(self.scales, self.first_exponent, exponents, self.taps, rows, cols)?;
+        let mut values: Vec<f32> = levels.iter().map(|&level| level as f32).collect();
+        scales.apply(&mut values);
+        let places = self.column_permutation.map(Permutation::places);
+        let &LevelFrame { dtype, zero_point, .. } = self;
+        let mut rows_bytes = vec![0; self.bytes() as usize];
+        Elements { dtype, cols: self.row_len(), places, zero_point }.write(&values, &mut rows_bytes);
+        Ok(self.placed(&rows_bytes))
+    }
+
+    /// Rows in coded order, put where they belong.
+    fn placed(&self, rows: &[u8]) -> Vec<u8> {
         let element_bytes = (self.dtype.bits() / 8) as usize;
-        let mut bytes = vec![0; levels.len() * element_bytes];
-        for (index, &level) in levels.iter().enumerate() {
+        let mut bytes = vec![0; rows.len()];
+        for (index, element) in rows.chunks_exact(element_bytes).enumerate() {
             let (row, column) = (index / self.row_len(), index % self.row_len());
-            let (row_place, column_place) = (place(self.row_permutation, row), place(self.column_permutation, column));
-            let place = if self.column_major {
-                column_place * self.rows + row_place
-            } else {
-                row_place * self.row_len() + column_place
-            };
-            let element = &mut bytes[place * element_bytes..(place + 1) * element_bytes];
-            let weight = || quantize::dequantize(level, self.scale_at(row, column));
-            match cast {
-                Cast::F32 => element.copy_from_slice(&weight().to_le_bytes()),
-                Cast::F16 => element.copy_from_slice(&quantize::to_f16(weight()).to_le_bytes()),
-                Cast::Bf16 => element.copy_from_slice(&quantize::to_bf16(weight()).to_le_bytes()),
-                Cast::F64 => element.copy_from_slice(&f64::from(weight()).to_le_bytes()),
-                Cast::Integer8 | Cast::Integer16 => {
-                    let integer = level.wrapping_add(self.zero_point).to_le_bytes();
-                    element.copy_from_slice(&integer[..element_bytes]);
-                }
-            }
+            let row = self.row_permutation.map_or(row, |permutation| permutation.places()[row] as usize);
+            let place = if self.column_major { column * self.rows + row } else { row * self.row_len() + column };
+            bytes[place * element_bytes..(place + 1) * element_bytes].copy_from_slice(element);
         }
-        Ok(bytes)
+        bytes
     }
-
-    fn scale_at(&self, row: usize, column: usize) -> f32 {
-        let exponent = |array: &[i8], index: usize| array.get(index).map_or(0, |&value| i32::from(value));
-        let e = exponent(self.row_exponent, row)
-            + exponent(self.column_exponent, column / self.taps)
-            + exponent(self.tap_exponent, column % self.taps);
-        self.scales[(e - self.first_exponent) as usize]
-    }
-}
-
-fn place(permutation: Option<&Permutation>, coded: usize) -> usize {
-    permutation.map_or(coded, |permutation| permutation.places()[coded] as usize)
 }
 
 /// The `CAST_` constants of the shader.

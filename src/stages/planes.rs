@@ -1,14 +1,15 @@
 //! Elements, or records of fields <-> byte planes (FORMAT.md, section 5.6).
 //!
 //! Floats are rotated left by one bit first, so that the exponent fills the top plane and the sign, which is noise, joins
-//! the low mantissa bits.
+//! the low mantissa bits. That is also the zigzag form of the integers that number a type's floats from the smallest to the
+//! largest: the residual of a predicted element is the difference of two such numbers.
 
 use crate::tensor::DType;
 
 /// Plane `plane` of `elements`: one byte of each, 0 being the least significant.
 pub fn split(elements: &[u8], dtype: DType, plane: usize) -> Vec<u8> {
     let element = |bytes: &[u8]| {
-        let value = bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
+        let value = load(bytes);
         (if dtype.is_float() { rotate(value, 1, dtype.bits()) } else { value } >> (8 * plane)) as u8
     };
     elements.chunks_exact(element_bytes(dtype)).map(element).collect()
@@ -45,6 +46,59 @@ pub fn unrotate(elements: &mut [u8], dtype: DType) {
     }
 }
 
+/// The bytes of a reference as its predicted elements see them: floats rotated, zeros where it is too short.
+pub fn rotated(reference: &[u8], dtype: DType, bytes: usize) -> Vec<u8> {
+    let mut elements = reference[..reference.len().min(bytes)].to_vec();
+    elements.resize(bytes, 0);
+    if dtype.is_float() {
+        for element in elements.chunks_exact_mut(element_bytes(dtype)) {
+            store(rotate(load(element), 1, dtype.bits()), element);
+        }
+    }
+    elements
+}
+
+/// Residuals -> elements, both rotated as their reference is.
+pub fn add_reference(residuals: &mut [u8], reference: &[u8], dtype: DType) {
+    let unused_bits = 64 - 8 * element_bytes(dtype);
+    let elements = residuals.chunks_exact_mut(element_bytes(dtype));
+    for (element, reference) in elements.zip(reference.chunks_exact(element_bytes(dtype))) {
+        let (residual, reference) = (unzigzag(load(element)), load(reference));
+        let sum = if dtype.is_float() {
+            let number = unzigzag(reference).wrapping_add(residual) << unused_bits >> unused_bits;
+            (number << 1 ^ number >> 63) as u64
+        } else {
+            reference.wrapping_add(residual as u64)
+        };
+        store(sum, element);
+    }
+}
+
+/// Elements -> residuals; the reference is rotated.
+pub fn residuals(elements: &[u8], reference: &[u8], dtype: DType) -> Vec<u8> {
+    let unused_bits = 64 - 8 * element_bytes(dtype);
+    let mut residuals = rotated(elements, dtype, elements.len());
+    let number = |value| if dtype.is_float() { unzigzag(value) } else { value as i64 };
+    let elements = residuals.chunks_exact_mut(element_bytes(dtype));
+    for (element, reference) in elements.zip(reference.chunks_exact(element_bytes(dtype))) {
+        let difference = number(load(element)).wrapping_sub(number(load(reference))) << unused_bits >> unused_bits;
+        store((difference << 1 ^ difference >> 63) as u64, element);
+    }
+    residuals
+}
+
+fn load(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+}
+
+fn store(value: u64, bytes: &mut [u8]) {
+    bytes.iter_mut().zip(value.to_le_bytes()).for_each(|(place, byte)| *place = byte);
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
 fn element_bytes(dtype: DType) -> usize {
     (dtype.bits() as usize).div_ceil(8)
 }
@@ -68,6 +122,39 @@ mod tests {
             unrotate(&mut joined, dtype);
             assert_eq!(joined, elements, "{dtype:?}");
         }
+    }
+
+    #[test]
+    fn add_reference_inverts_residuals_for_every_dtype() {
+        let noise = |factor: u32| (0..8 * 37u32).map(|i| (i.wrapping_mul(factor) >> 13) as u8).collect::<Vec<_>>();
+        let (elements, other) = (noise(2654435761), noise(2246822519));
+        for dtype in DType::ALL {
+            for reference in [&other[..], &other[..8 * 20 + 3], &elements, &[]] {
+                let reference = rotated(reference, dtype, elements.len());
+                let mut sum = residuals(&elements, &reference, dtype);
+                add_reference(&mut sum, &reference, dtype);
+                unrotate(&mut sum, dtype);
+                assert_eq!(sum, elements, "{dtype:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn residuals_count_the_floats_between() {
+        let residual = |value: f32, reference: f32| {
+            let reference = rotated(&reference.to_le_bytes(), DType::F32, 4);
+            unzigzag(load(&residuals(&value.to_le_bytes(), &reference, DType::F32)))
+        };
+        let steps = [residual(1.0, 1.0f32.next_down()), residual(-1.0, (-1.0f32).next_up()), residual(0.0, -0.0)];
+        assert_eq!(steps, [1, -1, 1]);
+        assert_eq!(residual(f32::MIN_POSITIVE, -f32::MIN_POSITIVE), 2 * (1 << 23) + 1);
+    }
+
+    #[test]
+    fn residuals_of_integers_wrap() {
+        let residual =
+            |value: u16, reference: u16| load(&residuals(&value.to_le_bytes(), &reference.to_le_bytes(), DType::U16));
+        assert_eq!([residual(5, 5), residual(4, 5), residual(6, 5), residual(0, 65535)], [0, 1, 2, 2]);
     }
 
     #[test]

