@@ -3,14 +3,15 @@ import type { Gathered } from './decoder.js';
 import { McwcError } from './errors.js';
 import type { Gpu } from './gpu.js';
 import { type Job, Pool } from './pool.js';
-import { adopt, unlessAborted } from './platform.js';
+import { adopt, nextTurn, unlessAborted } from './platform.js';
 import type { Source } from './source.js';
-import { type Held, type Piece, type Step, levelStepsOf, piecesOf, stepsOf } from './steps.js';
+import { type Held, type Piece, type Step, levelStepsOf, nothing, piecesOf, stepsOf } from './steps.js';
 import { bytesPerElement, dataOf } from './dtype.js';
 import type {
   Backend,
   Description,
   FileInfo,
+  FileOptions,
   GpuTensor,
   OpenOptions,
   Tensor,
@@ -24,12 +25,20 @@ const STREAM_BYTES = 2 << 20;
 /** Parts of a stream that are decoded ahead of its reader, so that two workers can be busy. */
 const STREAM_AHEAD = 1;
 
+/** The preamble and header of an archive, and all of its bytes. */
+export interface Link {
+  head: Uint8Array;
+  source: Source;
+}
+
 interface Parts {
   wasm: Wasm;
   header: WasmArchive;
   description: Description;
-  source: Source;
-  head: Uint8Array;
+  /** This archive, its base, the base of that. */
+  chain: Link[];
+  /** A base to close along with it. */
+  base: Archive | undefined;
   workers: number;
   options: OpenOptions;
   gpu: Gpu | undefined;
@@ -44,6 +53,8 @@ export class Archive {
   readonly integrity: string;
   /** Length of the archive. */
   readonly bytes: number;
+  /** How many layers of refinement its tensors have at most, coarse to fine; 1 without refinement. */
+  readonly layers: number;
   #parts: Parts;
   #chunks: Float64Array;
   #pool: Pool;
@@ -66,21 +77,23 @@ export class Archive {
     this.metadata = description.metadata;
     this.integrity = description.integrity;
     this.bytes = description.bytes;
+    this.layers = description.tensors.reduce((layers, { frames }) => Math.max(layers, frames.length), 1);
     this.#tensorIndex = new Map(description.tensors.map(({ name }, index) => [name, index]));
     this.#gpu = parts.gpu;
     this.#backendReason = parts.backendReason;
     this.#pool = new Pool({
       wasm,
-      head: parts.head,
+      heads: parts.chain.map(({ head }) => head),
       limit,
       workerUrl: wasm.builtFor === 'cpu' ? options.workerUrl : options.gpuWorkerUrl,
       hashes: header.hashes(),
       gather: (steps, buffer) => this.#gather(steps, buffer),
-      chunkBytes: (chunk) => this.#chunks[2 * chunk + 1],
+      chunkBytes: (chunk) => this.#place(chunk).bytes,
       onInline: (reason) => (this.#backendReason += `; on this thread, because ${reason}`),
     });
     this.#onAbort = () => this.#end(signal?.reason);
     signal?.addEventListener('abort', this.#onAbort);
+    if (options.onLayer) this.#tellLayers(options.onLayer);
   }
 
   /** What reconstructs weights now. */
@@ -95,37 +108,48 @@ export class Archive {
 
   /** Resolves when the whole archive is here, rejects if it never will be. */
   get downloaded(): Promise<void> {
-    return this.#parts.source.complete;
+    return this.#parts.chain[0].source.complete;
   }
 
-  /** The values of a tensor. */
-  async tensor(name: string, { signal, buffer }: TensorOptions = {}): Promise<Tensor> {
-    const { dtype, shape, bytes, file, offset } = this.#find(name);
+  /** Resolves when the finest layer of everything is here, that of its base too; rejects if it never will be. */
+  get refined(): Promise<void> {
+    return Promise.all(this.#parts.chain.map(({ source }) => source.complete)).then(() => {});
+  }
+
+  /** The values of a tensor: unless a layer is asked for, at the finest one that is here, or the first that will be. */
+  async tensor(name: string, { signal, buffer, layer: wanted }: TensorOptions = {}): Promise<Tensor> {
+    const tensor = this.#find(name);
+    const { dtype, shape, bytes, file, offset } = tensor;
     if (buffer && buffer.byteLength < bytes) {
       throw new McwcError('argument', `${name} takes ${bytes} bytes, the buffer has ${buffer.byteLength}`);
     }
-    const pieces = this.#gpuPieces(this.#plan(file, offset, bytes), file, offset);
+    const layer = this.#layerOf(tensor, wanted);
+    const pieces = this.#gpuPieces(this.#plan(tensor, layer), file, offset);
     const decoded = await this.#read(pieces, { signal, buffer });
-    return { name, dtype, shape: [...shape], data: dataOf(dtype, decoded, bytes) };
+    return { name, dtype, shape: [...shape], layer, data: dataOf(dtype, decoded, bytes) };
   }
 
   /** A tensor in a buffer of the GPU's, which the caller destroys. Only with the backend `webgpu`. */
-  async gpuTensor(name: string, { signal }: { signal?: AbortSignal } = {}): Promise<GpuTensor> {
-    const { dtype, shape, bytes, file, offset, frame } = this.#find(name);
-    const found = { dtype, shape: [...shape], bytes };
-    const reconstructed = await this.#reconstruct(frame, bytes, signal);
+  async gpuTensor(name: string, { signal, layer: wanted }: Omit<TensorOptions, 'buffer'> = {}): Promise<GpuTensor> {
+    const tensor = this.#find(name);
+    const { dtype, shape, bytes, frames } = tensor;
+    const layer = this.#layerOf(tensor, wanted);
+    const found = { dtype, shape: [...shape], bytes, layer };
+    const reconstructed = await this.#reconstruct(frames[Math.min(layer, frames.length - 1)], bytes, signal);
     if (reconstructed) return { ...found, buffer: reconstructed };
-    const decoded = await this.#decode(this.#plan(file, offset, bytes), { signal });
+    const decoded = await this.#decode(this.#plan(tensor, layer), { signal });
     if (!this.#gpu) throw new McwcError('gpu', `there is no GPU: ${this.#backendReason}`);
     return { ...found, buffer: this.#gpu.upload(new Uint8Array(decoded, 0, bytes)) };
   }
 
-  file(name: string): ArchiveFile {
+  /** A file, at the finest layer unless another is asked for. */
+  file(name: string, { layer: wanted = 'final' }: FileOptions = {}): ArchiveFile {
     this.#throwIfClosed();
-    const index = this.files.findIndex((file) => file.name === name);
-    if (index < 0) throw new McwcError('argument', `the archive has no file named ${JSON.stringify(name)}`);
-    return new ArchiveFile(this.files[index], {
-      plan: (start, bytes) => this.#gpuPieces(this.#plan(index, start, bytes), index, start),
+    const file = this.files.findIndex((file) => file.name === name);
+    if (file < 0) throw new McwcError('argument', `the archive has no file named ${JSON.stringify(name)}`);
+    const layer = this.#checked(wanted);
+    return new ArchiveFile(this.files[file], {
+      plan: (offset, bytes) => this.#gpuPieces(this.#plan({ file, offset, bytes }, layer), file, offset),
       read: (pieces) => this.#read(pieces, {}),
     });
   }
@@ -133,6 +157,12 @@ export class Archive {
   /** Ends the download and the workers. Whatever is awaited fails with the code `closed`. */
   close(): void {
     this.#end(new McwcError('closed', 'the archive has been closed'));
+  }
+
+  /** @internal What a delta to this archive reads. */
+  get chain(): Link[] {
+    this.#throwIfClosed();
+    return this.#parts.chain;
   }
 
   /** @internal Bytes of the largest wasm memory that decoded something. */
@@ -143,11 +173,12 @@ export class Archive {
   #end(reason: unknown): void {
     if (this.#closed) return;
     this.#closed = reason;
-    const { source, header, options } = this.#parts;
+    const { chain, base, header, options } = this.#parts;
     options.signal?.removeEventListener('abort', this.#onAbort!);
-    source.close(reason);
+    chain[0].source.close(reason);
     this.#pool.close(reason);
     header.free();
+    if (base) base.#end(reason);
   }
 
   #throwIfClosed(): void {
@@ -161,13 +192,56 @@ export class Archive {
     return this.#parts.description.tensors[index];
   }
 
-  #plan(file: number, offset: number, bytes: number): Piece[] {
+  #plan({ file, offset, bytes }: Range, layer: number): Piece[] {
     this.#throwIfClosed();
     try {
-      return piecesOf(this.#parts.header.plan(file, offset, bytes));
+      return piecesOf(this.#parts.header.plan(file, offset, bytes, layer));
     } catch (error) {
       throw McwcError.from(error);
     }
+  }
+
+  #checked(layer: number | 'final'): number {
+    if (layer === 'final') return this.layers - 1;
+    if (Number.isInteger(layer) && 0 <= layer && layer < this.layers) return layer;
+    throw new McwcError('argument', `the archive has ${this.layers} layers, from 0, and no layer ${layer}`);
+  }
+
+  /** The layer of a range to decode, as the finest that has the same bytes. */
+  #layerOf(range: Range, wanted: number | 'final' | undefined): number {
+    const last = this.layers - 1;
+    let layer = wanted === undefined ? last : this.#checked(wanted);
+    const isHere = (layer: number) => [...this.#chunksOf(range, layer)].every(({ source, end }) => source.has(end));
+    if (wanted === undefined) while (layer > 0 && !isHere(layer)) layer--;
+    const frames = (layer: number) => this.#plan(range, layer).map(({ frame }) => frame).join();
+    while (layer < last && frames(layer) === frames(layer + 1)) layer++;
+    return layer;
+  }
+
+  async #tellLayers(onLayer: (layer: number) => void): Promise<void> {
+    // Whoever is told has the archive by then.
+    await nextTurn();
+    for (let layer = 0; layer < this.layers; layer++) {
+      try {
+        for (const [file, { bytes }] of this.files.entries()) await arrival(this.#chunksOf({ file, offset: 0, bytes }, layer));
+      } catch {
+        return;
+      }
+      onLayer(layer);
+    }
+  }
+
+  *#chunksOf(range: Range, layer: number): Generator<Place> {
+    yield* this.#places(stepsOf(this.#plan(range, layer), this.#parts.description.frames, nothing()));
+  }
+
+  *#places(steps: Iterable<Step>): Generator<Place> {
+    for (const { chunk } of steps) if (chunk >= 0) yield this.#place(chunk);
+  }
+
+  #place(chunk: number): Place {
+    const [archive, offset, bytes] = this.#chunks.subarray(3 * chunk, 3 * chunk + 3);
+    return { source: this.#parts.chain[archive].source, offset, bytes, end: offset + bytes };
   }
 
   /** The pieces, with those of a frame that the GPU can take put together. */
@@ -185,7 +259,7 @@ export class Archive {
         last.bytes += piece.bytes;
       } else {
         const holds = ({ offset: first, bytes }: { offset: number; bytes: number }) => first <= offset && offset < first + bytes;
-        const tensor = tensors.find((tensor) => tensor.frame === frame && tensor.file === file && holds(tensor))!;
+        const tensor = tensors.find((tensor) => tensor.frames.includes(frame) && tensor.file === file && holds(tensor))!;
         const end = tensor.offset + tensor.bytes;
         merged.push({ frame, chunk: -1, decoded: tensor.bytes, skip: offset - tensor.offset, bytes: piece.bytes, parts: [piece], end });
       }
@@ -219,7 +293,7 @@ export class Archive {
   /** The levels of a frame, packed in as few bits as they need. */
   async #levels(frame: number, bytes: number, signal?: AbortSignal): Promise<{ levels: Uint8Array; levelBits: number }> {
     const { frames, tensors } = this.#parts.description;
-    const { dtype } = tensors.find((tensor) => tensor.frame === frame)!;
+    const { dtype } = tensors.find((tensor) => tensor.frames.includes(frame))!;
     for (let { levelBits } = frames[frame]; ; levelBits *= 2) {
       const levelBytes = (bytes / bytesPerElement(dtype)) * (levelBits / 8);
       const steps = (held: Held) => levelStepsOf(frame, levelBits, frames, held);
@@ -233,8 +307,9 @@ export class Archive {
 
   /** The payload of a chunk, for use on this thread. */
   async #verified(chunk: number): Promise<Uint8Array> {
-    const payload = new Uint8Array(this.#chunks[2 * chunk + 1]);
-    await this.#parts.source.read(this.#chunks[2 * chunk], payload);
+    const { source, offset, bytes } = this.#place(chunk);
+    const payload = new Uint8Array(bytes);
+    await source.read(offset, payload);
     this.#throwIfClosed();
     try {
       this.#parts.header.verifyPayload(chunk, payload);
@@ -287,26 +362,53 @@ export class Archive {
 
   async #run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
     // A worker that waits for its first byte would keep others from using it.
-    const [{ chunk }] = job.steps({ frame: -1, rawChunk: -1 });
-    const end = this.#chunks[2 * chunk] + this.#chunks[2 * chunk + 1];
-    await unlessAborted(this.#parts.source.available(end), signal);
+    await unlessAborted(arrival(this.#places(firstOf(job.steps(nothing())))), signal);
     return this.#pool.run(job, signal);
   }
 
   /** Collects the payloads of steps; neighbouring chunks in one go. */
   async #gather(steps: Step[], buffer?: ArrayBuffer): Promise<Gathered> {
-    const lengths = steps.map(({ chunk }) => (chunk < 0 ? 0 : this.#chunks[2 * chunk + 1]));
+    const lengths = steps.map(({ chunk }) => (chunk < 0 ? 0 : this.#place(chunk).bytes));
     const total = lengths.reduce((sum, length) => sum + length, 0);
     const payloads = new Uint8Array(buffer && buffer.byteLength >= total ? buffer : new ArrayBuffer(total), 0, total);
     for (let index = 0, at = 0; index < steps.length; ) {
       const { chunk } = steps[index];
       let length = lengths[index++];
       if (chunk < 0) continue;
-      for (let next = chunk + 1; steps[index]?.chunk === next; next++) length += lengths[index++];
-      await this.#parts.source.read(this.#chunks[2 * chunk], payloads.subarray(at, at + length));
+      const { source, offset } = this.#place(chunk);
+      const follows = (next: number) => steps[index]?.chunk === next && this.#place(next).source === source;
+      for (let next = chunk + 1; follows(next); next++) length += lengths[index++];
+      await source.read(offset, payloads.subarray(at, at + length));
       at += length;
     }
     return { steps, payloads, lengths };
+  }
+}
+
+/** Bytes of a file. */
+interface Range {
+  file: number;
+  offset: number;
+  bytes: number;
+}
+
+/** Where a chunk lies. */
+interface Place {
+  source: Source;
+  offset: number;
+  bytes: number;
+  end: number;
+}
+
+async function arrival(places: Iterable<Place>): Promise<void> {
+  for (const { source, end } of places) await source.available(end);
+}
+
+/** Up to the first step that gives bytes. */
+function* firstOf(steps: Iterable<Step>): Generator<Step> {
+  for (const step of steps) {
+    yield step;
+    if (step.gives) return;
   }
 }
 

@@ -1,7 +1,7 @@
 // Payloads -> verified and decoded bytes, on whatever thread this runs.
 import { McwcError } from './errors.js';
 import type { Step } from './steps.js';
-import type { Wasm, WasmArchive } from './wasm.js';
+import { type Wasm, type WasmArchive, parse } from './wasm.js';
 
 /** Steps, and the payloads of their chunks one after another. */
 export interface Gathered {
@@ -24,9 +24,9 @@ export class Decoder {
   #rawChunk = -1;
   #packedBytes = 0;
 
-  constructor({ Archive, memory }: Wasm, head: Uint8Array) {
-    this.memory = memory;
-    this.archive = new Archive(head);
+  constructor(wasm: Wasm, heads: Uint8Array[]) {
+    this.memory = wasm.memory;
+    this.archive = parse(wasm, heads);
   }
 
   /** Carries out the steps of a batch, and pauses after each. */
@@ -57,9 +57,11 @@ export class Decoder {
       out.set(this.#raw.subarray(step.skip, step.skip + step.take), step.at);
     } else if (step.index < 0) {
       archive.openFrame(step.frame);
+    } else if (!step.gives) {
+      archive.decodeReference(step.frame, step.index);
+    } else if (step.levelBits > 0) {
+      this.#packLevels(step, out);
     } else {
-      if (archive.openedFrame() !== step.frame) archive.openFrame(step.frame);
-      if (step.levelBits > 0) return this.#packLevels(step, out);
       const decoded = this.#decoded(archive.decodeChunk(step.index));
       if (step.scattered) placeRuns(decoded, archive.places(step.index)!, step, out);
       else out.set(decoded.subarray(step.skip, step.skip + step.take), step.at);

@@ -7,11 +7,11 @@ export function descriptionOf([integrity, bytes, metadata, files, tensors, frame
     bytes,
     metadata: Object.fromEntries(metadata),
     files: files.map(([name, bytes]: any[]) => ({ name, bytes })),
-    tensors: tensors.map(([name, dtype, shape, bytes, file, offset, frame]: any[]) => {
-      return { name, dtype, shape, bytes, file, offset, frame };
+    tensors: tensors.map(([name, dtype, shape, bytes, file, offset, frames]: any[]) => {
+      return { name, dtype, shape, bytes, file, offset, frames };
     }),
-    frames: frames.map(([sideChunk, firstChunk, chunkCount, levelBits, scattered]: any[]) => {
-      return { sideChunk, firstChunk, chunkCount, levelBits, scattered };
+    frames: frames.map(([sideChunk, firstChunk, chunkCount, reference, levelBits, scattered]: any[]) => {
+      return { sideChunk, firstChunk, chunkCount, reference, levelBits, scattered };
     }),
   };
 }

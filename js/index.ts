@@ -7,6 +7,7 @@ export type {
   Backend,
   DType,
   FileInfo,
+  FileOptions,
   GpuTensor,
   OpenOptions,
   Progress,

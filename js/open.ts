@@ -6,7 +6,7 @@ import { hardwareConcurrency } from './platform.js';
 import { type Source, openSource } from './source.js';
 import { descriptionOf } from './description.js';
 import type { ArchiveSource, OpenOptions } from './types.js';
-import type { Wasm } from './wasm.js';
+import { type Wasm, parse } from './wasm.js';
 
 const PREAMBLE_BYTES = 32;
 const WORKERS_MAX = 4;
@@ -15,6 +15,26 @@ const WORKERS_MAX = 4;
  * Opens an archive. Resolves as soon as its header has arrived and proved sound; what is read later waits for its bytes.
  */
 export async function open(source: ArchiveSource, options: OpenOptions = {}): Promise<Archive> {
+  const { base } = options;
+  if (base === undefined || base instanceof Archive) return openOn(base, false, source, options);
+  const own = open(base, { ...options, base: undefined, integrity: undefined, onProgress: undefined, onLayer: undefined });
+  // If it fails, that is noticed where it is needed.
+  own.catch(() => {});
+  try {
+    return await openOn(own, true, source, options);
+  } catch (error) {
+    own.then((archive) => archive.close(), () => {});
+    throw error;
+  }
+}
+
+/** `isOwn`: whether the base closes with the archive. */
+async function openOn(
+  base: Archive | Promise<Archive> | undefined,
+  isOwn: boolean,
+  source: ArchiveSource,
+  options: OpenOptions,
+): Promise<Archive> {
   const { signal, integrity, workers = Math.min(hardwareConcurrency(), WORKERS_MAX) } = options;
   signal?.throwIfAborted();
   if (!Number.isInteger(workers) || workers < 0) throw new McwcError('argument', 'workers must be 0 or more');
@@ -27,8 +47,10 @@ export async function open(source: ArchiveSource, options: OpenOptions = {}): Pr
   signal?.addEventListener('abort', onAbort);
   try {
     signal?.throwIfAborted();
-    const head = await readHead(bytes, wasm);
-    const header = new wasm.Archive(head);
+    const link = { head: await readHead(bytes, wasm), source: bytes };
+    const linked = await base;
+    const chain = [link, ...(linked?.chain ?? [])];
+    const header = parse(wasm, chain.map(({ head }) => head));
     const description = descriptionOf(header.describe());
     if (integrity !== undefined && integrity.toLowerCase() !== description.integrity) {
       throw new McwcError('checksum', `the archive's integrity is ${description.integrity}, not ${integrity}`);
@@ -38,7 +60,7 @@ export async function open(source: ArchiveSource, options: OpenOptions = {}): Pr
     await Promise.race([bytes.complete, Promise.resolve()]);
     const { gpu, backendReason } = await acquired;
     signal?.throwIfAborted();
-    return new Archive({ wasm, header, description, source: bytes, head, workers, options, gpu, backendReason });
+    return new Archive({ wasm, header, description, chain, base: isOwn ? linked : undefined, workers, options, gpu, backendReason });
   } catch (error) {
     const reason = signal?.aborted ? signal.reason : McwcError.from(error);
     bytes.close(reason);

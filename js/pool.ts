@@ -3,7 +3,7 @@ import { Decoder, type Gathered } from './decoder.js';
 import { McwcError } from './errors.js';
 import { verify } from './hashes.js';
 import { type Thread, adopt, nextTurn, startThread, unlessAborted } from './platform.js';
-import { type Held, type Step } from './steps.js';
+import { type Held, type Step, nothing } from './steps.js';
 import type { Wasm } from './wasm.js';
 import type { Reply, Request } from './worker.js';
 
@@ -19,7 +19,8 @@ export type Gather = (steps: Step[], buffer?: ArrayBuffer) => Promise<Gathered>;
 
 export interface PoolOptions {
   wasm: Wasm;
-  head: Uint8Array;
+  /** Of the archive, of its base, of the base of that. */
+  heads: Uint8Array[];
   /** Of all chunks, one after another. */
   hashes: Uint8Array;
   limit: number;
@@ -167,7 +168,7 @@ function* batchesOf(steps: Iterable<Step>, chunkBytes: (chunk: number) => number
 class InlineRunner implements Runner {
   jobs = 0;
   #decoder: Decoder;
-  #held: Held = { frame: -1, rawChunk: -1 };
+  #held = nothing();
   #closed = new AbortController();
   #turnStarted = 0;
 
@@ -175,7 +176,7 @@ class InlineRunner implements Runner {
     private readonly options: PoolOptions,
     private readonly pool: Pool,
   ) {
-    this.#decoder = new Decoder(options.wasm, options.head);
+    this.#decoder = new Decoder(options.wasm, options.heads);
   }
 
   async run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
@@ -196,7 +197,7 @@ class InlineRunner implements Runner {
         for (const _ of this.#decoder.decode(batch, out)) await pause();
       }
     } catch (error) {
-      this.#held = { frame: -1, rawChunk: -1 };
+      this.#held = nothing();
       throw signal?.aborted ? signal.reason : McwcError.from(error);
     }
     this.pool.memoryBytes = this.#decoder.memory.buffer.byteLength;
@@ -219,7 +220,7 @@ interface Running {
 class WorkerRunner implements Runner {
   readonly started: Promise<void>;
   #thread: Thread | undefined;
-  #held: Held = { frame: -1, rawChunk: -1 };
+  #held = nothing();
   #lastJob = 0;
   /** Jobs of the worker by number; it carries them out in this order. */
   #running = new Map<number, Running>();
@@ -244,7 +245,7 @@ class WorkerRunner implements Runner {
         (error) => this.#fail(error),
       );
       const { module, builtFor } = options.wasm;
-      this.#post({ type: 'start', module, builtFor, head: options.head });
+      this.#post({ type: 'start', module, builtFor, heads: options.heads });
     } catch (error) {
       this.#onStart.reject(error);
     }
@@ -257,7 +258,7 @@ class WorkerRunner implements Runner {
   async run(job: Job, signal: AbortSignal | undefined, onSent: () => void): Promise<ArrayBuffer> {
     const id = ++this.#lastJob;
     // The job before may still fail, and then the worker holds something else than is known here.
-    if (this.#running.size > 0) this.#held = { frame: -1, rawChunk: -1 };
+    if (this.#running.size > 0) this.#held = nothing();
     const finished = new Promise<ArrayBuffer>((resolve, reject) => this.#running.set(id, { resolve, reject, begun: false }));
     const fail = (error: unknown) => {
       const running = this.#running.get(id);
@@ -271,7 +272,7 @@ class WorkerRunner implements Runner {
     try {
       return await finished;
     } catch (error) {
-      this.#held = { frame: -1, rawChunk: -1 };
+      this.#held = nothing();
       throw error;
     } finally {
       signal?.removeEventListener('abort', onAbort);

@@ -4,6 +4,8 @@ import { nodeModule } from './platform.js';
 import type { ArchiveSource, OpenOptions } from './types.js';
 
 export interface Source {
+  /** Whether all bytes before `end` can be read now. */
+  has(end: number): boolean;
   /** Resolves when all bytes before `end` can be read; rejects if they never will. */
   available(end: number): Promise<void>;
   /** Fills `target` with the bytes from `offset` on, waiting for them if need be. */
@@ -131,9 +133,13 @@ class SegmentSource implements Source {
     this.#check();
   }
 
+  has(end: number): boolean {
+    return end <= this.#loaded;
+  }
+
   available(end: number): Promise<void> {
     if (this.#error) return Promise.reject(this.#error);
-    if (end <= this.#loaded) return Promise.resolve();
+    if (this.has(end)) return Promise.resolve();
     if (this.#ended) return Promise.reject(this.#incomplete(end));
     return new Promise((resolve, reject) => this.#waiters.push({ end, resolve, reject }));
   }
@@ -211,9 +217,13 @@ class BlobSource implements Source {
     this.complete.catch(() => {});
   }
 
+  has(end: number): boolean {
+    return end <= this.blob.size;
+  }
+
   async available(end: number): Promise<void> {
     if (this.#error) throw this.#error;
-    if (end > this.blob.size) {
+    if (!this.has(end)) {
       throw new McwcError('incomplete', `incomplete: ${end} bytes are needed, there are ${this.blob.size}`);
     }
   }

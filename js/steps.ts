@@ -1,14 +1,16 @@
 // A byte range of a file -> the chunks to decode for it, in order, and where their bytes go.
 import type { Frame } from './types.js';
 
-/** One chunk, or another part of the raw chunk before it. */
+/** One chunk, another part of the raw chunk before it, or a frame that is opened without a side chunk. */
 export interface Step {
-  /** Which of the archive's chunks to decode; -1 to use the last raw chunk again. */
+  /** Which of the archive's chunks to decode; -1 for none. */
   chunk: number;
   /** The frame that it belongs to; -1 for a raw stream. */
   frame: number;
-  /** Which of the frame's element chunks; -1 for its side chunk. */
+  /** Which of the frame's element chunks; -1 to open the frame. */
   index: number;
+  /** Whether it gives bytes, rather than what such a step needs: an open frame, chunks of its references. */
+  gives: boolean;
   /** Bytes that a raw chunk decodes to. */
   decoded: number;
   /** Bytes to leave out at the front of the piece, and to take. */
@@ -26,6 +28,10 @@ export interface Step {
 export interface Held {
   frame: number;
   rawChunk: number;
+}
+
+export function nothing(): Held {
+  return { frame: -1, rawChunk: -1 };
 }
 
 /** Numbers in one piece of `plan` (src/web/archive.rs). */
@@ -56,20 +62,35 @@ export function piecesOf(plan: Float64Array): Piece[] {
 export function* stepsOf(pieces: Iterable<Piece>, frames: readonly Frame[], held: Held): Generator<Step> {
   let at = 0;
   for (const { frame, chunk, decoded, skip, bytes } of pieces) {
-    const piece = { frame, index: -1, decoded, skip, take: bytes, at, scattered: false, levelBits: 0 };
+    const piece = { frame, index: -1, gives: true, decoded, skip, take: bytes, at, scattered: chunk < 0, levelBits: 0 };
     at += bytes;
     if (frame < 0) {
       yield { ...piece, chunk: held.rawChunk === chunk ? -1 : chunk };
       held.rawChunk = chunk;
       continue;
     }
-    const { sideChunk, firstChunk, chunkCount } = frames[frame];
-    if (held.frame !== frame && sideChunk >= 0) yield { ...piece, chunk: sideChunk };
-    held.frame = frame;
-    const scattered = chunk < 0;
-    const [first, end] = scattered ? [0, chunkCount] : [chunk, chunk + 1];
-    for (let index = first; index < end; index++) yield { ...piece, chunk: firstChunk + index, index, scattered };
+    yield* opening(piece, frames, held);
+    const [first, end] = chunk < 0 ? [0, frames[frame].chunkCount] : [chunk, chunk + 1];
+    for (let index = first; index < end; index++) yield* decoding({ ...piece, index }, frames);
   }
+}
+
+type Part = Omit<Step, 'chunk'>;
+
+/** A frame is opened after its reference. */
+function* opening(piece: Part, frames: readonly Frame[], held: Held): Generator<Step> {
+  const { sideChunk, reference } = frames[piece.frame];
+  if (held.frame === piece.frame) return;
+  if (reference >= 0) yield* opening({ ...piece, frame: reference }, frames, held);
+  yield { ...piece, gives: false, chunk: sideChunk };
+  held.frame = piece.frame;
+}
+
+/** A chunk is decoded after the same chunk of the frame's reference, which may have fewer. */
+function* decoding(piece: Part, frames: readonly Frame[]): Generator<Step> {
+  const { firstChunk, reference } = frames[piece.frame];
+  if (piece.index < frames[reference]?.chunkCount) yield* decoding({ ...piece, frame: reference, gives: false }, frames);
+  yield { ...piece, chunk: firstChunk + piece.index };
 }
 
 /** All chunks of a frame, to packed levels one after another. */

@@ -1,4 +1,5 @@
 // The public types, and what the wasm module's `describe` gives.
+import type { Archive } from './archive.js';
 
 export type DType =
   | 'f32'
@@ -40,6 +41,8 @@ export interface Tensor {
   name: string;
   dtype: DType;
   shape: number[];
+  /** Which of `archive.layers` it is, from 0; the last if nothing better will come. */
+  layer: number;
   data: TensorData;
 }
 
@@ -63,6 +66,8 @@ export interface GpuTensor {
   buffer: GPUBuffer;
   dtype: DType;
   shape: number[];
+  /** As that of `Tensor`. */
+  layer: number;
   bytes: number;
 }
 
@@ -89,6 +94,13 @@ export interface OpenOptions {
   /** Aborts the download and everything that is being decoded. */
   signal?: AbortSignal;
   onProgress?: (progress: Progress) => void;
+  /**
+   * What a delta is predicted from: an open archive, which has to stay open, or where to find one; that is then opened with
+   * these options, and closed with the delta.
+   */
+  base?: Archive | ArchiveSource;
+  /** Called for each layer, coarse to fine, as soon as it is here for all tensors. */
+  onLayer?: (layer: number) => void;
   /** Where weights are reconstructed; `auto` takes WebGPU if there is a real GPU that passes a self-test. */
   backend?: 'auto' | Backend;
   /** Most workers that decode; 0 decodes on this thread. Default: one per core, at most 4. */
@@ -111,8 +123,15 @@ export interface OpenOptions {
 
 export interface TensorOptions {
   signal?: AbortSignal;
+  /** Which layer to wait for. Default: the finest that is here, or the first if none is. */
+  layer?: number | 'final';
   /** Memory to reuse for the result. It is transferred away; `data` is a view of the same memory. */
   buffer?: ArrayBuffer;
+}
+
+export interface FileOptions {
+  /** Which layer of its tensors the file has. Default: the final one. */
+  layer?: number | 'final';
 }
 
 /** What the header says. */
@@ -121,7 +140,8 @@ export interface Description {
   bytes: number;
   metadata: Record<string, string>;
   files: FileInfo[];
-  tensors: (Omit<TensorInfo, 'file'> & { file: number; offset: number; frame: number })[];
+  tensors: (Omit<TensorInfo, 'file'> & { file: number; offset: number; frames: number[] })[];
+  /** The archive's own, then those of its base. */
   frames: Frame[];
 }
 
@@ -130,7 +150,9 @@ export interface Frame {
   sideChunk: number;
   firstChunk: number;
   chunkCount: number;
-  /** Bits that its levels need if none is an escape; 0 for what the GPU does not take: planes, and levels under a transform. */
+  /** The frame that it is predicted from; -1 if there is none. Those of the base follow the archive's own. */
+  reference: number;
+  /** Bits that its levels need, most likely; 0 for what the GPU does not take: planes, and levels under a transform. */
   levelBits: number;
   /** Whether a chunk's elements lie apart in the tensor. */
   scattered: boolean;

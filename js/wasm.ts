@@ -25,3 +25,8 @@ export function instantiate(module: WebAssembly.Module, { Archive, initSync }: B
   const { memory } = initSync({ module });
   return { module, memory, Archive: Archive as typeof GpuArchive, builtFor };
 }
+
+/** Reads the heads of an archive, of its base, of the base of that, and links them. */
+export function parse({ Archive }: Wasm, heads: Uint8Array[]): WasmArchive {
+  return heads.reduceRight<WasmArchive | undefined>((base, head) => new Archive(head, base), undefined)!;
+}

@@ -9,7 +9,7 @@ import type { Backend } from './types.js';
 import { instantiate } from './wasm.js';
 
 export type Request =
-  | { type: 'start'; module: WebAssembly.Module; builtFor: Backend; head: Uint8Array }
+  | { type: 'start'; module: WebAssembly.Module; builtFor: Backend; heads: Uint8Array[] }
   | { type: 'batch'; job: number; begin?: { bytes: number; buffer?: ArrayBuffer }; batch: Batch; last: boolean }
   | { type: 'cancel'; job: number };
 
@@ -41,8 +41,8 @@ function receive(request: Request): void {
 
 function carryOut(request: Request): void {
   if (request.type === 'start') {
-    const { module, builtFor, head } = request;
-    decoder = new Decoder(instantiate(module, { Archive, initSync }, builtFor), head);
+    const { module, builtFor, heads } = request;
+    decoder = new Decoder(instantiate(module, { Archive, initSync }, builtFor), heads);
     port.postMessage({ type: 'started' }, []);
   } else if (request.type === 'batch') {
     decode(request);

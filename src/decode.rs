@@ -33,11 +33,15 @@ pub enum PieceSource {
     Frame(usize),
 }
 
-/// The pieces that make up `bytes` bytes of file `file` from `offset` on, in order.
+/// The layer of the finest frames.
+pub const LAYER_FINAL: usize = usize::MAX;
+
+/// The pieces that make up `bytes` bytes of file `file` from `offset` on, in order. A tensor has the frame of this layer, 0
+/// the coarsest, or its last one if it has fewer.
 ///
 /// # Errors
 /// `Argument` if the range is not inside the file.
-pub fn plan(archive: &Archive, file: usize, offset: u64, bytes: u64) -> Result<Vec<Piece>> {
+pub fn plan(archive: &Archive, file: usize, offset: u64, bytes: u64, layer: usize) -> Result<Vec<Piece>> {
     let file = archive.files.get(file).ok_or_else(|| Error::argument(format!("there is no file {file}")))?;
     let end = offset.checked_add(bytes).filter(|&end| end <= file.bytes);
     let end = end.ok_or_else(|| Error::argument(format!("{} ends at byte {}", file.name, file.bytes)))?;
@@ -57,7 +61,8 @@ pub fn plan(archive: &Archive, file: usize, offset: u64, bytes: u64) -> Result<V
                 push_pieces(first * RAW_CHUNK_BYTES, start + from, start + to, (first..).map(chunk), &mut pieces);
             }
             ExtentSource::Tensor(tensor) => {
-                let Some(&frame) = archive.tensors[tensor].frames.last() else { continue };
+                let frames = &archive.tensors[tensor].frames;
+                let Some(&frame) = frames.get(layer).or(frames.last()) else { continue };
                 tensor_pieces(archive, frame, from, to, &mut pieces);
             }
         }
@@ -205,7 +210,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// # Errors
     /// As [`Archive::link`].
     pub fn with_base(mut self, base: &Reader<'s, S>) -> Result<Self> {
-        self.archive.link(&base.archive)?;
+        self.archive.link(base.archive.clone())?;
         self.sources.extend_from_slice(&base.sources);
         Ok(self)
     }
@@ -260,7 +265,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         for chunk in 0..decoder.frame().chunk_count {
             self.decode_references(&mut decoder, chunk)?;
             let payload = self.payload(decoder.frame().first_chunk + chunk)?;
-            levels.extend_from_slice(decoder.decode_levels(chunk, &payload)?);
+            levels.append(&mut decoder.decode_levels(chunk, &payload)?);
         }
         Ok((decoder, levels))
     }
@@ -296,7 +301,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
                 &mut |_| {},
             )?,
             None => {
-                let pieces = plan(&self.archive, tensor.file, tensor.offset, tensor.bytes)?;
+                let pieces = plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, LAYER_FINAL)?;
                 self.write_pieces(&pieces, &mut bytes, &mut |_| {})?;
             }
         }
@@ -308,8 +313,22 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// # Errors
     /// `Argument` if there is no such file, `Io` if writing fails, any error of its chunks.
     pub fn write_file(&self, index: usize, out: &mut dyn Write, progress: &mut dyn FnMut(u64)) -> Result<()> {
+        self.write_layer(index, LAYER_FINAL, out, progress)
+    }
+
+    /// As [`Reader::write_file`], at a layer of refinement: see [`plan`].
+    ///
+    /// # Errors
+    /// As [`Reader::write_file`].
+    pub fn write_layer(
+        &self,
+        index: usize,
+        layer: usize,
+        out: &mut dyn Write,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
         let file = self.archive.files.get(index).ok_or_else(|| Error::argument(format!("there is no file {index}")))?;
-        self.write_pieces(&plan(&self.archive, index, 0, file.bytes)?, out, progress)
+        self.write_pieces(&plan(&self.archive, index, 0, file.bytes, layer)?, out, progress)
     }
 
     /// The bytes of file `index`.

@@ -1,19 +1,22 @@
 //! Chunks -> bytes of tensors: the CPU stages composed. What this computes is the normative result.
 //!
-//! [`FrameDecoder`] holds what all chunks of a frame share (tables, classes, scales, permutations). Its plain path runs
-//! the stages one after another on whole chunks; the common case (float32 weights, no low bits, columns in order) is
-//! fused into the entropy loop and held equal to the plain path by tests.
+//! [`FrameDecoder`] holds what all chunks of a frame share (tables, classes, scales, permutations). Levels are floats from
+//! the start, which hold them exactly: so the entropy loop itself adds them to their predictions and scales them. Only what
+//! is rare, low bits and levels that might be out of range, takes a pass of its own.
 
 use std::ops::Range;
 
-use crate::container::{Archive, Coding, Frame, Levels, Side};
-use crate::entropy::lanes::{self, Scales, Tables, Weights};
+use crate::container::{Archive, Coding, Frame, GAIN_ONE, Levels, Side};
+use crate::entropy::lanes::{Scales, Tables, Weights};
 use crate::entropy::{Guide, LevelPayload, decode_plane, end};
 use crate::error::{Error, Result};
 use crate::stages::permute::{Permutation, transpose};
 use crate::stages::transform::Basis;
 use crate::stages::{planes, predict, quantize};
 use crate::tensor::DType;
+
+/// No symbol makes a larger level, even under the trellis.
+const SYMBOL_LEVEL_MAX: u64 = 257;
 
 /// Decodes the chunks of one frame, in any order.
 pub struct FrameDecoder {
@@ -49,8 +52,10 @@ pub struct LevelDecoder {
     scales: Vec<f32>,
     first_exponent: i32,
     basis: Option<Basis>,
-    symbols: Vec<i16>,
-    coded: Vec<i32>,
+    /// The levels of the held chunk, or weights on their way to elements; in coded order.
+    coded: Vec<f32>,
+    /// No level of the held chunk is larger.
+    bound: u64,
     /// Elements of a chunk row by row, as words so that they are aligned.
     rows: Vec<u64>,
 }
@@ -124,6 +129,13 @@ struct Rectangle {
     rows: usize,
     first_col: usize,
     cols: usize,
+}
+
+impl Rectangle {
+    /// Scales that leave levels as they are.
+    fn unscaled(&self) -> Scales {
+        Scales::ones(self.rows, self.cols)
+    }
 }
 
 impl FrameDecoder {
@@ -218,7 +230,7 @@ impl FrameDecoder {
         }
         reference.held = None;
         match &mut reference.coding {
-            Decoding::Levels(_) => reference.decode_levels(index, payload).map(drop)?,
+            Decoding::Levels(_) => reference.decode_coded(index, payload)?,
             Decoding::Planes(decoder) => {
                 let mut elements = std::mem::take(&mut decoder.elements);
                 elements.resize(reference.chunk_bytes(index)?, 0);
@@ -263,17 +275,20 @@ impl FrameDecoder {
     ///
     /// # Errors
     /// As [`FrameDecoder::decode`]; `Argument` for a frame of planes.
-    pub fn decode_levels(&mut self, index: usize, payload: &[u8]) -> Result<&[i32]> {
+    pub fn decode_levels(&mut self, index: usize, payload: &[u8]) -> Result<Vec<i32>> {
+        self.decode_coded(index, payload)?;
+        Ok(self.levels().map_or_else(Vec::new, |decoder| decoder.coded.iter().map(|&level| level as i32).collect()))
+    }
+
+    /// Decodes the levels of element chunk `index` and keeps them.
+    fn decode_coded(&mut self, index: usize, payload: &[u8]) -> Result<()> {
         let (first, len) = self.range(index)?;
         let reference = Reference::of(&self.frame, self.reference.as_deref(), index)?;
-        match &mut self.coding {
-            Decoding::Levels(decoder) => {
-                let rectangle = rectangle(&decoder.levels, first, len);
-                decoder.decode_levels(&rectangle, payload, &reference)?;
-                Ok(&decoder.coded)
-            }
-            Decoding::Planes(_) => Err(Error::argument("a frame of planes has no levels")),
-        }
+        let Decoding::Levels(decoder) = &mut self.coding else {
+            return Err(Error::argument("a frame of planes has no levels"));
+        };
+        let rectangle = rectangle(&decoder.levels, first, len);
+        decoder.decode_coded(&rectangle, payload, &reference, &rectangle.unscaled())
     }
 
     fn range(&self, index: usize) -> Result<(u64, u64)> {
@@ -284,17 +299,19 @@ impl FrameDecoder {
 
 /// What a chunk is predicted from: the same chunk of the reference, which may be shorter, or empty.
 struct Reference<'a> {
-    levels: &'a [i32],
+    levels: &'a [f32],
+    /// No level is larger.
+    bound: u64,
     elements: &'a [u8],
 }
 
 impl<'a> Reference<'a> {
     fn of(frame: &Frame, decoder: Option<&'a FrameDecoder>, index: usize) -> Result<Self> {
-        let none = Reference { levels: &[], elements: &[] };
+        let none = Reference { levels: &[], bound: 0, elements: &[] };
         match decoder {
             Some(decoder) if index >= decoder.frame.chunk_count => Ok(none),
             Some(decoder) if decoder.held == Some(index) => Ok(match &decoder.coding {
-                Decoding::Levels(decoder) => Reference { levels: &decoder.coded, ..none },
+                Decoding::Levels(decoder) => Reference { levels: &decoder.coded, bound: decoder.bound, ..none },
                 Decoding::Planes(decoder) => Reference { elements: &decoder.elements, ..none },
             }),
             None if frame.reference.is_none() => Ok(none),
@@ -350,8 +367,8 @@ impl LevelDecoder {
             None => Vec::new(),
         };
         let tables = levels.first_table..levels.first_table + levels.table_count;
-        let (same_tables, mut slots, symbols, coded, rows) = match previous {
-            Some(decoder) => (decoder.tables == tables, decoder.slots, decoder.symbols, decoder.coded, decoder.rows),
+        let (same_tables, mut slots, coded, rows) = match previous {
+            Some(decoder) => (decoder.tables == tables, decoder.slots, decoder.coded, decoder.rows),
             None => Default::default(),
         };
         if !same_tables {
@@ -360,7 +377,7 @@ impl LevelDecoder {
         }
         let basis = levels.dct.then(|| Basis::new(levels.taps));
         let levels = levels.clone();
-        Ok(LevelDecoder { levels, tables, slots, side, scales, first_exponent, basis, symbols, coded, rows })
+        Ok(LevelDecoder { levels, tables, slots, side, scales, first_exponent, basis, coded, bound: 0, rows })
     }
 
     /// The side arrays.
@@ -406,93 +423,104 @@ impl LevelDecoder {
         dtype: DType,
         bytes: &mut [u8],
     ) -> Result<()> {
-        if self.basis.is_some() {
-            return self.decode_kernels(rectangle, payload, reference, dtype, bytes);
+        let scales = self.chunk_scales(rectangle)?;
+        let in_order = dtype == DType::F32 && self.side.column_permutation.is_none();
+        if in_order && let Ok(weights) = bytemuck::try_cast_slice_mut(bytes) {
+            self.decode_values(rectangle, payload, reference, &scales, weights)?;
+            self.basis.iter().for_each(|basis| basis.inverse(weights));
+            return Ok(());
         }
-        let fused = self.is_fused(reference) && dtype == DType::F32 && self.side.column_permutation.is_none();
-        if fused && let Ok(weights) = bytemuck::try_cast_slice_mut::<u8, f32>(bytes) {
-            self.decode_weights(rectangle, payload, weights)
-        } else {
-            self.decode_levels(rectangle, payload, reference)?;
-            self.reconstruct(rectangle, dtype, bytes);
-            Ok(())
-        }
+        self.decode_coded(rectangle, payload, reference, &scales)?;
+        self.basis.iter().for_each(|basis| basis.inverse(&mut self.coded));
+        self.write_elements(rectangle, dtype, bytes);
+        Ok(())
     }
 
-    /// Coefficients, then taps of kernels.
-    fn decode_kernels(
+    /// [`LevelDecoder::decode_values`] into `self.coded`.
+    fn decode_coded(
         &mut self,
         rectangle: &Rectangle,
         payload: &[u8],
         reference: &Reference,
-        dtype: DType,
-        bytes: &mut [u8],
+        scales: &Scales,
     ) -> Result<()> {
-        let mut weights = vec![0.0; rectangle.rows * rectangle.cols];
-        if self.is_fused(reference) {
-            self.decode_weights(rectangle, payload, &mut weights)?;
-        } else {
-            self.decode_levels(rectangle, payload, reference)?;
-            self.reconstruct(rectangle, DType::F32, bytemuck::cast_slice_mut(&mut weights));
-        }
-        self.basis.iter().for_each(|basis| basis.inverse(&mut weights));
-        let elements = bytes.chunks_exact_mut((dtype.bits() / 8) as usize);
-        elements.zip(weights).for_each(|(element, weight)| write_weight(weight, dtype, element));
+        let mut coded = std::mem::take(&mut self.coded);
+        coded.resize(rectangle.rows * rectangle.cols, 0.0);
+        let decoded = self.decode_values(rectangle, payload, reference, scales, &mut coded);
+        self.coded = coded;
+        self.bound = decoded?;
         Ok(())
     }
 
-    /// Whether a symbol alone makes a level.
-    fn is_fused(&self, reference: &Reference) -> bool {
-        self.levels.low_bits == 0 && reference.levels.is_empty()
-    }
-
-    /// Entropy decoding and scaling in one pass.
-    fn decode_weights(&self, rectangle: &Rectangle, payload: &[u8], weights: &mut [f32]) -> Result<()> {
-        let payload = LevelPayload::parse(payload, rectangle.rows, rectangle.cols, 0)?;
-        let (row_class, col_class) = self.classes(rectangle);
-        let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class };
-        let (row_exponent, col_exponent) = self.exponents(rectangle);
-        let scales = Scales::new(&self.scales, &row_exponent, &col_exponent)
-            .ok_or_else(|| Error::invalid("scale", "exponents out of range"))?;
-        payload.decode(&tables, self.levels.trellis, &mut Weights::new(weights, &scales))?;
-        for &(position, level) in &payload.escapes {
-            let (row, col) = (position as usize / rectangle.cols, position as usize % rectangle.cols);
-            weights[position as usize] = quantize::dequantize(level, scales.from(row, col)[0]);
-        }
-        Ok(())
-    }
-
-    /// Entropy decoding and prediction: levels in coded order into `self.coded`.
-    fn decode_levels(&mut self, rectangle: &Rectangle, payload: &[u8], reference: &Reference) -> Result<()> {
-        let low_bits = self.levels.low_bits;
+    /// Entropy decoding, prediction and scaling: whatever `values` held, they become predictions, then levels times scales.
+    /// Gives a bound on the levels.
+    fn decode_values(
+        &self,
+        rectangle: &Rectangle,
+        payload: &[u8],
+        reference: &Reference,
+        scales: &Scales,
+        values: &mut [f32],
+    ) -> Result<u64> {
+        let Levels { low_bits, trellis, .. } = self.levels;
         let payload = LevelPayload::parse(payload, rectangle.rows, rectangle.cols, low_bits)?;
         let (row_class, col_class) = self.classes(rectangle);
         let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class };
-        self.symbols.resize(rectangle.rows * rectangle.cols, 0);
-        payload.decode(&tables, self.levels.trellis, &mut lanes::Levels::new(&mut self.symbols, rectangle.cols))?;
-        self.coded.clear();
-        self.coded.extend(self.symbols.iter().map(|&symbol| i32::from(symbol) << low_bits));
-        for (level, low) in self.coded.iter_mut().zip(payload.low(low_bits)) {
-            *level |= low as i32;
+        let predicted = !reference.levels.is_empty();
+        let largest = payload.escapes.iter().map(|(_, level)| level.unsigned_abs()).max().unwrap_or(0);
+        let mut bound = u64::from(largest).max(SYMBOL_LEVEL_MAX << low_bits);
+        if predicted {
+            bound += self.predict(rectangle, reference, values)?;
         }
-        for &(position, level) in &payload.escapes {
-            self.coded[position as usize] = level;
+        let base = |values: &[f32], at: usize| if predicted { values[at] } else { 0.0 };
+        if low_bits == 0 && bound < quantize::LEVEL_END as u64 {
+            let escape = |&(at, level): &(u32, i32)| (at as usize, base(values, at as usize) + level as f32);
+            let escapes: Vec<(usize, f32)> = payload.escapes.iter().map(escape).collect();
+            payload.decode(&tables, trellis, &mut Weights::new(values, scales, predicted))?;
+            for (at, level) in escapes {
+                values[at] = level * scales.from(at / rectangle.cols, at % rectangle.cols)[0];
+            }
+            return Ok(bound);
         }
-        let rows = self.coded.chunks_mut(rectangle.cols).zip(reference.levels.chunks(rectangle.cols));
-        for (row, (levels, reference)) in rows.enumerate() {
-            let gain = self.side.row_gain.get(rectangle.first_row + row).map_or(self.levels.gain, |&gain| gain.into());
-            predict::add(reference, gain, levels)?;
+        let mut residuals = vec![0.0; values.len()];
+        payload.decode(&tables, trellis, &mut Weights::new(&mut residuals, &rectangle.unscaled(), false))?;
+        for (residual, low) in residuals.iter_mut().zip(payload.low(low_bits)) {
+            *residual = *residual * (1 << low_bits) as f32 + low as f32;
         }
-        Ok(())
+        for &(at, level) in &payload.escapes {
+            residuals[at as usize] = level as f32;
+        }
+        for (at, residual) in residuals.into_iter().enumerate() {
+            values[at] = base(values, at) + residual;
+        }
+        check_levels(values)?;
+        scales.apply(values);
+        Ok(bound)
     }
 
-    /// Levels in `self.coded` to bytes of elements.
-    fn reconstruct(&self, rectangle: &Rectangle, dtype: DType, bytes: &mut [u8]) {
-        let (rows, cols) = self.exponents(rectangle);
+    /// The predictions of a chunk, and a bound on them.
+    fn predict(&self, rectangle: &Rectangle, reference: &Reference, predictions: &mut [f32]) -> Result<u64> {
+        let mut largest_gain = 0;
+        let end = predictions.len().min(reference.levels.len());
+        predictions[end..].fill(0.0);
+        let rows = predictions.chunks_mut(rectangle.cols).zip(reference.levels.chunks(rectangle.cols));
+        for (row, (predictions, levels)) in rows.enumerate() {
+            let gain = self.side.row_gain.get(rectangle.first_row + row).map_or(self.levels.gain, |&gain| gain.into());
+            largest_gain = largest_gain.max(gain.unsigned_abs());
+            predict::predict(levels, reference.bound, gain, predictions);
+        }
+        let bound = (u64::from(largest_gain) * reference.bound).div_ceil(GAIN_ONE as u64);
+        if bound >= quantize::LEVEL_END as u64 {
+            check_levels(predictions)?;
+        }
+        Ok(bound)
+    }
+
+    /// Weights, or levels of integers, in `self.coded` to elements.
+    fn write_elements(&self, rectangle: &Rectangle, dtype: DType, bytes: &mut [u8]) {
         let places = self.side.column_permutation.as_ref().map(Permutation::places);
         let zero_point = self.levels.zero_point;
-        let reconstruction = Reconstruction { dtype, scales: &self.scales, rows, cols, places, zero_point };
-        reconstruction.reconstruct(&self.coded, bytes);
+        Elements { dtype, cols: rectangle.cols, places, zero_point }.write(&self.coded, bytes);
     }
 
     fn classes(&self, rectangle: &Rectangle) -> (Vec<i8>, Vec<i8>) {
@@ -505,13 +533,12 @@ impl LevelDecoder {
         ((0..rectangle.rows).map(row).collect(), (0..rectangle.cols).map(col).collect())
     }
 
-    /// Exponents of a rectangle's rows and columns, so that their sum indexes `self.scales`.
-    fn exponents(&self, rectangle: &Rectangle) -> (Vec<u8>, Vec<u16>) {
+    fn chunk_scales(&self, rectangle: &Rectangle) -> Result<Scales> {
         let &Rectangle { first_row, rows, first_col, cols } = rectangle;
         let arrays = [Side::RowExponent, Side::ColumnExponent, Side::TapExponent];
-        let arrays = arrays.map(|array| self.side.arrays[array as usize].as_slice());
+        let exponents = arrays.map(|array| self.side.arrays[array as usize].as_slice());
         let (rows, cols) = (first_row..first_row + rows, first_col..first_col + cols);
-        exponents(arrays, self.levels.taps, self.first_exponent, rows, cols)
+        scales_of(&self.scales, self.first_exponent, exponents, self.levels.taps, rows, cols)
     }
 
     fn column_and_tap(&self, col: usize) -> (usize, usize) {
@@ -519,65 +546,63 @@ impl LevelDecoder {
     }
 }
 
-/// Exponents of rows and of columns with their taps, from arrays of rows, columns and taps (empty: all 0), so that their sum
-/// indexes scales that begin with that of `first_exponent`.
-pub(crate) fn exponents(
-    arrays: [&[i8]; 3],
-    taps: usize,
-    first_exponent: i32,
-    rows: Range<usize>,
-    cols: Range<usize>,
-) -> (Vec<u8>, Vec<u16>) {
-    let get = |array: usize, index: usize| arrays[array].get(index).map_or(0, |&value| i32::from(value));
-    let least = arrays[0].iter().min().map_or(0, |&least| i32::from(least));
-    let row = |row| (get(0, row) - least) as u8;
-    let col = |col| (get(1, col / taps) + get(2, col % taps) - (first_exponent - least)) as u16;
-    (rows.map(row).collect(), cols.map(col).collect())
+fn check_levels(levels: &[f32]) -> Result<()> {
+    let largest = levels.iter().fold(0.0, |largest: f32, level| largest.max(level.abs()));
+    let inside = largest < quantize::LEVEL_END as f32;
+    if inside { Ok(()) } else { Err(Error::invalid("level", "a prediction leads out of range")) }
 }
 
-/// Levels -> bytes of elements, one row after another: un-permute the columns, scale, cast.
-pub(crate) struct Reconstruction<'a> {
+/// The scales of a rectangle's weights; of integers, which have no `steps`, 1. There are exponents of rows, columns and taps
+/// (empty: all 0), and `steps` begin with the scale of `first_exponent`.
+pub(crate) fn scales_of(
+    steps: &[f32],
+    first_exponent: i32,
+    exponents: [&[i8]; 3],
+    taps: usize,
+    rows: Range<usize>,
+    cols: Range<usize>,
+) -> Result<Scales> {
+    if steps.is_empty() {
+        return Ok(Scales::ones(rows.len(), cols.len()));
+    }
+    let get = |array: usize, index: usize| exponents[array].get(index).map_or(0, |&value| i32::from(value));
+    let least = exponents[0].iter().min().map_or(0, |&least| i32::from(least));
+    let rows: Vec<u8> = rows.map(|row| (get(0, row) - least) as u8).collect();
+    let col = |col| (get(1, col / taps) + get(2, col % taps) - (first_exponent - least)) as u16;
+    let cols: Vec<u16> = cols.map(col).collect();
+    Scales::new(steps, &rows, &cols).ok_or_else(|| Error::invalid("scale", "exponents out of range"))
+}
+
+/// Weights, or levels of integers -> elements, one row after another: un-permute the columns, cast.
+pub(crate) struct Elements<'a> {
     pub(crate) dtype: DType,
-    /// Empty for integers.
-    pub(crate) scales: &'a [f32],
-    /// As [`exponents`] gives them.
-    pub(crate) rows: Vec<u8>,
-    /// As [`exponents`] gives them.
-    pub(crate) cols: Vec<u16>,
+    pub(crate) cols: usize,
     /// Where each coded column belongs.
     pub(crate) places: Option<&'a [u32]>,
     /// Added to the levels of integers.
     pub(crate) zero_point: i32,
 }
 
-impl Reconstruction<'_> {
-    /// Takes rows of levels in coded order.
-    pub(crate) fn reconstruct(&self, levels: &[i32], bytes: &mut [u8]) {
+impl Elements<'_> {
+    /// Takes rows in coded order.
+    pub(crate) fn write(&self, values: &[f32], bytes: &mut [u8]) {
         let element_bytes = (self.dtype.bits() / 8) as usize;
-        let cols = self.cols.len();
-        let rows = levels.chunks_exact(cols).zip(bytes.chunks_exact_mut(cols * element_bytes));
-        for ((levels, elements), &row_exponent) in rows.zip(&self.rows) {
-            for (col, &level) in levels.iter().enumerate() {
+        let rows = values.chunks_exact(self.cols).zip(bytes.chunks_exact_mut(self.cols * element_bytes));
+        for (values, elements) in rows {
+            for (col, &value) in values.iter().enumerate() {
                 let place = self.places.map_or(col, |places| places[col] as usize);
                 let element = &mut elements[place * element_bytes..(place + 1) * element_bytes];
-                match self.scales.get(usize::from(row_exponent) + usize::from(self.cols[col])) {
-                    Some(&scale) => write_weight(quantize::dequantize(level, scale), self.dtype, element),
-                    None => {
-                        let integer = level.wrapping_add(self.zero_point).to_le_bytes();
+                match self.dtype {
+                    DType::F32 => element.copy_from_slice(&value.to_le_bytes()),
+                    DType::F16 => element.copy_from_slice(&quantize::to_f16(value).to_le_bytes()),
+                    DType::BF16 => element.copy_from_slice(&quantize::to_bf16(value).to_le_bytes()),
+                    DType::F64 => element.copy_from_slice(&f64::from(value).to_le_bytes()),
+                    _ => {
+                        let integer = (value as i32).wrapping_add(self.zero_point).to_le_bytes();
                         element.copy_from_slice(&integer[..element_bytes]);
                     }
                 }
             }
         }
-    }
-}
-
-/// The element of a float dtype nearest to a weight.
-fn write_weight(weight: f32, dtype: DType, element: &mut [u8]) {
-    match dtype {
-        DType::F16 => element.copy_from_slice(&quantize::to_f16(weight).to_le_bytes()),
-        DType::BF16 => element.copy_from_slice(&quantize::to_bf16(weight).to_le_bytes()),
-        DType::F64 => element.copy_from_slice(&f64::from(weight).to_le_bytes()),
-        _ => element.copy_from_slice(&weight.to_le_bytes()),
     }
 }

@@ -1,19 +1,21 @@
 // The packed package on WebGPU (SwiftShader), against the values of the native command.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { places, readEverything, vectors } from './common/package.mjs';
+import { bases, places, readEverything, vectors } from './common/package.mjs';
 
 describe('WebGPU', () => {
   const { run } = places.Chromium;
 
   /** Largest difference to the native values in units in the last place (f32) or in bytes (the rest), by dtype. */
-  const scenario = async ({ entry, base, path = 'small.mcwc', restored = 'small-restored/small.safetensors', way, ownDevice, lose }) => {
+  const scenario = async ({ entry, base, path = 'small.mcwc', restored = 'small-restored/small.safetensors', way, ownDevice, lose, bases = [] }) => {
     const { open } = await import(entry);
     const expected = new Uint8Array(await (await fetch(`${base}/${restored}`)).arrayBuffer());
     const start = 8 + Number(new DataView(expected.buffer).getBigUint64(0, true));
     const header = JSON.parse(new TextDecoder().decode(expected.subarray(8, start)));
     const device = ownDevice ? await (await navigator.gpu.requestAdapter()).requestDevice() : undefined;
-    const archive = await open(`${base}/${path}`, { backend: 'webgpu', device });
+    const below = [];
+    for (const path of bases) below.push(await open(`${base}/${path}`, { backend: 'cpu', base: below.at(-1) }));
+    const archive = await open(`${base}/${path}`, { backend: 'webgpu', device, base: below.at(-1) });
     const { backend, backendReason } = archive;
     const differences = {};
     const compare = (dtype, ours, theirs) => {
@@ -55,7 +57,7 @@ describe('WebGPU', () => {
       }
     }
     const after = { backend: archive.backend, backendReason: archive.backendReason };
-    archive.close();
+    [archive, ...below].forEach((opened) => opened.close());
     return { backend, backendReason, differences, after };
   };
   const assertValues = ({ F32, ...others }) => {
@@ -77,7 +79,7 @@ describe('WebGPU', () => {
     test(`reconstructs every valid vector (${way})`, async () => {
       for (const [path, files] of Object.entries(vectors)) {
         for (const file of Object.keys(files).filter((file) => file.endsWith('.safetensors'))) {
-          const argument = { path, restored: `${path}-restored/${file}`, way, ownDevice: way === 'gpuTensor' };
+          const argument = { path, bases: bases[path], restored: `${path}-restored/${file}`, way, ownDevice: way === 'gpuTensor' };
           const { differences, after } = await run(scenario, argument);
           assert.equal(after.backend, 'webgpu', `${path}: ${after.backendReason}`);
           const { F32, ...others } = differences;

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { POLICY, assertEverything, failureOf, folder, places, readEverything, small, vectors } from './common/package.mjs';
+import { POLICY, assertEverything, bases, failureOf, folder, places, readEverything, small, vectors } from './common/package.mjs';
 
 const MEMORY_BYTES_MAX = 16 << 20;
 
@@ -30,8 +30,8 @@ for (const [place, { run }] of Object.entries(places)) {
 
     test('decodes every valid vector', async () => {
       for (const [path, files] of Object.entries(vectors)) {
-        assert.deepEqual((await read({ path })).files, files, path);
-        assert.deepEqual((await read({ path, streamed: true })).files, files, path);
+        assert.deepEqual((await read({ path, bases: bases[path] })).files, files, path);
+        assert.deepEqual((await read({ path, bases: bases[path], streamed: true })).files, files, path);
       }
     });
 

@@ -5,10 +5,14 @@ mod common;
 use std::sync::LazyLock;
 
 use common::{Random, Tensor, archive, records_archive, safetensors};
-use mcwc::container::{Header, PREAMBLE_BYTES, serialize_chunk_entry, serialize_head};
+use mcwc::container::{FileEntry, Header, PREAMBLE_BYTES, TensorEntry, serialize_chunk_entry, serialize_head};
 use mcwc::decode::Reader;
-use mcwc::encode::Target;
-use mcwc::entropy::decode_planes;
+use mcwc::encode::frame::{LevelPlan, Prediction};
+use mcwc::encode::matrix::Matrix;
+use mcwc::encode::model_fit::Classes;
+use mcwc::encode::{ArchiveBuilder, Target};
+use mcwc::entropy::{EncoderTable, Table, decode_planes};
+use mcwc::stages::permute::Permutation;
 use mcwc::tensor::{DType, Limits};
 use mcwc::{Error, Result};
 use proptest::prelude::*;
@@ -121,15 +125,12 @@ fn names_what_is_not_implemented() {
         Err(Error::Unsupported { field, .. }) => field,
         other => panic!("{other:?}"),
     };
-    assert_eq!(reserved(|header| header.frames[0].reference = Some(vec![0, 0])), "reference");
     assert_eq!(reserved(|header| header.frames[0].quantizer = Some(2)), "quantizer");
     assert_eq!(reserved(|header| header.frames[0].transform = Some(2)), "transform");
     assert_eq!(reserved(|header| header.frames[0].layout = Some(2)), "layout");
-    assert_eq!(reserved(|header| header.frames[0].side = Some(1 << 8)), "side");
+    assert_eq!(reserved(|header| header.frames[0].side = Some(1 << 9)), "side");
     assert_eq!(reserved(|header| header.frames[0].coding = 2), "coding");
-    assert_eq!(reserved(|header| header.base = Some(vec![0; 16])), "base");
     assert_eq!(reserved(|header| header.tensors[0].dtype = 17), "dtype");
-    assert_eq!(reserved(|header| header.tensors[0].frames = Some(vec![0, 0])), "tensor");
 }
 
 #[test]
@@ -137,7 +138,7 @@ fn defaults_of_reserved_fields_change_nothing() {
     let archive = small();
     let explicit = with_header(&archive, |header| {
         let frame = &mut header.frames[0];
-        (frame.gain, frame.transform, frame.layout) = (Some(256), Some(0), Some(0));
+        (frame.zero_point, frame.transform, frame.layout) = (Some(0), Some(0), Some(0));
     });
     assert_eq!(read_all(&explicit).unwrap(), read_all(&archive).unwrap());
 }
@@ -178,6 +179,134 @@ fn rejects_headers_that_contradict_themselves() {
     assert_eq!(invalid(&|header| header.frames[0].side = Some(1 << 2)), "side");
     assert_eq!(invalid(&|header| header.tables[2] ^= 1), "table");
     assert_eq!(invalid(&|header| header.chunks.truncate(30)), "chunk table");
+}
+
+/// Levels without side arrays.
+fn plan(rows: usize, columns: usize) -> LevelPlan {
+    LevelPlan {
+        matrix: Matrix { rows, columns, taps: 1 },
+        scale: Some(0.5),
+        zero_point: 0,
+        low_bits: 0,
+        column_major: false,
+        dct: false,
+        trellis: false,
+        classes: Classes { base: 0, row: Vec::new(), column: Vec::new(), tap: Vec::new() },
+        exponents: Default::default(),
+        row_permutation: None,
+        column_permutation: None,
+        prediction: None,
+    }
+}
+
+/// As many tensors of one shape, each predicted from the one before.
+fn chain(len: usize) -> Vec<u8> {
+    let mut builder = ArchiveBuilder::default();
+    let table = Table::new(-1, vec![1024; 4]).unwrap();
+    table.serialize(&mut builder.header.tables);
+    builder.header.files.push(FileEntry { name: "f".into(), bytes: 96 * len as u64, first_raw_chunk: 0 });
+    for index in 0..len {
+        let mut plan = plan(4, 6);
+        plan.prediction = (index > 0).then(|| Prediction::same([0, index as u64 - 1]));
+        let levels: Vec<i32> = (0..24).map(|at| at % 4 - 1).collect();
+        let frame = builder.push_frame(plan.encode(&levels, 0, &[EncoderTable::new(&table)]).unwrap()).unwrap();
+        builder.header.tensors.push(TensorEntry {
+            name: format!("{index}"),
+            dtype: DType::F32 as u32,
+            shape: vec![4, 6],
+            file: 0,
+            offset: 96 * index as u64,
+            frames: Some(vec![frame.into()]),
+        });
+    }
+    builder.finish().unwrap()
+}
+
+#[test]
+fn rejects_references_that_contradict_themselves() {
+    let archive = chain(3);
+    assert_eq!(code(&archive), "ok");
+    let error = |change: &dyn Fn(&mut Header)| read_all(&with_header(&archive, change)).unwrap_err().to_string();
+    let refers = |place: [u64; 2]| error(&|header| header.frames[1].reference = Some(place.to_vec()));
+    let earlier = "invalid reference: not an earlier frame, and not one of the base (frame 1)";
+    assert_eq!(refers([0, 1]), earlier, "a cycle of one");
+    assert_eq!(refers([0, 2]), earlier, "a cycle of two");
+    assert_eq!(refers([0, 9]), earlier, "a missing one");
+    assert_eq!(refers([0, u64::MAX]), earlier);
+    assert_eq!(refers([1, u64::MAX]), earlier);
+    assert_eq!(refers([2, 0]), earlier, "no such source");
+    assert_eq!(error(&|header| header.frames[1].reference = Some(vec![0])), earlier);
+    let base = "invalid base: it goes with frames that are predicted from it";
+    assert_eq!(refers([1, 0]), base);
+    assert_eq!(error(&|header| header.base = Some(vec![7; 16])), base);
+    assert_eq!(error(&|header| header.base = Some(vec![7; 15])), "invalid base: not a hash");
+
+    let apart = "invalid reference: its chunks do not correspond (frame 1)";
+    assert_eq!(error(&|header| header.frames[0].chunk_len = 12), apart);
+    assert_eq!(error(&|header| header.frames[0].matrix = Some(vec![6, 4, 1])), apart);
+    assert_eq!(error(&|header| header.frames[0].matrix = Some(vec![4, 3, 2])), apart);
+    assert_eq!(error(&|header| header.frames[0].layout = Some(1)), apart);
+    assert_eq!(error(&|header| header.frames[1].coding = 0), apart, "planes from levels");
+
+    let gain = |gain: i32| move |header: &mut Header| header.frames[1].gain = Some(gain);
+    for factor in [32768, -32769, i32::MAX, i32::MIN] {
+        assert_eq!(error(&gain(factor)), "invalid gain: out of range (frame 1)");
+    }
+    assert_eq!(code(&with_header(&archive, gain(-32768))), "ok");
+    let alone = "invalid gain: it needs a reference (frame 0)";
+    assert_eq!(error(&|header| header.frames[0].gain = Some(512)), alone);
+    assert_eq!(error(&|header| header.frames[0].side = Some(1 << 8)), alone);
+}
+
+#[test]
+fn rejects_more_than_16_references_in_a_row() {
+    assert_eq!(code(&chain(17)), "ok");
+    assert_eq!(code(&chain(18)), "limit-exceeded");
+}
+
+#[test]
+fn rejects_predictions_that_lead_out_of_range() {
+    // Each frame doubles, and more, what the frame before had: 2 levels become 2 · 128ⁿ.
+    let steep = |len: usize| {
+        with_header(&chain(len), |header| header.frames[1..].iter_mut().for_each(|frame| frame.gain = Some(32767)))
+    };
+    assert_eq!(code(&steep(4)), "ok");
+    let out = read_all(&steep(5));
+    assert!(matches!(out, Err(Error::Invalid { field: "level", .. })), "{out:?}");
+}
+
+#[test]
+fn rejects_permutations_that_are_no_bijections() {
+    // Digits of places in the tensor: that of the last row can only be 0, and a group is below its product.
+    let archive = permuted(&[2, 0, 1]);
+    assert_eq!(code(&archive), "ok");
+    let parsed = mcwc::container::Archive::parse(&archive, &Limits::default()).unwrap();
+    let side = parsed.frames[0].side_chunk.unwrap();
+    for byte in [6, 7] {
+        let changed = read_all(&with_chunk(&archive, side, |payload| payload[0] = byte));
+        assert!(matches!(changed, Err(Error::Invalid { field: "permutation", .. })), "{changed:?}");
+    }
+    let longer = read_all(&with_chunk(&archive, side, |payload| payload.push(0)));
+    assert!(matches!(longer, Err(Error::Invalid { .. })), "{longer:?}");
+}
+
+/// A frame of three rows that belong elsewhere.
+fn permuted(places: &[u32]) -> Vec<u8> {
+    let mut builder = ArchiveBuilder::default();
+    let table = Table::new(-1, vec![1024; 4]).unwrap();
+    table.serialize(&mut builder.header.tables);
+    builder.header.files.push(FileEntry { name: "f".into(), bytes: 24, first_raw_chunk: 0 });
+    let mut plan = plan(3, 2);
+    plan.row_permutation = Some(Permutation::new(places.to_vec()).unwrap());
+    builder.push_frame(plan.encode(&[1, 0, -1, 2, 1, 0], 0, &[EncoderTable::new(&table)]).unwrap()).unwrap();
+    builder.header.tensors.push(TensorEntry {
+        name: "t".into(),
+        dtype: DType::F32 as u32,
+        shape: vec![3, 2],
+        frames: Some(vec![0]),
+        ..TensorEntry::default()
+    });
+    builder.finish().unwrap()
 }
 
 #[test]

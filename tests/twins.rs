@@ -491,8 +491,8 @@ mod from_archive_to_tensor {
             for index in 0..decoder.frame().chunk_count {
                 let payload = reader.payload(decoder.frame().first_chunk + index).unwrap();
                 let decoded = decoder.decode_levels(index, &payload).unwrap();
-                assert!(pack(decoded, 16, &mut packed));
-                levels.extend_from_slice(decoded);
+                assert!(pack(&decoded, 16, &mut packed));
+                levels.extend(decoded);
             }
             assert_eq!(levels == case.levels, !trellis);
             let frame = LevelFrame::new(&decoder).unwrap();

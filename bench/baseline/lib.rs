@@ -116,7 +116,7 @@ fn frame_levels(reader: &Reader<[u8]>, index: usize) -> Result<Vec<i32>> {
     let mut decoder = reader.frame(index)?;
     let mut levels = Vec::new();
     for chunk in 0..frame.chunk_count {
-        levels.extend_from_slice(decoder.decode_levels(chunk, &reader.payload(frame.first_chunk + chunk)?)?);
+        levels.extend(decoder.decode_levels(chunk, &reader.payload(frame.first_chunk + chunk)?)?);
     }
     Ok(levels)
 }

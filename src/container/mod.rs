@@ -370,16 +370,15 @@ impl Archive {
     /// # Errors
     /// `Argument` if it is another archive, or needs a base that it is not linked to; `Invalid` if a frame cannot be
     /// predicted from its reference.
-    pub fn link(&mut self, base: &Archive) -> Result<()> {
+    pub fn link(&mut self, base: Archive) -> Result<()> {
         if self.base != Some(base.integrity) || self.is_linked() {
             return Err(Error::argument(format!("not the base of this archive: its integrity is {}", base.integrity)));
         }
         base.require_base()?;
         let (tables, chunks) = (self.tables.len(), self.chunks.len());
-        self.tables.extend_from_slice(&base.tables);
-        self.chunks.extend(base.chunks.iter().map(|chunk| Chunk { archive: chunk.archive + 1, ..*chunk }));
-        for frame in &base.frames {
-            let mut frame = frame.clone();
+        self.tables.extend(base.tables);
+        self.chunks.extend(base.chunks.into_iter().map(|chunk| Chunk { archive: chunk.archive + 1, ..chunk }));
+        for mut frame in base.frames {
             frame.first_chunk += chunks;
             frame.side_chunk = frame.side_chunk.map(|chunk| chunk + chunks);
             frame.reference = frame.reference.map(|reference| reference + self.frame_count);

@@ -136,10 +136,22 @@ impl Scales {
         Some(Self { planes: values, row_start, cols: cols.len() })
     }
 
+    /// A scale of 1 everywhere.
+    pub fn ones(rows: usize, cols: usize) -> Self {
+        Self { planes: vec![1.0; cols], row_start: vec![0; rows], cols }
+    }
+
     /// The scales of a row, from column `col` on.
     pub fn from(&self, row: usize, col: usize) -> &[f32] {
         let start = self.row_start[row];
         &self.planes[start + col..start + self.cols]
+    }
+
+    /// Multiplies the levels of the whole chunk by their scales.
+    pub fn apply(&self, levels: &mut [f32]) {
+        for (row, levels) in levels.chunks_mut(self.cols).enumerate() {
+            levels.iter_mut().zip(self.from(row, 0)).for_each(|(level, scale)| *level *= scale);
+        }
     }
 }
 
@@ -165,16 +177,18 @@ where
     Some((values, row_start))
 }
 
-/// Multiplies each level by its scale and keeps the weights, row by row.
+/// Adds each level to its prediction, multiplies it by its scale and keeps the weights, row by row.
 pub struct Weights<'a> {
     pub(super) out: &'a mut [f32],
     pub(super) scales: &'a Scales,
+    pub(super) predicted: bool,
 }
 
 impl<'a> Weights<'a> {
-    /// A sink for a chunk that has as many rows and columns as `scales`. Panics on the first level beyond `out`.
-    pub fn new(out: &'a mut [f32], scales: &'a Scales) -> Self {
-        Self { out, scales }
+    /// A sink for a chunk that has as many rows and columns as `scales`. If levels are `predicted`, `out` holds the
+    /// predictions. Panics on the first level beyond `out`.
+    pub fn new(out: &'a mut [f32], scales: &'a Scales, predicted: bool) -> Self {
+        Self { out, scales, predicted }
     }
 }
 
@@ -183,13 +197,14 @@ impl Sink for Weights<'_> {
         for (row, levels) in (row..).zip(levels.chunks_exact(width)) {
             let weights = &mut self.out[row * self.scales.cols + col..];
             for ((weight, &scale), &level) in weights.iter_mut().zip(self.scales.from(row, col)).zip(levels) {
-                *weight = f32::from(level) * scale;
+                let prediction = if self.predicted { *weight } else { 0.0 };
+                *weight = (prediction + f32::from(level)) * scale;
             }
         }
     }
 
     fn weights(&mut self) -> Option<Weights<'_>> {
-        Some(Weights { out: self.out, scales: self.scales })
+        Some(Weights { out: self.out, ..*self })
     }
 }
 
@@ -596,9 +611,12 @@ mod tests {
         let steps: Vec<f32> = (0..9).map(|step| (step as f32).exp2()).collect();
         let scales = Scales::new(&steps, &[4, 0, 4], &[0, 1, 4]).expect("all are inside");
         let mut out = [0.0; 9];
-        let mut sink = Weights::new(&mut out, &scales);
+        let mut sink = Weights::new(&mut out, &scales, false);
         sink.put(0, 0, 3, &[1, -2, 3, 1, -2, 3, 1, -2, 3]);
         assert_eq!(out, [16.0, -64.0, 768.0, 1.0, -4.0, 48.0, 16.0, -64.0, 768.0]);
+        let mut out = [1.0; 9];
+        Weights::new(&mut out, &scales, true).put(1, 1, 2, &[-2, 3, -2, 3]);
+        assert_eq!(out, [1.0, 1.0, 1.0, 1.0, -2.0, 64.0, 1.0, -32.0, 1024.0]);
         assert!(Scales::new(&steps, &[5], &[4]).is_none());
     }
 }

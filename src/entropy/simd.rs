@@ -40,22 +40,25 @@ struct WeightRows<'a> {
     scales: &'a [f32],
     /// Where in `scales` those of each row begin.
     row_start: std::slice::Iter<'a, usize>,
+    /// Whether `weights` holds predictions.
+    predicted: bool,
 }
 
 impl<'a> WeightRows<'a> {
-    fn new(Weights { out, scales }: Weights<'a>, row: usize, col: usize) -> Self {
+    fn new(Weights { out, scales, predicted }: Weights<'a>, row: usize, col: usize) -> Self {
         Self {
             weights: &mut out[row * scales.cols + col..],
             row_len: scales.cols,
             scales: &scales.planes[col..],
             row_start: scales.row_start[row..].iter(),
+            predicted,
         }
     }
 
     /// The levels themselves, as weights of scale 1, which are exact.
     fn unscaled(block: &'a mut [[f32; WALK]; BLOCK]) -> Self {
         let weights = block.as_flattened_mut();
-        Self { weights, row_len: WALK, scales: &[1.0; WALK], row_start: [0; BLOCK].iter() }
+        Self { weights, row_len: WALK, scales: &[1.0; WALK], row_start: [0; BLOCK].iter(), predicted: false }
     }
 
     /// The next row, of levels of 32 bits.
@@ -65,10 +68,13 @@ impl<'a> WeightRows<'a> {
         let scales = self.scales[start..].first_chunk::<WALK>().expect("16 columns").as_ptr().cast::<v128>();
         let weights = std::mem::take(&mut self.weights);
         let to = weights.first_chunk_mut::<WALK>().expect("16 columns").as_mut_ptr().cast::<v128>();
+        let mut levels = wide!(I => f32x4_convert_i32x4(levels[I]));
+        if self.predicted {
+            // SAFETY: `to` is 64 bytes, four vectors; a vector load needs no alignment.
+            levels = wide!(I => f32x4_add(levels[I], unsafe { v128_load(to.add(I)) }));
+        }
         // SAFETY: both are 64 bytes, four vectors; a vector load or store needs no alignment.
-        let _ = wide!(I => unsafe {
-            v128_store(to.add(I), f32x4_mul(f32x4_convert_i32x4(levels[I]), v128_load(scales.add(I))))
-        });
+        let _ = wide!(I => unsafe { v128_store(to.add(I), f32x4_mul(levels[I], v128_load(scales.add(I)))) });
         self.weights = weights.get_mut(self.row_len..).unwrap_or_default();
     }
 }

@@ -1,11 +1,11 @@
 //! Frame of levels -> what the shader binds: parameters and side arrays, each proven to fit the others.
 //!
 //! [`LevelFrame`] is all that reconstruction needs to know, apart from how the levels were coded; [`LevelFrame::reconstruct`],
-//! the plain path of [`crate::reconstruct`], is the CPU twin of `reconstruct.wgsl`.
+//! the stages of [`crate::reconstruct`], is the CPU twin of `reconstruct.wgsl`.
 
 use crate::container::{Coding, Side};
 use crate::error::{Error, Result};
-use crate::reconstruct::{FrameDecoder, Reconstruction, exponents};
+use crate::reconstruct::{Elements, FrameDecoder, scales_of};
 use crate::stages::permute::Permutation;
 use crate::stages::quantize::EXPONENT_MIN;
 use crate::tensor::DType;
@@ -168,12 +168,15 @@ impl<'a> LevelFrame<'a> {
         if levels.len() as u64 != self.element_len() {
             return Err(Error::argument("one level for each element is needed"));
         }
-        let arrays = [self.row_exponent, self.column_exponent, self.tap_exponent];
-        let (rows, cols) = exponents(arrays, self.taps, self.first_exponent, 0..self.rows, 0..self.row_len());
+        let exponents = [self.row_exponent, self.column_exponent, self.tap_exponent];
+        let (rows, cols) = (0..self.rows, 0..self.row_len());
+        let scales = scales_of(self.scales, self.first_exponent, exponents, self.taps, rows, cols)?;
+        let mut values: Vec<f32> = levels.iter().map(|&level| level as f32).collect();
+        scales.apply(&mut values);
         let places = self.column_permutation.map(Permutation::places);
-        let &LevelFrame { dtype, scales, zero_point, .. } = self;
+        let &LevelFrame { dtype, zero_point, .. } = self;
         let mut rows_bytes = vec![0; self.bytes() as usize];
-        Reconstruction { dtype, scales, rows, cols, places, zero_point }.reconstruct(levels, &mut rows_bytes);
+        Elements { dtype, cols: self.row_len(), places, zero_point }.write(&values, &mut rows_bytes);
         Ok(self.placed(&rows_bytes))
     }
 

@@ -1,26 +1,25 @@
-//! Residuals + prediction <-> levels (FORMAT.md, section 5.5).
+//! Levels of a reference -> predictions (FORMAT.md, section 5.5).
 
 use crate::container::GAIN_ONE;
-use crate::error::{Error, Result};
-use crate::stages::quantize::LEVEL_END;
 
 /// What a level of the reference predicts, at a gain in 1/256.
 pub fn prediction(reference: i32, gain: i32) -> i32 {
     ((i64::from(gain) * i64::from(reference) + 128) >> 8) as i32
 }
 
-/// Adds the prediction to a row of residuals. A reference may be shorter: it predicts zeros where it ends.
-///
-/// # Errors
-/// `Invalid` if a level is out of range.
-pub fn add(reference: &[i32], gain: i32, levels: &mut [i32]) -> Result<()> {
-    let rows = levels.iter_mut().zip(reference);
-    match gain {
-        GAIN_ONE => rows.for_each(|(level, &reference)| *level += reference),
-        _ => rows.for_each(|(level, &reference)| *level = level.saturating_add(prediction(reference, gain))),
+/// Predicts a row of levels, none of them larger than `bound`, in floats: single precision holds the levels exactly, and
+/// double precision, or single where they are small, their products with gains.
+pub fn predict(reference: &[f32], bound: u64, gain: i32, predictions: &mut [f32]) {
+    let factor = gain as f32 / GAIN_ONE as f32;
+    let wide = |level: f32| (f64::from(level) * f64::from(factor) + 0.5).floor() as f32;
+    let pairs = predictions.iter_mut().zip(reference);
+    if gain == GAIN_ONE {
+        pairs.for_each(|(prediction, &level)| *prediction = level);
+    } else if bound * u64::from(gain.unsigned_abs()) < 1 << 23 {
+        pairs.for_each(|(prediction, &level)| *prediction = (level * factor + 0.5).floor());
+    } else {
+        pairs.for_each(|(prediction, &level)| *prediction = wide(level));
     }
-    let largest = levels.iter().fold(0u32, |largest, level| largest.max(level.unsigned_abs()));
-    if largest < LEVEL_END as u32 { Ok(()) } else { Err(Error::invalid("level", "a prediction leads out of range")) }
 }
 
 #[cfg(test)]
@@ -38,17 +37,13 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_reference_predicts_zeros() {
-        let mut levels = [1, 2, 3];
-        add(&[10, -10], 512, &mut levels).unwrap();
-        assert_eq!(levels, [21, -18, 3]);
-    }
-
-    #[test]
-    fn refuses_levels_out_of_range() {
-        for (level, gain) in [(1, 256), (0, 257), (-(1 << 25), 256), (0, i32::from(i16::MIN))] {
-            let refused = add(&[(1 << 24) - 1], gain, &mut [level]);
-            assert_eq!(refused.unwrap_err().code(), "invalid", "{level} {gain}");
+    fn floats_predict_what_integers_do() {
+        for gain in [256, 255, 257, -256, 128, 1, 0, -1, 700, -12345, i32::from(i16::MIN), i32::from(i16::MAX)] {
+            for level in [0i32, 1, -1, 2, -3, 127, -128, 255, -256, 257, 1000, -32769, (1 << 24) - 1, 1 - (1 << 24)] {
+                let mut predictions = [7.0];
+                predict(&[level as f32], level.unsigned_abs().into(), gain, &mut predictions);
+                assert_eq!(predictions, [prediction(level, gain) as f32], "{level} at {gain}");
+            }
         }
     }
 }

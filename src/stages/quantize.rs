@@ -49,11 +49,6 @@ pub fn scales(scale: f32, first: i32, last: i32) -> Result<Vec<f32>> {
     }
 }
 
-/// The weight of a level: the one inexact step.
-pub fn dequantize(level: i32, scale: f32) -> f32 {
-    level as f32 * scale
-}
-
 /// Bits of the f16 nearest to a finite float32, ties to even, saturating at the largest finite value.
 pub fn to_f16(weight: f32) -> u16 {
     let bits = weight.to_bits();

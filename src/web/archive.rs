@@ -17,7 +17,7 @@ type JsResult<T> = std::result::Result<T, JsValue>;
 #[wasm_bindgen]
 pub struct Archive {
     archive: container::Archive,
-    frame: Option<(usize, FrameDecoder)>,
+    frame: Option<FrameDecoder>,
     payload: Vec<u8>,
     /// Decoded bytes, as words so that they are aligned for every dtype.
     decoded: Vec<u64>,
@@ -34,10 +34,15 @@ impl Archive {
         Ok(bytes as f64)
     }
 
-    /// Parses and checks preamble and header.
+    /// Parses and checks preamble and header; those of a delta are linked to its base, which is used up.
     #[wasm_bindgen(constructor)]
-    pub fn new(head: &[u8]) -> JsResult<Archive> {
-        let archive = container::Archive::parse(head, &Limits::default()).map_err(js_error)?;
+    pub fn new(head: &[u8], base: Option<Archive>) -> JsResult<Archive> {
+        let mut archive = container::Archive::parse(head, &Limits::default()).map_err(js_error)?;
+        let linked = match base {
+            Some(base) => archive.link(base.archive),
+            None => archive.require_base(),
+        };
+        linked.map_err(js_error)?;
         Ok(Archive {
             archive,
             frame: None,
@@ -54,9 +59,10 @@ impl Archive {
         describe(&self.archive)
     }
 
-    /// Offset and length of every chunk, in pairs.
+    /// Of every chunk: which archive it lies in (0 this one, 1 its base, 2 the base of that), offset, length.
     pub fn chunks(&self) -> Vec<f64> {
-        self.archive.chunks.iter().flat_map(|chunk| [chunk.offset as f64, f64::from(chunk.bytes)]).collect()
+        let place = |chunk: &container::Chunk| [chunk.archive as f64, chunk.offset as f64, f64::from(chunk.bytes)];
+        self.archive.chunks.iter().flat_map(place).collect()
     }
 
     /// The hashes of all chunks, 16 bytes each.
@@ -64,10 +70,10 @@ impl Archive {
         self.archive.chunks.iter().flat_map(|chunk| chunk.hash.0).collect()
     }
 
-    /// The pieces of a byte range of a file: frame (-1 for the raw stream), chunk (of the archive if raw, else of the frame;
+    /// The pieces of a byte range of a file, at a layer: frame (-1 for the raw stream), chunk (of the archive if raw, else of the frame;
     /// -1 for all), bytes that it decodes to (only if raw), bytes to skip, bytes to take.
-    pub fn plan(&self, file: usize, offset: f64, bytes: f64) -> JsResult<Vec<f64>> {
-        let pieces = plan(&self.archive, file, offset as u64, bytes as u64).map_err(js_error)?;
+    pub fn plan(&self, file: usize, offset: f64, bytes: f64, layer: usize) -> JsResult<Vec<f64>> {
+        let pieces = plan(&self.archive, file, offset as u64, bytes as u64, layer).map_err(js_error)?;
         let flat = |piece: crate::decode::Piece| {
             let [frame, chunk, decoded] = match piece.source {
                 PieceSource::Raw(chunk, bytes) => [-1.0, chunk as f64, bytes as f64],
@@ -101,26 +107,29 @@ impl Archive {
         self.archive.verify_chunk(chunk, payload).map_err(js_error)
     }
 
-    /// Makes a frame the one that is decoded. If it has a side chunk, that is the payload.
+    /// Makes a frame the one that is decoded. If it has a side chunk, that is the payload; if it has a reference, that is
+    /// the frame that is open.
     #[wasm_bindgen(js_name = openFrame)]
     pub fn open_frame(&mut self, frame: usize) -> JsResult<()> {
         let has_side = self.archive.frames.get(frame).is_some_and(|frame| frame.side_chunk.is_some());
         let side = has_side.then_some(self.payload.as_slice());
-        let previous = self.frame.take().map(|(_, decoder)| decoder);
-        self.frame = Some((frame, FrameDecoder::after(previous, &self.archive, frame, side).map_err(js_error)?));
+        self.frame = Some(FrameDecoder::after(self.frame.take(), &self.archive, frame, side).map_err(js_error)?);
         Ok(())
     }
 
-    /// The frame that is open, or -1.
-    #[wasm_bindgen(js_name = openedFrame)]
-    pub fn opened_frame(&self) -> i32 {
-        self.frame.as_ref().map_or(-1, |&(frame, _)| frame as i32)
+    /// Decodes the payload as element chunk `index` of a frame that the open one is predicted from; see
+    /// [`FrameDecoder::decode_reference`].
+    #[wasm_bindgen(js_name = decodeReference)]
+    pub fn decode_reference(&mut self, frame: usize, index: usize) -> JsResult<()> {
+        opened(&mut self.frame)
+            .and_then(|decoder| decoder.decode_reference(frame, index, &self.payload))
+            .map_err(js_error)
     }
 
     /// Decodes the payload as element chunk `index` of the open frame; gives the number of decoded bytes.
     #[wasm_bindgen(js_name = decodeChunk)]
     pub fn decode_chunk(&mut self, index: usize) -> JsResult<usize> {
-        let (_, decoder) = opened(&mut self.frame).map_err(js_error)?;
+        let decoder = opened(&mut self.frame).map_err(js_error)?;
         let bytes = decoder.chunk_bytes(index).map_err(js_error)?;
         self.decoded.resize(bytes.div_ceil(8), 0);
         let decoded = &mut bytemuck::cast_slice_mut(&mut self.decoded)[..bytes];
@@ -138,8 +147,7 @@ impl Archive {
 
     /// Where runs of equal length of the chunk decoded last begin in the tensor; undefined if chunks follow one another.
     pub fn places(&self, index: usize) -> Option<Vec<f64>> {
-        let (_, decoder) = self.frame.as_ref()?;
-        Some(decoder.places(index)?.offsets.into_iter().map(|offset| offset as f64).collect())
+        Some(self.frame.as_ref()?.places(index)?.offsets.into_iter().map(|offset| offset as f64).collect())
     }
 }
 
@@ -151,10 +159,10 @@ impl Archive {
     /// (8, 16 or 32); gives their number of bytes, or -1 if one of them needs more bits.
     #[wasm_bindgen(js_name = decodeLevels)]
     pub fn decode_levels(&mut self, index: usize, bits: u32) -> JsResult<i32> {
-        let (_, decoder) = opened(&mut self.frame).map_err(js_error)?;
+        let decoder = opened(&mut self.frame).map_err(js_error)?;
         let levels = decoder.decode_levels(index, &self.payload).map_err(js_error)?;
         self.packed.clear();
-        let fits = crate::stages::pack::pack(levels, bits, &mut self.packed);
+        let fits = crate::stages::pack::pack(&levels, bits, &mut self.packed);
         Ok(if fits { self.packed.len() as i32 } else { -1 })
     }
 
@@ -172,11 +180,11 @@ impl Archive {
     }
 }
 
-fn opened(frame: &mut Option<(usize, FrameDecoder)>) -> Result<&mut (usize, FrameDecoder)> {
+fn opened(frame: &mut Option<FrameDecoder>) -> Result<&mut FrameDecoder> {
     frame.as_mut().ok_or_else(|| Error::argument("no frame is open"))
 }
 
-/// The bits to pack the levels of a frame at, unless one of them is an escape.
+/// The bits that hold the symbols of a frame as levels.
 fn frame_level_bits(archive: &container::Archive, levels: &container::Levels) -> u32 {
     let tables = archive.tables.iter().skip(levels.first_table).take(levels.table_count);
     // Under the trellis a level is about twice its symbol.
@@ -193,17 +201,21 @@ fn frame_level_bits(archive: &container::Archive, levels: &container::Levels) ->
 fn describe(archive: &container::Archive) -> JsResult<JsValue> {
     let index = |index: Option<usize>| index.map_or(-1, |index| index as i32);
     let tensors = archive.tensors.iter().map(|tensor| {
-        let frame = index(tensor.frames.last().copied());
-        (&tensor.name, tensor.dtype.name(), &tensor.shape.0, tensor.bytes, tensor.file, tensor.offset, frame)
+        let frames = &tensor.frames;
+        (&tensor.name, tensor.dtype.name(), &tensor.shape.0, tensor.bytes, tensor.file, tensor.offset, frames)
     });
     let frames = archive.frames.iter().map(|frame| {
         let levels = match &frame.coding {
             Coding::Levels(levels) => Some(levels),
             Coding::Planes(_) => None,
         };
-        let bits = levels.filter(|levels| !levels.dct).map_or(0, |levels| frame_level_bits(archive, levels));
+        let bits = levels.filter(|levels| !levels.dct).map_or(0, |levels| match frame.reference {
+            Some(_) => frame_level_bits(archive, levels).max(16),
+            None => frame_level_bits(archive, levels),
+        });
         let scattered = levels.is_some_and(|levels| levels.is_scattered());
-        (index(frame.side_chunk), frame.first_chunk, frame.chunk_count, bits, scattered)
+        let reference = index(frame.reference);
+        (index(frame.side_chunk), frame.first_chunk, frame.chunk_count, reference, bits, scattered)
     });
     let description = (
         archive.integrity.to_string(),

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createReadStream } from 'node:fs';
-import { copyFile, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { extname, join, relative } from 'node:path';
@@ -36,6 +36,8 @@ let browser;
 export let small;
 /** Hashes of the files in each vector. */
 export let vectors;
+/** The bases of each vector that has some, the nearest last. */
+export let bases;
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'mcwc-package-'));
@@ -107,19 +109,32 @@ function encode(name, inputs, options) {
   execFileSync(CLI, ['decode', `${name}.mcwc`, '-o', `${name}-restored`, '--json'], run);
 }
 
-/** The vectors' files, as the native command decodes them. */
+/** The vectors' files, as the native command decodes them; those of deltas also lie in an archive that needs no base. */
 async function restoreVectors() {
+  const manifest = (await readFile(join(VECTORS, 'digests.txt'), 'utf8')).split('\n').map((line) => line.split(' '));
+  const base = Object.fromEntries(manifest.filter((words) => words[0] !== '#' && words[3]).map(([name, , , base]) => [name, base]));
+  const chain = (name) => (base[name] ? [...chain(base[name]), base[name]] : []);
+  bases = Object.fromEntries(Object.keys(base).map((name) => [name, chain(name)]));
   const names = (await readdir(VECTORS)).filter((name) => name.endsWith('.mcwc'));
-  const restored = names.map(async (name) => {
+  const whole = 'predicted.mcwc';
+  names.sort((a, b) => Number(b === whole) - Number(a === whole));
+  const hashes = {};
+  for (const name of names) {
     await copyFile(join(VECTORS, name), join(folder, name));
     const out = join(folder, `${name}-restored`);
-    execFileSync(CLI, ['decode', name, '-o', out, '--json'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
+    if (base[name]) {
+      const [, file] = manifest.find(([archive]) => archive === name);
+      await mkdir(out);
+      await copyFile(join(folder, `${whole}-restored`, file), join(out, file));
+    } else {
+      execFileSync(CLI, ['decode', name, '-o', out, '--json'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
+    }
     const files = await readdir(out, { recursive: true, withFileTypes: true });
     const paths = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
-    const hashes = paths.map(async (path) => [relative(out, path).replaceAll('\\', '/'), fnv(await readFile(path))]);
-    return [name, Object.fromEntries(await Promise.all(hashes))];
-  });
-  return Object.fromEntries(await Promise.all(restored));
+    const hashed = paths.map(async (path) => [relative(out, path).replaceAll('\\', '/'), fnv(await readFile(path))]);
+    hashes[name] = Object.fromEntries(await Promise.all(hashed));
+  }
+  return hashes;
 }
 
 async function describeRestored(name) {
@@ -213,8 +228,8 @@ export const places = {
   },
 };
 
-/** Opens `path` from a source of some kind and hashes everything in it. */
-export async function readEverything({ entry, base, path, kind = 'string', options, streamed = false }) {
+/** Opens `path` from a source of some kind, on its bases, and hashes everything in it. */
+export async function readEverything({ entry, base, path, bases = [], kind = 'string', options, streamed = false }) {
   const { open } = await import(entry);
   const url = `${base}/${path}`;
   const bytes = async () => new Uint8Array(await (await fetch(url)).arrayBuffer());
@@ -240,7 +255,9 @@ export async function readEverything({ entry, base, path, kind = 'string', optio
     for (const byte of bytes) state = Math.imul(state ^ byte, 0x01000193);
     return `${bytes.length} ${hex(Uint32Array.of(state).buffer)}`;
   };
-  const archive = await open(await sources[kind](), options);
+  const below = [];
+  for (const path of bases) below.push(await open(`${base}/${path}`, { ...options, base: below.at(-1) }));
+  const archive = await open(await sources[kind](), { ...options, base: below.at(-1) });
   const files = {};
   const tensors = {};
   for (const { name } of archive.files) {
@@ -265,7 +282,7 @@ export async function readEverything({ entry, base, path, kind = 'string', optio
   );
   await archive.downloaded;
   const { backend, backendReason, integrity, memoryBytes } = archive;
-  archive.close();
+  [archive, ...below].forEach((opened) => opened.close());
   return { files, tensors, backend, backendReason, integrity, memoryBytes };
 }
 
