@@ -10,12 +10,14 @@ import { ROOT, fail, step } from '../scripts/tools.mjs';
 import { buildCommand } from './artifacts.mjs';
 import { CACHE } from './fetch.mjs';
 import { report, targets } from './motion/report.mjs';
-import { DATA, prepareModel, prepareVenv, python, statisticsOf } from './rate/models.mjs';
+import { DATA, prepareModel, prepareVenv, python } from './rate/models.mjs';
 import { publish, reportTargets, writeResults } from './table.mjs';
 
 const MOTION = join(CACHE, 'motion');
 const RESULTS = join(ROOT, 'bench/results/motion.json');
 const BITS = ['--bits', '4'];
+/** A base whose levels are the nearest ones: what a small delta changes in them is small too. */
+const NEAREST = ['--quantizer', 'uniform'];
 const ANY_ORDER = ['--unit-order', 'free'];
 /** What prediction between layers is made of; the first is what the others are compared with. */
 const LAYERS = [
@@ -24,7 +26,10 @@ const LAYERS = [
   { name: 'predicted, units in any order', flags: ANY_ORDER },
   { name: 'predicted, units in any order, without alignment', flags: [...ANY_ORDER, '--no-alignment'] },
   { name: 'predicted, units in any order, every frame a key frame', flags: [...ANY_ORDER, '--key-interval', '1'] },
+  { name: 'key frames only, without an entropy model', flags: ['--no-prediction', '--no-entropy-model'] },
 ];
+/** Models of which only the first two are measured. */
+const OTHERS = ['ocr', 'docs-llama'];
 const BASE_BITS = [5.3, 3.6, 2.3];
 const TUNED = ['finetuned', 'finetuned-permuted', 'finetuned-5x', 'finetuned-20x'];
 const PARTS = { layers, deltas, copies, lossless, signs, progressive };
@@ -57,23 +62,24 @@ function variant(name) {
 }
 
 function layers() {
-  const measured = ['minilm', 'crepe'].map((model) => {
+  const measured = ['minilm', 'crepe', ...OTHERS].map((model) => {
     const source = prepareModel(model);
-    const calibration = ['--calibration', statisticsOf(model, source, 'calibrated', false)];
-    return [model, compared(LAYERS.map(({ name, flags }) => ({ name, ...encoded(source, [...BITS, ...calibration, ...flags]) })))];
+    if (!source) return undefined;
+    const rows = OTHERS.includes(model) ? LAYERS.slice(0, 2) : LAYERS;
+    return [model, atEqualError(source, BITS, rows)];
   });
-  return Object.fromEntries(measured);
+  return Object.fromEntries(measured.filter(Boolean));
 }
 
 /** The fine-tune alone and against its base, at three steps. */
 function deltas() {
   return BASE_BITS.flatMap((bits) => {
     const base = join(MOTION, 'base.mcwc');
-    const calibration = ['--calibration', statisticsOf('minilm', minilm, 'calibrated', false)];
-    encode(minilm, ['--bits', String(bits), ...calibration], base);
+    const flags = ['--bits', String(bits), ...NEAREST];
+    encode(minilm, flags, base);
     return TUNED.map((name) => {
       const source = variant(name);
-      const alone = evaluated(source, ['--bits', String(bits), ...calibration]);
+      const alone = evaluated(source, flags);
       const delta = evaluated(source, ['--base', base], ['--base', base]);
       return { variant: name, base: bits, alone, delta };
     });
@@ -82,12 +88,13 @@ function deltas() {
 
 function copies() {
   const measured = ['grown', 'shared'].map((name) => {
-    const [keys, predicted] = compared([['--no-prediction'], []].map((flags) => encoded(variant(name), [...BITS, ...flags])));
+    const [keys, predicted] = atEqualError(variant(name), BITS, LAYERS.slice(0, 2));
     return [name, { keys, predicted }];
   });
-  const [once, shared] = compared([minilm, variant('shared')].map((source) => encoded(source, BITS)));
+  const once = encoded(minilm, ['--quality', String(measured[1][1].predicted.distortion)]);
   const upperWeights = (statSync(variant('shared')).size - statSync(minilm).size) / 4;
-  return { ...Object.fromEntries(measured), sharedBits: (8 * (shared.equalBytes - once.bytes)) / upperWeights };
+  const sharedBits = (8 * (measured[1][1].predicted.bytes - once.bytes)) / upperWeights;
+  return { ...Object.fromEntries(measured), sharedBits };
 }
 
 function lossless() {
@@ -120,8 +127,8 @@ function signs() {
 }
 
 function progressive() {
-  const [single, layered] = compared([BITS, ['--progressive', '2.5,4']].map((flags) => encoded(minilm, flags)));
-  return { single, layered };
+  const layered = encoded(minilm, ['--progressive', '2.5,4']);
+  return { layered, single: encoded(minilm, ['--quality', String(layered.distortion)]) };
 }
 
 /** What another method gives, once. */
@@ -151,12 +158,18 @@ function decoded(archive, flags) {
   return folder;
 }
 
-/** Bytes, and what the encoder says of the error of each tensor. */
+/** Bytes, bits and the mean of the tensors' relative squared errors. */
 function encoded(source, flags) {
-  const archive = join(MOTION, 'measured.mcwc');
-  const { archive_bytes, tensors } = encode(source, flags, archive);
-  const lossy = tensors.filter(({ lossy }) => lossy);
-  return { bytes: archive_bytes, weights: lossy.reduce((sum, { weights }) => sum + weights, 0), tensors: lossy };
+  const { archive_bytes, distortion, layer_bytes, tensors } = encode(source, flags, join(MOTION, 'measured.mcwc'));
+  const weights = tensors.filter(({ lossy }) => lossy).reduce((sum, { weights }) => sum + weights, 0);
+  return { bytes: archive_bytes, weights, distortion, layers: layer_bytes };
+}
+
+/** The first of the rows at a rate, the others at its error: what prediction saves would else show as smaller errors. */
+function atEqualError(source, rate, [first, ...others]) {
+  const reference = { name: first.name, ...encoded(source, [...rate, ...first.flags]) };
+  const rows = others.map(({ name, flags }) => ({ name, ...encoded(source, ['--quality', String(reference.distortion), ...flags]) }));
+  return [reference, ...rows];
 }
 
 /** Bits/weight of the whole archive, and its distortion. */
@@ -166,17 +179,4 @@ function evaluated(source, flags, decodeFlags = []) {
   const [distortion] = evaluate(source, [join(folder, basename(source))]);
   rmSync(folder, { recursive: true });
   return { bytes, bits: (8 * bytes) / weights, distortion };
-}
-
-/**
- * Bytes of each at the errors of the first, for each tensor of the first: half of the error's logarithm in bits for each weight, as is so where
- * bits are many enough. Rates are met by changing steps, so without this what prediction saves would show as smaller errors.
- */
-function compared(rows) {
-  const errors = new Map(rows[0].tensors.map(({ name, squared_error }) => [name, squared_error]));
-  return rows.map(({ tensors, ...row }) => {
-    const known = tensors.filter(({ name }) => errors.has(name));
-    const bits = known.map(({ name, weights, squared_error }) => (weights / 2) * Math.log2(squared_error / errors.get(name)));
-    return { ...row, equalBytes: row.bytes + bits.reduce((sum, bit) => sum + bit, 0) / 8 };
-  });
 }
