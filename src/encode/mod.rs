@@ -270,8 +270,11 @@ impl<'a> Model<'a> {
             let more = if count > 3 { ", …" } else { "" };
             (count > 0).then(|| format!("{count} tensors {what}: {names}{more}"))
         };
+        let on_trellis = names(&|coded| coded.base.as_ref().is_some_and(|base| base.trellis));
+        let base =
+            note(on_trellis, "follow the base's trellis; a base made with --quantizer uniform makes a smaller delta");
         if options.statistics.is_none() {
-            return Vec::new();
+            return base.into_iter().collect();
         }
         let moments = |coded: &CodedTensor| {
             let statistics = self.statistics(coded.frame, options);
@@ -279,6 +282,7 @@ impl<'a> Model<'a> {
         };
         let unused = |coded: &CodedTensor| options.feedback && moments(coded) && coded.importance.feedback.is_none();
         [
+            base,
             note(
                 names(&|coded| coded.importance.tensor.is_none()),
                 "without an importance count as much as the others on average",
