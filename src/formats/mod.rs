@@ -20,7 +20,7 @@
 mod gguf;
 mod onnx;
 mod protobuf;
-mod safetensors;
+pub(crate) mod safetensors;
 #[cfg(test)]
 mod tests;
 mod tfjs;
@@ -139,13 +139,14 @@ pub fn find_tensors(files: &[SourceFile]) -> Result<Vec<TensorLocation>> {
     let mut mentions = Vec::new();
     for (index, (file, format)) in files.iter().zip(&sources.formats).enumerate() {
         let tensors = match format {
-            Format::Safetensors => safetensors::find_tensors(index, file)?,
-            Format::Onnx => onnx::find_tensors(index, file, &sources)?,
-            Format::Gguf => gguf::find_tensors(index, file)?,
-            Format::Tfjs => tfjs::find_tensors(file, &sources)?,
-            Format::Torch => torch::find_tensors(index, file)?,
-            Format::SafetensorsIndex | Format::Other => Vec::new(),
+            Format::Safetensors => safetensors::parse(index, file).map(|(tensors, _)| tensors),
+            Format::Onnx => onnx::find_tensors(index, file, &sources),
+            Format::Gguf => gguf::find_tensors(index, file),
+            Format::Tfjs => tfjs::find_tensors(file, &sources),
+            Format::Torch => torch::find_tensors(index, file),
+            Format::SafetensorsIndex | Format::Other => Ok(Vec::new()),
         };
+        let tensors = tensors.map_err(|error| error.in_file(&file.name))?;
         mentions.extend(tensors.into_iter().map(|tensor| (index, tensor)));
     }
     prefix_shared_names(files, &mut mentions);
