@@ -5,12 +5,14 @@ use std::sync::LazyLock;
 use crate::entropy::{Adaptation, Model, TOTAL, adaptive_plane};
 
 /// Limits that are tried: for what changes along the way, for most, and for what stays the same.
-const LIMITS: [u8; 3] = [12, 31, 63];
+const LIMITS: [u8; 6] = [8, 12, 18, 31, 48, 63];
+/// The limit under which contexts are tried.
+const USUAL_LIMIT: u8 = 31;
 /// Distances and bits of contexts that are tried.
-const CONTEXTS: [(u8, u8); 5] = [(1, 0), (2, 1), (1, 3), (1, 8), (4, 4)];
+const CONTEXTS: [(u8, u8); 6] = [(1, 0), (2, 1), (2, 4), (1, 3), (1, 8), (4, 4)];
 
 /// How much of a plane the ways are tried on.
-const SAMPLE_BYTES: usize = 1 << 16;
+const SAMPLE_BYTES: usize = 1 << 17;
 /// Fewest bytes for each context.
 const CONTEXT_BYTES_MIN: usize = 16;
 
@@ -22,10 +24,10 @@ pub fn encode_adaptive(plane: &[u8]) -> Vec<u8> {
     let sample = &plane[..plane.len().min(SAMPLE_BYTES)];
     let best = |ways: &mut dyn Iterator<Item = Adaptation>| {
         let way = ways.map(|way| (bits(sample, way), way)).min_by(|a, b| a.0.total_cmp(&b.0));
-        way.map_or(adaptation(LIMITS[1], CONTEXTS[0]), |(_, way)| way)
+        way.map_or(adaptation(USUAL_LIMIT, CONTEXTS[0]), |(_, way)| way)
     };
     let Adaptation { distance, context_bits, .. } =
-        best(&mut CONTEXTS.into_iter().filter(learns).map(|context| adaptation(LIMITS[1], context)));
+        best(&mut CONTEXTS.into_iter().filter(learns).map(|context| adaptation(USUAL_LIMIT, context)));
     let way = best(&mut LIMITS.into_iter().map(|limit| adaptation(limit, (distance, context_bits))));
     adaptive_plane(plane, way)
 }
