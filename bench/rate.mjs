@@ -7,16 +7,19 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { brotliCompressSync, constants } from 'node:zlib';
 import { ROOT, fail, run, step } from '../scripts/tools.mjs';
 import { PKG, buildCommand } from './artifacts.mjs';
 import { CACHE, fetchModel } from './fetch.mjs';
-import { LOSSLESS, MODELS, report, targets } from './rate/report.mjs';
+import { LOSSLESS, MODELS, report, targets, tfjsReport, tfjsTargets } from './rate/report.mjs';
+import { quantizedModels } from './rate/tfjs.mjs';
 import { publish, reportTargets, writeResults } from './table.mjs';
 
 const DATA = join(CACHE, 'rate');
 const VENV = join(CACHE, 'rate-venv');
 const PYTHON = join(VENV, 'bin/python');
 const RESULTS = join(ROOT, 'bench/results/rate.json');
+const TFJS_RESULTS = join(ROOT, 'bench/results/rate-tfjs.json');
 const TORCHCREPE = 'torchcrepe==0.0.24';
 
 const RATES = [1.6, 2, 2.5, 3, 3.5, 4, 5, 6, 7];
@@ -33,6 +36,7 @@ const ABLATIONS = [
   { name: 'without the trellis', statistics: 'calibrated', flags: ['--quantizer', 'uniform'], rates: MIDDLE_RATES },
   { name: 'without transforms', statistics: 'calibrated', flags: ['--no-transform'], rates: MIDDLE_RATES },
   { name: 'with λ = 0', statistics: 'calibrated', flags: ['--lambda', '0'], rates: MIDDLE_RATES },
+  { name: 'without importances', statistics: 'moments', flags: [], rates: MIDDLE_RATES },
 ];
 const METHODS = ['ours', 'quantizers', 'nncodec', 'lossless', 'ablations'];
 
@@ -54,10 +58,12 @@ for (const model of models) {
   results[model] = { ...results[model], ...measure(model, source) };
   writeResults('rate', results);
 }
+const tfjs = methods.includes('lossless') ? quantizedModels().map(tfjsModel) : existsSync(TFJS_RESULTS) ? JSON.parse(readFileSync(TFJS_RESULTS, 'utf8')) : [];
+if (methods.includes('lossless')) writeResults('rate-tfjs', tfjs);
 step('Plots');
 python('plot.py', [RESULTS, join(ROOT, 'bench/results')]);
-publish('rate', report(results));
-process.exitCode = reportTargets(targets(results)) ? 0 : 1;
+publish('rate', [report(results), ...tfjsReport(tfjs)].join('\n\n'));
+process.exitCode = reportTargets([...targets(results), ...tfjsTargets(tfjs)]) ? 0 : 1;
 
 function chosen(option, all) {
   const names = values[option]?.split(',') ?? all;
@@ -112,7 +118,8 @@ function packageOf(model) {
 function measure(model, source) {
   const list = JSON.parse(python('peers.py', ['--cache', DATA, '--list', model]));
   const statistics = { calibrated: statisticsOf(model, source, 'calibrated'), random: statisticsOf(model, source, 'random') };
-  const measured = { weights: list.weights };
+  if (methods.includes('ablations')) statistics.moments = withoutImportances(statistics.calibrated);
+  const measured = { weights: list.weights, bytes: statSync(source).size };
   if (methods.includes('quantizers')) measured.quantizers = peers(model, list.quantizers);
   if (methods.includes('nncodec')) {
     measured.nncodec = peers(model, list.nncodec);
@@ -139,8 +146,28 @@ function statisticsOf(model, source, kind) {
     if (!random) python('samples.py', ['--cache', DATA, model, samples]);
     run('node', [join(PKG, 'cli.js'), 'calibrate', source, ...(random ? ['--shape', MODELS[model].shape] : ['--samples', samples]), '-o', path]);
   } else {
-    python('calibrate.py', ['--cache', DATA, ...(random ? ['--random'] : []), model, '-o', path]);
+    python('calibrate.py', ['--cache', DATA, ...(random ? ['--random'] : []), model, path]);
   }
+  return path;
+}
+
+/** The same statistics with moments alone. */
+function withoutImportances(statistics) {
+  const path = statistics.replace('calibrated', 'moments');
+  const file = readFileSync(statistics);
+  const start = 8 + Number(file.readBigUInt64LE());
+  const { __metadata__, ...tensors } = JSON.parse(file.toString('utf8', 8, start));
+  const kept = Object.entries(tensors).filter(([name]) => name.endsWith('_moments'));
+  const header = { __metadata__ };
+  let end = 0;
+  const data = kept.map(([name, { data_offsets: [from, to], ...described }]) => {
+    header[name] = { ...described, data_offsets: [end, (end += to - from)] };
+    return file.subarray(start + from, start + to);
+  });
+  const text = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  writeFileSync(path, Buffer.concat([length, text, ...data]));
   return path;
 }
 
@@ -184,11 +211,11 @@ function roundTrip(source, flags) {
   const folder = mkdtempSync(join(DATA, 'decoded-'));
   const archive = `${folder}.mcwc`;
   const mcwc = (...args) => execFileSync(command, args, { stdio: 'pipe' });
-  const encode_s = timed(() => mcwc('encode', resolve(source), '-o', archive, '--json', ...flags));
+  const encoding = JSON.parse(python('peak.py', [command, 'encode', ...[source].flat().map((path) => resolve(path)), '-o', archive, '--json', ...flags]));
   const decode_s = timed(() => mcwc('decode', archive, '-o', folder, '--json'));
   const bytes = statSync(archive).size;
   rmSync(archive);
-  return { folder, bytes, encode_s, decode_s };
+  return { folder, bytes, encode_s: encoding.seconds, encode_bytes: encoding.peak_bytes, decode_s };
 }
 
 function lossless(model, float, { files }) {
@@ -198,6 +225,19 @@ function lossless(model, float, { files }) {
   if (!readFileSync(source).equals(readFileSync(join(folder, `${model}-${float}.safetensors`)))) fail(`${source} does not come back`);
   rmSync(folder, { recursive: true });
   return { float, original: statSync(source).size, ours, zipnn: files[0], zstd: files[1] };
+}
+
+/** A model of quantized integers, by us and by brotli, which takes each file on its own. */
+function tfjsModel({ name, files }) {
+  step(name);
+  const { folder, ...ours } = roundTrip(files, ['--lossless']);
+  for (const file of files) {
+    if (!readFileSync(file).equals(readFileSync(join(folder, file.split('/').at(-1))))) fail(`${file} does not come back`);
+  }
+  rmSync(folder, { recursive: true });
+  const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24 };
+  const sum = (bytes) => files.reduce((total, file) => total + bytes(readFileSync(file)), 0);
+  return { name, original: sum((file) => file.length), ours, brotli: sum((file) => brotliCompressSync(file, { params }).length) };
 }
 
 function timed(action) {
