@@ -104,14 +104,15 @@ pub fn detect(name: &str, bytes: &[u8]) -> Format {
 /// # Errors
 ///
 /// [`Error::Invalid`] where the file is damaged, or where a name is not a relative path below the folder;
-/// [`Error::LimitExceeded`] where graphs are nested too deeply.
+/// [`Error::InFile`] where graphs are nested too deeply.
 pub fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
-    match detect(name, bytes) {
+    let names = match detect(name, bytes) {
         Format::SafetensorsIndex => safetensors::companions(name, bytes),
         Format::Onnx => onnx::companions(name, bytes),
         Format::Tfjs => tfjs::companions(name, bytes),
         Format::Safetensors | Format::Gguf | Format::Torch | Format::Other => Ok(Vec::new()),
-    }
+    };
+    names.map_err(|error| error.in_file(name))
 }
 
 /// All tensors of all files, in the order of the files; within a safetensors or GGUF file in the order of their bytes,
@@ -132,7 +133,7 @@ pub fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
 /// # Errors
 ///
 /// [`Error::Invalid`] where a file is damaged, mentions a path outside its folder, or holds data that does not fit a
-/// tensor's element type and shape; [`Error::LimitExceeded`] where ONNX graphs are nested too deeply or a safetensors
+/// tensor's element type and shape; [`Error::InFile`] where ONNX graphs are nested too deeply or a safetensors
 /// header is too long; [`Error::Argument`] where a companion is missing or two files have the same name.
 pub fn find_tensors(files: &[SourceFile]) -> Result<Vec<TensorLocation>> {
     let sources = Sources::new(files)?;
