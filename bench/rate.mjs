@@ -7,13 +7,16 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { brotliCompressSync, constants } from 'node:zlib';
 import { ROOT, fail, step } from '../scripts/tools.mjs';
 import { buildCommand } from './artifacts.mjs';
 import { DATA, prepareModel, prepareVenv, python, statisticsOf, timed, venvVersion } from './rate/models.mjs';
-import { LOSSLESS, MODELS, report, targets } from './rate/report.mjs';
+import { LOSSLESS, MODELS, report, targets, tfjsReport, tfjsTargets } from './rate/report.mjs';
+import { quantizedModels } from './rate/tfjs.mjs';
 import { publish, reportTargets, writeResults } from './table.mjs';
 
 const RESULTS = join(ROOT, 'bench/results/rate.json');
+const TFJS_RESULTS = join(ROOT, 'bench/results/rate-tfjs.json');
 
 const RATES = [1.6, 2, 2.5, 3, 3.5, 4, 5, 6, 7];
 const MIDDLE_RATES = [2.5, 3, 3.5, 4];
@@ -29,6 +32,7 @@ const ABLATIONS = [
   { name: 'without the trellis', statistics: 'calibrated', flags: ['--quantizer', 'uniform'], rates: MIDDLE_RATES },
   { name: 'without transforms', statistics: 'calibrated', flags: ['--no-transform'], rates: MIDDLE_RATES },
   { name: 'with λ = 0', statistics: 'calibrated', flags: ['--lambda', '0'], rates: MIDDLE_RATES },
+  { name: 'without importances', statistics: 'moments', flags: [], rates: MIDDLE_RATES },
 ];
 const METHODS = ['ours', 'quantizers', 'nncodec', 'lossless', 'ablations'];
 
@@ -50,10 +54,12 @@ for (const model of models) {
   results[model] = { ...results[model], ...measure(model, source) };
   writeResults('rate', results);
 }
+const tfjs = methods.includes('lossless') ? quantizedModels().map(tfjsModel) : existsSync(TFJS_RESULTS) ? JSON.parse(readFileSync(TFJS_RESULTS, 'utf8')) : [];
+if (methods.includes('lossless')) writeResults('rate-tfjs', tfjs);
 step('Plots');
 python('rate/plot.py', [RESULTS, join(ROOT, 'bench/results')]);
-publish('rate', report(results));
-process.exitCode = reportTargets(targets(results)) ? 0 : 1;
+publish('rate', [report(results), ...tfjsReport(tfjs)].join('\n\n'));
+process.exitCode = reportTargets([...targets(results), ...tfjsTargets(tfjs)]) ? 0 : 1;
 
 function chosen(option, all) {
   const names = values[option]?.split(',') ?? all;
@@ -64,7 +70,8 @@ function chosen(option, all) {
 function measure(model, source) {
   const list = JSON.parse(python('rate/peers.py', ['--cache', DATA, '--list', model]));
   const statistics = { calibrated: statisticsOf(model, source, 'calibrated', values.fresh), random: statisticsOf(model, source, 'random', values.fresh) };
-  const measured = { weights: list.weights };
+  if (methods.includes('ablations')) statistics.moments = withoutImportances(statistics.calibrated);
+  const measured = { weights: list.weights, bytes: statSync(source).size };
   if (methods.includes('quantizers')) measured.quantizers = peers(model, list.quantizers);
   if (methods.includes('nncodec')) {
     measured.nncodec = peers(model, list.nncodec);
@@ -78,6 +85,26 @@ function measure(model, source) {
   if (methods.includes('ours')) measured.ours = curves(CONFIGURATIONS);
   if (methods.includes('ablations')) measured.ablations = curves(ABLATIONS);
   return measured;
+}
+
+/** The same statistics with moments alone. */
+function withoutImportances(statistics) {
+  const path = statistics.replace('calibrated', 'moments');
+  const file = readFileSync(statistics);
+  const start = 8 + Number(file.readBigUInt64LE());
+  const { __metadata__, ...tensors } = JSON.parse(file.toString('utf8', 8, start));
+  const kept = Object.entries(tensors).filter(([name]) => name.endsWith('_moments'));
+  const header = { __metadata__ };
+  let end = 0;
+  const data = kept.map(([name, { data_offsets: [from, to], ...described }]) => {
+    header[name] = { ...described, data_offsets: [end, (end += to - from)] };
+    return file.subarray(start + from, start + to);
+  });
+  const text = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  writeFileSync(path, Buffer.concat([length, text, ...data]));
+  return path;
 }
 
 /** What other methods give, in order, each with its distortion. */
@@ -120,11 +147,11 @@ function roundTrip(source, flags) {
   const folder = mkdtempSync(join(DATA, 'decoded-'));
   const archive = `${folder}.mcwc`;
   const mcwc = (...args) => execFileSync(command, args, { stdio: 'pipe' });
-  const encode_s = timed(() => mcwc('encode', resolve(source), '-o', archive, '--json', ...flags));
+  const encoding = JSON.parse(python('rate/peak.py', [command, 'encode', ...[source].flat().map((path) => resolve(path)), '-o', archive, '--json', ...flags]));
   const decode_s = timed(() => mcwc('decode', archive, '-o', folder, '--json'));
   const bytes = statSync(archive).size;
   rmSync(archive);
-  return { folder, bytes, encode_s, decode_s };
+  return { folder, bytes, encode_s: encoding.seconds, encode_bytes: encoding.peak_bytes, decode_s };
 }
 
 function lossless(model, float, { files }) {
@@ -134,4 +161,17 @@ function lossless(model, float, { files }) {
   if (!readFileSync(source).equals(readFileSync(join(folder, `${model}-${float}.safetensors`)))) fail(`${source} does not come back`);
   rmSync(folder, { recursive: true });
   return { float, original: statSync(source).size, ours, zipnn: files[0], zstd: files[1] };
+}
+
+/** A model of quantized integers, by us and by brotli, which takes each file on its own. */
+function tfjsModel({ name, files }) {
+  step(name);
+  const { folder, ...ours } = roundTrip(files, ['--lossless']);
+  for (const file of files) {
+    if (!readFileSync(file).equals(readFileSync(join(folder, file.split('/').at(-1))))) fail(`${file} does not come back`);
+  }
+  rmSync(folder, { recursive: true });
+  const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24 };
+  const sum = (bytes) => files.reduce((total, file) => total + bytes(readFileSync(file)), 0);
+  return { name, original: sum((file) => file.length), ours, brotli: sum((file) => brotliCompressSync(file, { params }).length) };
 }

@@ -41,6 +41,15 @@ pub enum Error {
         /// What is allowed.
         limit: u64,
     },
+    /// A limit that a model file exceeds.
+    #[cfg(feature = "encoder")]
+    #[error("{name}: {error}")]
+    InFile {
+        /// The file.
+        name: String,
+        /// What is too large in it.
+        error: Box<Error>,
+    },
     /// Bytes that do not hash to what the archive promised.
     #[error("checksum mismatch in {what}: the bytes are damaged")]
     Checksum {
@@ -71,6 +80,8 @@ impl Error {
             Error::Invalid { .. } => "invalid",
             Error::Unsupported { .. } => "unsupported",
             Error::LimitExceeded { .. } => "limit-exceeded",
+            #[cfg(feature = "encoder")]
+            Error::InFile { error, .. } => error.code(),
             Error::Checksum { .. } => "checksum",
             Error::Argument(_) => "argument",
             Error::Gpu(_) => "gpu",
@@ -86,6 +97,15 @@ impl Error {
     /// An [`Error::Unsupported`].
     pub fn unsupported(field: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         Error::Unsupported { field, value: value.into() }
+    }
+
+    /// The same, with the name of the file where the error itself does not tell it.
+    #[cfg(feature = "encoder")]
+    pub fn in_file(self, name: &str) -> Self {
+        match self {
+            Error::LimitExceeded { .. } => Error::InFile { name: name.to_owned(), error: Box::new(self) },
+            named => named,
+        }
     }
 
     /// An [`Error::Argument`].

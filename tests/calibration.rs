@@ -182,7 +182,29 @@ fn important_rows_are_finer() {
     let path = directory.path();
     let importances = (0..ROWS).map(|row| if row % 2 == 0 { 1.999 } else { 0.001 }).collect();
     errors(path, &[("a/row_importance", &[ROWS as u64], importances)], &["--bits", "4"]);
-    let compared = std::fs::read(path.join("out/model.safetensors")).unwrap();
+    let squares = errors_of_even_and_odd_rows(path);
+    assert!(squares[0] < 0.1 * squares[1], "{squares:?}");
+}
+
+#[test]
+fn rows_that_random_inputs_left_silent_are_not_lost() {
+    let directory = directory();
+    let path = directory.path();
+    let importances = (0..ROWS).map(|row| if row % 2 == 0 { 2.0 } else { 0.0 }).collect();
+    let metadata = r#"{"format": "mcwc-statistics", "version": "1", "inputs": "random"}"#;
+    let statistics = statistics_of(metadata, &[("a/row_importance", &[ROWS as u64], importances)]);
+    std::fs::write(path.join("stats.safetensors"), statistics).unwrap();
+    let encode = ["encode", "model.safetensors", "-o", "m.mcwc", "--calibration", "stats.safetensors", "--json"];
+    json(path, &[&encode[..], &["--bits", "4"]].concat());
+    decoded_errors(path);
+    // Errors go with the reciprocals of sqrt(2) and of sqrt(0.1).
+    let squares = errors_of_even_and_odd_rows(path);
+    assert!(squares[0] < 0.5 * squares[1] && squares[0] > 0.1 * squares[1], "{squares:?}");
+}
+
+/// Squared errors of the even and of the odd rows of `a`, as last decoded.
+fn errors_of_even_and_odd_rows(directory: &Path) -> [f32; 2] {
+    let compared = std::fs::read(directory.join("out/model.safetensors")).unwrap();
     let original = to_f32(&model()[0].bytes, DType::F32);
     let start = compared.len() - 2 * 4 * ROWS * COLUMNS;
     let decoded = to_f32(&compared[start..start + 4 * ROWS * COLUMNS], DType::F32);
@@ -190,7 +212,7 @@ fn important_rows_are_finer() {
     for (at, (x, y)) in original.iter().zip(&decoded).enumerate() {
         squares[at / COLUMNS % 2] += (x - y) * (x - y);
     }
-    assert!(squares[0] < 0.1 * squares[1], "{squares:?}");
+    squares
 }
 
 #[test]

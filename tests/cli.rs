@@ -144,6 +144,7 @@ fn failures_are_one_line_and_status_1() {
     let directory = directory_with_model();
     let path = directory.path();
     std::fs::write(path.join("broken.safetensors"), b"\xff\0\0\0\0\0\0\0{").unwrap();
+    std::fs::write(path.join("long.safetensors"), [0xff; 9]).unwrap();
     std::fs::write(path.join("model.json"), r#"{"weightsManifest": [{"paths": ["../up.bin"], "weights": []}]}"#)
         .unwrap();
     std::fs::write(path.join("lost.json"), r#"[{"paths": ["lost.bin"], "weights": []}]"#).unwrap();
@@ -158,6 +159,7 @@ fn failures_are_one_line_and_status_1() {
     for (arguments, expected) in [
         (vec!["encode", "missing.onnx", "-o", "x.mcwc"], "missing.onnx"),
         (vec!["encode", "broken.safetensors", "-o", "x.mcwc"], "broken.safetensors"),
+        (vec!["encode", "long.safetensors", "-o", "x.mcwc"], "long.safetensors: "),
         (vec!["encode", "model.json", "-o", "x.mcwc"], "leaves its folder"),
         (vec!["encode", "lost.json", "-o", "x.mcwc"], "lost.bin"),
         (vec!["encode", "short.gguf", "-o", "x.mcwc"], "short.gguf"),

@@ -73,7 +73,7 @@ export function statisticsOf(model, source, kind, fresh) {
     if (!random) python('rate/samples.py', ['--cache', DATA, model, samples]);
     run('node', [join(PKG, 'cli.js'), 'calibrate', source, ...(random ? ['--shape', MODELS[model].shape] : ['--samples', samples]), '-o', path]);
   } else {
-    python('rate/calibrate.py', ['--cache', DATA, ...(random ? ['--random'] : []), model, '-o', path]);
+    python('rate/calibrate.py', ['--cache', DATA, ...(random ? ['--random'] : []), model, path]);
   }
   return path;
 }

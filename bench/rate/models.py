@@ -2,7 +2,9 @@
 
 `MODELS[name](folder)` has `source` (the file that all methods compress), `weights()` (what of it is coded lossy), `outputs(file)` and
 `distortion(reference, outputs)`, the first value of which is the one that methods are compared at. Tensors are named as in the file.
+`named(description, arguments)` gives the model that a command line names.
 """
+import argparse
 import math
 import os
 import shutil
@@ -333,3 +335,15 @@ def same_length(sequences, size):
 
 
 MODELS = {model.name: model for model in (MiniLM, PaddleOCR, Crepe, DocsLlama)}
+
+
+def named(description, arguments):
+    """The model of the command line `--cache FOLDER MODEL …`, and everything on it; `arguments`: further ones and their options."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--cache", required=True)
+    parser.add_argument("model", choices=MODELS)
+    for name, options in arguments.items():
+        parser.add_argument(name, **options)
+    parsed = parser.parse_args()
+    torch.set_num_threads(2)
+    return MODELS[parsed.model](parsed.cache), parsed

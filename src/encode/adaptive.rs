@@ -5,16 +5,16 @@ use std::sync::LazyLock;
 use crate::entropy::{Adaptation, Guide, Model, TOTAL, adaptive_plane, context};
 
 /// Limits that are tried: for what changes along the way, for most, for what stays the same, and for what always does.
-const LIMITS: [u8; 4] = [12, 31, 63, 255];
+const LIMITS: [u8; 7] = [8, 12, 18, 31, 48, 63, 255];
 /// The limit that contexts are compared with.
 const USUAL_LIMIT: u8 = 31;
 /// Distances and bits of contexts that are tried.
-const CONTEXTS: [(u8, u8); 5] = [(1, 0), (2, 1), (1, 3), (1, 8), (4, 4)];
+const CONTEXTS: [(u8, u8); 6] = [(1, 0), (2, 1), (2, 4), (1, 3), (1, 8), (4, 4)];
 /// The same of a reference: the bits of bytes up to the top of an element.
 const GUIDED_BITS: [u8; 2] = [4, 8];
 
 /// How much of a plane the ways are tried on.
-const SAMPLE_BYTES: usize = 1 << 16;
+const SAMPLE_BYTES: usize = 1 << 17;
 /// Fewest bytes for each context.
 const CONTEXT_BYTES_MIN: usize = 16;
 

@@ -267,8 +267,8 @@ impl<'a> Model<'a> {
             (names.len(), names.into_iter().take(3).collect::<Vec<_>>().join(", "))
         };
         let note = |(count, names): (usize, String), what: &str| {
-            let more = if count > 3 { ", …" } else { "" };
-            (count > 0).then(|| format!("{count} tensors {what}: {names}{more}"))
+            let (tensors, more) = (if count == 1 { "tensor" } else { "tensors" }, if count > 3 { ", …" } else { "" });
+            (count > 0).then(|| format!("{count} {tensors} {what}: {names}{more}"))
         };
         let on_trellis = names(&|coded| coded.base.as_ref().is_some_and(|base| base.trellis));
         let base =
@@ -285,13 +285,13 @@ impl<'a> Model<'a> {
             base,
             note(
                 names(&|coded| coded.importance.tensor.is_none()),
-                "without an importance count as much as the others on average",
+                "without an importance, taken to matter as much as the others on average",
             ),
             note(
                 names(&|coded| coded.importance.tensor == Some(0.0)),
-                "made no difference to the outputs and are coded coarsely",
+                "without any effect on the outputs, coded coarsely",
             ),
-            note(names(&unused), "have moments that are all zero or do not fit, and get no error feedback"),
+            note(names(&unused), "without error feedback, moments being all zero or no such thing"),
         ]
         .into_iter()
         .flatten()

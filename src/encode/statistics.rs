@@ -4,10 +4,8 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
-
 use crate::error::{Error, Result};
-use crate::formats::{self, Format, SourceFile};
+use crate::formats::{self, Format, SourceFile, safetensors};
 use crate::stages::permute::transpose;
 use crate::stages::transform::Basis;
 use crate::tensor::{DType, Shape, TensorLocation};
@@ -43,11 +41,8 @@ pub struct Moments {
     pub values: Vec<f32>,
 }
 
-#[derive(Deserialize)]
-struct Header {
-    #[serde(rename = "__metadata__")]
-    metadata: Option<HashMap<String, String>>,
-}
+/// Least importance of a row by its gradient, compared to the mean.
+const ROW_MIN: f32 = 0.1;
 
 const FORMAT: &str = "mcwc-statistics";
 const VERSION: &str = "1";
@@ -97,11 +92,7 @@ impl Statistics {
             return Err(invalid("not a safetensors file".into()));
         }
         let file = SourceFile { name: name.to_string(), bytes };
-        let tensors = formats::find_tensors(std::slice::from_ref(&file)).map_err(|error| match error {
-            Error::LimitExceeded { .. } => invalid(error.to_string()),
-            named => named,
-        })?;
-        let metadata = metadata(bytes).unwrap_or_default();
+        let (tensors, metadata) = safetensors::parse(0, &file).map_err(|error| error.in_file(name))?;
         if metadata.get("format").map(String::as_str) != Some(FORMAT) {
             return Err(invalid(format!("its metadata does not say format = {FORMAT}: is it a model?")));
         }
@@ -169,17 +160,17 @@ impl WeightStatistics {
     }
 
     /// Rows that are looked up matter as often as they are. Importances of other rows come from gradients, which overstate how far
-    /// rows are apart once errors are no longer small: their roots did better on every model measured.
+    /// rows are apart once errors are no longer small: their roots did better on every model measured. And a row without
+    /// a gradient may have one on other inputs: units that random inputs leave silent speak on real ones.
     fn temper_rows(&mut self, random: bool) {
-        if random || self.columns.is_some() {
-            self.rows.iter_mut().for_each(|row| *row = row.sqrt());
+        let mean = self.rows.iter().sum::<f32>() / self.rows.len() as f32;
+        if mean <= 0.0 || mean.is_nan() {
+            self.rows.clear();
+        } else if random || self.columns.is_some() {
+            self.rows.iter_mut().for_each(|row| *row = (*row / mean).max(ROW_MIN).sqrt());
         }
         let mean = self.rows.iter().sum::<f32>() / self.rows.len() as f32;
-        if mean > 0.0 {
-            self.rows.iter_mut().for_each(|row| *row /= mean);
-        } else {
-            self.rows.clear();
-        }
+        self.rows.iter_mut().for_each(|row| *row /= mean);
     }
 
     fn check(&self, shape: &Shape) -> std::result::Result<(), String> {
@@ -231,13 +222,6 @@ fn finite(tensor: &TensorLocation, bytes: &[u8]) -> std::result::Result<Vec<f32>
         Some(value) => Err(format!("{:?} holds {value}", tensor.name)),
         None => Ok(values),
     }
-}
-
-/// The metadata of a file whose header has been checked.
-fn metadata(bytes: &[u8]) -> Option<HashMap<String, String>> {
-    let (length, rest) = bytes.split_first_chunk()?;
-    let header = rest.get(..u64::from_le_bytes(*length) as usize)?;
-    serde_json::from_slice::<Header>(header).ok()?.metadata
 }
 
 #[cfg(test)]

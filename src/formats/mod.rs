@@ -20,7 +20,7 @@
 mod gguf;
 pub(crate) mod onnx;
 mod protobuf;
-mod safetensors;
+pub(crate) mod safetensors;
 #[cfg(test)]
 mod tests;
 mod tfjs;
@@ -104,14 +104,15 @@ pub fn detect(name: &str, bytes: &[u8]) -> Format {
 /// # Errors
 ///
 /// [`Error::Invalid`] where the file is damaged, or where a name is not a relative path below the folder;
-/// [`Error::LimitExceeded`] where graphs are nested too deeply.
+/// [`Error::InFile`] where graphs are nested too deeply.
 pub fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
-    match detect(name, bytes) {
+    let names = match detect(name, bytes) {
         Format::SafetensorsIndex => safetensors::companions(name, bytes),
         Format::Onnx => onnx::companions(name, bytes),
         Format::Tfjs => tfjs::companions(name, bytes),
         Format::Safetensors | Format::Gguf | Format::Torch | Format::Other => Ok(Vec::new()),
-    }
+    };
+    names.map_err(|error| error.in_file(name))
 }
 
 /// All tensors of all files, in the order of the files; within a safetensors or GGUF file in the order of their bytes,
@@ -132,20 +133,21 @@ pub fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
 /// # Errors
 ///
 /// [`Error::Invalid`] where a file is damaged, mentions a path outside its folder, or holds data that does not fit a
-/// tensor's element type and shape; [`Error::LimitExceeded`] where ONNX graphs are nested too deeply or a safetensors
+/// tensor's element type and shape; [`Error::InFile`] where ONNX graphs are nested too deeply or a safetensors
 /// header is too long; [`Error::Argument`] where a companion is missing or two files have the same name.
 pub fn find_tensors(files: &[SourceFile]) -> Result<Vec<TensorLocation>> {
     let sources = Sources::new(files)?;
     let mut mentions = Vec::new();
     for (index, (file, format)) in files.iter().zip(&sources.formats).enumerate() {
         let tensors = match format {
-            Format::Safetensors => safetensors::find_tensors(index, file)?,
-            Format::Onnx => onnx::find_tensors(index, file, &sources)?,
-            Format::Gguf => gguf::find_tensors(index, file)?,
-            Format::Tfjs => tfjs::find_tensors(file, &sources)?,
-            Format::Torch => torch::find_tensors(index, file)?,
-            Format::SafetensorsIndex | Format::Other => Vec::new(),
+            Format::Safetensors => safetensors::parse(index, file).map(|(tensors, _)| tensors),
+            Format::Onnx => onnx::find_tensors(index, file, &sources),
+            Format::Gguf => gguf::find_tensors(index, file),
+            Format::Tfjs => tfjs::find_tensors(file, &sources),
+            Format::Torch => torch::find_tensors(index, file),
+            Format::SafetensorsIndex | Format::Other => Ok(Vec::new()),
         };
+        let tensors = tensors.map_err(|error| error.in_file(&file.name))?;
         mentions.extend(tensors.into_iter().map(|tensor| (index, tensor)));
     }
     prefix_shared_names(files, &mut mentions);

@@ -584,7 +584,12 @@ mod tests {
     fn bounds_the_nesting_of_graphs() {
         assert_eq!(find(&nested(MAX_GRAPH_DEPTH)).unwrap().len(), 1);
         for depth in [MAX_GRAPH_DEPTH + 1, 2000] {
-            assert!(matches!(find(&nested(depth)), Err(Error::LimitExceeded { value: 33, limit: 32, .. })));
+            let bytes = nested(depth);
+            for error in [find(&bytes).unwrap_err(), companions("m.onnx", &bytes).unwrap_err()] {
+                let Error::InFile { name, error } = error else { panic!("{error}") };
+                assert_eq!(name, "m.onnx");
+                assert!(matches!(*error, Error::LimitExceeded { value: 33, limit: 32, .. }));
+            }
         }
     }
 

@@ -3,11 +3,12 @@
 //! The file is a little-endian `u64`, a JSON header of that many bytes, and the tensors' bytes, which must follow
 //! one another without hole or overlap up to the file's end. See <https://huggingface.co/docs/safetensors>.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::{SourceFile, relative_path, tensor_bytes};
 use crate::error::{Error, Result};
@@ -45,8 +46,8 @@ pub(super) fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
     Ok(shards)
 }
 
-/// The tensors of the file with this index, in the order of their bytes.
-pub(super) fn find_tensors(index: usize, file: &SourceFile) -> Result<Vec<TensorLocation>> {
+/// The tensors of the file with this index, in the order of their bytes, and the header's metadata (none if it is not made of strings).
+pub(crate) fn parse(index: usize, file: &SourceFile) -> Result<(Vec<TensorLocation>, HashMap<String, String>)> {
     let invalid = |reason: String| Error::invalid("safetensors", format!("{}: {reason}", file.name));
     let (header_bytes, rest) =
         split_length(file.bytes).ok_or_else(|| invalid("too short for a header length".to_owned()))?;
@@ -65,7 +66,8 @@ pub(super) fn find_tensors(index: usize, file: &SourceFile) -> Result<Vec<Tensor
     for (name, entry) in entries {
         tensors.extend(locate(index, data_start, name, entry).map_err(invalid)?);
     }
-    Ok(tensors)
+    let metadata = header.metadata.and_then(|text| serde_json::from_str(text.get()).ok());
+    Ok((tensors, metadata.unwrap_or_default()))
 }
 
 /// Proves that names are unique and that the entries, sorted by offset, cover `data_len` bytes exactly.
@@ -153,11 +155,12 @@ struct Entry {
 }
 
 /// A list, not a map, so that a name given twice is seen.
-struct Header {
+struct Header<'h> {
     entries: Vec<(String, Entry)>,
+    metadata: Option<&'h RawValue>,
 }
 
-impl<'de> Deserialize<'de> for Header {
+impl<'de> Deserialize<'de> for Header<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         deserializer.deserialize_map(HeaderVisitor)
     }
@@ -166,22 +169,22 @@ impl<'de> Deserialize<'de> for Header {
 struct HeaderVisitor;
 
 impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = Header;
+    type Value = Header<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("an object of tensor descriptions")
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<Header, M::Error> {
-        let mut entries = Vec::new();
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<Header<'de>, M::Error> {
+        let (mut entries, mut metadata) = (Vec::new(), None);
         while let Some(name) = map.next_key::<String>()? {
             if name == "__metadata__" {
-                map.next_value::<IgnoredAny>()?;
+                metadata = Some(map.next_value()?);
             } else {
                 entries.push((name, map.next_value()?));
             }
         }
-        Ok(Header { entries })
+        Ok(Header { entries, metadata })
     }
 }
 
@@ -194,7 +197,7 @@ mod tests {
     }
 
     fn find(bytes: &[u8]) -> Result<Vec<TensorLocation>> {
-        find_tensors(0, &SourceFile { name: "m.safetensors".to_owned(), bytes })
+        Ok(parse(0, &SourceFile { name: "m.safetensors".to_owned(), bytes })?.0)
     }
 
     fn reason(header: &str, data: &[u8]) -> String {
