@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{file_name, json_text, read, table};
+use super::{BaseArgument, file_name, json_text, read, table};
 use crate::container::MAGIC;
 use crate::decode::Reader;
 use crate::encode::to_f32;
@@ -15,13 +15,15 @@ use crate::tensor::{DType, Limits, Shape};
 
 /// Compare the tensors of two models
 ///
-/// Either side may be a safetensors file or index, an ONNX model, or an archive.
+/// Either side may be a model file of any format, or an archive; a delta needs its base.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The reference
     a: PathBuf,
     /// The other model
     b: PathBuf,
+    #[command(flatten)]
+    base: BaseArgument,
 }
 
 struct Tensor {
@@ -45,8 +47,8 @@ struct Comparison {
 }
 
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
-    let (names, a) = load(&arguments.a)?;
-    let (other_names, mut b) = load(&arguments.b)?;
+    let (names, a) = load(&arguments.a, &arguments.base)?;
+    let (other_names, mut b) = load(&arguments.b, &arguments.base)?;
     if names.is_empty() && other_names.is_empty() {
         return Err(Error::argument("neither side has tensors"));
     }
@@ -132,12 +134,19 @@ fn compare(name: &str, a: &Tensor, b: Option<&Tensor>) -> Comparison {
 }
 
 /// Names in order, and the tensors, of a model or an archive.
-fn load(path: &Path) -> Result<(Vec<String>, HashMap<String, Tensor>)> {
+fn load(path: &Path, base: &BaseArgument) -> Result<(Vec<String>, HashMap<String, Tensor>)> {
     let bytes = read(path)?;
     let mut names = Vec::new();
     let mut tensors = HashMap::new();
     if bytes.starts_with(&MAGIC) {
-        let reader = Reader::open(bytes.as_slice(), &Limits::default())?;
+        let open = |bytes| Reader::open(bytes, &Limits::default());
+        let is_delta = open(bytes.as_slice())?.archive().base.is_some();
+        let base_bytes = base.base.as_deref().filter(|_| is_delta).map(read).transpose()?;
+        let mut reader = open(bytes.as_slice())?;
+        if let Some(bytes) = &base_bytes {
+            reader = reader.with_base(&open(bytes)?)?;
+        }
+        reader.archive().require_base()?;
         for tensor in &reader.archive().tensors {
             let found =
                 Tensor { dtype: tensor.dtype, shape: tensor.shape.clone(), bytes: reader.tensor(&tensor.name)? };

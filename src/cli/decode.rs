@@ -26,7 +26,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
-    arguments.base.open(&arguments.input, |reader| write_files(arguments, reader, json))
+    arguments.base.open(&arguments.input, |reader, _| write_files(arguments, reader, json))
 }
 
 fn write_files(arguments: &Arguments, reader: &Reader<FileSource>, json: bool) -> Result<String> {

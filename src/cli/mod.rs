@@ -3,6 +3,7 @@
 mod compare;
 mod decode;
 mod encode;
+mod film;
 mod inspect;
 mod table;
 
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::container::Archive;
 use crate::decode::{FileSource, Reader};
 use crate::error::{Error, Result};
 use crate::tensor::Limits;
@@ -23,7 +25,9 @@ use crate::tensor::Limits;
 #[command(after_help = "Examples:
   mcwc encode model.safetensors -o model.mcwc --bits 4
   mcwc encode det.onnx rec.onnx keys.txt -o ocr.mcwc --size 3MB
+  mcwc encode finetuned.safetensors --base model.mcwc -o delta.mcwc
   mcwc decode model.mcwc -o restored/
+  mcwc inspect model.mcwc --html report.html
   mcwc compare model.safetensors model.mcwc")]
 struct Arguments {
     #[command(subcommand)]
@@ -86,14 +90,18 @@ struct BaseArgument {
 }
 
 impl BaseArgument {
-    /// Calls `read` with a reader of the archive, linked to its base if one is given.
-    fn open<T>(&self, input: &Path, read: impl FnOnce(&Reader<FileSource>) -> Result<T>) -> Result<T> {
+    /// Calls `read` with a reader of the archive, linked to its base if one is given, and with the base's header.
+    fn open<T>(
+        &self,
+        input: &Path,
+        read: impl FnOnce(&Reader<FileSource>, Option<&Archive>) -> Result<T>,
+    ) -> Result<T> {
         let source = FileSource::open(input)?;
         let reader = Reader::open(&source, &Limits::default())?;
-        let Some(base) = &self.base else { return read(&reader) };
+        let Some(base) = &self.base else { return read(&reader, None) };
         let base_source = FileSource::open(base)?;
         let base = Reader::open(&base_source, &Limits::default())?;
-        read(&reader.with_base(&base)?)
+        read(&reader.with_base(&base)?, Some(base.archive()))
     }
 }
 

@@ -8,6 +8,7 @@ mod feedback;
 pub mod frame;
 mod importance;
 mod integers;
+pub mod key_rate;
 mod layers;
 pub mod matching;
 pub mod matrix;
