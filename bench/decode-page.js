@@ -2,11 +2,11 @@
 
 const SETTLE_MS = 50;
 
-/** @typedef {{name: string, run: () => unknown, check: () => Promise<boolean> | boolean}} Method */
+/** @typedef {{name: string, weights?: number, run: () => unknown, check: () => Promise<boolean> | boolean}} Method */
 
 /**
  * `archives`: their folders. The first one is also decoded by everything else.
- * @returns {Promise<{symbols: number, streamBytes: number, wrong: string[], samplesMs: Record<string, number[]>}>}
+ * @returns {Promise<{weights: Record<string, number>, streamBytes: number, wrong: string[], samplesMs: Record<string, number[]>}>}
  */
 export async function measure({ rounds, archives, packed }) {
   const [first, ...others] = await Promise.all(archives.map(load));
@@ -34,7 +34,8 @@ export async function measure({ rounds, archives, packed }) {
       samplesMs[name].push(performance.now() - started);
     }
   }
-  return { symbols: symbols.length, streamBytes: baseline.bytes, wrong, samplesMs };
+  const weights = Object.fromEntries(methods.map(({ name, weights }) => [name, weights ?? symbols.length]));
+  return { weights, streamBytes: baseline.bytes, wrong, samplesMs };
 }
 
 /** Lets threads and the garbage collector finish what one method has left, so that the next does not pay for it. */
@@ -63,10 +64,12 @@ async function load(name) {
   const archive = new Archive(bytes.subarray(0, Archive.headBytes(bytes.subarray(0, 32))));
   // In the order that js/description.ts names.
   const [, , , files, tensorLists, frameLists] = archive.describe();
-  const tensors = tensorLists.map(([name, , , bytes, , offset, frame]) => ({ name, bytes, offset, frame }));
-  const frames = frameLists.map(([sideChunk, firstChunk, chunkCount, levelBits]) => ({ sideChunk, firstChunk, chunkCount, levelBits }));
+  const tensors = tensorLists.map(([name, , , bytes, , offset, frames]) => ({ name, bytes, offset, frame: frames.at(-1) }));
+  const frames = frameLists.map(([sideChunk, firstChunk, chunkCount, reference, levelBits]) => {
+    return { sideChunk, firstChunk, chunkCount, reference, levelBits };
+  });
   if (files.length !== 1) throw new Error('the benchmark expects one file, so that offsets of tensors are offsets in it');
-  const coded = tensors.filter(({ frame }) => frame >= 0 && frames[frame].levelBits > 0);
+  const coded = tensors.filter(({ frame }) => frames[frame]?.levelBits > 0);
   return { name, bytes, expected, memory, archive, frames, coded };
 }
 
@@ -74,18 +77,31 @@ async function load(name) {
 function kernel({ name, bytes: archiveBytes, expected, memory, archive, frames, coded }, { verify = false } = {}) {
   const chunks = archive.chunks();
   const write = (chunk) => {
-    const [offset, length] = chunks.subarray(2 * chunk);
+    const [, offset, length] = chunks.subarray(3 * chunk);
     const at = archive.payload(length);
     new Uint8Array(memory.buffer, at, length).set(archiveBytes.subarray(offset, offset + length));
     if (verify) archive.verify(chunk);
   };
+  const openFrame = (frame) => {
+    const { sideChunk, reference } = frames[frame];
+    if (reference >= 0) openFrame(reference);
+    if (sideChunk >= 0) write(sideChunk);
+    archive.openFrame(frame);
+  };
+  /** Makes a chunk the payload when the same chunk of the frame's reference has been decoded. */
+  const prepare = (frame, index) => {
+    const { firstChunk, reference } = frames[frame];
+    if (index < frames[reference]?.chunkCount) {
+      prepare(reference, index);
+      archive.decodeReference(reference, index);
+    }
+    write(firstChunk + index);
+  };
   const decode = (take = () => {}) => {
     for (const { frame, offset } of coded) {
-      const { sideChunk, firstChunk, chunkCount } = frames[frame];
-      if (sideChunk >= 0) write(sideChunk);
-      archive.openFrame(frame);
-      for (let index = 0, at = offset; index < chunkCount; index++) {
-        write(firstChunk + index);
+      openFrame(frame);
+      for (let index = 0, at = offset; index < frames[frame].chunkCount; index++) {
+        prepare(frame, index);
         const bytes = archive.decodeChunk(index);
         take(at, bytes);
         at += bytes;
@@ -99,7 +115,8 @@ function kernel({ name, bytes: archiveBytes, expected, memory, archive, frames, 
     });
     return same;
   };
-  return { name: verify ? `kernel-${name}-sha` : `kernel-${name}`, run: () => decode(), check };
+  const weights = coded.reduce((sum, { bytes }) => sum + bytes / Float32Array.BYTES_PER_ELEMENT, 0);
+  return { name: verify ? `kernel-${name}-sha` : `kernel-${name}`, weights, run: () => decode(), check };
 }
 
 async function constriction(archiveBytes) {

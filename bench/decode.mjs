@@ -1,12 +1,12 @@
 // How fast weights come out of an archive in Chromium, beside constriction and general-purpose compressors.
 //   node bench/decode.mjs [--rounds 11]
-// One interleaved run over archives of MiniLM at 4 bits per weight; what is not ours decodes the levels of the first. Prints
-// a table, writes bench/results/decode.json and BENCHMARKS.md. Exit status 1 if a result is wrong or a target is missed.
+// One interleaved run over archives at 4 bits per weight: of MiniLM, and of its layers twice, the second time with noise, with
+// and without predicted frames. What is not ours decodes the levels of the first archive. Prints a table, writes bench/results/decode.json and BENCHMARKS.md. Exit status 1 if a result is wrong or a target is missed.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import { ROOT, step } from '../scripts/tools.mjs';
@@ -14,17 +14,22 @@ import { BASELINE, BINDINGS, PKG, buildBaseline, buildCommand, requirePackage } 
 import { openPage } from './browser.mjs';
 import { CACHE, fetchModel } from './fetch.mjs';
 import { rates, round } from './stats.mjs';
+import { writeGrown } from './synthetic.mjs';
 import { markdownTable, publish, reportTargets, writeResults } from './table.mjs';
 
 const BITS = 4;
-/** How each archive is encoded; what is not ours is compared with the first. */
+/** What is encoded, and how; what is not ours is compared with the first archive. */
 const ARCHIVES = {
-  uniform: ['--quantizer', 'uniform'],
-  trellis: ['--quantizer', 'trellis'],
+  uniform: { model: fetchModel, options: ['--quantizer', 'uniform'] },
+  trellis: { model: fetchModel, options: ['--quantizer', 'trellis'] },
+  key: { model: growModel, options: ['--quantizer', 'uniform', '--no-prediction'] },
+  predicted: { model: growModel, options: ['--quantizer', 'uniform'] },
 };
 const LABELS = {
   'kernel-uniform': 'mcwc, one thread, to f32',
   'kernel-trellis': 'mcwc, one thread, to f32, levels under the trellis',
+  'kernel-key': 'mcwc, one thread, to f32, a grown model as key frames',
+  'kernel-predicted': 'mcwc, one thread, to f32, a grown model with half of its frames predicted',
   'kernel-uniform-sha': 'mcwc, one thread, to f32, SHA-256 in wasm',
   constriction: 'constriction, one stream, to i8',
   zstd: 'zstd -19 (zstddec), to bytes',
@@ -63,13 +68,21 @@ if (measured.wrong.length > 0) console.error(`Wrong output: ${measured.wrong.joi
 process.exitCode = targets && measured.wrong.length === 0 ? 0 : 1;
 
 /** The archive, and what the native command makes of it. */
-function encode([name, options]) {
+function encode([name, { model, options }]) {
   step(`Archive: ${name}`);
   const folder = join(DATA, name);
   mkdirSync(folder, { recursive: true });
   const archive = join(folder, 'model.mcwc');
-  execFileSync(command, ['encode', fetchModel(), '-o', archive, '--bits', String(BITS), ...options, '--json']);
+  execFileSync(command, ['encode', model(), '-o', archive, '--bits', String(BITS), ...options, '--json']);
   execFileSync(command, ['decode', archive, '-o', folder, '--force', '--json']);
+}
+
+/** MiniLM's layers, twice. */
+function growModel() {
+  const model = join(DATA, 'grown', 'model.safetensors');
+  mkdirSync(dirname(model), { recursive: true });
+  writeGrown(model, fetchModel());
+  return model;
 }
 
 /** The first archive's symbols under each compressor. */
@@ -118,7 +131,7 @@ async function measure(rounds) {
   }
 }
 
-function summarize({ symbols, streamBytes, samplesMs }) {
+function summarize({ weights, streamBytes, samplesMs }) {
   const codedBytes = Object.fromEntries(Object.keys(ARCHIVES).map((name) => [name, codedBytesOf(name)]));
   const bytesOf = (name) => {
     if (name in PACKED) return statSync(join(DATA, first, `symbols.${PACKED[name]}`)).size;
@@ -126,9 +139,10 @@ function summarize({ symbols, streamBytes, samplesMs }) {
   };
   const methods = Object.entries(samplesMs).map(([name, samples]) => {
     const bytes = bytesOf(name);
-    return { name, bytes, bitsPerWeight: (8 * bytes) / symbols, millionSymbolsPerSecond: rates(symbols, samples) };
+    const symbols = weights[name];
+    return { name, symbols, bytes, bitsPerWeight: (8 * bytes) / symbols, millionSymbolsPerSecond: rates(symbols, samples) };
   });
-  return { weights: symbols, rounds: Object.values(samplesMs)[0].length, methods };
+  return { rounds: Object.values(samplesMs)[0].length, methods };
 }
 
 /** Bytes of an archive that coded weights take: all of it but what is exact. */
@@ -138,7 +152,7 @@ function codedBytesOf(name) {
   return coded.reduce((sum, tensor) => sum + tensor.coded_bytes, 0);
 }
 
-function report({ methods, rounds, weights }) {
+function report({ methods, rounds }) {
   const speed = (wanted) => methods.find(({ name }) => name === wanted).millionSymbolsPerSecond.median;
   const rows = methods.map(({ name, bytes, bitsPerWeight, millionSymbolsPerSecond: { median, best } }) => {
     const toFloats = !(name in PACKED) && name !== 'constriction';
@@ -154,7 +168,8 @@ function report({ methods, rounds, weights }) {
     ];
   });
   const header = ['', 'Mweights/s', 'best', 'MB/s of f32', '× constriction', '× zstd -19', 'MB', 'bits/weight'];
-  return `${round(weights / 1e6, 1)} million weights, ${rounds} rounds.\n\n${markdownTable(header, rows)}`;
+  const millions = (wanted) => round(methods.find(({ name }) => name === wanted).symbols / 1e6, 1);
+  return `${millions('constriction')} million weights, ${millions('kernel-key')} in the grown model; ${rounds} rounds.\n\n${markdownTable(header, rows)}`;
 }
 
 function targetsOf({ methods }) {
@@ -167,6 +182,7 @@ function targetsOf({ methods }) {
     ratio('mcwc to f32 ÷ constriction', ['kernel-uniform', 'constriction'], 4.5),
     ratio('mcwc to f32 ÷ zstd -19', ['kernel-uniform', 'zstd'], 1),
     ratio('trellis ÷ uniform', ['kernel-trellis', 'kernel-uniform'], 0.75),
+    ratio('predicted archive ÷ key frames', ['kernel-predicted', 'kernel-key'], 0.6),
     ratio('archive.tensor(), 1 worker ÷ mcwc to f32', ['tensors-1', 'kernel-uniform'], 0.7),
     ratio('archive.tensor(), default workers ÷ mcwc to f32', ['tensors-default', 'kernel-uniform'], 0.7),
   ];

@@ -1,9 +1,12 @@
-// A large safetensors file of noise that looks like weights, written in pieces.
+// Safetensors files that no one trained: a large one of noise that looks like weights, and a model that has grown in depth.
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 
 const TENSOR_WEIGHTS = 1 << 23;
 const BLOCK_BYTES = 4 * TENSOR_WEIGHTS;
+
+/** Noise of a grown layer, relative to the weights' root mean square. */
+const GROWTH_NOISE = 0.1;
 
 /** Alternately float32 and bfloat16 tensors of 2^23 weights each. Gives the file's SHA-256. */
 export function writeSynthetic(path, bytes) {
@@ -26,38 +29,66 @@ export function writeSynthetic(path, bytes) {
   return hash.digest('hex');
 }
 
+/** The encoder layers of a float32 model, and after them the same layers with noise. */
+export function writeGrown(path, model) {
+  const file = readFileSync(model);
+  const data = 8 + Number(file.readBigUInt64LE());
+  const layer = /^encoder\.layer\.(\d+)\./;
+  const layers = Object.entries(JSON.parse(file.toString('utf8', 8, data))).filter(([name]) => layer.test(name));
+  const count = 1 + Math.max(...layers.map(([name]) => Number(layer.exec(name)[1])));
+  const tensors = layers.map(([name, { dtype, shape, data_offsets: [from, to] }]) => {
+    const weights = new Float32Array(file.buffer.slice(file.byteOffset + data + from, file.byteOffset + data + to));
+    return { name, dtype, shape, weights };
+  });
+  const normals = gaussians(1);
+  const grown = tensors.map(({ name, weights, ...tensor }) => {
+    const noise = GROWTH_NOISE * Math.sqrt(weights.reduce((sum, weight) => sum + weight * weight, 0) / weights.length);
+    const copy = name.replace(layer, (_, index) => `encoder.layer.${Number(index) + count}.`);
+    return { ...tensor, name: copy, weights: weights.map((weight) => weight + noise * normals.next().value) };
+  });
+  let offset = 0;
+  const entries = [...tensors, ...grown].map(({ weights, ...tensor }) => {
+    return { ...tensor, data_offsets: [offset, (offset += weights.byteLength)] };
+  });
+  const parts = [...tensors, ...grown].map(({ weights }) => Buffer.from(weights.buffer));
+  writeFileSync(path, Buffer.concat([header(entries), ...parts]));
+}
+
 function plan(bytes) {
   const tensors = [];
   for (let offset = 0; offset < bytes; ) {
     const dtype = tensors.length % 2 ? 'BF16' : 'F32';
     const end = offset + BLOCK_BYTES / (dtype === 'F32' ? 1 : 2);
-    tensors.push({ name: `layers.${tensors.length}.weight`, dtype, data_offsets: [offset, end] });
+    const shape = [4096, TENSOR_WEIGHTS / 4096];
+    tensors.push({ name: `layers.${tensors.length}.weight`, dtype, shape, data_offsets: [offset, end] });
     offset = end;
   }
   return tensors;
 }
 
 function header(tensors) {
-  const entries = tensors.map(({ name, dtype, data_offsets }) => [name, { dtype, shape: [4096, TENSOR_WEIGHTS / 4096], data_offsets }]);
-  const json = JSON.stringify(Object.fromEntries(entries));
+  const json = JSON.stringify(Object.fromEntries(tensors.map(({ name, ...tensor }) => [name, tensor])));
   const padded = Buffer.from(json.padEnd(Math.ceil(json.length / 8) * 8));
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(padded.length));
   return Buffer.concat([length, padded]);
 }
 
-/** Gaussian, by the method of Box and Muller, from a fixed seed. */
 function noise() {
-  const values = new Float32Array(TENSOR_WEIGHTS);
-  let seed = 1;
-  const uniform = () => ((seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) + 0.5) / 2 ** 32;
-  for (let index = 0; index < values.length; index += 2) {
-    const radius = 0.02 * Math.sqrt(-2 * Math.log(uniform()));
-    const angle = 2 * Math.PI * uniform();
-    values[index] = radius * Math.cos(angle);
-    values[index + 1] = radius * Math.sin(angle);
-  }
+  const normals = gaussians(1);
+  const values = Float32Array.from({ length: TENSOR_WEIGHTS }, () => 0.02 * normals.next().value);
   return Buffer.from(values.buffer);
+}
+
+/** By the method of Box and Muller. */
+function* gaussians(seed) {
+  const uniform = () => ((seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) + 0.5) / 2 ** 32;
+  for (;;) {
+    const radius = Math.sqrt(-2 * Math.log(uniform()));
+    const angle = 2 * Math.PI * uniform();
+    yield radius * Math.cos(angle);
+    yield radius * Math.sin(angle);
+  }
 }
 
 function toBfloat16(float32) {

@@ -18,7 +18,7 @@ import type {
   TensorInfo,
   TensorOptions,
 } from './types.js';
-import type { Wasm, WasmArchive } from './wasm.js';
+import { type Wasm, type WasmArchive, load } from './wasm.js';
 
 /** Decoded bytes that a stream gives at once, about. */
 const STREAM_BYTES = 2 << 20;
@@ -311,8 +311,10 @@ export class Archive {
     const payload = new Uint8Array(bytes);
     await source.read(offset, payload);
     this.#throwIfClosed();
+    const { header, wasm } = this.#parts;
     try {
-      this.#parts.header.verifyPayload(chunk, payload);
+      load(header, wasm.memory, payload);
+      header.verify(chunk);
     } catch (error) {
       throw McwcError.from(error);
     }

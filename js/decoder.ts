@@ -1,7 +1,7 @@
 // Payloads -> verified and decoded bytes, on whatever thread this runs.
 import { McwcError } from './errors.js';
 import type { Step } from './steps.js';
-import { type Wasm, type WasmArchive, parse } from './wasm.js';
+import { type Wasm, type WasmArchive, load, parse } from './wasm.js';
 
 /** Steps, and the payloads of their chunks one after another. */
 export interface Gathered {
@@ -34,7 +34,7 @@ export class Decoder {
     let end = 0;
     for (const [index, step] of steps.entries()) {
       if (step.chunk >= 0) {
-        this.#write(payloads.subarray(end, (end += lengths[index])));
+        load(this.archive, this.memory, payloads.subarray(end, (end += lengths[index])));
         if (!verified[index]) this.archive.verify(step.chunk);
       }
       yield this.#carryOut(step, out);
@@ -74,11 +74,6 @@ export class Decoder {
     if (index === 0) this.#packedBytes = 0;
     out.set(new Uint8Array(this.memory.buffer, this.archive.packed(), bytes), this.#packedBytes);
     this.#packedBytes += bytes;
-  }
-
-  #write(payload: Uint8Array): void {
-    const at = this.archive.payload(payload.length);
-    new Uint8Array(this.memory.buffer, at, payload.length).set(payload);
   }
 
   #decoded(bytes: number): Uint8Array {

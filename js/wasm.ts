@@ -30,3 +30,9 @@ export function instantiate(module: WebAssembly.Module, { Archive, initSync }: B
 export function parse({ Archive }: Wasm, heads: Uint8Array[]): WasmArchive {
   return heads.reduceRight<WasmArchive | undefined>((base, head) => new Archive(head, base), undefined)!;
 }
+
+/** Makes these bytes the payload. */
+export function load(archive: WasmArchive, memory: WebAssembly.Memory, payload: Uint8Array): void {
+  const at = archive.payload(payload.length);
+  new Uint8Array(memory.buffer, at, payload.length).set(payload);
+}

@@ -63,59 +63,6 @@ pub enum LaneError {
     },
 }
 
-/// Takes levels as they are decoded, each level once, in blocks of neighbouring rows and columns.
-///
-/// Blocks stay in the first cache between the two loops, so that one entropy loop serves all sinks at little cost.
-pub trait Sink {
-    /// Takes the levels of a block from `row` and `col` on, row by row, `width` to a row.
-    fn put(&mut self, row: usize, col: usize, width: usize, levels: &[i16]);
-
-    /// Itself, if it makes weights: the SIMD decoder scales levels before they leave its registers.
-    fn weights(&mut self) -> Option<Weights<'_>> {
-        None
-    }
-}
-
-/// Keeps the levels themselves, row by row.
-pub struct Levels<'a, T> {
-    out: &'a mut [T],
-    cols: usize,
-}
-
-impl<'a, T> Levels<'a, T> {
-    /// A sink for a chunk of `cols` columns. Panics on the first level beyond `out`.
-    pub fn new(out: &'a mut [T], cols: usize) -> Self {
-        Self { out, cols }
-    }
-
-    /// Each row of a block with its place.
-    fn rows<'l>(
-        &mut self,
-        row: usize,
-        col: usize,
-        width: usize,
-        levels: &'l [i16],
-    ) -> impl Iterator<Item = (&mut [T], &'l [i16])> {
-        let places = self.out[row * self.cols + col..].chunks_mut(self.cols);
-        places.map(move |place| &mut place[..width]).zip(levels.chunks_exact(width))
-    }
-}
-
-impl Sink for Levels<'_, i16> {
-    fn put(&mut self, row: usize, col: usize, width: usize, levels: &[i16]) {
-        self.rows(row, col, width, levels).for_each(|(place, levels)| place.copy_from_slice(levels));
-    }
-}
-
-/// Symbols that are bytes.
-impl Sink for Levels<'_, u8> {
-    fn put(&mut self, row: usize, col: usize, width: usize, levels: &[i16]) {
-        for (place, levels) in self.rows(row, col, width, levels) {
-            place.iter_mut().zip(levels).for_each(|(byte, &level)| *byte = level as u8);
-        }
-    }
-}
-
 /// Scales of a chunk: one per column, in as many versions ("planes") as there are distinct row scales.
 #[derive(Clone, Debug)]
 pub struct Scales {
@@ -127,12 +74,10 @@ pub struct Scales {
 impl Scales {
     /// The scale of row `r` and column `c` is `steps[rows[r] + cols[c]]`. `None` where that is outside `steps`.
     pub fn new(steps: &[f32], rows: &[u8], cols: &[u16]) -> Option<Self> {
-        let widest = cols.iter().copied().max().unwrap_or_default();
-        let plane = |row: u8| {
-            let steps = steps.get(usize::from(row)..=usize::from(row) + usize::from(widest))?;
-            Some(cols.iter().map(|&col| steps[usize::from(col)]))
-        };
-        let (values, row_start) = planes(rows.iter().copied(), plane)?;
+        let last = usize::from(*rows.iter().max()?) + usize::from(*cols.iter().max()?);
+        let steps = steps.get(..=last)?;
+        let plane = |row: u8| cols.iter().map(move |&col| steps[usize::from(row) + usize::from(col)]);
+        let (values, row_start) = planes(rows.iter().copied(), plane);
         Some(Self { planes: values, row_start, cols: cols.len() })
     }
 
@@ -156,28 +101,25 @@ impl Scales {
 }
 
 /// One `plane` for each distinct key, one after another, and where the plane of each row begins.
-pub(crate) fn planes<T, I>(
-    rows: impl IntoIterator<Item = u8>,
-    plane: impl Fn(u8) -> Option<I>,
-) -> Option<(Vec<T>, Vec<usize>)>
-where
-    I: Iterator<Item = T>,
-{
+pub(crate) fn planes<T, I: Iterator<Item = T>>(
+    rows: impl Iterator<Item = u8>,
+    plane: impl Fn(u8) -> I,
+) -> (Vec<T>, Vec<usize>) {
     let mut values = Vec::new();
     let mut starts = [None; 256];
-    let row_start = rows.into_iter().map(|key| {
-        let start = &mut starts[usize::from(key)];
-        if start.is_none() {
-            *start = Some(values.len());
-            values.extend(plane(key)?);
-        }
-        *start
+    let row_start = rows.map(|key| {
+        *starts[usize::from(key)].get_or_insert_with(|| {
+            let start = values.len();
+            values.extend(plane(key));
+            start
+        })
     });
-    let row_start = row_start.collect::<Option<_>>()?;
-    Some((values, row_start))
+    let row_start = row_start.collect();
+    (values, row_start)
 }
 
-/// Adds each level to its prediction, multiplies it by its scale and keeps the weights, row by row.
+/// Where the weights of a chunk go, row by row: each level is added to its prediction and multiplied by its scale. With
+/// scales of 1 these are the levels themselves, as floats hold them exactly.
 pub struct Weights<'a> {
     pub(super) out: &'a mut [f32],
     pub(super) scales: &'a Scales,
@@ -185,14 +127,14 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// A sink for a chunk that has as many rows and columns as `scales`. If levels are `predicted`, `out` holds the
-    /// predictions. Panics on the first level beyond `out`.
+    /// For a chunk that has as many rows and columns as `scales`. If levels are `predicted`, `out` holds the predictions.
+    /// Panics on the first level beyond `out`.
     pub fn new(out: &'a mut [f32], scales: &'a Scales, predicted: bool) -> Self {
         Self { out, scales, predicted }
     }
-}
 
-impl Sink for Weights<'_> {
+    /// Takes the levels of a block from `row` and `col` on, row by row, `width` to a row. Blocks stay in the first cache
+    /// between the entropy loop and this one.
     fn put(&mut self, row: usize, col: usize, width: usize, levels: &[i16]) {
         for (row, levels) in (row..).zip(levels.chunks_exact(width)) {
             let weights = &mut self.out[row * self.scales.cols + col..];
@@ -202,15 +144,11 @@ impl Sink for Weights<'_> {
             }
         }
     }
-
-    fn weights(&mut self) -> Option<Weights<'_>> {
-        Some(Weights { out: self.out, ..*self })
-    }
 }
 
-/// Decodes all levels of `chunk` into `sink`. With a `trellis`, symbols are its indices, and the first half of the tables
+/// Decodes all levels of `chunk` to `weights`. With a `trellis`, symbols are its indices, and the first half of the tables
 /// serves quantizer 0, the second quantizer 1.
-pub fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, sink: &mut dyn Sink) -> Result<(), LaneError> {
+pub fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, weights: &mut Weights) -> Result<(), LaneError> {
     let mut lanes = Lanes::start(chunk, tables)?;
     let decoder = Decoder::new(chunk, tables, trellis)?;
     let columns = if trellis { Decoder::columns::<true> } else { Decoder::columns::<false> };
@@ -218,10 +156,10 @@ pub fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, sink: &mu
         let active = lanes.len().min(chunk.cols - group);
         let split = active / WALK * WALK;
         for lane in (0..split).step_by(WALK) {
-            columns(&decoder, &mut lanes, lane, group + lane, sink);
+            columns(&decoder, &mut lanes, lane, group + lane, weights);
         }
         for lane in split..active {
-            decoder.column(&mut lanes, lane, group + lane, sink);
+            decoder.column(&mut lanes, lane, group + lane, weights);
         }
     }
     lanes.finish(chunk)
@@ -282,10 +220,10 @@ impl<'a> Decoder<'a> {
         let first_slot = move |class: i32| class.clamp(0, last) as u32 * SLOTS as u32;
         let plane = |row: u8| {
             let row = i32::from(row as i8);
-            Some(tables.cols.iter().map(move |&col| first_slot(row + i32::from(col))))
+            tables.cols.iter().map(move |&col| first_slot(row + i32::from(col)))
         };
         let rows = tables.rows.iter().map(|&class| class as u8);
-        let (first_slots, row_start) = planes(rows, plane).unwrap_or_default();
+        let (first_slots, row_start) = planes(rows, plane);
         let quantizer_slots = if trellis { (class_count * SLOTS) as u32 } else { 0 };
         let words = chunk.words.as_chunks().0;
         Ok(Self { slots: tables.slots, tables: first_slots, row_start, quantizer_slots, words })
@@ -293,7 +231,7 @@ impl<'a> Decoder<'a> {
 
     /// Runs several lanes from `lane` in lockstep down the columns from `col`.
     #[inline(never)]
-    fn columns<const TRELLIS: bool>(&self, lanes: &mut Lanes, lane: usize, col: usize, sink: &mut dyn Sink) {
+    fn columns<const TRELLIS: bool>(&self, lanes: &mut Lanes, lane: usize, col: usize, weights: &mut Weights) {
         let mut state: [u32; WALK] = std::array::from_fn(|i| lanes.state[lane + i]);
         let mut word: [u32; WALK] = std::array::from_fn(|i| lanes.word[lane + i]);
         let mut trellis_state = [0; WALK];
@@ -309,14 +247,14 @@ impl<'a> Decoder<'a> {
                     };
                 }
             }
-            sink.put(first_row, col, WALK, block[..starts.len()].as_flattened());
+            weights.put(first_row, col, WALK, block[..starts.len()].as_flattened());
         }
         lanes.state[lane..lane + WALK].copy_from_slice(&state);
         lanes.word[lane..lane + WALK].copy_from_slice(&word);
     }
 
     /// Runs one lane down the column `col`: for the lanes that are left over, so small rather than fast.
-    pub(crate) fn column(&self, lanes: &mut Lanes, lane: usize, col: usize, sink: &mut dyn Sink) {
+    pub(crate) fn column(&self, lanes: &mut Lanes, lane: usize, col: usize, weights: &mut Weights) {
         let (state, word) = (&mut lanes.state[lane], &mut lanes.word[lane]);
         let mut trellis_state = 0;
         let mut block = [0; BLOCK];
@@ -329,7 +267,7 @@ impl<'a> Decoder<'a> {
                     self.step(table, state, word)
                 };
             }
-            sink.put(first_row, col, 1, &block[..starts.len()]);
+            weights.put(first_row, col, 1, &block[..starts.len()]);
         }
     }
 
@@ -501,10 +439,10 @@ mod tests {
             let (rows, cols) = (self.row_class.len(), self.col_class.len());
             let chunk = LaneChunk { rows, cols, states: &self.states, ends: &ends, words: &words };
             let tables = Tables { slots: &self.slots, rows: &self.row_class, cols: &self.col_class };
-            let mut levels = vec![0; self.levels.len()];
-            let sink = &mut Levels::new(&mut levels, cols);
-            decode_lanes(&chunk, &tables, self.trellis, sink)?;
-            Ok(levels)
+            let mut levels = vec![0.0; self.levels.len()];
+            let scales = Scales::ones(rows, cols);
+            decode_lanes(&chunk, &tables, self.trellis, &mut Weights::new(&mut levels, &scales, false))?;
+            Ok(levels.into_iter().map(|level| level as i16).collect())
         }
     }
 
@@ -592,8 +530,8 @@ mod tests {
         let tables = Tables { slots: &slots, rows: &[0], cols: &[0] };
         let chunk = LaneChunk { rows: 1, cols: 1, states: &[START], ends: &[0], words: &[] };
         let shape = |chunk: LaneChunk, tables: Tables| {
-            let mut level = [0i16];
-            let result = decode_lanes(&chunk, &tables, false, &mut Levels::new(&mut level, 1));
+            let (mut level, scales) = ([0.0], Scales::ones(1, 1));
+            let result = decode_lanes(&chunk, &tables, false, &mut Weights::new(&mut level, &scales, false));
             matches!(result, Err(LaneError::Shape(_)))
         };
         assert!(shape(LaneChunk { states: &[], ends: &[], ..chunk }, tables));

@@ -29,17 +29,17 @@ pub use planes::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_COPIES, MODE_GUIDED, MODE_RA
 pub use table::{PRECISION, STEPS, TOTAL, Table, step};
 
 use crate::error::{Error, Result};
-use lanes::{LaneChunk, LaneError, Sink, Tables};
+use lanes::{LaneChunk, LaneError, Tables, Weights};
 
 /// Most lanes in a chunk, as a power of two.
 pub const LANES_LOG2_MAX: u8 = 8;
 
-/// Decodes all levels of `chunk` into `sink`, with the fastest loop there is.
-fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, sink: &mut dyn Sink) -> Result<()> {
+/// Decodes all levels of `chunk` to `weights`, with the fastest loop there is.
+fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, weights: &mut Weights) -> Result<()> {
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    let decoded = simd::decode_lanes(chunk, tables, trellis, sink);
+    let decoded = simd::decode_lanes(chunk, tables, trellis, weights);
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    let decoded = lanes::decode_lanes(chunk, tables, trellis, sink);
+    let decoded = lanes::decode_lanes(chunk, tables, trellis, weights);
     decoded.map_err(|error| match error {
         LaneError::Shape(what) => Error::invalid("lanes", what),
         LaneError::Corrupt { lane } => Error::invalid("lanes", format!("lane {lane} does not end where it should")),
@@ -67,12 +67,12 @@ impl<'a> LevelPayload<'a> {
         Ok(LevelPayload { lanes, low, escapes })
     }
 
-    /// Decodes the symbols into `sink`; low bits and escapes are the caller's.
+    /// Decodes the symbols to `weights`; low bits and escapes are the caller's.
     ///
     /// # Errors
     /// `Invalid` if a lane does not end where it should.
-    pub(crate) fn decode(&self, tables: &Tables, trellis: bool, sink: &mut dyn Sink) -> Result<()> {
-        decode_lanes(&self.lanes.chunk(), tables, trellis, sink)
+    pub(crate) fn decode(&self, tables: &Tables, trellis: bool, weights: &mut Weights) -> Result<()> {
+        decode_lanes(&self.lanes.chunk(), tables, trellis, weights)
     }
 
     /// The stored low bits of each level, `low_bits` of them.

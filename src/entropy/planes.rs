@@ -2,7 +2,7 @@
 
 use super::adaptive::{Guide, decode_adaptive};
 use super::copies::decode_copies;
-use super::lanes::{Levels, SLOTS, Tables};
+use super::lanes::{SLOTS, Scales, Tables, Weights};
 use super::{LanePayload, Table, decode_lanes, end, take, take_array};
 use crate::error::{Error, Result};
 
@@ -51,8 +51,9 @@ pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8], guide: O
             let lanes = LanePayload::parse(payload, 1, plane.len())?.folded();
             let classes = vec![0; lanes.rows.max(lanes.cols)];
             let tables = Tables { slots: &slots, rows: &classes[..lanes.rows], cols: &classes[..lanes.cols] };
-            let cols = lanes.cols;
-            decode_lanes(&lanes.chunk(), &tables, false, &mut Levels::new(plane, cols))?;
+            let (mut symbols, scales) = (vec![0.0; plane.len()], Scales::ones(lanes.rows, lanes.cols));
+            decode_lanes(&lanes.chunk(), &tables, false, &mut Weights::new(&mut symbols, &scales, false))?;
+            plane.iter_mut().zip(symbols).for_each(|(byte, symbol)| *byte = symbol as i32 as u8);
         }
         MODE_ADAPTIVE => decode_adaptive(payload, plane, None)?,
         MODE_GUIDED if guide.is_none() => return Err(Error::invalid("mode", "guided, without a reference")),

@@ -4,7 +4,7 @@
 //! registers.
 //! Two rows share one fetch of words, as a step uses at most one 16-bit word and a fetch brings two.
 
-use super::lanes::{BLOCK, Decoder, LaneChunk, LaneError, Lanes, SLOTS, START, Sink, Tables, WALK, Weights};
+use super::lanes::{BLOCK, Decoder, LaneChunk, LaneError, Lanes, SLOTS, START, Tables, WALK, Weights};
 use crate::stages::trellis;
 use core::arch::wasm32::*;
 use std::borrow::Cow;
@@ -45,7 +45,7 @@ struct WeightRows<'a> {
 }
 
 impl<'a> WeightRows<'a> {
-    fn new(Weights { out, scales, predicted }: Weights<'a>, row: usize, col: usize) -> Self {
+    fn new(&mut Weights { ref mut out, scales, predicted }: &'a mut Weights, row: usize, col: usize) -> Self {
         Self {
             weights: &mut out[row * scales.cols + col..],
             row_len: scales.cols,
@@ -53,12 +53,6 @@ impl<'a> WeightRows<'a> {
             row_start: scales.row_start[row..].iter(),
             predicted,
         }
-    }
-
-    /// The levels themselves, as weights of scale 1, which are exact.
-    fn unscaled(block: &'a mut [[f32; WALK]; BLOCK]) -> Self {
-        let weights = block.as_flattened_mut();
-        Self { weights, row_len: WALK, scales: &[1.0; WALK], row_start: [0; BLOCK].iter(), predicted: false }
     }
 
     /// The next row, of levels of 32 bits.
@@ -80,13 +74,12 @@ impl<'a> WeightRows<'a> {
 }
 
 /// [`super::lanes::decode_lanes`]. Copies the words first unless at least 6 bytes follow the last lane's end.
-pub fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, sink: &mut dyn Sink) -> Result<(), LaneError> {
+pub fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, weights: &mut Weights) -> Result<(), LaneError> {
     let mut lanes = Lanes::start(chunk, tables)?;
     let decoder = Decoder::new(chunk, tables, trellis)?;
     let words = padded(chunk);
     let wide = WideDecoder::new(chunk, &decoder, &words);
     let walk = if trellis { WideDecoder::walk::<true> } else { WideDecoder::walk::<false> };
-    let (mut weights, mut levels) = ([[0.0; WALK]; BLOCK], [[0; WALK]; BLOCK]);
     let mut trellis_states = vec![[0; WALK]; lanes.len() / WALK];
     for group in (0..chunk.cols).step_by(lanes.len()) {
         let active = lanes.len().min(chunk.cols - group);
@@ -96,37 +89,15 @@ pub fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, sink: &mu
             let rows = block..chunk.rows.min(block + BLOCK);
             for lane in (0..split).step_by(WALK) {
                 let trellis_state = &mut trellis_states[lane / WALK];
-                let (col, rows) = (group + lane, rows.clone());
-                if let Some(weights) = sink.weights() {
-                    let to = WeightRows::new(weights, block, col);
-                    walk(&wide, &mut lanes, trellis_state, lane, rows, col, to);
-                } else {
-                    let levels = &mut levels[..rows.len()];
-                    let to = WeightRows::unscaled(&mut weights);
-                    walk(&wide, &mut lanes, trellis_state, lane, rows, col, to);
-                    levels.iter_mut().zip(&weights).for_each(|(levels, weights)| to_levels(weights, levels));
-                    sink.put(block, col, WALK, levels.as_flattened());
-                }
+                let to = WeightRows::new(weights, block, group + lane);
+                walk(&wide, &mut lanes, trellis_state, lane, rows.clone(), group + lane, to);
             }
         }
         for lane in split..active {
-            decoder.column(&mut lanes, lane, group + lane, sink);
+            decoder.column(&mut lanes, lane, group + lane, weights);
         }
     }
     lanes.finish(chunk)
-}
-
-/// Integers of at most 16 bits from floats.
-fn to_levels(weights: &[f32; WALK], levels: &mut [i16; WALK]) {
-    // In 1.5 · 2^23 + x the low bits are those of x.
-    let offset = f32x4_splat((3 << 22) as f32);
-    let [a, b, c, d] = load(bytemuck::cast_ref(weights)).map(|weights| f32x4_add(weights, offset));
-    let to = levels.as_mut_ptr().cast::<v128>();
-    // SAFETY: `to` is 32 bytes, two vectors; a vector store needs no alignment.
-    unsafe {
-        v128_store(to, i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(a, b));
-        v128_store(to.add(1), i16x8_shuffle::<0, 2, 4, 6, 8, 10, 12, 14>(c, d));
-    }
 }
 
 /// The words with at least [`PAD`] bytes after the last lane's end.

@@ -101,12 +101,6 @@ impl Archive {
         self.archive.verify_chunk(chunk, &self.payload).map_err(js_error)
     }
 
-    /// Checks bytes outside the arenas against the hash of this chunk of the archive.
-    #[wasm_bindgen(js_name = verifyPayload)]
-    pub fn verify_payload(&self, chunk: usize, payload: &[u8]) -> JsResult<()> {
-        self.archive.verify_chunk(chunk, payload).map_err(js_error)
-    }
-
     /// Makes a frame the one that is decoded. If it has a side chunk, that is the payload; if it has a reference, that is
     /// the frame that is open.
     #[wasm_bindgen(js_name = openFrame)]
