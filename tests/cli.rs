@@ -85,7 +85,118 @@ fn inspect_tells_what_is_inside() {
     assert_eq!(coding("f32[37, 41]"), "key levels");
     assert_eq!(coding("bf16[37, 41]"), "exact planes");
     assert_eq!(coding("f32[1]"), "raw");
-    assert!(ok(path, &["inspect", "model.mcwc"]).contains("key levels"));
+    let table = ok(path, &["inspect", "model.mcwc"]);
+    let mode =
+        |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap().split("  ").nth(2).unwrap().trim();
+    assert_eq!(["f32[37, 41]", "bf16[37, 41]", "f32[1]"].map(mode), ["key", "exact", "raw"], "{table}");
+}
+
+/// Two layers of weights, the second much like the first, and two names that a page must escape.
+fn layered(seed: u64, noise: f32) -> Vec<u8> {
+    let mut random = Random(9);
+    let first = random.normals(128 * 256, 0.05);
+    let alone = random.normals(64 * 96, 0.05);
+    let mut random = Random(seed);
+    let mut like = |weights: &[f32], noise: f32| -> Vec<f32> {
+        weights.iter().map(|weight| weight + noise * random.normal()).collect()
+    };
+    let change = if seed == 0 { 0.0 } else { 0.1 * noise };
+    let (first, second, alone) = (like(&first, change), like(&first, noise), like(&alone, change));
+    safetensors(&[
+        Tensor::floats("layer.0.<w>", DType::F32, &[128, 256], &first),
+        Tensor::floats("layer.1.<w>", DType::F32, &[128, 256], &second),
+        Tensor::floats("alone & \"quoted\"", DType::F32, &[64, 96], &alone),
+        Tensor::floats("tiny", DType::F32, &[3], &[1.0, 2.0, 3.0]),
+    ])
+}
+
+/// The frames of a tensor, coarse to fine.
+fn frames(inspected: &Value, tensor: &str) -> Vec<Value> {
+    let of_tensor = |frame: &&Value| frame["tensors"].as_array().unwrap().iter().any(|name| name == tensor);
+    inspected["frames"].as_array().unwrap().iter().filter(of_tensor).cloned().collect()
+}
+
+#[test]
+fn inspect_shows_what_prediction_saves() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    std::fs::write(path.join("m.safetensors"), layered(0, 0.005)).unwrap();
+    for quantizer in ["trellis", "uniform"] {
+        let encode = ["encode", "m.safetensors", "--bits", "4", "--quantizer", quantizer];
+        ok(path, &[&encode[..], &["-o", "m.mcwc"]].concat());
+        ok(path, &[&encode[..], &["-o", "alone.mcwc", "--no-prediction"]].concat());
+        let inspected = json(path, &["inspect", "m.mcwc", "--json"]);
+        let [first, second] = ["layer.0.<w>", "layer.1.<w>"].map(|name| frames(&inspected, name)[0].clone());
+        assert_eq!([&first["mode"], &second["mode"]], ["key", "predicted"]);
+        assert_eq!(second["reference"]["tensor"], "layer.0.<w>");
+        assert_eq!((first["key_bits"].as_f64(), second["layer"].as_u64()), (None, Some(0)));
+        let number = |field: &str| second[field].as_f64().unwrap();
+        assert!((0.8..1.2).contains(&number("gain")) && number("residual_energy") < 0.05, "{second}");
+        assert!(number("bits") < number("key_bits") - 1.0, "{second}");
+        // As a key frame it would take what it takes as one, once the finer step is allowed for.
+        let alone = frames(&json(path, &["inspect", "alone.mcwc", "--json"]), "layer.1.<w>")[0].clone();
+        let finer = (alone["scale"].as_f64().unwrap() / number("scale")).log2();
+        let expected = alone["bits"].as_f64().unwrap() + finer;
+        assert!((number("key_bits") / expected - 1.0).abs() < 0.05, "{second} {expected}");
+        let table = ok(path, &["inspect", "m.mcwc"]);
+        assert!(table.contains("predicted") && table.contains("as key frames they would take about"), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
+    }
+}
+
+#[test]
+fn inspect_shows_a_delta_with_and_without_its_base() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    std::fs::write(path.join("base.safetensors"), layered(0, 0.05)).unwrap();
+    std::fs::write(path.join("tuned.safetensors"), layered(7, 0.02)).unwrap();
+    ok(path, &["encode", "base.safetensors", "--bits", "4", "-o", "base.mcwc"]);
+    ok(path, &["encode", "tuned.safetensors", "--base", "base.mcwc", "-o", "delta.mcwc"]);
+    let of = |inspected: &Value| frames(inspected, "layer.0.<w>")[0].clone();
+    let without = of(&json(path, &["inspect", "delta.mcwc", "--json"]));
+    assert_eq!((&without["mode"], &without["reference"]["base"]), (&"predicted".into(), &true.into()));
+    assert!(without["reference"]["tensor"].is_null() && without["key_bits"].is_null(), "{without}");
+    assert!(ok(path, &["inspect", "delta.mcwc"]).contains("with --base"));
+    let with = of(&json(path, &["inspect", "delta.mcwc", "--base", "base.mcwc", "--json"]));
+    assert_eq!(with["reference"]["tensor"], "layer.0.<w>");
+    assert_eq!(with["bits"], without["bits"]);
+    assert!(with["bits"].as_f64() < with["key_bits"].as_f64(), "{with}");
+    assert!(failure(path, &["inspect", "base.mcwc", "--base", "delta.mcwc"]).1.contains("not the base"));
+    let compared = json(path, &["compare", "tuned.safetensors", "delta.mcwc", "--base", "base.mcwc", "--json"]);
+    assert!(compared["nmse"].as_f64().unwrap() < 0.02, "{compared}");
+    assert!(failure(path, &["compare", "tuned.safetensors", "delta.mcwc"]).1.contains("needs its base"));
+}
+
+#[test]
+fn inspect_shows_layers() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    std::fs::write(path.join("m.safetensors"), layered(0, 0.05)).unwrap();
+    ok(path, &["encode", "m.safetensors", "--progressive", "2.5,4", "-o", "m.mcwc"]);
+    let inspected = json(path, &["inspect", "m.mcwc", "--json"]);
+    let [coarse, fine] = frames(&inspected, "layer.0.<w>").try_into().unwrap();
+    assert_eq!([&coarse["mode"], &fine["mode"]], ["key", "refinement"]);
+    assert_eq!((&coarse["layer"], &fine["layer"]), (&0.into(), &1.into()));
+    assert_eq!(fine["reference"]["frame"], coarse["frame"]);
+    let bytes = coarse["bytes"].as_u64().unwrap() + fine["bytes"].as_u64().unwrap();
+    assert_eq!(inspected["tensors"][0]["coded_bytes"], bytes);
+    assert!(ok(path, &["inspect", "m.mcwc"]).contains("refinement"));
+}
+
+#[test]
+fn inspect_draws_every_tensor_under_its_escaped_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    std::fs::write(path.join("m.safetensors"), layered(0, 0.005)).unwrap();
+    ok(path, &["encode", "m.safetensors", "--bits", "4", "-o", "m & m.mcwc"]);
+    assert!(ok(path, &["inspect", "m & m.mcwc", "--html", "report.html"]).contains("report.html"));
+    let html = std::fs::read_to_string(path.join("report.html")).unwrap();
+    for name in ["layer.0.&lt;w&gt;", "layer.1.&lt;w&gt;", "alone &amp; &quot;quoted&quot;", "tiny", "m &amp; m.mcwc"] {
+        assert!(html.contains(name), "{name}");
+    }
+    assert!(html.contains("layer.*.&lt;w&gt;") && !html.contains("<w>") && !html.contains("http"));
+    // An arc from the reference, and the outline of what the frame would take without it.
+    assert!(html.contains("<path class=\"arc\"") && html.contains("class=\"alone\""));
 }
 
 #[test]

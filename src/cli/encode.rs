@@ -30,53 +30,53 @@ pub struct Arguments {
     #[arg(short, long)]
     output: Option<PathBuf>,
     /// Bits for each weight of a matrix or convolution [default: 6]
-    #[arg(long, value_name = "B", group = "target", value_parser = parse_bits)]
+    #[arg(help_heading = "Rate", long, value_name = "B", group = "target", value_parser = parse_bits)]
     bits: Option<f64>,
     /// Largest size of the whole archive, such as 12MB
-    #[arg(long, value_parser = parse_bytes, group = "target")]
+    #[arg(help_heading = "Rate", long, value_parser = parse_bytes, group = "target")]
     size: Option<u64>,
     /// Largest error: of the model's outputs with --calibration, else of the weights (mean relative squared error), such as 0.01
-    #[arg(long, value_name = "D", group = "target", value_parser = parse_quality)]
+    #[arg(help_heading = "Rate", long, value_name = "D", group = "target", value_parser = parse_quality)]
     quality: Option<f64>,
     /// A quality, so that neither bits nor errors need be known
-    #[arg(long, value_enum, group = "target")]
+    #[arg(help_heading = "Rate", long, value_enum, group = "target")]
     preset: Option<Preset>,
     /// Keep every byte exact
-    #[arg(long, group = "target")]
+    #[arg(help_heading = "Rate", long, group = "target")]
     lossless: bool,
-    /// Layers, coarse to fine, such as 2.5,4: weights can be used at the first rate once that part is there
-    #[arg(long, value_name = "B,B", group = "target", value_delimiter = ',', num_args = 1.., value_parser = parse_bits)]
+    /// Layers, coarse to fine, such as 2.5,4: the model can be used at the first rate while the rest still comes
+    #[arg(help_heading = "Rate", long, value_name = "B,B", group = "target", value_delimiter = ',', num_args = 1.., value_parser = parse_bits)]
     progressive: Vec<f64>,
     /// How weights become levels: the trellis saves about 4 % of the bits, uniform levels decode about a fifth faster
-    #[arg(long, value_enum, default_value_t = Quantizer::Trellis)]
+    #[arg(help_heading = "Quantization", long, value_enum, default_value_t = Quantizer::Trellis)]
     quantizer: Quantizer,
     /// What each weight matters for, made by `npx mcwc calibrate` or the PyTorch script
-    #[arg(long, value_name = "STATS.safetensors")]
+    #[arg(help_heading = "Quantization", long, value_name = "STATS.safetensors")]
     calibration: Option<PathBuf>,
     /// Do not transform long kernels
-    #[arg(long)]
+    #[arg(help_heading = "Quantization", long)]
     no_transform: bool,
     /// Do not let columns make up for each other's errors
-    #[arg(long)]
+    #[arg(help_heading = "Quantization", long)]
     no_feedback: bool,
     /// What a bit is worth to the trellis, in squared half steps
-    #[arg(long, value_name = "L", value_parser = parse_lambda)]
+    #[arg(help_heading = "Quantization", long, value_name = "L", value_parser = parse_lambda)]
     lambda: Option<f32>,
     /// Write a delta: only what differs from this archive, which decoding then needs too
-    #[arg(long, value_name = "BASE.mcwc")]
+    #[arg(help_heading = "Prediction", long, value_name = "BASE.mcwc")]
     base: Option<PathBuf>,
-    /// Let hidden units, heads and channels come back in another order, in which they resemble those of earlier layers; the
-    /// model computes the same
-    #[arg(long, value_enum, default_value_t = UnitOrder::Original)]
+    /// Free: hidden units, heads and channels may come back in another order, in which they resemble those of earlier layers;
+    /// the model computes the same
+    #[arg(help_heading = "Prediction", long, value_enum, default_value_t = UnitOrder::Original)]
     unit_order: UnitOrder,
-    /// Every how many frames of a chain of predictions one is a key frame; decoding a frame decodes those before it in its chain
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
+    /// Every how many frames of a chain of predictions one is a key frame: a frame needs those before it in its chain
+    #[arg(help_heading = "Prediction", long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
     key_interval: u8,
     /// Predict no tensor from an earlier one
-    #[arg(long)]
+    #[arg(help_heading = "Prediction", long)]
     no_prediction: bool,
     /// Do not match units with those of the base or of earlier layers
-    #[arg(long)]
+    #[arg(help_heading = "Prediction", long)]
     no_alignment: bool,
     /// Code all symbols as equally likely, to see what the entropy model is worth
     #[arg(long, hide = true)]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use super::human_bytes;
-use super::inspect::{FrameReport, Inspection, Mode, Saved, elided};
+use super::inspect::{FrameReport, Inspection, Mode, Saved, elided, reference_text};
 
 /// The page.
 pub fn html(inspection: &Inspection, name: &str) -> String {
@@ -27,8 +27,7 @@ pub fn html(inspection: &Inspection, name: &str) -> String {
         page += &strip(&film, &lossy, true);
     }
     if !film.singles.is_empty() {
-        page +=
-            "<h2>Tensors on their own</h2>\n<p class=\"reading\">In no layer, or in a layer of their own kind.</p>\n";
+        page += "<h2>Tensors on their own</h2>\n<p class=\"reading\">Those that no other layer has. Exact ones are drawn on a scale of their own.</p>\n";
         page += &singles(&film.singles);
     }
     if !exact.is_empty() {
@@ -70,6 +69,10 @@ impl Cell<'_> {
     /// Whether its frames are another tensor's, which shows what they take.
     fn is_shared(&self) -> bool {
         self.frames[0].tensors[0] != self.name
+    }
+
+    fn is_lossy(&self) -> bool {
+        self.frames.iter().any(|frame| frame.is_lossy())
     }
 
     fn bits(&self) -> f64 {
@@ -130,7 +133,7 @@ struct Role<'a> {
 
 impl Role<'_> {
     fn is_lossy(&self) -> bool {
-        self.cells.iter().any(|cell| cell.frames.iter().any(|frame| frame.is_lossy()))
+        self.cells.iter().any(Cell::is_lossy)
     }
 
     /// Room above the strip, for arcs.
@@ -221,7 +224,7 @@ fn head(inspection: &Inspection) -> String {
     let weights: u64 = lossy.iter().filter(|frame| frame.layer == 0).map(|frame| frame.elements).sum();
     if weights > 0 {
         let bytes: u64 = lossy.iter().map(|frame| frame.bytes).sum();
-        fact("Bits for each weight", &format!("{:.3}", 8.0 * bytes as f64 / weights as f64), "where coded with loss");
+        fact("Bits for each lossy weight", &format!("{:.3}", 8.0 * bytes as f64 / weights as f64), "");
     }
     let predicted = frames.iter().filter(|frame| frame.mode == Mode::Predicted).count();
     if predicted > 0 {
@@ -274,7 +277,7 @@ fn reading(roles: &[&Role]) -> String {
         roles.iter().flat_map(|role| &role.cells).flat_map(|cell| cell.frames.iter().copied()).collect();
     let any = |test: &dyn Fn(&FrameReport) -> bool| frames.iter().any(|frame| test(frame));
     let mut text =
-        "A strip for each tensor's role, a cell for each layer; the fuller the cell, the more bits a weight."
+        "A strip for each tensor’s role, a cell for each layer; the fuller the cell, the more bits a weight."
             .to_string();
     if any(&|frame| frame.key_bits.is_some()) {
         text += " The dashed outline is about what a predicted frame would take as a key frame.";
@@ -570,11 +573,15 @@ fn layer_totals(film: &Film) -> String {
 
 /// Tensors without a layer, on one strip, and their names.
 fn singles(cells: &[Cell]) -> String {
-    let most = cells.iter().map(Cell::height).fold(f64::MIN_POSITIVE, f64::max);
+    let most = |lossy: bool| {
+        let alike = cells.iter().filter(|cell| cell.is_lossy() == lossy);
+        alike.map(Cell::height).fold(f64::MIN_POSITIVE, f64::max)
+    };
+    let scales = [false, true].map(most);
     let top = ARCS;
     let mut svg = film_base(top, cells.len());
     for (place, cell) in cells.iter().enumerate() {
-        svg += &cell_picture(cell, place, cells.len(), top, most);
+        svg += &cell_picture(cell, place, cells.len(), top, scales[usize::from(cell.is_lossy())]);
         let x = (place as f64 + 0.5) * 100.0 / cells.len() as f64;
         let _ = write!(svg, "<text class=\"axis\" x=\"{x:.3}%\" y=\"{}\">{}</text>\n", top + STRIP + 14.0, place + 1);
     }
@@ -597,26 +604,34 @@ fn table(inspection: &Inspection) -> String {
         <th class=\"number\">gain</th><th class=\"number\">bytes</th><th class=\"number\">bits</th>\
         <th class=\"number\">as key, about</th><th class=\"number\">residual energy</th></tr></thead>\n<tbody>\n"
         .to_string();
+    let raw = inspection.archive.tensors.iter().filter(|tensor| tensor.frames.is_empty());
     for frame in &inspection.frames {
         let names: Vec<String> = frame.tensors.iter().map(|name| escaped(name)).collect();
-        let reference = frame.reference.as_ref().filter(|_| frame.mode == Mode::Predicted);
+        let full = frame.reference.as_ref().map_or(String::new(), ToString::to_string);
         let number = |value: Option<String>, unit: &str| {
             let value = value.unwrap_or_default();
             format!("<td class=\"number\" data-unit=\"{unit}\">{value}</td>")
         };
         let _ = writeln!(
             page,
-            "<tr><td class=\"name\">{}</td><td class=\"mode\"><i class=\"{}\"></i>{}</td><td class=\"reference\">{}</td>{}{}{}{}{}</tr>",
+            "<tr><td class=\"name\">{}</td><td class=\"mode\"><i class=\"{}\"></i>{}</td>\
+            <td class=\"reference\" title=\"{}\">{}</td>{}{}{}{}{}</tr>",
             names.join("<br>"),
             class(frame),
             frame.word(),
-            reference.map_or(String::new(), |reference| escaped(&reference.to_string())),
+            escaped(&full),
+            escaped(&reference_text(frame, &frame.tensors[0])),
             number(frame.gain.as_ref().map(ToString::to_string), "gain"),
             number(Some(human_bytes(frame.bytes)), ""),
             number(Some(format!("{:.3}", frame.bits)), "bits"),
             number(frame.key_bits.map(|bits| format!("{bits:.2}")), "as key"),
             number(frame.residual_energy.map(percent), "energy")
         );
+    }
+    for tensor in raw {
+        let name = escaped(&tensor.name);
+        let _ =
+            writeln!(page, "<tr><td class=\"name\">{name}</td><td class=\"mode\"><i class=\"other\"></i>raw</td></tr>");
     }
     page + "</tbody></table>\n"
 }

@@ -434,22 +434,27 @@ fn tensor_table(archive: &Archive, frames: &[FrameReport]) -> String {
 
 /// Mode, reference, gain, size, bits, and bits without prediction.
 fn frame_cells(report: &FrameReport, name: &str) -> [String; 6] {
-    let reference = report.reference.as_ref().map_or(String::new(), |reference| match &reference.tensor {
-        // The tensor's own coarser frame, or the base's tensor of the same name.
-        Some(tensor) if tensor == name && report.mode == Mode::Refinement => String::new(),
-        Some(tensor) if tensor == name && reference.base => "base".into(),
-        Some(tensor) if reference.base => elided(&format!("base: {}", shortened(tensor, name)), REFERENCE_WIDTH),
-        Some(tensor) => elided(&shortened(tensor, name), REFERENCE_WIDTH),
-        None => reference.to_string(),
-    });
     [
         report.word().into(),
-        reference,
+        reference_text(report, name),
         report.gain.as_ref().map_or(String::new(), Gain::to_string),
         human_bytes(report.bytes),
         format!("{:.3}", report.bits),
         report.key_bits.map_or(String::new(), |bits| format!("{bits:.2}")),
     ]
+}
+
+/// What a frame of tensor `name` is predicted from, in few words. What a refinement refines goes without saying.
+pub fn reference_text(report: &FrameReport, name: &str) -> String {
+    let Some(reference) = report.reference.as_ref().filter(|_| report.mode == Mode::Predicted) else {
+        return String::new();
+    };
+    match &reference.tensor {
+        Some(tensor) if tensor == name && reference.base => "base".into(),
+        Some(tensor) if reference.base => elided(&format!("base: {}", shortened(tensor, name)), REFERENCE_WIDTH),
+        Some(tensor) => elided(&shortened(tensor, name), REFERENCE_WIDTH),
+        None => reference.to_string(),
+    }
 }
 
 /// What predicted frames save, or why that is unknown.
