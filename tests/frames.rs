@@ -498,7 +498,7 @@ fn scattered_and_transformed_frames_of_past_and_present_agree_with_the_formulas(
     check_scattered(&vector(SCATTERED, &archive));
 }
 
-/// A vector of the past: it is written anew only when someone asks for it, and only while the format is a draft.
+/// A vector of the past: it is written anew only when someone asks for it, under a version of the format that is not released yet.
 fn vector(path: &str, archive: &[u8]) -> Vec<u8> {
     if std::env::var_os("MCWC_WRITE_VECTORS").is_some() {
         std::fs::write(path, archive).unwrap();

@@ -86,8 +86,8 @@ fn planes_are_predicted_along_a_chain_of_longer_and_shorter_frames() {
     }
 }
 
-/// A vector of the past, which `tests/format.rs` checks; it is written anew only when someone asks for it, and only while the
-/// format is a draft.
+/// A vector of the past, which `tests/format.rs` checks; it is written anew only when someone asks for it, under a version of the
+/// format that is not released yet.
 #[test]
 fn an_archive_of_every_kind_of_predicted_planes_decodes() {
     let mut parts = Vec::new();
