@@ -517,7 +517,8 @@ fn arcs(
         let start = if from_row < row { tops[from_row] + STRIP } else { tops[from_row] };
         let end = top - 5.0;
         // Between cells, so that the strips that it passes stay readable.
-        let aside = to_x + if from > place { 0.5 } else { -0.5 };
+        let bulge = if from_row.abs_diff(row) == 1 { 0.1 } else { 0.5 };
+        let aside = to_x + if from > place { bulge } else { -bulge };
         let bend = (end - start) / 3.0;
         let path =
             format!("M{from_x},{start:.1}C{aside},{:.1} {aside},{:.1} {to_x},{end:.1}", start + bend, end - 20.0);
