@@ -411,7 +411,7 @@ fn cell_picture(cell: &Cell, place: usize, columns: usize, top: f64, most: f64) 
     if cell.is_shared() {
         svg += &rect("shared", top + 3.0, WINDOW - 6.0);
         let _ =
-            write!(svg, "<text class=\"bits\" x=\"{middle:.3}%\" y=\"{:.1}\">=</text></g>\n", top + WINDOW / 2.0 + 4.0);
+            writeln!(svg, "<text class=\"bits\" x=\"{middle:.3}%\" y=\"{:.1}\">=</text></g>", top + WINDOW / 2.0 + 4.0);
         return svg;
     }
     let tall = |bits: f64| (bits / most * (WINDOW - 2.0)).max(1.0);
@@ -426,9 +426,9 @@ fn cell_picture(cell: &Cell, place: usize, columns: usize, top: f64, most: f64) 
     }
     let inside = y - top < 14.0;
     let (class, baseline) = if inside { ("bits inside", y + 13.0) } else { ("bits", y - 4.0) };
-    let _ = write!(
+    let _ = writeln!(
         svg,
-        "<text class=\"{class}\" x=\"{middle:.3}%\" y=\"{baseline:.1}\">{}</text></g>\n",
+        "<text class=\"{class}\" x=\"{middle:.3}%\" y=\"{baseline:.1}\">{}</text></g>",
         short(cell.bits())
     );
     svg
@@ -517,7 +517,8 @@ fn arcs(
         let start = if from_row < row { tops[from_row] + STRIP } else { tops[from_row] };
         let end = top - 5.0;
         // Between cells, so that the strips that it passes stay readable.
-        let aside = to_x + if from > place { 0.5 } else { -0.5 };
+        let bulge = if from_row.abs_diff(row) == 1 { 0.1 } else { 0.5 };
+        let aside = to_x + if from > place { bulge } else { -bulge };
         let bend = (end - start) / 3.0;
         let path =
             format!("M{from_x},{start:.1}C{aside},{:.1} {aside},{:.1} {to_x},{end:.1}", start + bend, end - 20.0);
@@ -559,9 +560,9 @@ fn layer_totals(film: &Film) -> String {
                 CELL * column
             );
         }
-        let _ = write!(
+        let _ = writeln!(
             svg,
-            "<text class=\"total\" x=\"{middle:.3}%\" y=\"{:.1}\">{}</text><text class=\"axis\" x=\"{middle:.3}%\" y=\"{:.1}\">{}</text></g>\n",
+            "<text class=\"total\" x=\"{middle:.3}%\" y=\"{:.1}\">{}</text><text class=\"axis\" x=\"{middle:.3}%\" y=\"{:.1}\">{}</text></g>",
             y - 4.0,
             short(bytes as f64 / factor),
             ground + 14.0,
@@ -583,7 +584,7 @@ fn singles(cells: &[Cell]) -> String {
     for (place, cell) in cells.iter().enumerate() {
         svg += &cell_picture(cell, place, cells.len(), top, scales[usize::from(cell.is_lossy())]);
         let x = (place as f64 + 0.5) * 100.0 / cells.len() as f64;
-        let _ = write!(svg, "<text class=\"axis\" x=\"{x:.3}%\" y=\"{}\">{}</text>\n", top + STRIP + 14.0, place + 1);
+        let _ = writeln!(svg, "<text class=\"axis\" x=\"{x:.3}%\" y=\"{}\">{}</text>", top + STRIP + 14.0, place + 1);
     }
     let height = top + STRIP + 18.0;
     let at = cells

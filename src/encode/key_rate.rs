@@ -50,7 +50,7 @@ impl KeyFrame {
 }
 
 /// Weights that are enough to judge a frame by, and the fewest columns that are looked at.
-const SAMPLE_LEN: usize = 1 << 16;
+const SAMPLE_LEN: usize = 1 << 18;
 const STRIDE_MAX: usize = 8;
 /// A lane's word count and first state, less what the state says of the symbols.
 const LANE_BITS: f64 = 40.0;
