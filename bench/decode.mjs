@@ -1,7 +1,8 @@
 // How fast weights come out of an archive in Chromium, beside constriction and general-purpose compressors.
 //   node bench/decode.mjs [--rounds 11]
-// One interleaved run over archives at 4 bits per weight: of MiniLM, and of its layers twice, the second time with noise, with
-// and without predicted frames. What is not ours decodes the levels of the first archive. Prints a table, writes bench/results/decode.json and BENCHMARKS.md. Exit status 1 if a result is wrong or a target is missed.
+// One interleaved run over archives at 4 bits per weight: of MiniLM, and of it with its layers twice, the second time with
+// noise, with and without predicted frames. What is not ours decodes the levels of the first archive. Prints a table, writes
+// bench/results/decode.json and BENCHMARKS.md. Exit status 1 if a result is wrong or a target is missed.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -77,7 +78,7 @@ function encode([name, { model, options }]) {
   execFileSync(command, ['decode', archive, '-o', folder, '--force', '--json']);
 }
 
-/** MiniLM's layers, twice. */
+/** MiniLM with its layers twice. */
 function growModel() {
   const model = join(DATA, 'grown', 'model.safetensors');
   mkdirSync(dirname(model), { recursive: true });

@@ -19,7 +19,7 @@ export function writeSynthetic(path, bytes) {
     for (let at = 0; at < block.length; ) at += writeSync(file, block, at);
     hash.update(block);
   };
-  write(header(tensors));
+  write(safetensorsHeader(tensors));
   tensors.forEach(({ dtype }, index) => {
     // No two tensors may be equal, or the encoder would store one of them.
     blocks[dtype].writeUInt16LE(index, 0);
@@ -29,29 +29,29 @@ export function writeSynthetic(path, bytes) {
   return hash.digest('hex');
 }
 
-/** The encoder layers of a float32 model, and after them the same layers with noise. */
+/** A float32 model, and after it its encoder layers once more, with noise. */
 export function writeGrown(path, model) {
   const file = readFileSync(model);
-  const data = 8 + Number(file.readBigUInt64LE());
-  const layer = /^encoder\.layer\.(\d+)\./;
-  const layers = Object.entries(JSON.parse(file.toString('utf8', 8, data))).filter(([name]) => layer.test(name));
-  const count = 1 + Math.max(...layers.map(([name]) => Number(layer.exec(name)[1])));
-  const tensors = layers.map(([name, { dtype, shape, data_offsets: [from, to] }]) => {
-    const weights = new Float32Array(file.buffer.slice(file.byteOffset + data + from, file.byteOffset + data + to));
-    return { name, dtype, shape, weights };
+  const start = 8 + Number(file.readBigUInt64LE());
+  const { __metadata__, ...header } = JSON.parse(file.toString('utf8', 8, start));
+  const tensors = Object.entries(header).map(([name, { dtype, shape, data_offsets: [from, to] }]) => {
+    return { name, dtype, shape, data: Buffer.from(file.subarray(start + from, start + to)) };
   });
+  const layer = /^encoder\.layer\.(\d+)(?=\.)/;
+  const layers = tensors.filter(({ name }) => layer.test(name));
+  const count = 1 + Math.max(...layers.map(({ name }) => Number(layer.exec(name)[1])));
   const normals = gaussians(1);
-  const grown = tensors.map(({ name, weights, ...tensor }) => {
+  const grown = layers.map(({ name, data, ...tensor }) => {
+    const weights = new Float32Array(new Uint8Array(data).buffer);
     const noise = GROWTH_NOISE * Math.sqrt(weights.reduce((sum, weight) => sum + weight * weight, 0) / weights.length);
-    const copy = name.replace(layer, (_, index) => `encoder.layer.${Number(index) + count}.`);
-    return { ...tensor, name: copy, weights: weights.map((weight) => weight + noise * normals.next().value) };
+    weights.forEach((weight, index) => (weights[index] = weight + noise * normals.next().value));
+    const copy = name.replace(layer, (_, index) => `encoder.layer.${Number(index) + count}`);
+    return { ...tensor, name: copy, data: Buffer.from(weights.buffer) };
   });
   let offset = 0;
-  const entries = [...tensors, ...grown].map(({ weights, ...tensor }) => {
-    return { ...tensor, data_offsets: [offset, (offset += weights.byteLength)] };
-  });
-  const parts = [...tensors, ...grown].map(({ weights }) => Buffer.from(weights.buffer));
-  writeFileSync(path, Buffer.concat([header(entries), ...parts]));
+  const all = [...tensors, ...grown];
+  const entries = all.map(({ data, ...tensor }) => ({ ...tensor, data_offsets: [offset, (offset += data.length)] }));
+  writeFileSync(path, Buffer.concat([safetensorsHeader(entries), ...all.map(({ data }) => data)]));
 }
 
 function plan(bytes) {
@@ -66,7 +66,7 @@ function plan(bytes) {
   return tensors;
 }
 
-function header(tensors) {
+function safetensorsHeader(tensors) {
   const json = JSON.stringify(Object.fromEntries(tensors.map(({ name, ...tensor }) => [name, tensor])));
   const padded = Buffer.from(json.padEnd(Math.ceil(json.length / 8) * 8));
   const length = Buffer.alloc(8);

@@ -157,6 +157,8 @@ impl FrameDecoder {
         let frame = archive.frames.get(index).ok_or_else(|| Error::argument(format!("there is no frame {index}")))?;
         let (reference, done) = match previous {
             Some(previous) if frame.reference == Some(previous.index) => (Some(Box::new(previous)), None),
+            // A reference is more like the next frame to be opened, perhaps itself a reference.
+            Some(FrameDecoder { reference: Some(reference), .. }) => (None, Some(*reference)),
             other => (None, other),
         };
         let coding = match &frame.coding {
@@ -547,8 +549,7 @@ impl LevelDecoder {
 }
 
 fn check_levels(levels: &[f32]) -> Result<()> {
-    let largest = levels.iter().fold(0.0, |largest: f32, level| largest.max(level.abs()));
-    let inside = largest < quantize::LEVEL_END as f32;
+    let inside = levels.iter().all(|level| level.abs() < quantize::LEVEL_END as f32);
     if inside { Ok(()) } else { Err(Error::invalid("level", "a prediction leads out of range")) }
 }
 

@@ -12,14 +12,32 @@ pub fn prediction(reference: i32, gain: i32) -> i32 {
 pub fn predict(reference: &[f32], bound: u64, gain: i32, predictions: &mut [f32]) {
     let factor = gain as f32 / GAIN_ONE as f32;
     let wide = |level: f32| (f64::from(level) * f64::from(factor) + 0.5).floor() as f32;
-    let pairs = predictions.iter_mut().zip(reference);
+    let len = predictions.len().min(reference.len());
+    let (predictions, reference) = (&mut predictions[..len], &reference[..len]);
     if gain == GAIN_ONE {
-        pairs.for_each(|(prediction, &level)| *prediction = level);
+        predictions.copy_from_slice(reference);
     } else if bound * u64::from(gain.unsigned_abs()) < 1 << 23 {
-        pairs.for_each(|(prediction, &level)| *prediction = (level * factor + 0.5).floor());
+        let ((fours, rest), (levels, rest_levels)) = (predictions.as_chunks_mut(), reference.as_chunks());
+        fours.iter_mut().zip(levels).for_each(|(predictions, &levels)| *predictions = predict_four(levels, factor));
+        let one = |level: f32| predict_four([level; 4], factor)[0];
+        rest.iter_mut().zip(rest_levels).for_each(|(prediction, &level)| *prediction = one(level));
     } else {
-        pairs.for_each(|(prediction, &level)| *prediction = wide(level));
+        predictions.iter_mut().zip(reference).for_each(|(prediction, &level)| *prediction = wide(level));
     }
+}
+
+/// Predictions in single precision. A compiler that looks for the smallest code leaves such arrays in pieces.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+fn predict_four(levels: [f32; 4], factor: f32) -> [f32; 4] {
+    use core::arch::wasm32::{f32x4_add, f32x4_floor, f32x4_mul, f32x4_splat};
+    let scaled = f32x4_mul(bytemuck::cast(levels), f32x4_splat(factor));
+    bytemuck::cast(f32x4_floor(f32x4_add(scaled, f32x4_splat(0.5))))
+}
+
+/// Predictions in single precision.
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+fn predict_four(levels: [f32; 4], factor: f32) -> [f32; 4] {
+    levels.map(|level| (level * factor + 0.5).floor())
 }
 
 #[cfg(test)]
@@ -40,9 +58,10 @@ mod tests {
     fn floats_predict_what_integers_do() {
         for gain in [256, 255, 257, -256, 128, 1, 0, -1, 700, -12345, i32::from(i16::MIN), i32::from(i16::MAX)] {
             for level in [0i32, 1, -1, 2, -3, 127, -128, 255, -256, 257, 1000, -32769, (1 << 24) - 1, 1 - (1 << 24)] {
-                let mut predictions = [7.0];
-                predict(&[level as f32], level.unsigned_abs().into(), gain, &mut predictions);
-                assert_eq!(predictions, [prediction(level, gain) as f32], "{level} at {gain}");
+                let mut predictions = [7.0; 11];
+                predict(&[level as f32; 10], level.unsigned_abs().into(), gain, &mut predictions);
+                assert_eq!(predictions[..10], [prediction(level, gain) as f32; 10], "{level} at {gain}");
+                assert_eq!(predictions[10], 7.0, "what has no reference");
             }
         }
     }
