@@ -26,6 +26,7 @@ mod tables;
 pub mod trellis;
 mod weights;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use rayon::prelude::*;
@@ -241,7 +242,10 @@ impl<'a> Model<'a> {
                 let index = model.framed[frame];
                 let tensor = &model.tensors[index];
                 let moved = aligned.map_or(&[None, None], |aligned| &aligned.orders[index]);
-                let statistics = model.statistics(frame, options).map(|statistics| statistics.permuted(moved));
+                let statistics = model.statistics(frame, options).map(|statistics| match moved {
+                    [None, None] => Cow::Borrowed(statistics),
+                    _ => Cow::Owned(statistics.permuted(moved)),
+                });
                 let orders = if options.unit_order_free { &[None, None] } else { moved };
                 let base = options.base.map(|base| motion::base_frame(base, tensor, model.bytes(tensor), orders));
                 let base = match base.transpose() {
@@ -249,8 +253,15 @@ impl<'a> Model<'a> {
                     Err(error) => return Some(Err(error)),
                 };
                 let by_column = aligned.is_some_and(|aligned| aligned.columns.contains(&index));
-                let coded =
-                    CodedTensor::new(frame, tensor, model.bytes(tensor), statistics.as_ref(), base, by_column, options);
+                let coded = CodedTensor::new(
+                    frame,
+                    tensor,
+                    model.bytes(tensor),
+                    statistics.as_deref(),
+                    base,
+                    by_column,
+                    options,
+                );
                 (options.progress)("reading", done.step());
                 coded.map(Ok)
             })

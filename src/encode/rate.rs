@@ -59,19 +59,20 @@ impl CodedTensor {
         if weights.iter().any(|weight| !weight.is_finite()) || weights.iter().all(|&weight| weight == first) {
             return None;
         }
-        let statistics = statistics.cloned().unwrap_or_default();
+        let unknown = WeightStatistics::default();
+        let statistics = statistics.unwrap_or(&unknown);
         let transposed = by_column || options.feedback && statistics.row_moments.is_some();
         let (mut view, base) = match base {
             Some((view, base)) => (view, Some(base)),
             None => (View::new(Matrix::of(&tensor.shape), transposed), None),
         };
         let importance = if base.is_some() {
-            motion::importance(&mut view, &statistics, options)
+            motion::importance(&mut view, statistics, options)
         } else {
             if options.transform {
                 view.basis = chosen_basis(&weights, view.matrix);
             }
-            Importance::new(&mut view, &statistics, options.feedback)
+            Importance::new(&mut view, statistics, options.feedback)
         };
         let mut weights = view.weights(bytes, tensor.dtype);
         let transformed = view.basis.is_some().then(|| weights.clone());
