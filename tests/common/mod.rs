@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses some of this")]
 
+pub mod frames;
+
 use mcwc::container::{FileEntry, TensorEntry};
 use mcwc::encode::frame::exact;
 use mcwc::encode::{ArchiveBuilder, Options, Target, encode};
