@@ -106,13 +106,7 @@ impl Aligned {
             let shape = &tensors[member.tensor].shape.0;
             let order =
                 self.orders[member.tensor][member.axis].get_or_insert_with(|| (0..shape[member.axis] as u32).collect());
-            let before = order.clone();
-            for unit in 0..member.repeats * group.units {
-                let (repeat, unit) = (unit / group.units, unit % group.units);
-                let at = |unit: usize| member.start + (repeat * group.units + unit) * member.unit_len;
-                let source = at(permutation.places()[unit] as usize);
-                order[at(unit)..at(unit) + member.unit_len].copy_from_slice(&before[source..source + member.unit_len]);
-            }
+            member.permute_order(permutation, order);
         }
         Ok(())
     }

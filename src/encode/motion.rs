@@ -22,7 +22,6 @@ use crate::decode::Reader;
 use crate::error::Result;
 use crate::stages::permute::Permutation;
 use crate::stages::predict::prediction;
-use crate::stages::quantize::scale_at;
 use crate::stages::transform::Basis;
 use crate::tensor::TensorLocation;
 
@@ -106,12 +105,9 @@ pub fn base_frame(
         return Ok(None);
     };
     view.permutations = permutations;
-    let plan = plan(&view, scale);
     let weights = view.weights(bytes, tensor.dtype);
-    let residuals = residuals(&plan, &weights, &levels);
-    let zeros = self::residuals(&plan, &weights, &[]);
-    let energy = |values: &[f32]| values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
-    let resembles = energy(&residuals) < RESEMBLANCE * energy(&zeros);
+    let residuals = residuals(&view, scale, &weights, &levels);
+    let resembles = resembles(&self::residuals(&view, scale, &weights, &[]), &residuals);
     Ok(resembles.then_some((view, BaseFrame { frame: frame as u64, scale, trellis, levels })))
 }
 
@@ -176,26 +172,19 @@ fn with_taps(order: &[u32], taps: usize) -> Vec<u32> {
     order.iter().flat_map(|&column| (0..taps as u32).map(move |tap| column * taps as u32 + tap)).collect()
 }
 
-/// A plan on the base's grid.
-fn plan(view: &View, scale: f32) -> LevelPlan {
-    LevelPlan::new(view, &VarianceModel::default(), scale, Default::default(), false)
-}
-
-/// Weights in steps, less what is predicted.
-fn residuals(plan: &LevelPlan, weights: &[f32], prediction: &[i32]) -> Vec<f32> {
-    let Matrix { taps, .. } = plan.matrix;
-    let row_len = plan.matrix.row_len();
-    let at = |array: &[i8], index: usize| array.get(index).map_or(0, |&exponent| i32::from(exponent));
-    let [_, columns, tap_exponents] = &plan.exponents;
-    let inverse = |j: usize| scale_at(1.0, -at(columns, j / taps) - at(tap_exponents, j % taps));
-    let inverses: Vec<f32> = (0..row_len).map(inverse).collect();
+/// Weights in steps of this size, less what is predicted.
+fn residuals(view: &View, step: f32, weights: &[f32], prediction: &[i32]) -> Vec<f32> {
     let mut residuals = weights.to_vec();
-    for (row, residuals) in residuals.chunks_mut(row_len).enumerate() {
-        let step = plan.row_step(row);
-        residuals.iter_mut().zip(&inverses).for_each(|(residual, inverse)| *residual *= inverse / step);
-    }
+    view.divide_by_exponents(&mut residuals);
+    residuals.iter_mut().for_each(|residual| *residual /= step);
     residuals.iter_mut().zip(prediction).for_each(|(residual, &level)| *residual -= level as f32);
     residuals
+}
+
+/// Whether a prediction leaves little enough of the energy of weights.
+fn resembles(weights: &[f32], residuals: &[f32]) -> bool {
+    let energy = |values: &[f32]| values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
+    energy(residuals) < RESEMBLANCE * energy(weights)
 }
 
 /// Earlier tensors that others resemble enough for a prediction to be tried.
@@ -384,12 +373,12 @@ pub fn predict(
         }
         // Once with what tables are known, then with those that these symbols make.
         let mut counts = kept.clone();
-        for attempt in attempt_all(model, candidates, step, attempts, &tables, &indices, options) {
+        for (_, attempt) in attempt_all(model, candidates, step, attempts, &tables, &indices, options) {
             counts[usize::from(attempt.plan.trellis)].add_all(&attempt.tally.counts);
         }
         tables = counts.each_ref().map(SymbolCounts::tables);
         let tried = attempt_all(model, candidates, step, attempts, &tables, &indices, options);
-        for (index, attempt) in indices.into_iter().zip(tried) {
+        for (index, attempt) in tried {
             let set = usize::from(attempt.plan.trellis);
             let coded = &model.coded[index];
             let cost = |attempt: &Attempt, sets: &[TableSet; 2]| {
@@ -409,6 +398,7 @@ pub fn predict(
     }
 }
 
+/// What comes of predicting the tensors at `indices`, of those that have a prediction.
 fn attempt_all(
     model: &Model,
     candidates: &[Option<Candidate>],
@@ -417,7 +407,7 @@ fn attempt_all(
     tables: &[TableSet; 2],
     indices: &[usize],
     options: &Options,
-) -> Vec<Attempt> {
+) -> Vec<(usize, Attempt)> {
     let costs = tables.each_ref().map(SymbolCosts::new);
     let attempt = |&index: &usize| {
         let coded = &model.coded[index];
@@ -447,10 +437,9 @@ fn attempt_all(
         };
         let tensor = &model.tensors[model.framed[coded.frame]];
         let weights = coded.weights(model.bytes(tensor), tensor.dtype);
-        let residual = residuals(&plan, &weights, &predicted);
-        let steps = residuals(&plan, &weights, &[]);
-        let energy = |values: &[f32]| values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
-        let resembles = energy(&residual) < RESEMBLANCE * energy(&steps);
+        let scale = plan.scale?;
+        let residual = residuals(&coded.view, scale, &weights, &predicted);
+        let resembles = resembles(&residuals(&coded.view, scale, &weights, &[]), &residual);
         let variances = VarianceModel::fit(&residual, plan.matrix);
         plan.classes = variances.classes(if plan.trellis { 2.0 } else { 1.0 }, plan.low_bits);
         let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
@@ -468,7 +457,7 @@ fn attempt_all(
             plan.classes = VarianceModel::fit(&changes, plan.matrix).classes(1.0, plan.low_bits);
             (indices, tally) = plan.quantize(&weights, search);
         }
-        Some(Attempt { plan, indices, tally, prediction: predicted })
+        Some((index, Attempt { plan, indices, tally, prediction: predicted }))
     };
     indices.par_iter().filter_map(attempt).collect()
 }

@@ -101,11 +101,11 @@ impl Member {
             && tensor.record.is_empty()
     }
 
-    /// Calls `visit` with a unit and the place and length in bytes of each run of elements that is the unit's.
-    /// `element_bytes` is 1 for elements.
-    fn runs(&self, units: usize, shape: &[u64], element_bytes: usize, visit: &mut dyn FnMut(usize, usize, usize)) {
+    /// Calls `visit` with a unit and the place and length of each run that is the unit's, among the elements of a tensor of
+    /// this shape.
+    fn runs(&self, units: usize, shape: &[u64], visit: &mut dyn FnMut(usize, usize, usize)) {
         let extent = |axis: &u64| *axis as usize;
-        let inner: usize = shape[self.axis + 1..].iter().map(extent).product::<usize>() * element_bytes;
+        let inner: usize = shape[self.axis + 1..].iter().map(extent).product();
         let outer: usize = shape[..self.axis].iter().map(extent).product();
         let row = shape[self.axis] as usize * inner;
         let run = self.unit_len * inner;
@@ -116,6 +116,23 @@ impl Member {
                 }
             }
         }
+    }
+
+    /// Puts unit `permutation.places()[u]` where unit `u` was. `values` are those of a tensor of this shape, `per_element` for
+    /// each of its elements.
+    fn permute<T: Copy>(&self, permutation: &Permutation, shape: &[u64], per_element: usize, values: &mut [T]) {
+        let (places, original) = (permutation.places(), values.to_vec());
+        self.runs(places.len(), shape, &mut |unit, offset, len| {
+            let (offset, len) = (offset * per_element, len * per_element);
+            let source = offset - unit * len + places[unit] as usize * len;
+            values[offset..offset + len].copy_from_slice(&original[source..source + len]);
+        });
+    }
+
+    /// Puts unit `permutation.places()[u]` where unit `u` was in `order`, which tells what lies at each place along the axis.
+    pub fn permute_order(&self, permutation: &Permutation, order: &mut [u32]) {
+        let along = Member { axis: 0, ..*self };
+        along.permute(permutation, &[order.len() as u64], 1, order);
     }
 }
 
@@ -135,12 +152,7 @@ impl Group {
             let bytes = files.get_mut(tensor.file).and_then(|file| file.get_mut(range));
             let bytes = bytes.filter(|_| member.fits(self.units, tensor));
             let bytes = bytes.ok_or_else(|| Error::argument(format!("{} is not where it was", tensor.name)))?;
-            let original = bytes.to_vec();
-            let element_bytes = tensor.dtype.bits() as usize / 8;
-            member.runs(self.units, &tensor.shape.0, element_bytes, &mut |unit, offset, len| {
-                let source = offset - unit * len + permutation.places()[unit] as usize * len;
-                bytes[offset..offset + len].copy_from_slice(&original[source..source + len]);
-            });
+            member.permute(permutation, &tensor.shape.0, tensor.dtype.bits() as usize / 8, bytes);
         }
         Ok(())
     }
@@ -155,7 +167,7 @@ impl Group {
             let given = values(member.tensor).filter(|values| Some(values.len() as u64) == expected);
             let Some(values) = given.filter(|_| member.fits(self.units, tensor)) else { continue };
             let mut rows = vec![Vec::new(); self.units];
-            member.runs(self.units, &tensor.shape.0, 1, &mut |unit, offset, len| {
+            member.runs(self.units, &tensor.shape.0, &mut |unit, offset, len| {
                 rows[unit].extend_from_slice(&values[offset..offset + len]);
             });
             parts.push((rows[0].len(), rows.concat()));
