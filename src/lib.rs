@@ -13,6 +13,8 @@ pub mod error;
 pub mod formats;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+#[cfg(test)]
+mod noise;
 pub mod reconstruct;
 pub mod stages;
 pub mod tensor;

@@ -123,6 +123,13 @@ impl SideArrays {
     }
 }
 
+/// A chunk to be decoded.
+struct LevelChunk<'a> {
+    rectangle: Rectangle,
+    payload: &'a [u8],
+    reference: Reference<'a>,
+}
+
 /// The part of a frame's matrix that a chunk covers: whole rows, or columns of one row.
 struct Rectangle {
     first_row: usize,
@@ -212,7 +219,7 @@ impl FrameDecoder {
             }
             Decoding::Levels(decoder) => {
                 let rectangle = rectangle(&decoder.levels, first, len);
-                decoder.decode(&rectangle, payload, &reference, self.frame.dtype, bytes)
+                decoder.decode(&LevelChunk { rectangle, payload, reference }, self.frame.dtype, bytes)
             }
         }
     }
@@ -290,7 +297,8 @@ impl FrameDecoder {
             return Err(Error::argument("a frame of planes has no levels"));
         };
         let rectangle = rectangle(&decoder.levels, first, len);
-        decoder.decode_coded(&rectangle, payload, &reference, &rectangle.unscaled())
+        let scales = rectangle.unscaled();
+        decoder.decode_coded(&LevelChunk { rectangle, payload, reference }, &scales)
     }
 
     fn range(&self, index: usize) -> Result<(u64, u64)> {
@@ -392,63 +400,44 @@ impl LevelDecoder {
         (&self.scales, self.first_exponent)
     }
 
-    fn decode(
-        &mut self,
-        rectangle: &Rectangle,
-        payload: &[u8],
-        reference: &Reference,
-        dtype: DType,
-        bytes: &mut [u8],
-    ) -> Result<()> {
+    fn decode(&mut self, chunk: &LevelChunk, dtype: DType, bytes: &mut [u8]) -> Result<()> {
         if !self.levels.column_major {
-            return self.decode_rows(rectangle, payload, reference, dtype, bytes);
+            return self.decode_rows(chunk, dtype, bytes);
         }
         let mut words = std::mem::take(&mut self.rows);
         words.resize(bytes.len().div_ceil(8), 0);
         let rows = &mut bytemuck::cast_slice_mut(&mut words)[..bytes.len()];
-        let decoded = self.decode_rows(rectangle, payload, reference, dtype, rows);
+        let decoded = self.decode_rows(chunk, dtype, rows);
+        let cols = chunk.rectangle.cols;
         match dtype.bits() {
-            8 => transpose::<1>(rows, rectangle.cols, bytes),
-            16 => transpose::<2>(rows, rectangle.cols, bytes),
-            64 => transpose::<8>(rows, rectangle.cols, bytes),
-            _ => transpose::<4>(rows, rectangle.cols, bytes),
+            8 => transpose::<1>(rows, cols, bytes),
+            16 => transpose::<2>(rows, cols, bytes),
+            64 => transpose::<8>(rows, cols, bytes),
+            _ => transpose::<4>(rows, cols, bytes),
         }
         self.rows = words;
         decoded
     }
 
-    fn decode_rows(
-        &mut self,
-        rectangle: &Rectangle,
-        payload: &[u8],
-        reference: &Reference,
-        dtype: DType,
-        bytes: &mut [u8],
-    ) -> Result<()> {
-        let scales = self.chunk_scales(rectangle)?;
+    fn decode_rows(&mut self, chunk: &LevelChunk, dtype: DType, bytes: &mut [u8]) -> Result<()> {
+        let scales = self.chunk_scales(&chunk.rectangle)?;
         let in_order = dtype == DType::F32 && self.side.column_permutation.is_none();
         if in_order && let Ok(weights) = bytemuck::try_cast_slice_mut(bytes) {
-            self.decode_values(rectangle, payload, reference, &scales, weights)?;
+            self.decode_values(chunk, &scales, weights)?;
             self.basis.iter().for_each(|basis| basis.inverse(weights));
             return Ok(());
         }
-        self.decode_coded(rectangle, payload, reference, &scales)?;
+        self.decode_coded(chunk, &scales)?;
         self.basis.iter().for_each(|basis| basis.inverse(&mut self.coded));
-        self.write_elements(rectangle, dtype, bytes);
+        self.write_elements(&chunk.rectangle, dtype, bytes);
         Ok(())
     }
 
     /// [`LevelDecoder::decode_values`] into `self.coded`.
-    fn decode_coded(
-        &mut self,
-        rectangle: &Rectangle,
-        payload: &[u8],
-        reference: &Reference,
-        scales: &Scales,
-    ) -> Result<()> {
+    fn decode_coded(&mut self, chunk: &LevelChunk, scales: &Scales) -> Result<()> {
         let mut coded = std::mem::take(&mut self.coded);
-        coded.resize(rectangle.rows * rectangle.cols, 0.0);
-        let decoded = self.decode_values(rectangle, payload, reference, scales, &mut coded);
+        coded.resize(chunk.rectangle.rows * chunk.rectangle.cols, 0.0);
+        let decoded = self.decode_values(chunk, scales, &mut coded);
         self.coded = coded;
         self.bound = decoded?;
         Ok(())
@@ -456,15 +445,9 @@ impl LevelDecoder {
 
     /// Entropy decoding, prediction and scaling: whatever `values` held, they become predictions, then levels times scales.
     /// Gives a bound on the levels.
-    fn decode_values(
-        &self,
-        rectangle: &Rectangle,
-        payload: &[u8],
-        reference: &Reference,
-        scales: &Scales,
-        values: &mut [f32],
-    ) -> Result<u64> {
+    fn decode_values(&self, chunk: &LevelChunk, scales: &Scales, values: &mut [f32]) -> Result<u64> {
         let Levels { low_bits, trellis, .. } = self.levels;
+        let LevelChunk { rectangle, payload, reference } = chunk;
         let payload = LevelPayload::parse(payload, rectangle.rows, rectangle.cols, low_bits)?;
         let (row_class, col_class) = self.classes(rectangle);
         let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class };

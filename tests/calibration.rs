@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{Random, Tensor};
+use common::{Noise, Tensor};
 use mcwc::encode::to_f32;
 use mcwc::tensor::DType;
 use serde_json::Value;
@@ -23,7 +23,7 @@ fn directory() -> tempfile::TempDir {
 }
 
 fn model() -> [Tensor; 2] {
-    let mut random = Random(31);
+    let mut random = Noise(31);
     ["a", "b"].map(|name| {
         let weights = random.normals(ROWS * COLUMNS, 0.1);
         Tensor::floats(name, DType::F32, &[ROWS as u64, COLUMNS as u64], &weights)

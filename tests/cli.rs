@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{Random, Tensor, every_kind, safetensors};
+use common::{Noise, Tensor, every_kind, safetensors};
 use mcwc::encode::to_f32;
 use mcwc::tensor::DType;
 use serde_json::Value;
@@ -95,10 +95,10 @@ fn inspect_tells_what_is_inside() {
 
 /// Two layers of weights, the second much like the first, and two names that a page must escape.
 fn layered(seed: u64, noise: f32) -> Vec<u8> {
-    let mut random = Random(9);
+    let mut random = Noise(9);
     let first = random.normals(128 * 256, 0.05);
     let alone = random.normals(64 * 96, 0.05);
-    let mut random = Random(seed);
+    let mut random = Noise(seed);
     let mut like = |weights: &[f32], noise: f32| -> Vec<f32> {
         weights.iter().map(|weight| weight + noise * random.normal()).collect()
     };
@@ -206,7 +206,7 @@ fn directories_shards_and_external_data_come_along() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     std::fs::create_dir_all(path.join("model/sub")).unwrap();
-    let mut random = Random(5);
+    let mut random = Noise(5);
     for (name, file) in [("a", "one.safetensors"), ("b", "two.safetensors")] {
         let tensor = Tensor::floats(name, DType::F32, &[64, 64], &random.normals(4096, 1.0));
         std::fs::write(path.join("model").join(file), safetensors(&[tensor])).unwrap();
@@ -230,7 +230,7 @@ fn directories_shards_and_external_data_come_along() {
 fn models_of_other_formats_travel_with_their_shards() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
-    let weights = Random(6).normals(96 * 64, 0.1);
+    let weights = Noise(6).normals(96 * 64, 0.1);
     let bytes: Vec<u8> = weights.iter().flat_map(|weight| weight.to_le_bytes()).collect();
     let manifest = r#"{"modelTopology": {}, "weightsManifest": [{"paths": ["a.bin", "b.bin"], "weights": [
         {"name": "dense/kernel", "shape": [96, 64], "dtype": "float32"}]}]}"#;

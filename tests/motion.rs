@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Random, Tensor, safetensors};
+use common::{Noise, Tensor, safetensors};
 use mcwc::container::Coding;
 use mcwc::decode::Reader;
 use mcwc::encode::{Options, Target, encode, to_f32};
@@ -15,7 +15,7 @@ const UNITS: usize = 200;
 /// Weights by name, in the layout of BERT: matrices and biases of feed-forward layers.
 type Model = Vec<(String, Vec<u64>, Vec<f32>)>;
 
-fn model(layers: usize, random: &mut Random) -> Model {
+fn model(layers: usize, random: &mut Noise) -> Model {
     let mut model =
         vec![("embeddings.word_embeddings.weight".to_string(), vec![300, 96], random.normals(300 * 96, 0.05))];
     for layer in 0..layers {
@@ -36,7 +36,7 @@ fn file(model: &Model) -> Vec<u8> {
 }
 
 /// Every weight moved by noise of this part of its tensor's root mean square.
-fn moved(model: &Model, by: f32, random: &mut Random) -> Model {
+fn moved(model: &Model, by: f32, random: &mut Noise) -> Model {
     let mut moved = model.clone();
     for (_, _, weights) in &mut moved {
         let rms = (weights.iter().map(|w| w * w).sum::<f32>() / weights.len() as f32).sqrt();
@@ -47,7 +47,7 @@ fn moved(model: &Model, by: f32, random: &mut Random) -> Model {
 }
 
 /// The same function: hidden units of every layer in another order.
-fn permuted(model: &Model, random: &mut Random) -> Model {
+fn permuted(model: &Model, random: &mut Noise) -> Model {
     let mut permuted = model.clone();
     let layers = model.iter().filter(|(name, ..)| name.ends_with("intermediate.dense.weight")).count();
     for layer in 0..layers {
@@ -99,7 +99,7 @@ fn uniform(bits: f64) -> Options<'static> {
 
 #[test]
 fn a_delta_is_a_fraction_of_its_model_and_as_good() {
-    let mut random = Random(1);
+    let mut random = Noise(1);
     let base_model = model(3, &mut random);
     let tuned = file(&moved(&base_model, 0.01, &mut random));
     let base_archive = encoded(&file(&base_model), &uniform(4.0));
@@ -116,7 +116,7 @@ fn a_delta_is_a_fraction_of_its_model_and_as_good() {
 
 #[test]
 fn a_permuted_copy_is_found_again() {
-    let mut random = Random(2);
+    let mut random = Noise(2);
     let base_model = model(3, &mut random);
     let tuned = moved(&base_model, 0.01, &mut random);
     let base_archive = encoded(&file(&base_model), &uniform(4.0));
@@ -136,7 +136,7 @@ fn a_permuted_copy_is_found_again() {
 
 #[test]
 fn an_exact_delta_gives_every_byte_back() {
-    let mut random = Random(3);
+    let mut random = Noise(3);
     let base_model = model(2, &mut random);
     let tuned = file(&moved(&base_model, 1e-4, &mut random));
     let lossless = Options { target: Target::Lossless, ..Options::default() };
@@ -149,7 +149,7 @@ fn an_exact_delta_gives_every_byte_back() {
 
 #[test]
 fn layers_that_resemble_each_other_are_predicted_and_others_are_not() {
-    let mut random = Random(4);
+    let mut random = Noise(4);
     let lower = model(3, &mut random);
     let mut grown = lower.clone();
     for (name, shape, weights) in moved(&lower, 0.1, &mut random).into_iter().skip(1) {
@@ -172,7 +172,7 @@ fn layers_that_resemble_each_other_are_predicted_and_others_are_not() {
 
 #[test]
 fn chains_are_no_longer_than_the_interval() {
-    let mut random = Random(5);
+    let mut random = Noise(5);
     let mut tensors: Model = vec![("w0".into(), vec![64, 64], random.normals(64 * 64, 1.0))];
     for index in 1..7 {
         let mut next = moved(&tensors[index - 1..].to_vec(), 0.1, &mut random);
@@ -193,7 +193,7 @@ fn chains_are_no_longer_than_the_interval() {
 
 #[test]
 fn free_units_are_the_same_units_in_another_order() {
-    let mut random = Random(6);
+    let mut random = Noise(6);
     let lower = model(1, &mut random);
     let mut second = permuted(&moved(&lower, 0.3, &mut random), &mut random);
     second.iter_mut().for_each(|(name, ..)| *name = name.replace("layer.0", "layer.1"));
@@ -217,7 +217,7 @@ fn free_units_are_the_same_units_in_another_order() {
 
 #[test]
 fn layers_refine_each_other() {
-    let mut random = Random(7);
+    let mut random = Noise(7);
     let model = file(&model(2, &mut random));
     let archive = encoded(&model, &Options { layers: &[2.5, 4.0, 6.0], ..uniform(6.0) });
     let reader = open(&archive);
@@ -241,7 +241,7 @@ fn layers_refine_each_other() {
 
 #[test]
 fn predictions_are_deterministic() {
-    let mut random = Random(8);
+    let mut random = Noise(8);
     let base_model = model(2, &mut random);
     let tuned = file(&permuted(&moved(&base_model, 0.05, &mut random), &mut random));
     let base_archive = encoded(&file(&base_model), &uniform(3.0));

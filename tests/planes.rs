@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Random;
+use common::Noise;
 use mcwc::container::{FileEntry, TensorEntry};
 use mcwc::decode::Reader;
 use mcwc::encode::ArchiveBuilder;
@@ -43,7 +43,7 @@ fn archive(parts: &[Part], base: Option<[u8; 16]>) -> Vec<u8> {
 
 /// Some bytes of each kind: floats of two chunks, halves, records and integers.
 fn kinds() -> [(DType, &'static [u16], Vec<u8>); 4] {
-    let mut random = Random(1);
+    let mut random = Noise(1);
     let floats = random.normals((1 << 18) + 77, 0.05);
     let f32s = floats.iter().flat_map(|float| float.to_le_bytes()).collect();
     let bf16s = floats[..999].iter().flat_map(|float| ((float.to_bits() >> 16) as u16).to_le_bytes()).collect();
@@ -58,7 +58,7 @@ fn kinds() -> [(DType, &'static [u16], Vec<u8>); 4] {
 
 /// The same with a few low bits changed in every byte but the highest of an element.
 fn changed(bytes: &[u8], dtype: DType, seed: u64) -> Vec<u8> {
-    let mut random = Random(seed);
+    let mut random = Noise(seed);
     let element_bytes = dtype.bits() as usize / 8;
     let change = |at| if at % element_bytes + 1 < element_bytes || element_bytes == 1 { 3 } else { 0 };
     let noise = random.normals(bytes.len(), 100.0);

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::LazyLock;
 
-use common::{Random, Tensor, archive, records_archive, safetensors};
+use common::{Noise, Tensor, archive, records_archive, safetensors};
 use mcwc::container::{FileEntry, Header, PREAMBLE_BYTES, TensorEntry, serialize_chunk_entry, serialize_head};
 use mcwc::decode::Reader;
 use mcwc::encode::frame::{LevelPlan, Prediction};
@@ -30,7 +30,7 @@ fn small() -> Vec<u8> {
 }
 
 fn encode_small() -> Vec<u8> {
-    let mut random = Random(1);
+    let mut random = Noise(1);
     let mut weights = random.normals(48 * 40, 0.1);
     weights.iter_mut().enumerate().for_each(|(i, weight)| *weight *= 1.0 + (i / 40 % 5) as f32);
     weights[77] = 30.0;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Random, Tensor, archive, every_kind, records_archive, safetensors};
+use common::{Noise, Tensor, archive, every_kind, records_archive, safetensors};
 use mcwc::container::{Archive, Coding, Levels};
 use mcwc::decode::Reader;
 use mcwc::encode::{Options, Target, encode, to_f32};
@@ -29,7 +29,7 @@ fn lossless_files_come_back_byte_for_byte() {
 
 #[test]
 fn records_come_back_byte_for_byte() {
-    let bytes = Random(10).bytes(36 * 16_000);
+    let bytes = Noise(10).bytes(36 * 16_000);
     for record in [vec![36], vec![1, 1, 4, 30], vec![1; 36], vec![2, 16], vec![]] {
         let archive = records_archive(&bytes, &record);
         let reader = reader(&archive);
@@ -41,7 +41,7 @@ fn records_come_back_byte_for_byte() {
 #[test]
 fn fields_of_a_record_are_coded_apart() {
     // A constant, a counter and noise: mixed, they hide each other.
-    let mut random = Random(11);
+    let mut random = Noise(11);
     let record = |index: u32| [7, (index % 3) as u8, random.next() as u8, random.next() as u8];
     let bytes: Vec<u8> = (0..20_000).flat_map(record).collect();
     let apart = records_archive(&bytes, &[1, 1, 2]).len();
@@ -105,7 +105,7 @@ fn lossy_files_keep_their_length_and_everything_but_matrices() {
 
 #[test]
 fn outliers_of_175_sigma_survive_any_rate() {
-    let mut random = Random(3);
+    let mut random = Noise(3);
     let mut weights = random.normals(96 * 96, 0.02);
     weights[1234] = 3.5;
     let file = safetensors(&[Tensor::floats("w", DType::F32, &[96, 96], &weights)]);
@@ -118,7 +118,7 @@ fn outliers_of_175_sigma_survive_any_rate() {
 
 #[test]
 fn targets_are_met() {
-    let mut random = Random(4);
+    let mut random = Noise(4);
     let mut tensors: Vec<Tensor> = (0..4)
         .map(|i| {
             let weights: Vec<f32> = random.normals(256 * 300, 0.02 * (i + 1) as f32);
@@ -150,7 +150,7 @@ fn targets_are_met() {
 
 #[test]
 fn equal_tensors_share_one_frame() {
-    let mut random = Random(5);
+    let mut random = Noise(5);
     let weights = random.normals(128 * 64, 1.0);
     let twice = ["a", "b"].map(|name| Tensor::floats(name, DType::F32, &[128, 64], &weights));
     let file = safetensors(&twice);
@@ -162,7 +162,7 @@ fn equal_tensors_share_one_frame() {
 
 #[test]
 fn excluded_tensors_stay_exact() {
-    let mut random = Random(6);
+    let mut random = Noise(6);
     let tensors = ["keep", "code"].map(|name| Tensor::floats(name, DType::F32, &[64, 64], &random.normals(4096, 1.0)));
     let file = safetensors(&tensors);
     let files = [SourceFile { name: "m.safetensors".into(), bytes: &file }];
@@ -180,7 +180,7 @@ fn encoding_twice_gives_the_same_bytes() {
 
 #[test]
 fn rows_longer_than_a_chunk_are_cut() {
-    let mut random = Random(8);
+    let mut random = Noise(8);
     let columns = (1 << 18) + 1000;
     let weights = random.normals(2 * columns, 1.0);
     let file = safetensors(&[Tensor::floats("long", DType::F32, &[2, columns as u64], &weights)]);
@@ -206,7 +206,7 @@ proptest! {
     #[test]
     fn lossy_error_stays_within_a_step(rows in 1u64..70, columns in 1u64..70, bits in 1.0f64..8.0, seed: u64) {
         prop_assume!(rows > 1 && columns > 1 && rows * columns >= 1024);
-        let weights = Random(seed).normals((rows * columns) as usize, 0.3);
+        let weights = Noise(seed).normals((rows * columns) as usize, 0.3);
         let file = safetensors(&[Tensor::floats("w", DType::F32, &[rows, columns], &weights)]);
         let files = [SourceFile { name: "m.safetensors".into(), bytes: &file }];
         let Ok((archive, _)) = encode(&files, &Options { target: Target::Bits(bits), ..Options::default() }) else {
@@ -224,7 +224,7 @@ proptest! {
 
 #[test]
 fn integers_with_uneven_rows_and_columns_become_exact_levels() {
-    let mut random = Random(11);
+    let mut random = Noise(11);
     let mut weights = |name: &str, dtype: DType, zero: u8| {
         let spread = |row: usize, column: usize| (row % 7 * 3) as f32 / (1 + column % 5) as f32;
         let element = |i: usize| zero.wrapping_add((spread(i / 512, i % 512) * random.normal()).round() as i8 as u8);
@@ -243,7 +243,7 @@ fn integers_with_uneven_rows_and_columns_become_exact_levels() {
 
 #[test]
 fn integers_beside_lossy_tensors_stay_exact() {
-    let mut random = Random(12);
+    let mut random = Noise(12);
     let bytes: Vec<u8> =
         (0..256 * 1024).map(|i| 128u8.wrapping_add(((i / 1024 % 9) as f32 * random.normal()) as i8 as u8)).collect();
     let floats = Tensor::floats("w", DType::F32, &[64, 64], &random.normals(64 * 64, 0.1));

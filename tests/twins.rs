@@ -5,6 +5,9 @@
 //! `MCWC_NO_GPU=1` says that there is none.
 #![cfg(feature = "gpu")]
 
+#[path = "../src/noise.rs"]
+mod noise;
+
 use std::sync::OnceLock;
 
 use mcwc::Error;
@@ -13,6 +16,7 @@ use mcwc::stages::pack::{LEVEL_BITS, level_bits, pack};
 use mcwc::stages::permute::Permutation;
 use mcwc::stages::quantize::{LEVEL_END, scales};
 use mcwc::tensor::DType;
+use noise::Noise;
 
 const FLOATS: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::F64];
 const INTEGERS: [DType; 5] = [DType::I8, DType::U8, DType::I16, DType::U16, DType::Bool];
@@ -30,25 +34,18 @@ fn reconstructor() -> Option<&'static Reconstructor> {
     RECONSTRUCTOR.get_or_init(request).as_ref()
 }
 
-/// SplitMix64.
-struct Random(u64);
+/// Parts of frames.
+trait Parts {
+    fn permutation(&mut self, len: usize) -> Permutation;
+    fn exponents(&mut self, len: usize) -> Vec<i8>;
+    fn levels(&mut self, len: usize, bits: u32) -> Vec<i32>;
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
+impl Parts for Noise {
     fn permutation(&mut self, len: usize) -> Permutation {
         let mut places: Vec<u32> = (0..len as u32).collect();
         for last in (1..len).rev() {
-            places.swap(last, self.below(last as u64 + 1) as usize);
+            places.swap(last, self.below(last + 1));
         }
         Permutation::new(places).unwrap()
     }
@@ -66,7 +63,7 @@ impl Random {
             1 => -limit,
             2 => 0,
             // Log-uniform in size, so that small levels occur at every width.
-            _ => (self.next() as i32 >> (32 - bits) >> self.below(u64::from(bits))).clamp(-limit, limit),
+            _ => (self.next() as i32 >> (32 - bits) >> self.below(bits as usize)).clamp(-limit, limit),
         };
         (0..len).map(level).collect()
     }
@@ -91,7 +88,7 @@ impl Case {
     /// `arrays` has a bit for each side array: exponents of rows, columns and taps, permutations of rows and columns; then
     /// one for the column-major layout.
     fn new(dtype: DType, shape: [usize; 3], level_bits: u32, arrays: u32, scale: f32, seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Noise(seed);
         let row_len = shape[1] * shape[2];
         let exponents = std::array::from_fn(|i| match dtype.is_float() && arrays >> i & 1 == 1 {
             true => random.exponents(shape[i]),

@@ -58,9 +58,9 @@ function layers({ layers }) {
 
 function deltas({ deltas }) {
   if (!deltas) return '';
-  const rows = deltas.map(({ variant, base, delta, alone }) => [VARIANTS[variant], round(base, 1), round(alone.bits, 2), scientific(alone), round(delta.bits, 3), scientific(delta)]);
-  const header = ['', 'bits/weight of the base', 'standalone', '1 − cosine', 'delta', '1 − cosine'];
-  return ['A fine-tune against its base, on the steps of the base; bits/weight of whole archives:', markdownTable(header, rows)].join('\n\n');
+  const rows = deltas.map(({ variant, base, delta, alone }) => [VARIANTS[variant], round(base, 1), round(alone.bits, 2), scientific(alone), round(delta.bits, 3), megabytes(delta.bytes), scientific(delta)]);
+  const header = ['', 'bits/weight of the base', 'standalone', '1 − cosine', 'delta', 'delta, MB', '1 − cosine'];
+  return ['A fine-tune against its base, on the steps of the base; bits/weight of whole archives, and megabytes of the delta:', markdownTable(header, rows)].join('\n\n');
 }
 
 function copies({ copies }) {

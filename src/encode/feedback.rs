@@ -56,8 +56,8 @@ impl Feedback {
 
 #[cfg(test)]
 mod tests {
-    use super::super::noise::Noise;
     use super::*;
+    use crate::noise::Noise;
 
     fn moments(len: usize) -> Moments {
         let mut noise = Noise(3);

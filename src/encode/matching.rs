@@ -174,7 +174,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::encode::noise::Noise;
+    use crate::noise::Noise;
 
     fn matrix(noise: &mut Noise, count: usize, unit_len: usize) -> Vec<f32> {
         (0..count * unit_len).map(|_| noise.normal()).collect()
@@ -268,10 +268,10 @@ mod tests {
     #[test]
     fn weights_that_are_no_numbers_do_no_harm() {
         let mut noise = Noise(6);
-        let reference = matrix(&mut noise, 20, 4);
+        let reference = matrix(&mut noise, 20, 8);
         let mut units = reference.clone();
-        (units[3], units[9], units[17]) = (f32::NAN, f32::INFINITY, f32::MAX);
-        let found = match_units(&units, &reference, 4).unwrap();
+        (units[3], units[17], units[33]) = (f32::NAN, f32::INFINITY, f32::MAX);
+        let found = match_units(&units, &reference, 8).unwrap();
         assert_eq!(found.permutation.places()[10..], (10..20).collect::<Vec<u32>>());
         assert!((0.8..1.0).contains(&found.cosine), "{}", found.cosine);
     }

@@ -14,8 +14,6 @@ pub mod matching;
 pub mod matrix;
 pub mod model_fit;
 mod motion;
-#[cfg(test)]
-mod noise;
 pub mod planes;
 mod quantizer;
 pub mod rate;

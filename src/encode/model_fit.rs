@@ -371,8 +371,8 @@ fn normalize(weights: &[f64], keep: impl Fn(usize, f64) -> bool) -> Vec<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::noise::Noise;
     use super::*;
+    use crate::noise::Noise;
     use proptest::prelude::*;
 
     proptest! {
@@ -403,7 +403,7 @@ mod tests {
     fn finds_separable_variances() {
         let matrix = Matrix { rows: 64, columns: 32, taps: 9 };
         let sigma = |r: usize, c: usize, t: usize| ((r % 4) as f32 + (c % 3) as f32 - 2.0 * (t % 2) as f32).exp2();
-        let mut noise = Noise(1);
+        let mut noise = Noise(3);
         let len = matrix.rows * matrix.row_len();
         let weights: Vec<f32> = (0..len).map(|i| noise.normal() * sigma(i / 288, i % 288 / 9, i % 9)).collect();
         let model = VarianceModel::fit(&weights, matrix);

@@ -106,9 +106,9 @@ fn entropy_bits(counts: &[u64; 256], len: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::noise::Noise;
     use super::*;
     use crate::entropy::decode_planes;
+    use crate::noise::Noise;
     use crate::reconstruct::decode_fields;
     use proptest::prelude::*;
 

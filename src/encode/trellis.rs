@@ -105,8 +105,8 @@ fn nearest(weight: f32, quantizer: u8) -> [i32; 2] {
 #[cfg(test)]
 mod tests {
     use super::super::model_fit::{SymbolCounts, UNIT_CLASS};
-    use super::super::noise::Noise;
     use super::*;
+    use crate::noise::Noise;
     use crate::stages::trellis::next;
 
     fn levels_of(indices: &[i32]) -> Vec<i32> {

@@ -302,22 +302,11 @@ impl<'a> Decoder<'a> {
 #[cfg(all(test, feature = "encoder"))]
 mod tests {
     use super::*;
+    use crate::noise::Noise;
     use constriction::stream::model::{ContiguousCategoricalEntropyModel, DecoderModel};
     use constriction::stream::{Decode, Encode, stack::AnsCoder};
 
     type Model = ContiguousCategoricalEntropyModel<u16, Vec<u16>, 12>;
-
-    /// SplitMix64.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, bound: usize) -> usize {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            ((z ^ z >> 31) % bound as u64) as usize
-        }
-    }
 
     /// A chunk that `constriction` wrote, and all that is needed to read it.
     #[derive(Clone)]
@@ -335,7 +324,7 @@ mod tests {
     }
 
     impl Case {
-        fn new(random: &mut Random, rows: usize, cols: usize, lanes: usize) -> Self {
+        fn new(random: &mut Noise, rows: usize, cols: usize, lanes: usize) -> Self {
             let trellis = random.below(2) == 1;
             let sets = 1 + usize::from(trellis);
             let models: Vec<_> = (0..sets * (1 + random.below(5))).map(|_| model(random)).collect();
@@ -379,7 +368,7 @@ mod tests {
         }
 
         /// Draws symbols down each column, and so the levels.
-        fn draw(&mut self, random: &mut Random) {
+        fn draw(&mut self, random: &mut Noise) {
             let cols = self.col_class.len();
             for col in 0..cols {
                 let mut state = 0;
@@ -446,7 +435,7 @@ mod tests {
         }
     }
 
-    fn model(random: &mut Random) -> (i32, Model) {
+    fn model(random: &mut Noise) -> (i32, Model) {
         let symbols = 2 + random.below(30);
         let mut frequencies = vec![1u16; symbols];
         for _ in symbols..SLOTS {
@@ -466,9 +455,9 @@ mod tests {
         (0..SLOTS).map(slot).collect()
     }
 
-    fn cases() -> impl Iterator<Item = (Random, Case)> {
+    fn cases() -> impl Iterator<Item = (Noise, Case)> {
         (0..60).map(|seed| {
-            let mut random = Random(seed);
+            let mut random = Noise(seed);
             let (rows, cols) = (1 + random.below(70), 1 + random.below(150));
             let lanes = 1 << random.below(9);
             let case = Case::new(&mut random, rows, cols, lanes);

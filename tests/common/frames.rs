@@ -1,6 +1,6 @@
 //! Frames of levels with everything in them, and FORMAT.md's formulas for them written out plainly.
 
-use super::Random;
+use super::Noise;
 use mcwc::container::{Archive, FileEntry, TensorEntry};
 use mcwc::decode::Reader;
 use mcwc::encode::ArchiveBuilder;
@@ -22,7 +22,7 @@ pub struct Case {
     pub reference: Option<Box<Case>>,
 }
 
-pub fn shuffled(len: usize, random: &mut Random) -> Permutation {
+pub fn shuffled(len: usize, random: &mut Noise) -> Permutation {
     let mut places: Vec<u32> = (0..len as u32).collect();
     (1..len).for_each(|i| places.swap(i, (random.next() % (i as u64 + 1)) as usize));
     Permutation::new(places).unwrap()
@@ -30,10 +30,10 @@ pub fn shuffled(len: usize, random: &mut Random) -> Permutation {
 
 /// Which optional parts a case has, one bit each.
 pub fn case(matrix: Matrix, dtype: DType, parts: u32, low_bits: u32, seed: u64) -> Case {
-    let mut random = Random(seed);
+    let mut random = Noise(seed);
     let random = &mut random;
     let has = |part: u32| parts >> part & 1 == 1;
-    let small = |len: usize, on: bool, random: &mut Random| -> Vec<i8> {
+    let small = |len: usize, on: bool, random: &mut Noise| -> Vec<i8> {
         if on { (0..len).map(|_| (random.next() % 9) as i8 - 4).collect() } else { Vec::new() }
     };
     let taps = matrix.taps > 1;
@@ -225,7 +225,7 @@ pub const INTEGERS: [DType; 5] = [DType::U8, DType::I8, DType::U16, DType::I16, 
 
 /// A case that is predicted from others, each with other parts and rows.
 pub fn predicted(rows: &[usize], columns: usize, taps: usize, dtype: DType, seed: u64) -> Case {
-    let mut random = Random(seed);
+    let mut random = Noise(seed);
     let mut chain: Option<Case> = None;
     for (index, &rows) in rows.iter().enumerate() {
         let matrix = Matrix { rows, columns, taps };
@@ -236,7 +236,7 @@ pub fn predicted(rows: &[usize], columns: usize, taps: usize, dtype: DType, seed
         // Far from the bound on levels, whatever the gains.
         case.levels.iter_mut().for_each(|level| *level %= 300);
         if let Some(reference) = chain.take() {
-            let gain = |random: &mut Random| (random.next() % 1200) as i16 - 600;
+            let gain = |random: &mut Noise| (random.next() % 1200) as i16 - 600;
             let row_gain = if index % 2 == 0 { Vec::new() } else { (0..rows).map(|_| gain(&mut random)).collect() };
             let gain = if index % 3 == 1 { 256 } else { gain(&mut random).into() };
             case.plan.prediction = Some(Prediction { reference: [0, index as u64 - 1], gain, row_gain });

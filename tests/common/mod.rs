@@ -3,6 +3,10 @@
 #![allow(dead_code, reason = "each test uses some of this")]
 
 pub mod frames;
+#[path = "../../src/noise.rs"]
+mod noise;
+
+pub use noise::Noise;
 
 use mcwc::container::{FileEntry, TensorEntry};
 use mcwc::encode::frame::exact;
@@ -33,37 +37,6 @@ impl Tensor {
     /// A tensor of arbitrary bytes.
     pub fn bytes(name: &str, dtype: DType, shape: &[u64], bytes: Vec<u8>) -> Self {
         Tensor { name: name.into(), dtype, shape: shape.into(), bytes }
-    }
-}
-
-/// A deterministic stream of numbers.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    /// Uniform in 0..1.
-    pub fn uniform(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1u64 << 24) as f32
-    }
-
-    /// Standard normal.
-    pub fn normal(&mut self) -> f32 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f32::consts::TAU * self.uniform()).cos()
-    }
-
-    pub fn normals(&mut self, len: usize, sigma: f32) -> Vec<f32> {
-        (0..len).map(|_| sigma * self.normal()).collect()
-    }
-
-    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next() as u8).collect()
     }
 }
 
@@ -130,7 +103,7 @@ pub fn records_archive(bytes: &[u8], record: &[u16]) -> Vec<u8> {
 
 /// Floats, integers, vectors and odd shapes of every dtype that safetensors has.
 pub fn every_kind(seed: u64) -> Vec<Tensor> {
-    let mut random = Random(seed);
+    let mut random = Noise(seed);
     let mut tensors = Vec::new();
     let shapes: [&[u64]; 9] =
         [&[], &[1, 1], &[1], &[0, 7], &[37, 41], &[1, 1543], &[1543, 1], &[24, 3, 5, 5], &[2, 3, 211]];

@@ -501,15 +501,7 @@ impl Walk<'_> {
         self.factors.unite(&weight.axes[0], &[&group[..], &of_group[..]].concat());
         let channels = self.nth_last(input, rank - 1);
         self.factors.unite(&channels, &[&group[..], &weight.axes[1]].concat());
-        weight.axes[2..].iter().for_each(|axis| self.factors.pin(axis));
-        let mut axes = vec![self.nth_last(input, rank), weight.axes[0].clone()];
-        for distance in (1..rank - 1).rev() {
-            let axis = self.nth_last(input, distance);
-            self.factors.pin(&axis);
-            axes.push(self.factors.pinned());
-        }
-        self.bias(&weight.axes[0], inputs)?;
-        Some(Axes { axes, is_whole: true })
+        self.convolved(inputs, 0)
     }
 
     fn conv_transpose(&mut self, node: &Node, inputs: &[Axes]) -> Option<Axes> {
@@ -520,14 +512,21 @@ impl Walk<'_> {
         }
         let channels = self.nth_last(input, rank - 1);
         self.factors.unite(&channels, &weight.axes[0]);
+        self.convolved(inputs, 1)
+    }
+
+    /// What a convolution gives, whose weights have its output channels on this axis.
+    fn convolved(&mut self, inputs: &[Axes], out: usize) -> Option<Axes> {
+        let (input, weight) = (inputs.first()?, inputs.get(1)?);
+        let rank = weight.axes.len();
         weight.axes[2..].iter().for_each(|axis| self.factors.pin(axis));
-        let mut axes = vec![self.nth_last(input, rank), weight.axes[1].clone()];
+        let mut axes = vec![self.nth_last(input, rank), weight.axes[out].clone()];
         for distance in (1..rank - 1).rev() {
             let axis = self.nth_last(input, distance);
             self.factors.pin(&axis);
             axes.push(self.factors.pinned());
         }
-        self.bias(&weight.axes[1], inputs)?;
+        self.bias(&weight.axes[out], inputs)?;
         Some(Axes { axes, is_whole: true })
     }
 

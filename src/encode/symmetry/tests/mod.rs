@@ -5,8 +5,8 @@ mod layouts;
 mod refusals;
 
 use super::*;
-use crate::encode::noise::Noise;
 use crate::formats::find_tensors;
+use crate::noise::Noise;
 
 /// Names and shapes.
 type Tensors = Vec<(String, Vec<usize>)>;
