@@ -113,15 +113,16 @@ impl Prediction {
 }
 
 impl LevelPlan {
-    /// A plan for weights at one step, with classes from their variances. A `trellis` is used unless levels are so large
-    /// that they need low bits, or columns so short that it has no room.
-    pub fn new(view: &View, variances: &VarianceModel, step: f32, largest: Largest, trellis: bool) -> Self {
+    /// A plan for weights at one step, with classes from their variances. A trellis is used where it is `asked` for, unless
+    /// levels are too large for it, or columns so short that it has no room: then the step is a finer one that costs as much.
+    pub fn new(view: &View, variances: &VarianceModel, step: f32, largest: Largest, asked: bool) -> Self {
         let matrix = view.matrix;
-        let trellis = trellis
-            && largest.low_bits(step, TRELLIS_RMS_MAX) == 0
+        let trellis = asked
+            && largest.fits_trellis(step)
             && matrix.rows >= TRELLIS_ROWS_MIN
             && matrix.row_len() <= CHUNK_LEN_MAX as usize / 16;
-        let low_bits = if trellis { 0 } else { largest.low_bits(step, RMS_MAX) };
+        let step = if asked && !trellis { step * STEP_WITHOUT_TRELLIS } else { step };
+        let low_bits = if trellis { 0 } else { largest.low_bits(step) };
         LevelPlan {
             matrix,
             scale: Some(if trellis { step / 2.0 } else { step }),
@@ -240,6 +241,12 @@ impl LevelPlan {
 /// they lose.
 const RMS_MAX: f32 = 16.0;
 const TRELLIS_RMS_MAX: f32 = 40.0;
+/// All but one symbol in ten thousand must be smaller; under the trellis, which saves more than some escapes cost, such a one may be larger
+/// than a symbol can be.
+const SYMBOL_MAX: f32 = 120.0;
+const TRELLIS_SYMBOL_MAX: f32 = 200.0;
+/// Step of a tensor without a trellis, relative to those under it, at which one more bit takes as much error from either.
+const STEP_WITHOUT_TRELLIS: f32 = 0.9;
 /// Fewest rows for which a trellis pays.
 const TRELLIS_ROWS_MIN: usize = 8;
 
@@ -286,8 +293,13 @@ impl Largest {
     }
 
     /// Fewest low bits that keep symbols well inside a byte and their tables precise.
-    fn low_bits(&self, scale: f32, rms_max: f32) -> u32 {
-        let excess = (self.common / scale / 120.0).max(self.rms / scale / rms_max);
+    fn low_bits(&self, scale: f32) -> u32 {
+        let excess = (self.common / scale / SYMBOL_MAX).max(self.rms / scale / RMS_MAX);
         (excess.log2().ceil().max(0.0) as u32).min(16)
+    }
+
+    /// Whether the trellis, which has no low bits, codes the levels of these weights well at this step.
+    fn fits_trellis(&self, step: f32) -> bool {
+        self.common <= step * TRELLIS_SYMBOL_MAX && self.rms <= step * TRELLIS_RMS_MAX
     }
 }

@@ -119,9 +119,12 @@ pub fn encode_levels(chunk: &LevelChunk, tables: &[EncoderTable]) -> Result<Vec<
     Ok(payload)
 }
 
-/// Lanes of a chunk: as many as keep their states and lengths below half a per cent or so, and no idle ones.
+const LANES_LOG2_MAX: u32 = 4;
+
+/// Lanes of a chunk: as many as keep their states and lengths below half a per cent or so, no more than a decoder walks at once, and no
+/// idle ones.
 pub fn lane_count(symbol_len: usize, cols: usize) -> usize {
-    let by_len = (symbol_len / 2048).max(1).ilog2().min(6);
+    let by_len = (symbol_len / 2048).max(1).ilog2().min(LANES_LOG2_MAX);
     1 << by_len.min(cols.max(1).ilog2())
 }
 
