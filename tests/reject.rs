@@ -209,7 +209,9 @@ fn chain(len: usize) -> Vec<u8> {
         let mut plan = plan(4, 6);
         plan.prediction = (index > 0).then(|| Prediction::same([0, index as u64 - 1]));
         let levels: Vec<i32> = (0..24).map(|at| at % 4 - 1).collect();
-        let frame = builder.push_frame(plan.encode(&levels, 0, &[EncoderTable::new(&table)]).unwrap()).unwrap();
+        let frame = builder
+            .push_frame(plan.encode(&levels.as_slice().into(), 0, &[EncoderTable::new(&table)]).unwrap())
+            .unwrap();
         builder.header.tensors.push(TensorEntry {
             name: format!("{index}"),
             dtype: DType::F32 as u32,
@@ -298,7 +300,9 @@ fn permuted(places: &[u32]) -> Vec<u8> {
     builder.header.files.push(FileEntry { name: "f".into(), bytes: 24, first_raw_chunk: 0 });
     let mut plan = plan(3, 2);
     plan.row_permutation = Some(Permutation::new(places.to_vec()).unwrap());
-    builder.push_frame(plan.encode(&[1, 0, -1, 2, 1, 0], 0, &[EncoderTable::new(&table)]).unwrap()).unwrap();
+    builder
+        .push_frame(plan.encode(&[1, 0, -1, 2, 1, 0].as_slice().into(), 0, &[EncoderTable::new(&table)]).unwrap())
+        .unwrap();
     builder.header.tensors.push(TensorEntry {
         name: "t".into(),
         dtype: DType::F32 as u32,

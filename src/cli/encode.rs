@@ -141,6 +141,8 @@ fn parse_lambda(text: &str) -> std::result::Result<f32, String> {
 }
 
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
+    // Before the inputs, as its bytes are gone once it is parsed.
+    let statistics = arguments.calibration.as_deref().map(read_statistics).transpose()?;
     let inputs = collect(&arguments.inputs)?;
     let output = arguments.output.clone().unwrap_or_else(|| arguments.inputs[0].with_extension("mcwc"));
     if inputs.iter().any(|(_, path, _)| absolute(path) == absolute(&output)) {
@@ -156,7 +158,6 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         (_, _, true) => Target::Lossless,
         _ => Target::Bits(arguments.progressive.last().copied().or(arguments.bits).unwrap_or(DEFAULT_BITS)),
     };
-    let statistics = arguments.calibration.as_deref().map(read_statistics).transpose()?;
     let bar = progress_bar(1000, json, "{msg:<22} {bar:40} {percent:>3} %");
     let progress = |stage: &'static str, part: f64| {
         bar.set_message(stage);
@@ -173,7 +174,6 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         target,
         trellis,
         lambda: arguments.lambda.unwrap_or(LAMBDA),
-        statistics: statistics.as_ref(),
         transform: !arguments.no_transform,
         feedback: !arguments.no_feedback,
         base: base.as_ref(),
@@ -186,7 +186,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         keep_exact: &|name| excluded.is_match(name),
         progress: &progress,
     };
-    let (archive, report) = encode(&files, &options)?;
+    let (archive, report) = encode(&files, statistics, &options)?;
     bar.finish_and_clear();
     write_whole(&output, |out| out.write_all(&archive).map_err(io_error(&output)))?;
     if json {

@@ -12,11 +12,14 @@ use super::statistics::Moments;
 /// Factors of one tensor's moments, scaled so that errors without any structure cost their squares.
 #[derive(Debug, Clone)]
 pub struct Feedback {
-    /// Entry (j, m) is `R_jm / R_mm`, for j < m.
-    pub coefficients: DMatrix<f32>,
+    /// For each [`BLOCK`] of columns, as many rows as columns so far: entry (j, m) is `R_jm / R_mm` for j < m, else 0.
+    pub coefficients: Vec<DMatrix<f32>>,
     /// `R_mm²`.
     pub costs: Vec<f32>,
 }
+
+/// Columns whose feedback from earlier ones is computed as one matrix product.
+pub const BLOCK: usize = 64;
 
 /// Part of the mean square that is added to every square: moments of few samples are not to be trusted to the last.
 const DAMPING: f64 = 0.1;
@@ -42,9 +45,12 @@ impl Feedback {
             if let Some(factor) = Cholesky::new(reversed) {
                 let lower = factor.l_dirty();
                 let upper = |row: usize, col: usize| lower[(len - 1 - row, len - 1 - col)];
-                let coefficients = DMatrix::from_fn(len, len, |row, col| {
-                    if row < col { (upper(row, col) / upper(col, col)) as f32 } else { 0.0 }
-                });
+                let coefficient = |row, col| if row < col { (upper(row, col) / upper(col, col)) as f32 } else { 0.0 };
+                let block = |first: usize| {
+                    let end = len.min(first + BLOCK);
+                    DMatrix::from_fn(end, end - first, |row, at| coefficient(row, first + at))
+                };
+                let coefficients = (0..len).step_by(BLOCK).map(block).collect();
                 let costs = (0..len).map(|index| (upper(index, index) * upper(index, index)) as f32).collect();
                 return Some(Feedback { coefficients, costs });
             }
@@ -73,7 +79,7 @@ mod tests {
 
     #[test]
     fn costs_and_coefficients_make_up_the_quadratic_form() {
-        let len = 12;
+        let len = 150;
         let moments = moments(len);
         let feedback = Feedback::new(&moments).unwrap();
         let mut noise = Noise(4);
@@ -85,7 +91,7 @@ mod tests {
         let direct: f32 = (0..len * len).map(|at| error[at / len] * damped(at / len, at % len) * error[at % len]).sum();
         let shaped: f32 = (0..len)
             .map(|m| {
-                let before: f32 = (0..m).map(|j| error[j] * feedback.coefficients[(j, m)]).sum();
+                let before: f32 = (0..m).map(|j| error[j] * feedback.coefficients[m / BLOCK][(j, m % BLOCK)]).sum();
                 feedback.costs[m] * (error[m] + before).powi(2)
             })
             .sum();

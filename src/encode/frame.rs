@@ -1,5 +1,6 @@
 //! One tensor -> one frame: payloads of its chunks, and the header entry that describes them.
 
+use super::indices::Indices;
 use super::matrix::{Matrix, View};
 use super::model_fit::{CLASS_COUNT, Classes, VarianceModel};
 use super::planes;
@@ -155,7 +156,7 @@ impl LevelPlan {
     ///
     /// # Errors
     /// `Argument` if a level is out of range.
-    pub fn encode(&self, levels: &[i32], first_class: usize, tables: &[EncoderTable]) -> Result<Frame> {
+    pub fn encode(&self, levels: &Indices, first_class: usize, tables: &[EncoderTable]) -> Result<Frame> {
         let row_len = self.matrix.row_len();
         let (mut row_class, col_class) = self.class_arrays();
         row_class.iter_mut().for_each(|class| *class = class.saturating_sub(first_class as i8));
@@ -163,7 +164,9 @@ impl LevelPlan {
         let chunk_rows = self.chunk_rows();
         let mut payloads = Vec::new();
         let side = self.side(&row_class, &mut payloads);
-        for (rows, row_class) in levels.chunks(chunk_rows * row_len).zip(row_class.chunks(chunk_rows)) {
+        for (index, row_class) in row_class.chunks(chunk_rows).enumerate() {
+            let first = index * chunk_rows * row_len;
+            let rows = levels.range(first..first + row_class.len() * row_len);
             for (piece, col_class) in rows.chunks(chunk_len).zip(col_class.chunks(chunk_len)) {
                 let (cols, low_bits, trellis) = (col_class.len(), self.low_bits, self.trellis);
                 let chunk = LevelChunk { levels: piece, cols, row_class, col_class, low_bits, trellis };
@@ -278,18 +281,18 @@ pub struct Largest {
 }
 
 impl Largest {
-    /// Measures `weights`, all finite.
-    pub fn of(weights: &[f32]) -> Self {
+    /// Measures weights, all finite.
+    pub fn of(mut weights: Vec<f32>) -> Self {
         let square: f64 = weights.iter().map(|&weight| f64::from(weight) * f64::from(weight)).sum();
-        let mut magnitudes: Vec<f32> = weights.iter().map(|weight| weight.abs()).collect();
-        let rare = magnitudes.len() / 10_000;
-        let index = magnitudes.len().saturating_sub(1 + rare);
-        let common = match magnitudes.get(index) {
-            Some(_) => *magnitudes.select_nth_unstable_by(index, f32::total_cmp).1,
+        let rms = (square / weights.len().max(1) as f64).sqrt() as f32;
+        weights.iter_mut().for_each(|weight| *weight = weight.abs());
+        let rare = weights.len() / 10_000;
+        let index = weights.len().saturating_sub(1 + rare);
+        let common = match weights.get(index) {
+            Some(_) => *weights.select_nth_unstable_by(index, f32::total_cmp).1,
             None => 0.0,
         };
-        let max = magnitudes.iter().copied().fold(0.0, f32::max);
-        Largest { rms: (square / weights.len().max(1) as f64).sqrt() as f32, common, max }
+        Largest { rms, common, max: weights.into_iter().fold(0.0, f32::max) }
     }
 
     /// Fewest low bits that keep symbols well inside a byte and their tables precise.

@@ -21,16 +21,20 @@ pub struct Importance {
     pub rows: Vec<f32>,
     /// Error feedback across the columns, and what their errors cost.
     pub feedback: Option<Feedback>,
+    /// Whether there were moments that feedback could not follow.
+    pub unused_moments: bool,
 }
 
 impl Importance {
     /// From statistics. Makes steps of `view` follow them.
     pub fn new(view: &mut View, statistics: &WeightStatistics, feedback: bool) -> Self {
         let moments = if view.column_major { &statistics.row_moments } else { &statistics.columns };
-        let feedback = moments.as_ref().filter(|_| feedback).and_then(|moments| match &view.basis {
+        let asked = feedback;
+        let feedback = moments.as_ref().filter(|_| asked).and_then(|moments| match &view.basis {
             Some(basis) => Feedback::new(&moments.transformed(basis)),
             None => Feedback::new(moments),
         });
+        let unused_moments = asked && statistics.has_moments() && feedback.is_none();
         let rows = if view.column_major { Vec::new() } else { statistics.rows.clone() };
         let taps = view.matrix.taps;
         let costs = feedback.as_ref().map_or(&[][..], |feedback| &feedback.costs);
@@ -42,7 +46,7 @@ impl Importance {
         let column = exponents(costs.chunks(taps).map(|cells| mean(&mut cells.iter())));
         let tap_costs = (0..taps.min(costs.len())).map(|tap| mean(&mut costs[tap..].iter().step_by(taps)));
         view.exponents = [row, column, exponents(tap_costs)];
-        Importance { tensor: statistics.importance, rows, feedback }
+        Importance { tensor: statistics.importance, rows, feedback, unused_moments }
     }
 
     /// log2 of a typical error's cost for each unit of squared error, apart from the tensor's own importance, at a step of

@@ -351,7 +351,7 @@ impl Fit {
             prediction: None,
         };
         let levels: Vec<i32> = self.levels.iter().map(|&level| level.into()).collect();
-        plan.encode(&levels, set.first_class, &tables)
+        plan.encode(&levels.as_slice().into(), set.first_class, &tables)
     }
 }
 

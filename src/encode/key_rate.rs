@@ -27,7 +27,7 @@ impl KeyFrame {
         let view = View { matrix, ..View::new(matrix, false) };
         let step = if trellis { 2.0 } else { 1.0 };
         let variances = VarianceModel::fit(&weights, matrix);
-        let mut plan = LevelPlan::new(&view, &variances, step, Largest::of(&weights), trellis);
+        let mut plan = LevelPlan::new(&view, &variances, step, Largest::of(weights.clone()), trellis);
         let stride = if plan.trellis { (weights.len() / SAMPLE_LEN).clamp(1, STRIDE_MAX) } else { 1 };
         let mut counts = Tally::new(if plan.trellis { 2 } else { 1 }).counts;
         // First with tables of Gaussians, then with those that these symbols make.

@@ -3,6 +3,7 @@
 //! Every coarse level stands for a cell of fine ones, so that all layers together tell as much as the fine levels alone.
 
 use super::frame::{LevelPlan, Prediction, class_index};
+use super::indices::Indices;
 use super::model_fit::{SymbolCounts, VarianceModel};
 use super::motion::Attempt;
 use super::rate::CodedTensor;
@@ -14,7 +15,7 @@ pub struct Part {
     /// How it is coded. In a refinement, the reference is the archive's to fill in.
     pub plan: LevelPlan,
     /// Levels or residuals, or indices under the trellis.
-    pub indices: Vec<i32>,
+    pub indices: Indices,
     /// Its symbols.
     pub counts: SymbolCounts,
 }
@@ -30,7 +31,7 @@ impl Part {
                 counts.add(0, class, index >> plan.low_bits);
             }
         }
-        Part { plan, indices, counts }
+        Part { plan, indices: indices.as_slice().into(), counts }
     }
 
     /// Which of the four sets of tables it uses.
@@ -45,7 +46,7 @@ pub fn parts(coded: &CodedTensor, attempt: Attempt, layers: &[f64]) -> Vec<Part>
         return vec![Part { plan: attempt.plan, indices: attempt.indices, counts: attempt.tally.counts }];
     }
     let mut refinements = Vec::new();
-    let (mut levels, mut scale) = (attempt.indices, attempt.plan.scale.unwrap_or(1.0));
+    let (mut levels, mut scale) = (attempt.indices.to_vec(), attempt.plan.scale.unwrap_or(1.0));
     for bits in layers.windows(2).rev() {
         let gain = gain(bits[1] - bits[0]);
         let coarse: Vec<i32> = levels.iter().map(|&level| cell(level, gain)).collect();

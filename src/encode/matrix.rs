@@ -1,5 +1,7 @@
 //! Shapes -> the matrices that frames code.
 
+use std::borrow::Cow;
+
 use super::to_f32;
 use crate::container::CHUNK_LEN_MAX;
 use crate::stages::permute::{Permutation, transpose};
@@ -76,7 +78,15 @@ impl View {
     }
 
     /// Weights in coded order, transformed.
-    pub fn weights(&self, bytes: &[u8], dtype: DType) -> Vec<f32> {
+    pub fn weights<'b>(&self, bytes: &'b [u8], dtype: DType) -> Cow<'b, [f32]> {
+        let as_they_lie = !self.column_major && self.permutations.iter().all(Option::is_none) && self.basis.is_none();
+        if as_they_lie
+            && dtype == DType::F32
+            && cfg!(target_endian = "little")
+            && let Ok(weights) = bytemuck::try_cast_slice(bytes)
+        {
+            return Cow::Borrowed(weights);
+        }
         let mut weights = to_f32(bytes, dtype);
         if self.column_major {
             let mut rows = vec![0.0; weights.len()];
@@ -89,7 +99,7 @@ impl View {
         if let Some(basis) = &self.basis {
             basis.forward(&mut weights);
         }
-        weights
+        Cow::Owned(weights)
     }
 
     /// Weights from the matrix' own order in coded order.

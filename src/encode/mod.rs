@@ -7,6 +7,7 @@ mod copies;
 mod feedback;
 pub mod frame;
 mod importance;
+pub mod indices;
 mod integers;
 pub mod key_rate;
 mod layers;
@@ -24,7 +25,6 @@ mod tables;
 pub mod trellis;
 mod weights;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use rayon::prelude::*;
@@ -70,8 +70,6 @@ pub struct Options<'a> {
     /// What a bit is worth to the trellis, in squared half steps. About 0.37 would be best for the squared error of the
     /// weights; less shrinks them less, which outputs reward.
     pub lambda: f32,
-    /// What is known of the weights.
-    pub statistics: Option<&'a Statistics>,
     /// Whether long kernels may be transformed.
     pub transform: bool,
     /// Whether columns make up for each other's errors, where the statistics allow it.
@@ -102,7 +100,6 @@ impl Default for Options<'_> {
             target: Target::Bits(4.0),
             trellis: true,
             lambda: LAMBDA,
-            statistics: None,
             transform: true,
             feedback: true,
             base: None,
@@ -125,11 +122,11 @@ const FRAME_LEN_MIN: u64 = 256;
 /// Fewest elements of a matrix that is worth coding with loss.
 const LOSSY_LEN_MIN: u64 = 1024;
 
-/// Encodes files into one archive.
+/// Encodes files into one archive. `statistics` tell what is known of the weights.
 ///
 /// # Errors
-/// Whatever is wrong with the files; `Argument` if the target cannot be met.
-pub fn encode(files: &[SourceFile], options: &Options) -> Result<(Vec<u8>, Report)> {
+/// Whatever is wrong with the files or the statistics; `Argument` if the target cannot be met.
+pub fn encode(files: &[SourceFile], statistics: Option<Statistics>, options: &Options) -> Result<(Vec<u8>, Report)> {
     if options.base.is_some() && !options.layers.is_empty() {
         return Err(Error::argument("a delta has no layers: refine its base, or leave the base out"));
     }
@@ -145,7 +142,7 @@ pub fn encode(files: &[SourceFile], options: &Options) -> Result<(Vec<u8>, Repor
     if let Some(aligned) = aligned.as_ref().filter(|_| options.unit_order_free) {
         files.iter_mut().zip(&aligned.files).for_each(|(file, bytes)| file.bytes = bytes);
     }
-    let model = Model::new(&files, tensors, aligned.as_ref(), options)?;
+    let model = Model::new(&files, tensors, aligned.as_ref(), statistics, options)?;
     let fixed = model.encode_exact(options)?;
     let Target::Size(size) = options.target else {
         return model.assemble(&fixed, rate::search(&model, 0, options)?);
@@ -207,6 +204,7 @@ impl<'a> Model<'a> {
         files: &'a [SourceFile<'a>],
         tensors: Vec<TensorLocation>,
         aligned: Option<&Aligned>,
+        statistics: Option<Statistics>,
         options: &Options,
     ) -> Result<Self> {
         for file in files {
@@ -219,7 +217,7 @@ impl<'a> Model<'a> {
             frame_of: vec![None; tensors.len()],
             framed: Vec::new(),
             coded: Vec::new(),
-            calibrated: options.statistics.is_some(),
+            calibrated: statistics.is_some(),
             base: options.base.map(|base| base.archive().integrity),
             notes: Vec::new(),
             tensors,
@@ -230,47 +228,51 @@ impl<'a> Model<'a> {
         } else {
             (0..model.framed.len()).filter(|&frame| model.may_lose(frame, options)).collect()
         };
-        if let Some(statistics) = options.statistics {
-            statistics.check(&model.tensors)?;
-        }
+        let mut statistics = statistics.unwrap_or_default();
+        statistics.check(&model.tensors)?;
         let done = rate::Counter::new(lossy.len());
-        model.coded = lossy
-            .into_par_iter()
-            .filter_map(|frame| {
-                let index = model.framed[frame];
-                let tensor = &model.tensors[index];
-                let moved = aligned.map_or(&[None, None], |aligned| &aligned.orders[index]);
-                let statistics = model.statistics(frame, options).map(|statistics| match moved {
-                    [None, None] => Cow::Borrowed(statistics),
-                    _ => Cow::Owned(statistics.permuted(moved)),
-                });
-                let orders = if options.unit_order_free { &[None, None] } else { moved };
-                let base = options.base.map(|base| motion::base_frame(base, tensor, model.bytes(tensor), orders));
-                let base = match base.transpose() {
-                    Ok(base) => base.flatten(),
-                    Err(error) => return Some(Err(error)),
-                };
-                let by_column = aligned.is_some_and(|aligned| aligned.columns.contains(&index));
-                let coded = CodedTensor::new(
-                    frame,
-                    tensor,
-                    model.bytes(tensor),
-                    statistics.as_deref(),
-                    base,
-                    by_column,
-                    options,
-                );
+        let known = lossy.into_iter().map(|frame| (frame, model.known(frame, &mut statistics)));
+        // Moments are large, and gone once they are factored.
+        let (first, then): (Vec<_>, Vec<_>) = known.partition(|(_, statistics)| statistics.has_moments());
+        for part in [first, then] {
+            let coded = part.into_par_iter().filter_map(|(frame, statistics)| {
+                let coded = model.measure(frame, statistics, aligned, options).transpose();
                 (options.progress)("reading", done.step());
-                coded.map(Ok)
-            })
-            .collect::<Result<_>>()?;
+                coded
+            });
+            let coded = coded.collect::<Result<Vec<_>>>()?;
+            model.coded.extend(coded);
+        }
+        model.coded.sort_by_key(|coded| coded.frame);
         rate::balance(&mut model.coded);
-        model.notes = model.notes(options);
+        model.notes = model.notes();
         Ok(model)
     }
 
+    /// A frame to be coded with loss, if it can be.
+    fn measure(
+        &self,
+        frame: usize,
+        statistics: WeightStatistics,
+        aligned: Option<&Aligned>,
+        options: &Options,
+    ) -> Result<Option<CodedTensor>> {
+        let index = self.framed[frame];
+        let tensor = &self.tensors[index];
+        let bytes = self.bytes(tensor);
+        let moved = aligned.map_or(&[None, None], |aligned| &aligned.orders[index]);
+        let statistics = match moved {
+            [None, None] => statistics,
+            _ => statistics.permuted(moved),
+        };
+        let orders = if options.unit_order_free { &[None, None] } else { moved };
+        let base = options.base.map(|base| motion::base_frame(base, tensor, bytes, orders)).transpose()?.flatten();
+        let by_column = aligned.is_some_and(|aligned| aligned.columns.contains(&index));
+        Ok(CodedTensor::new(frame, tensor, bytes, statistics, base, by_column, options))
+    }
+
     /// What statistics lacked.
-    fn notes(&self, options: &Options) -> Vec<String> {
+    fn notes(&self) -> Vec<String> {
         let name = |coded: &CodedTensor| self.tensors[self.framed[coded.frame]].name.clone();
         let names = |which: &dyn Fn(&CodedTensor) -> bool| {
             let names: Vec<String> = self.coded.iter().filter(|coded| which(coded)).map(name).collect();
@@ -283,14 +285,9 @@ impl<'a> Model<'a> {
         let on_trellis = names(&|coded| coded.base.as_ref().is_some_and(|base| base.trellis));
         let base =
             note(on_trellis, "follow the base's trellis; a base made with --quantizer uniform makes a smaller delta");
-        if options.statistics.is_none() {
+        if !self.calibrated {
             return base.into_iter().collect();
         }
-        let moments = |coded: &CodedTensor| {
-            let statistics = self.statistics(coded.frame, options);
-            statistics.is_some_and(|statistics| statistics.columns.is_some() || statistics.row_moments.is_some())
-        };
-        let unused = |coded: &CodedTensor| options.feedback && moments(coded) && coded.importance.feedback.is_none();
         [
             base,
             note(
@@ -301,7 +298,10 @@ impl<'a> Model<'a> {
                 names(&|coded| coded.importance.tensor == Some(0.0)),
                 "without any effect on the outputs, coded coarsely",
             ),
-            note(names(&unused), "without error feedback, moments being all zero or no such thing"),
+            note(
+                names(&|coded| coded.importance.unused_moments),
+                "without error feedback, moments being all zero or no such thing",
+            ),
         ]
         .into_iter()
         .flatten()
@@ -309,10 +309,9 @@ impl<'a> Model<'a> {
     }
 
     /// What is known of a frame: of the first of its tensors of which anything is.
-    fn statistics<'s>(&self, frame: usize, options: &Options<'s>) -> Option<&'s WeightStatistics> {
-        let statistics = options.statistics?;
+    fn known(&self, frame: usize, statistics: &mut Statistics) -> WeightStatistics {
         let named = self.tensors.iter().zip(&self.frame_of).filter(|&(_, of)| *of == Some(frame));
-        named.map(|(tensor, _)| &tensor.name).find_map(|name| statistics.of(name))
+        named.map(|(tensor, _)| &tensor.name).find_map(|name| statistics.take(name)).unwrap_or_default()
     }
 
     fn bytes(&self, tensor: &TensorLocation) -> &'a [u8] {

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::alignment::Orders;
 use super::frame::{Frame, LevelPlan, Prediction};
 use super::importance::Importance;
+use super::indices::Indices;
 use super::matrix::{Matrix, View};
 use super::model_fit::{SymbolCosts, SymbolCounts, TableSet, VarianceModel};
 use super::quantizer::{Search, Tally};
@@ -53,7 +54,7 @@ pub struct Attempt {
     /// How they are coded.
     pub plan: LevelPlan,
     /// Levels, or indices under the trellis.
-    pub indices: Vec<i32>,
+    pub indices: Indices,
     /// Their sum.
     pub tally: Tally,
     /// What they are predicted to be; empty in a key frame.
@@ -62,7 +63,7 @@ pub struct Attempt {
 
 impl Attempt {
     /// Of a key frame.
-    pub fn key(plan: LevelPlan, indices: Vec<i32>, tally: Tally) -> Self {
+    pub fn key(plan: LevelPlan, indices: Indices, tally: Tally) -> Self {
         Attempt { plan, indices, tally, prediction: Vec::new() }
     }
 
@@ -453,7 +454,7 @@ fn attempt_all(
         let search = Search { prediction: &predicted, lambda, ..search };
         let (mut indices, mut tally) = plan.quantize(&weights, search);
         if coded.base.is_some() {
-            let changes: Vec<f32> = indices.iter().map(|&index| index as f32).collect();
+            let changes: Vec<f32> = indices.to_vec().into_iter().map(|index| index as f32).collect();
             plan.classes = VarianceModel::fit(&changes, plan.matrix).classes(1.0, plan.low_bits);
             (indices, tally) = plan.quantize(&weights, search);
         }

@@ -4,17 +4,14 @@
 //! each also cancels what the errors of the columns before it did to the outputs.
 
 use nalgebra::{DMatrix, DVectorView};
-use rayon::prelude::*;
 
-use super::feedback::Feedback;
+use super::feedback::{BLOCK, Feedback};
 use super::frame::{LevelPlan, class_index};
+use super::indices::Indices;
 use super::model_fit::{SymbolCosts, SymbolCounts};
 use super::trellis::PathFinder;
 use crate::stages::quantize::{quantize, scale_at};
 use crate::stages::trellis;
-
-/// Columns whose feedback from earlier ones is computed as one matrix product.
-const BLOCK: usize = 64;
 
 /// What the search weighs against each other.
 #[derive(Clone, Copy)]
@@ -59,16 +56,15 @@ impl Tally {
 
 impl LevelPlan {
     /// Quantizes `weights`, which are in coded order: levels, or indices under the trellis.
-    pub fn quantize(&self, weights: &[f32], search: Search) -> (Vec<i32>, Tally) {
-        let mut indices = vec![0; weights.len()];
-        let chunk_len = self.chunk_rows() * self.matrix.row_len();
-        let tallies: Vec<Tally> = (indices.par_chunks_mut(chunk_len).zip(weights.par_chunks(chunk_len)).enumerate())
-            .map(|(chunk, (indices, weights))| {
-                let mut quantizer = ChunkQuantizer::new(self, search, chunk * self.chunk_rows(), weights);
-                quantizer.run(|row, col, index| indices[row * self.matrix.row_len() + col] = index);
-                quantizer.tally
-            })
-            .collect();
+    pub fn quantize(&self, weights: &[f32], search: Search) -> (Indices, Tally) {
+        let row_len = self.matrix.row_len();
+        let chunk_len = self.chunk_rows() * row_len;
+        let (indices, tallies) = Indices::filled(weights.len(), chunk_len, |chunk, indices| {
+            let weights = &weights[chunk * chunk_len..weights.len().min((chunk + 1) * chunk_len)];
+            let mut quantizer = ChunkQuantizer::new(self, search, chunk * self.chunk_rows(), weights);
+            quantizer.run(|row, col, index| indices.put(row * row_len + col, index));
+            quantizer.tally
+        });
         (indices, self.sum(&tallies))
     }
 
@@ -84,7 +80,7 @@ impl LevelPlan {
     }
 
     /// The levels that a decoder finds for these indices, which are in coded order, and their prediction.
-    pub fn levels(&self, indices: &[i32], prediction: &[i32]) -> Vec<i32> {
+    pub fn levels(&self, indices: &Indices, prediction: &[i32]) -> Vec<i32> {
         let row_len = self.matrix.row_len();
         let mut levels = indices.to_vec();
         for chunk in levels.chunks_mut(self.chunk_rows() * row_len).filter(|_| self.trellis) {
@@ -153,19 +149,19 @@ impl<'a> ChunkQuantizer<'a> {
         let feedback = self.search.feedback;
         // In steps of their rows, column by column.
         let mut errors = DMatrix::<f32>::zeros(rows, if feedback.is_some() { row_len } else { 0 });
-        for cols in cols.chunks(BLOCK) {
+        for (block, cols) in cols.chunks(BLOCK).enumerate() {
             let weight = |row: usize, at: usize| self.weights[row * row_len + cols[at]] / self.row_step[row];
             let weights = DMatrix::from_fn(rows, cols.len(), weight);
             let mut targets = weights.clone();
-            if let Some(feedback) = feedback {
-                let coefficients = feedback.coefficients.view((0, cols[0]), (cols[0], cols.len()));
-                targets.gemm(1.0, &errors.columns(0, cols[0]), &coefficients, 1.0);
+            let coefficients = feedback.map(|feedback| &feedback.coefficients[block]);
+            if let Some(coefficients) = coefficients {
+                targets.gemm(1.0, &errors.columns(0, cols[0]), &coefficients.rows(0, cols[0]), 1.0);
             }
             for (at, &col) in cols.iter().enumerate() {
                 let mut target = targets.column_mut(at);
-                if let Some(feedback) = feedback {
+                if let Some(coefficients) = coefficients {
                     for before in cols[0]..col {
-                        target.axpy(feedback.coefficients[(before, col)], &errors.column(before), 1.0);
+                        target.axpy(coefficients[(before, at)], &errors.column(before), 1.0);
                     }
                 }
                 let quantized = self.column(col, targets.column(at), &mut put);

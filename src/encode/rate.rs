@@ -49,7 +49,7 @@ impl CodedTensor {
         frame: usize,
         tensor: &TensorLocation,
         bytes: &[u8],
-        statistics: Option<&WeightStatistics>,
+        statistics: WeightStatistics,
         base: Option<(View, BaseFrame)>,
         by_column: bool,
         options: &Options,
@@ -59,26 +59,26 @@ impl CodedTensor {
         if weights.iter().any(|weight| !weight.is_finite()) || weights.iter().all(|&weight| weight == first) {
             return None;
         }
-        let unknown = WeightStatistics::default();
-        let statistics = statistics.unwrap_or(&unknown);
         let transposed = by_column || options.feedback && statistics.row_moments.is_some();
         let (mut view, base) = match base {
             Some((view, base)) => (view, Some(base)),
             None => (View::new(Matrix::of(&tensor.shape), transposed), None),
         };
         let importance = if base.is_some() {
-            motion::importance(&mut view, statistics, options)
+            motion::importance(&mut view, &statistics, options)
         } else {
             if options.transform {
                 view.basis = chosen_basis(&weights, view.matrix);
             }
-            Importance::new(&mut view, statistics, options.feedback)
+            Importance::new(&mut view, &statistics, options.feedback)
         };
-        let mut weights = view.weights(bytes, tensor.dtype);
+        // Large, like the statistics.
+        drop((weights, statistics));
+        let mut weights = view.weights(bytes, tensor.dtype).into_owned();
         let transformed = view.basis.is_some().then(|| weights.clone());
         view.divide_by_exponents(&mut weights);
-        let largest = Largest::of(&weights);
         let variances = VarianceModel::fit(&weights, view.matrix);
+        let largest = Largest::of(weights);
         let (unit, cost) = (largest.rms.into(), 1.0);
         let coded = CodedTensor {
             frame,
@@ -96,10 +96,10 @@ impl CodedTensor {
     }
 
     /// Its weights in coded order, transformed.
-    pub fn weights(&self, bytes: &[u8], dtype: DType) -> Cow<'_, [f32]> {
+    pub fn weights<'b>(&'b self, bytes: &'b [u8], dtype: DType) -> Cow<'b, [f32]> {
         match &self.transformed {
             Some(weights) => Cow::Borrowed(weights),
-            None => Cow::Owned(self.view.weights(bytes, dtype)),
+            None => self.view.weights(bytes, dtype),
         }
     }
 

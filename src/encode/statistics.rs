@@ -48,6 +48,11 @@ const FORMAT: &str = "mcwc-statistics";
 const VERSION: &str = "1";
 
 impl WeightStatistics {
+    /// Whether there are second moments.
+    pub fn has_moments(&self) -> bool {
+        self.columns.is_some() || self.row_moments.is_some()
+    }
+
     /// The same, of a weight whose rows and columns lie in another order.
     pub fn permuted(&self, [rows, columns]: &Orders) -> Self {
         let moments = |moments: &Option<Moments>, order: &Option<Vec<u32>>| match (moments, order) {
@@ -115,9 +120,9 @@ impl Statistics {
         Ok(statistics)
     }
 
-    /// What is known of a weight.
-    pub fn of(&self, weight: &str) -> Option<&WeightStatistics> {
-        self.weights.get(weight)
+    /// Takes out what is known of a weight.
+    pub fn take(&mut self, weight: &str) -> Option<WeightStatistics> {
+        self.weights.remove(weight)
     }
 
     /// Checks that the statistics are of a model with these tensors.

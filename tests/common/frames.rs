@@ -81,7 +81,7 @@ impl Case {
         }
         let TableSet { first_class, tables, .. } = counts.tables();
         let encoder_tables: Vec<EncoderTable> = tables.iter().map(EncoderTable::new).collect();
-        let mut frame = self.plan.encode(&self.levels, first_class, &encoder_tables).unwrap();
+        let mut frame = self.plan.encode(&self.levels.as_slice().into(), first_class, &encoder_tables).unwrap();
         if self.chunk_rows > 0 {
             self.cut(&mut frame, first_class, &encoder_tables);
         }

@@ -83,7 +83,7 @@ pub fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
 /// One file, encoded.
 pub fn archive(file: &[u8], target: Target) -> Vec<u8> {
     let files = [SourceFile { name: "model.safetensors".into(), bytes: file }];
-    encode(&files, &Options { target, ..Options::default() }).unwrap().0
+    encode(&files, None, &Options { target, ..Options::default() }).unwrap().0
 }
 
 /// A file of one tensor of bytes, coded exactly as records with these fields.
