@@ -39,7 +39,7 @@ fn minimal() -> Vec<u8> {
     };
     let payload = encode_levels(&levels, &[EncoderTable::new(&table)]).unwrap();
     let mut builder = ArchiveBuilder::default();
-    builder.push_chunks(&[vec![1, 0x7b], payload]).unwrap();
+    builder.push_chunks(vec![vec![1, 0x7b], payload]).unwrap();
     let mut header = builder.header.clone();
     header.files.push(FileEntry { name: "w.bin".into(), bytes: 17, first_raw_chunk: 0 });
     header.tensors.push(TensorEntry {

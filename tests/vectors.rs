@@ -81,7 +81,7 @@ fn push_safetensors(file: &str, tensors: &[(String, &Case)], builder: &mut Archi
     let tensors: Vec<Tensor> = tensors.iter().map(tensor).collect();
     let bytes = safetensors(&tensors);
     let mut offset = bytes.len() - tensors.iter().map(|tensor| tensor.bytes.len()).sum::<usize>();
-    let first_raw_chunk = builder.push_chunks(&[encode_plane(&bytes[..offset])]).unwrap();
+    let first_raw_chunk = builder.push_chunks(vec![encode_plane(&bytes[..offset])]).unwrap();
     builder.header.files.push(FileEntry { name: file.into(), bytes: bytes.len() as u64, first_raw_chunk });
     let file = builder.header.files.len() as u32 - 1;
     for Tensor { name, dtype, shape, bytes } in tensors {

@@ -300,7 +300,7 @@ fn report_text(report: &Report, output: &Path) -> String {
         text += &if report.calibrated {
             format!("expected error of the outputs: {:.1e}\n", report.distortion)
         } else {
-            "Bits were spent evenly. Calibration (npx mcwc calibrate) tells where they matter: the same quality in fewer of them.\n".into()
+            "Bits were spent evenly, a few more on small tensors. Calibration (npx mcwc calibrate) tells where they matter: the same quality in fewer.\n".into()
         };
     }
     for (layer, &bytes) in report.layer_bytes.iter().enumerate() {

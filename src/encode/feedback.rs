@@ -29,8 +29,7 @@ impl Feedback {
     /// Factors `moments`; `None` if they are all zero, or too far from what moments can be.
     pub fn new(moments: &Moments) -> Option<Self> {
         let len = moments.len;
-        let value = |row: usize, col: usize| f64::from(moments.values[row * len + col]);
-        let mean = (0..len).map(|index| value(index, index)).sum::<f64>() / len as f64;
+        let mean = (0..len).map(|index| f64::from(moments.get(index, index))).sum::<f64>() / len as f64;
         if mean <= 0.0 {
             return None;
         }
@@ -40,7 +39,7 @@ impl Feedback {
             let reversed = DMatrix::from_fn(len, len, |row, col| {
                 let (row, col) = (len - 1 - row, len - 1 - col);
                 let square = if row == col { damping } else { 0.0 };
-                (0.5 * (value(row, col) + value(col, row)) / mean + square) / (1.0 + damping)
+                (f64::from(moments.get(row, col)) / mean + square) / (1.0 + damping)
             });
             if let Some(factor) = Cholesky::new(reversed) {
                 let lower = factor.l_dirty();
@@ -74,7 +73,7 @@ mod tests {
             })
             .collect();
         let mean = |i: usize, j: usize| inputs.iter().map(|x| x[i] * x[j]).sum::<f32>() / inputs.len() as f32;
-        Moments { len, values: (0..len * len).map(|at| mean(at / len, at % len)).collect() }
+        Moments::new(&(0..len * len).map(|at| mean(at / len, at % len)).collect::<Vec<_>>()).unwrap()
     }
 
     #[test]
@@ -84,9 +83,9 @@ mod tests {
         let feedback = Feedback::new(&moments).unwrap();
         let mut noise = Noise(4);
         let error: Vec<f32> = (0..len).map(|_| noise.normal()).collect();
-        let trace = (0..len).map(|index| moments.values[index * len + index]).sum::<f32>() / len as f32;
+        let trace = (0..len).map(|index| moments.get(index, index)).sum::<f32>() / len as f32;
         let damped = |i: usize, j: usize| {
-            (moments.values[i * len + j] / trace + if i == j { DAMPING as f32 } else { 0.0 }) / (1.0 + DAMPING as f32)
+            (moments.get(i, j) / trace + if i == j { DAMPING as f32 } else { 0.0 }) / (1.0 + DAMPING as f32)
         };
         let direct: f32 = (0..len * len).map(|at| error[at / len] * damped(at / len, at % len) * error[at % len]).sum();
         let shaped: f32 = (0..len)
@@ -100,8 +99,8 @@ mod tests {
 
     #[test]
     fn moments_of_rank_one_are_factored_and_zeros_are_not() {
-        let one = Moments { len: 5, values: vec![2.0; 25] };
+        let one = Moments::new(&[2.0; 25]).unwrap();
         assert!(Feedback::new(&one).is_some_and(|feedback| feedback.costs.iter().all(|cost| cost.is_finite())));
-        assert!(Feedback::new(&Moments { len: 5, values: vec![0.0; 25] }).is_none());
+        assert!(Feedback::new(&Moments::new(&[0.0; 25]).unwrap()).is_none());
     }
 }

@@ -467,7 +467,7 @@ impl<'a> Model<'a> {
     fn assemble(&self, fixed: &Fixed, quantized: rate::Quantized) -> Result<(Vec<u8>, Report)> {
         let mut builder = ArchiveBuilder::default();
         for (file, payloads) in self.files.iter().zip(&fixed.raw) {
-            let first_raw_chunk = builder.push_chunks(payloads)?;
+            let first_raw_chunk = builder.push_chunks(payloads.clone())?;
             let entry = FileEntry { name: file.name.clone(), bytes: file.bytes.len() as u64, first_raw_chunk };
             builder.header.files.push(entry);
         }
@@ -508,7 +508,7 @@ impl<'a> Model<'a> {
         let mut frames_of: Vec<Vec<u64>> = (0..refinements.len() as u64).map(|frame| vec![frame]).collect();
         // Layer after layer, so that all tensors can be used before any is refined.
         while refinements.iter().any(|frames| frames.len() > 0) {
-            report.layer_bytes.push(builder.bytes());
+            report.layer_bytes.push(builder.bytes);
             for (frames, refinements) in frames_of.iter_mut().zip(&mut refinements) {
                 if let Some(mut refinement) = refinements.next() {
                     refinement.entry.reference = frames.last().map(|&frame| vec![0, frame]);
@@ -526,7 +526,7 @@ impl<'a> Model<'a> {
                 frames: frame.map(|frame| frames_of[frame].clone()),
             });
         }
-        let payload_bytes = builder.bytes();
+        let payload_bytes = builder.bytes;
         let archive = builder.finish()?;
         let head_bytes = archive.len() as u64 - payload_bytes;
         report.layer_bytes.iter_mut().for_each(|bytes| *bytes += head_bytes);
@@ -540,8 +540,8 @@ impl<'a> Model<'a> {
 pub struct ArchiveBuilder {
     /// The header so far; `chunks` is filled in as payloads come.
     pub header: Header,
-    payloads: Vec<u8>,
-    chunk_count: u32,
+    payloads: Vec<Vec<u8>>,
+    bytes: u64,
 }
 
 impl ArchiveBuilder {
@@ -549,19 +549,14 @@ impl ArchiveBuilder {
     ///
     /// # Errors
     /// `LimitExceeded` if one is too long.
-    pub fn push_chunks(&mut self, payloads: &[Vec<u8>]) -> Result<u32> {
-        let first = self.chunk_count;
-        for payload in payloads {
+    pub fn push_chunks(&mut self, payloads: Vec<Vec<u8>>) -> Result<u32> {
+        let first = self.payloads.len() as u32;
+        for payload in &payloads {
             serialize_chunk_entry(payload, &mut self.header.chunks)?;
-            self.payloads.extend_from_slice(payload);
-            self.chunk_count += 1;
+            self.bytes += payload.len() as u64;
         }
+        self.payloads.extend(payloads);
         Ok(first)
-    }
-
-    /// Bytes of the chunks so far.
-    fn bytes(&self) -> u64 {
-        self.payloads.len() as u64
     }
 
     /// Appends a frame and its chunks; returns its index.
@@ -569,7 +564,7 @@ impl ArchiveBuilder {
     /// # Errors
     /// `LimitExceeded` if a chunk is too long.
     pub fn push_frame(&mut self, mut frame: Frame) -> Result<u32> {
-        frame.entry.first_chunk = self.push_chunks(&frame.payloads)?;
+        frame.entry.first_chunk = self.push_chunks(frame.payloads)?;
         self.header.frames.push(frame.entry);
         Ok(self.header.frames.len() as u32 - 1)
     }
@@ -582,7 +577,9 @@ impl ArchiveBuilder {
         let generator = ("generator".to_string(), concat!("mcwc ", env!("CARGO_PKG_VERSION")).to_string());
         self.header.metadata.get_or_insert_default().push(generator);
         let mut archive = serialize_head(&self.header, Some(planes::encode_plane))?;
-        archive.extend_from_slice(&self.payloads);
+        archive.reserve_exact(self.bytes as usize);
+        // One by one, as there may be no room for all of them twice.
+        self.payloads.into_iter().for_each(|payload| archive.extend_from_slice(&payload));
         Ok(archive)
     }
 }

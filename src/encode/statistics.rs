@@ -37,8 +37,8 @@ pub struct WeightStatistics {
 pub struct Moments {
     /// Number of inputs.
     pub len: usize,
-    /// `len × len` values.
-    pub values: Vec<f32>,
+    /// Rows of the lower triangle, one after another.
+    lower: Vec<f32>,
 }
 
 /// Least importance of a row by its gradient, compared to the mean.
@@ -80,9 +80,7 @@ impl Moments {
             return None;
         }
         let place = |input: usize| order[input / taps] as usize * taps + input % taps;
-        let values = (0..self.len).flat_map(|i| (0..self.len).map(move |j| (i, j)));
-        let values = values.map(|(i, j)| self.values[place(i) * self.len + place(j)]).collect();
-        Some(Moments { len: self.len, values })
+        Some(Moments::from_fn(self.len, |i, j| self.get(place(i), place(j))))
     }
 }
 
@@ -154,8 +152,8 @@ impl WeightStatistics {
             ("importance" | "row_importance", [] | [_]) if negative => return Err("an importance is negative".into()),
             ("importance", [] | [1]) => self.importance = values.first().map(|&value| f64::from(value)),
             ("row_importance", &[len]) if len > 0 => self.rows = values,
-            ("column_moments", &[len, width]) if len == width => self.columns = Some(Moments::new(values)?),
-            ("row_moments", &[len, width]) if len == width => self.row_moments = Some(Moments::new(values)?),
+            ("column_moments", &[len, width]) if len == width => self.columns = Some(Moments::new(&values)?),
+            ("row_moments", &[len, width]) if len == width => self.row_moments = Some(Moments::new(&values)?),
             ("importance" | "row_importance" | "column_moments" | "row_moments", _) => {
                 return Err(format!("cannot have the shape {shape}"));
             }
@@ -199,22 +197,43 @@ impl WeightStatistics {
 impl Moments {
     /// The moments of what is multiplied with coefficients instead of taps.
     pub fn transformed(&self, basis: &Basis) -> Self {
-        let mut values = self.values.clone();
+        let mut values: Vec<f32> = (0..self.len * self.len).map(|at| self.get(at / self.len, at % self.len)).collect();
         for _ in 0..2 {
             basis.forward(&mut values);
             let mut transposed = vec![0.0; values.len()];
             transpose::<4>(bytemuck::cast_slice(&values), self.len, bytemuck::cast_slice_mut(&mut transposed));
             values = transposed;
         }
-        Moments { len: self.len, values }
+        Moments::symmetric(self.len, &values)
     }
 
-    fn new(values: Vec<f32>) -> std::result::Result<Self, String> {
+    /// From `len × len` values, if no square is negative.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn new(values: &[f32]) -> std::result::Result<Self, String> {
         let len = values.len().isqrt();
         if (0..len).any(|index| values[index * len + index] < 0.0) {
             return Err("a square on the diagonal is negative".into());
         }
-        Ok(Moments { len, values })
+        Ok(Moments::symmetric(len, values))
+    }
+
+    /// Of two values that should be one, the mean.
+    fn symmetric(len: usize, values: &[f32]) -> Self {
+        Moments::from_fn(len, |i, j| 0.5 * values[i * len + j] + 0.5 * values[j * len + i])
+    }
+
+    fn from_fn(len: usize, value: impl Fn(usize, usize) -> f32) -> Self {
+        let mut lower = Vec::with_capacity(len * (len + 1) / 2);
+        (0..len).for_each(|i| lower.extend((0..=i).map(|j| value(i, j))));
+        Moments { len, lower }
+    }
+
+    /// `E[x_i x_j]`.
+    pub fn get(&self, i: usize, j: usize) -> f32 {
+        let (i, j) = (i.max(j), i.min(j));
+        self.lower[i * (i + 1) / 2 + j]
     }
 }
 
@@ -235,7 +254,7 @@ mod tests {
 
     #[test]
     fn statistics_follow_rows_and_columns_and_their_taps() {
-        let moments = |len: usize| Moments { len, values: (0..len * len).map(|value| value as f32).collect() };
+        let moments = |len: usize| Moments::from_fn(len, |i, j| (10 * i + j) as f32);
         let statistics = WeightStatistics {
             importance: Some(2.0),
             rows: vec![1.0, 2.0, 3.0],
@@ -245,8 +264,9 @@ mod tests {
         let permuted = statistics.permuted(&[Some(vec![2, 0, 1]), Some(vec![1, 0])]);
         assert_eq!(permuted.rows, [3.0, 1.0, 2.0]);
         // Two inputs of two taps: 2 3 0 1.
-        assert_eq!(permuted.columns.unwrap().values[..5], [10.0, 11.0, 8.0, 9.0, 14.0]);
-        assert_eq!(permuted.row_moments.unwrap().values[..3], [8.0, 6.0, 7.0]);
+        let row = |moments: Moments, i: usize| (0..moments.len).map(|j| moments.get(i, j)).collect::<Vec<_>>();
+        assert_eq!(row(permuted.columns.unwrap(), 1), [32.0, 33.0, 30.0, 31.0]);
+        assert_eq!(row(permuted.row_moments.unwrap(), 0), [22.0, 20.0, 21.0]);
         assert_eq!(statistics.permuted(&[None, None]), statistics);
         assert_eq!(statistics.permuted(&[None, Some(vec![0, 1, 2])]).columns, None);
     }
