@@ -223,6 +223,43 @@ proptest! {
     }
 }
 
+/// Relative squared errors of these tensors after an archive of `target`.
+fn relative_errors(tensors: &[(&str, [u64; 2], Vec<f32>)], target: Target) -> Vec<f64> {
+    let tensor = |(name, shape, weights): &(&str, [u64; 2], Vec<f32>)| Tensor::floats(name, DType::F32, shape, weights);
+    let archive = archive(&safetensors(&tensors.iter().map(tensor).collect::<Vec<_>>()), target);
+    let reader = reader(&archive);
+    let energy = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>();
+    let error = |(name, _, weights): &(&str, [u64; 2], Vec<f32>)| {
+        let decoded = to_f32(&reader.tensor(name).unwrap(), DType::F32);
+        let errors = &mut weights.iter().zip(&decoded).map(|(weight, decoded)| weight - decoded);
+        energy(errors) / energy(&mut weights.iter().copied())
+    };
+    tensors.iter().map(error).collect()
+}
+
+#[test]
+fn small_tensors_err_less_and_equal_ones_alike() {
+    let mut random = Noise(12);
+    let mut tensor =
+        |name, shape: [u64; 2], sigma| (name, shape, random.normals((shape[0] * shape[1]) as usize, sigma));
+    let large = [tensor("a", [512, 512], 0.1), tensor("b", [256, 1024], 3.0)];
+    let tensors = [&large[..], &[tensor("c", [64, 64], 1.0)]].concat();
+    let [a, b, c] = relative_errors(&tensors, Target::Bits(4.0))[..] else { unreachable!() };
+    assert!((a / b - 1.0).abs() < 0.1, "{a} {b}");
+    // A part of 1/64 in weights: an eighth of the error.
+    assert!((0.09..0.18).contains(&(c / a)), "{c} {a}");
+}
+
+#[test]
+fn tensors_too_short_for_the_trellis_err_as_much_as_others() {
+    let mut random = Noise(13);
+    let mut tensor = |name, shape: [u64; 2]| (name, shape, random.normals(1 << 18, 0.1));
+    let tensors = [tensor("long", [512, 512]), tensor("short", [4, 1 << 16])];
+    let [long, short] = relative_errors(&tensors, Target::Bits(4.0))[..] else { unreachable!() };
+    // 1.37 times as much at an equal step.
+    assert!((0.9..1.2).contains(&(short / long)), "{long} {short}");
+}
+
 #[test]
 fn integers_with_uneven_rows_and_columns_become_exact_levels() {
     let mut random = Noise(11);

@@ -62,7 +62,7 @@ impl LevelPlan {
         let (indices, tallies) = Indices::filled(weights.len(), chunk_len, |chunk, indices| {
             let weights = &weights[chunk * chunk_len..weights.len().min((chunk + 1) * chunk_len)];
             let mut quantizer = ChunkQuantizer::new(self, search, chunk * self.chunk_rows(), weights);
-            quantizer.run(|row, col, index| indices.put(row * row_len + col, index));
+            quantizer.run(|row, col, index| indices[row * row_len + col] = index);
             quantizer.tally
         });
         (indices, self.sum(&tallies))
