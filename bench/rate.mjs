@@ -13,6 +13,7 @@ import { buildCommand } from './artifacts.mjs';
 import { DATA, prepareModel, prepareVenv, python, statisticsOf, timed, venvVersion } from './rate/models.mjs';
 import { LOSSLESS, MODELS, report, targets, tfjsReport, tfjsTargets } from './rate/report.mjs';
 import { quantizedModels } from './rate/tfjs.mjs';
+import { readSafetensors, writeSafetensors } from './safetensors.mjs';
 import { publish, reportTargets, writeResults } from './table.mjs';
 
 const RESULTS = join(ROOT, 'bench/results/rate.json');
@@ -90,20 +91,8 @@ function measure(model, source) {
 /** The same statistics with moments alone. */
 function withoutImportances(statistics) {
   const path = statistics.replace('calibrated', 'moments');
-  const file = readFileSync(statistics);
-  const start = 8 + Number(file.readBigUInt64LE());
-  const { __metadata__, ...tensors } = JSON.parse(file.toString('utf8', 8, start));
-  const kept = Object.entries(tensors).filter(([name]) => name.endsWith('_moments'));
-  const header = { __metadata__ };
-  let end = 0;
-  const data = kept.map(([name, { data_offsets: [from, to], ...described }]) => {
-    header[name] = { ...described, data_offsets: [end, (end += to - from)] };
-    return file.subarray(start + from, start + to);
-  });
-  const text = Buffer.from(JSON.stringify(header));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(text.length));
-  writeFileSync(path, Buffer.concat([length, text, ...data]));
+  const { metadata, tensors } = readSafetensors(statistics);
+  writeSafetensors(path, tensors.filter(({ name }) => name.endsWith('_moments')), metadata);
   return path;
 }
 

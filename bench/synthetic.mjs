@@ -1,6 +1,7 @@
 // Safetensors files that no one trained: a large one of noise that looks like weights, and a model that has grown in depth.
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { readSafetensors, safetensorsHeader, writeSafetensors } from './safetensors.mjs';
 
 const TENSOR_WEIGHTS = 1 << 23;
 const BLOCK_BYTES = 4 * TENSOR_WEIGHTS;
@@ -31,12 +32,7 @@ export function writeSynthetic(path, bytes) {
 
 /** A float32 model, and after it its encoder layers once more, with noise. */
 export function writeGrown(path, model) {
-  const file = readFileSync(model);
-  const start = 8 + Number(file.readBigUInt64LE());
-  const { __metadata__, ...header } = JSON.parse(file.toString('utf8', 8, start));
-  const tensors = Object.entries(header).map(([name, { dtype, shape, data_offsets: [from, to] }]) => {
-    return { name, dtype, shape, data: Buffer.from(file.subarray(start + from, start + to)) };
-  });
+  const { tensors } = readSafetensors(model);
   const layer = /^encoder\.layer\.(\d+)(?=\.)/;
   const layers = tensors.filter(({ name }) => layer.test(name));
   const count = 1 + Math.max(...layers.map(({ name }) => Number(layer.exec(name)[1])));
@@ -48,10 +44,7 @@ export function writeGrown(path, model) {
     const copy = name.replace(layer, (_, index) => `encoder.layer.${Number(index) + count}`);
     return { ...tensor, name: copy, data: Buffer.from(weights.buffer) };
   });
-  let offset = 0;
-  const all = [...tensors, ...grown];
-  const entries = all.map(({ data, ...tensor }) => ({ ...tensor, data_offsets: [offset, (offset += data.length)] }));
-  writeFileSync(path, Buffer.concat([safetensorsHeader(entries), ...all.map(({ data }) => data)]));
+  writeSafetensors(path, [...tensors, ...grown]);
 }
 
 function plan(bytes) {
@@ -64,14 +57,6 @@ function plan(bytes) {
     offset = end;
   }
   return tensors;
-}
-
-function safetensorsHeader(tensors) {
-  const json = JSON.stringify(Object.fromEntries(tensors.map(({ name, ...tensor }) => [name, tensor])));
-  const padded = Buffer.from(json.padEnd(Math.ceil(json.length / 8) * 8));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(padded.length));
-  return Buffer.concat([length, padded]);
 }
 
 function noise() {

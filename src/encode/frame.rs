@@ -115,7 +115,7 @@ impl Prediction {
 
 impl LevelPlan {
     /// A plan for weights at one step, with classes from their variances. A trellis is used where it is `asked` for, unless
-    /// levels are too large for it, or columns so short that it has no room: then the step is a finer one that costs as much.
+    /// levels are too large for it, or columns so short that it has no room: then the step is a finer one.
     pub fn new(view: &View, variances: &VarianceModel, step: f32, largest: Largest, asked: bool) -> Self {
         let matrix = view.matrix;
         let trellis = asked
@@ -248,7 +248,8 @@ const TRELLIS_RMS_MAX: f32 = 40.0;
 /// than a symbol can be.
 const SYMBOL_MAX: f32 = 120.0;
 const TRELLIS_SYMBOL_MAX: f32 = 200.0;
-/// Step of a tensor without a trellis, relative to those under it, at which one more bit takes as much error from either.
+/// Step of a tensor without a trellis, relative to those under it: for errors of about the same size, as a bit takes as much from
+/// either then.
 const STEP_WITHOUT_TRELLIS: f32 = 0.9;
 /// Fewest rows for which a trellis pays.
 const TRELLIS_ROWS_MIN: usize = 8;

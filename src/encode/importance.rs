@@ -27,14 +27,13 @@ pub struct Importance {
 
 impl Importance {
     /// From statistics. Makes steps of `view` follow them.
-    pub fn new(view: &mut View, statistics: &WeightStatistics, feedback: bool) -> Self {
+    pub fn new(view: &mut View, statistics: &WeightStatistics, with_feedback: bool) -> Self {
         let moments = if view.column_major { &statistics.row_moments } else { &statistics.columns };
-        let asked = feedback;
-        let feedback = moments.as_ref().filter(|_| asked).and_then(|moments| match &view.basis {
+        let feedback = moments.as_ref().filter(|_| with_feedback).and_then(|moments| match &view.basis {
             Some(basis) => Feedback::new(&moments.transformed(basis)),
             None => Feedback::new(moments),
         });
-        let unused_moments = asked && statistics.has_moments() && feedback.is_none();
+        let unused_moments = with_feedback && statistics.has_moments() && feedback.is_none();
         let rows = if view.column_major { Vec::new() } else { statistics.rows.clone() };
         let taps = view.matrix.taps;
         let costs = feedback.as_ref().map_or(&[][..], |feedback| &feedback.costs);
