@@ -170,6 +170,47 @@ fn layers_that_resemble_each_other_are_predicted_and_others_are_not() {
     assert_eq!(with.len(), without.len());
 }
 
+/// A tensor of a hundred thousand weights, and copies of it with noise.
+fn copies(count: usize, noise: f32, random: &mut Noise) -> Model {
+    let first = random.normals(400 * 256, 0.05);
+    let copy = |index: usize| {
+        let noise = random.normals(first.len(), if index == 0 { 0.0 } else { 0.05 * noise });
+        let weights = first.iter().zip(noise).map(|(weight, noise)| weight + noise).collect();
+        (format!("copy.{index}.weight"), vec![400, 256], weights)
+    };
+    (0..count).map(copy).collect()
+}
+
+#[test]
+fn a_reference_meets_its_followers_and_none_errs_more_than_alone() {
+    let mut random = Noise(11);
+    const NOISE: f64 = 0.1;
+    for count in [2, 3, 5] {
+        let copies = copies(count, NOISE as f32, &mut random);
+        let original = file(&copies);
+        let keys = encoded(&original, &Options { prediction: false, ..Options::default() });
+        let errors = |archive: &[u8]| -> Vec<f64> {
+            let reader = open(archive);
+            let of = |(name, _, weights): &(String, Vec<u64>, Vec<f32>)| {
+                let decoded = to_f32(&reader.tensor(name).unwrap(), DType::F32);
+                let sum = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>();
+                sum(&mut weights.iter().zip(&decoded).map(|(w, d)| w - d)) / sum(&mut weights.iter().copied())
+            };
+            copies.iter().map(of).collect()
+        };
+        let alone = errors(&keys).iter().sum::<f64>() / count as f64;
+        let predicted_archive = encoded(&original, &Options { target: Target::Quality(alone), ..Options::default() });
+        assert_eq!(predicted(&predicted_archive), count - 1);
+        let together = errors(&predicted_archive);
+        assert!(together.iter().all(|error| (0.85..1.15).contains(&(error / alone))), "{together:?} {alone}");
+        // Even an ideal coder of Gaussian residuals would save less, if its reference did not meet them.
+        let weights = (count * 400 * 256) as f64;
+        let saved = 8.0 * (keys.len() - predicted_archive.len()) as f64 / weights;
+        let ideal = 0.5 * (1.0 / (alone + NOISE * NOISE)).log2() * (count - 1) as f64 / count as f64;
+        assert!(saved > ideal, "{count} copies: {saved} {ideal}");
+    }
+}
+
 #[test]
 fn chains_are_no_longer_than_the_interval() {
     let mut random = Noise(5);

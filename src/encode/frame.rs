@@ -199,6 +199,12 @@ impl LevelPlan {
         payloads.iter().map(|payload| 8.0 * payload.len() as f64).sum()
     }
 
+    /// Mean squared error to expect of a key frame, in units of 2^exponent: of a uniform quantizer, or a decibel less of the trellis'.
+    pub fn squared_error(&self) -> f64 {
+        let scale = f64::from(self.scale.unwrap_or(1.0));
+        scale * scale / 12.0 * if self.trellis { 4.0 * 0.79 } else { 1.0 }
+    }
+
     /// Step of a row at column exponent 0.
     pub fn row_step(&self, row: usize) -> f32 {
         let exponent = self.exponents[0].get(row).map_or(0, |&exponent| i32::from(exponent));

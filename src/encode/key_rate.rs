@@ -33,7 +33,8 @@ impl KeyFrame {
         // First with tables of Gaussians, then with those that these symbols make.
         for _ in 0..2 {
             let costs = SymbolCosts::new(&counts.tables());
-            let search = Search { costs: &costs, lambda: LAMBDA, feedback: None, rows: &[], stride, prediction: &[] };
+            let search =
+                Search { costs: &costs, lambda: LAMBDA, feedback: None, rows: &[], stride, prediction: &[], pull: &[] };
             counts = plan.sample(&weights, search).counts;
         }
         let chunk_len = (plan.chunk_rows() * matrix.row_len()).min(weights.len());

@@ -3,6 +3,7 @@
 
 mod adaptive;
 mod alignment;
+mod candidates;
 mod copies;
 mod feedback;
 pub mod frame;
@@ -18,6 +19,7 @@ mod motion;
 pub mod planes;
 mod quantizer;
 pub mod rate;
+mod references;
 pub mod report;
 pub mod statistics;
 pub mod symmetry;
@@ -37,12 +39,15 @@ use crate::formats::{self, SourceFile};
 use crate::tensor::TensorLocation;
 
 use alignment::Aligned;
+use candidates::Candidate;
 use frame::Frame;
 use integers::Integers;
 use layers::Part;
 use model_fit::{SymbolCosts, SymbolCounts};
 use motion::Attempt;
+use quantizer::Search;
 use rate::{CodedTensor, Quantization, Quantized};
+use references::References;
 use report::{Report, TensorReport};
 use statistics::{Statistics, WeightStatistics};
 pub use weights::to_f32;
@@ -401,6 +406,14 @@ impl<'a> Model<'a> {
         stream
     }
 
+    /// Weights of a coded tensor in coded order, in units of 2^exponent.
+    fn unit_weights(&self, coded: &CodedTensor) -> Vec<f32> {
+        let tensor = &self.tensors[self.framed[coded.frame]];
+        let mut weights = coded.weights(self.bytes(tensor), tensor.dtype).into_owned();
+        coded.view.divide_by_exponents(&mut weights);
+        weights
+    }
+
     /// Weights of the tensors whose step is searched.
     fn searched_len(&self) -> usize {
         let searched = self.coded.iter().filter(|coded| coded.base.is_none());
@@ -411,26 +424,28 @@ impl<'a> Model<'a> {
     fn encode_coded(
         &self,
         quantization: &Quantization,
-        candidates: &[Option<motion::Candidate>],
+        candidates: &[Option<Candidate>],
         options: &Options,
     ) -> Result<Quantized> {
         let costs = quantization.sets.each_ref().map(SymbolCosts::new);
         let done = rate::Counter::new(2 * self.coded.len());
-        let mut attempts: Vec<Option<Attempt>> = (self.coded.par_iter())
-            .map(|coded| {
+        let references = References::new(self, candidates, quantization.step);
+        let mut attempts: Vec<Option<Attempt>> = (self.coded.par_iter().enumerate())
+            .map(|(index, coded)| {
                 if coded.base.is_some() {
                     return None;
                 }
                 let tensor = &self.tensors[self.framed[coded.frame]];
                 let weights = coded.weights(self.bytes(tensor), tensor.dtype);
-                let plan = coded.plan(quantization.step);
+                let plan = references.plan(index);
+                let pull = references.pull(index, &plan, &weights);
                 let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
-                let (indices, tally) = plan.quantize(&weights, search);
+                let (indices, tally) = plan.quantize(&weights, Search { pull: &pull, ..search });
                 (options.progress)("coding weights", done.step());
                 Some(Attempt::key(plan, indices, tally))
             })
             .collect();
-        motion::predict(self, candidates, quantization.step, &mut attempts, &quantization.sets, options);
+        motion::predict(&references, &mut attempts, &quantization.sets, options);
         let mut counts = [1, 2, 1, 2].map(SymbolCounts::new);
         let (mut distortion, mut coded_parts) = (0.0, Vec::new());
         for (coded, attempt) in self.coded.iter().zip(attempts.into_iter().flatten()) {

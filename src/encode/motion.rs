@@ -4,21 +4,20 @@
 //! archive a tensor may be predicted from an earlier one of its shape that it resembles; what both take in real bits
 //! decides.
 
-use std::collections::BTreeMap;
-
 use rayon::prelude::*;
 
+use super::Options;
 use super::alignment::Orders;
+use super::candidates::RESEMBLANCE;
 use super::frame::{Frame, LevelPlan, Prediction};
 use super::importance::Importance;
 use super::indices::Indices;
 use super::matrix::{Matrix, View};
 use super::model_fit::{SymbolCosts, SymbolCounts, TableSet, VarianceModel};
 use super::quantizer::{Search, Tally};
-use super::rate::CodedTensor;
+use super::references::References;
 use super::statistics::WeightStatistics;
-use super::{Model, Options};
-use crate::container::{Coding, GAIN_ONE, REFERENCE_DEPTH_MAX, Side, Tensor};
+use crate::container::{Coding, REFERENCE_DEPTH_MAX, Side, Tensor};
 use crate::decode::Reader;
 use crate::error::Result;
 use crate::stages::permute::Permutation;
@@ -36,17 +35,6 @@ pub struct BaseFrame {
     pub trellis: bool,
     /// Its levels in coded order.
     pub levels: Vec<i32>,
-}
-
-/// An earlier tensor that a tensor resembles.
-#[derive(Debug, Clone)]
-pub struct Candidate {
-    /// Which of the coded tensors.
-    pub reference: usize,
-    /// References from here to a key frame.
-    depth: usize,
-    /// Regression on the reference, in units of both tensors' exponents: of all weights, or of each row.
-    gains: Vec<f32>,
 }
 
 /// A coded tensor's levels, and what they came to.
@@ -139,10 +127,6 @@ pub fn predict_exact(base: &Reader<[u8]>, tensor: &TensorLocation, bytes: &[u8])
     Ok(same.then_some(frame))
 }
 
-/// The largest part of a tensor's energy that a base may leave: beyond it, little is saved, and a step of the tensor's own is
-/// worth more.
-const RESEMBLANCE: f64 = 0.5;
-
 /// Where coded rows and columns belong: first from the base's coded order in its tensor's, then in this tensor's.
 fn combined(base: [&Option<Permutation>; 2], orders: &Orders, matrix: Matrix) -> Option<[Option<Permutation>; 2]> {
     let mut combined = [None, None];
@@ -182,185 +166,24 @@ fn residuals(view: &View, step: f32, weights: &[f32], prediction: &[i32]) -> Vec
     residuals
 }
 
-/// Whether a prediction leaves little enough of the energy of weights.
+/// Whether a prediction leaves little enough of the energy of weights: if a base leaves more, little is saved, and a step of the
+/// tensor's own is worth more.
 fn resembles(weights: &[f32], residuals: &[f32]) -> bool {
     let energy = |values: &[f32]| values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
     energy(residuals) < RESEMBLANCE * energy(weights)
 }
 
-/// Earlier tensors that others resemble enough for a prediction to be tried.
-pub fn candidates(model: &Model, options: &Options) -> Vec<Option<Candidate>> {
-    let mut found: Vec<Option<Candidate>> = vec![None; model.coded.len()];
-    if !options.prediction || options.key_interval < 2 || !options.layers.is_empty() {
-        return found;
-    }
-    let weights = |coded: &CodedTensor| {
-        let tensor = &model.tensors[model.framed[coded.frame]];
-        let mut weights = coded.weights(model.bytes(tensor), tensor.dtype).into_owned();
-        coded.view.divide_by_exponents(&mut weights);
-        weights
-    };
-    let kind = |coded: &CodedTensor| (coded.view.matrix, coded.view.column_major, coded.view.basis.is_some());
-    let alone = |index: usize| {
-        let others = model.coded.iter().filter(|other| kind(other) == kind(&model.coded[index]));
-        others.count() < 2 || model.coded[index].base.is_some()
-    };
-    let samples: Vec<Vec<f32>> = (model.coded.par_iter().enumerate())
-        .map(|(index, coded)| if alone(index) { Vec::new() } else { sampled_rows(&weights(coded), coded.view.matrix) })
-        .collect();
-    let promises: Vec<Promise> = (0..model.coded.len())
-        .into_par_iter()
-        .filter(|&index| !samples[index].is_empty())
-        .flat_map_iter(|index| {
-            let Matrix { rows, .. } = model.coded[index].view.matrix;
-            let row_len = model.coded[index].view.matrix.row_len();
-            let earlier = (0..index).filter(|&reference| {
-                let possible = !samples[reference].is_empty();
-                possible && kind(&model.coded[reference]) == kind(&model.coded[index])
-            });
-            let promise = |reference: usize| {
-                let likeness = Likeness::of(&samples[index], &samples[reference], row_len);
-                let bits = likeness.saved_bits(row_len).1 * rows as f64 / likeness.rows.len() as f64;
-                Promise { index, reference, bits }
-            };
-            let worth = SAVED_BITS_MIN.max(SAVED_RATE_MIN * (rows * row_len) as f64);
-            let mut promises: Vec<Promise> = earlier.map(promise).filter(|promise| promise.bits > worth).collect();
-            promises.sort_by(|a, b| b.bits.total_cmp(&a.bits));
-            promises.truncate(REFERENCES_TRIED);
-            promises
-        })
-        .collect();
-    for (index, (reference, depth)) in chosen(promises, options.key_interval) {
-        let row_len = model.coded[index].view.matrix.row_len();
-        let likeness = Likeness::of(&weights(&model.coded[index]), &weights(&model.coded[reference]), row_len);
-        found[index] = Some(Candidate { reference, depth, gains: likeness.gains(row_len) });
-    }
-    found
-}
-
-/// The bits that predicting one tensor from another may save.
-struct Promise {
-    index: usize,
-    reference: usize,
-    bits: f64,
-}
-
-/// The best promises that leave no chain longer than the interval allows: tensors, with their references and their depths.
-fn chosen(mut promises: Vec<Promise>, key_interval: usize) -> BTreeMap<usize, (usize, usize)> {
-    promises.sort_by(|a, b| b.bits.total_cmp(&a.bits));
-    let mut references: BTreeMap<usize, usize> = BTreeMap::new();
-    let depth = |references: &BTreeMap<usize, usize>, index: usize| {
-        std::iter::successors(Some(index), |index| references.get(index).copied()).count() - 1
-    };
-    for Promise { index, reference, .. } in promises {
-        let leads_here = |other: usize| {
-            std::iter::successors(Some(other), |other| references.get(other).copied()).any(|passed| passed == index)
-        };
-        let below = references.keys().copied().filter(|&other| leads_here(other));
-        let height = below.map(|other| depth(&references, other)).max().unwrap_or(0);
-        if !references.contains_key(&index) && depth(&references, reference) + 1 + height < key_interval {
-            references.insert(index, reference);
-        }
-    }
-    references.iter().map(|(&index, &reference)| (index, (reference, depth(&references, index)))).collect()
-}
-
-/// References that are considered for each tensor.
-const REFERENCES_TRIED: usize = 4;
-/// What a prediction must promise to save to be tried: bits, and bits for each weight.
-const SAVED_BITS_MIN: f64 = 256.0;
-const SAVED_RATE_MIN: f64 = 0.002;
-/// What a row's gain takes, in bits.
-const GAIN_BITS: f64 = 5.0;
-/// Rows that tell how two tensors compare.
-const SAMPLED_ROWS: usize = 64;
-
-fn sampled_rows(weights: &[f32], matrix: Matrix) -> Vec<f32> {
-    let count = matrix.rows.min(SAMPLED_ROWS);
-    let row = |index: usize| index * matrix.rows / count * matrix.row_len();
-    (0..count).flat_map(|index| &weights[row(index)..row(index) + matrix.row_len()]).copied().collect()
-}
-
-/// Of each row: ⟨x, x⟩, ⟨x, y⟩ and ⟨y, y⟩ of weights and their reference.
-struct Likeness {
-    rows: Vec<[f64; 3]>,
-}
-
-impl Likeness {
-    fn of(weights: &[f32], reference: &[f32], row_len: usize) -> Self {
-        let row = |(x, y): (&[f32], &[f32])| {
-            let mut sums = [0.0; 3];
-            for (&x, &y) in x.iter().zip(y) {
-                let (x, y) = (f64::from(x), f64::from(y));
-                sums = [sums[0] + x * x, sums[1] + x * y, sums[2] + y * y];
-            }
-            sums
-        };
-        Likeness { rows: weights.chunks(row_len).zip(reference.chunks(row_len)).map(row).collect() }
-    }
-
-    fn total(&self) -> [f64; 3] {
-        self.rows.iter().fold([0.0; 3], |sum, row| std::array::from_fn(|i| sum[i] + row[i]))
-    }
-
-    /// Whether rows need gains of their own, and the bits that a prediction saves then (a Gaussian's).
-    fn saved_bits(&self, row_len: usize) -> (bool, f64) {
-        let saved = |[xx, xy, yy]: [f64; 3], len: f64| {
-            let unexplained = 1.0 - xy * xy / (xx * yy).max(f64::MIN_POSITIVE);
-            -0.5 * unexplained.max(1e-6).log2() * len
-        };
-        let rows: f64 = self.rows.iter().map(|&row| (saved(row, row_len as f64) - GAIN_BITS).max(0.0)).sum();
-        let together = saved(self.total(), (row_len * self.rows.len()) as f64);
-        (rows > together, rows.max(together))
-    }
-
-    fn gains(&self, row_len: usize) -> Vec<f32> {
-        let gain = |[_, xy, yy]: [f64; 3]| if yy > 0.0 { (xy / yy) as f32 } else { 0.0 };
-        if self.saved_bits(row_len).0 {
-            self.rows.iter().map(|&row| gain(row)).collect()
-        } else {
-            vec![gain(self.total())]
-        }
-    }
-}
-
 /// What a prediction must save of a tensor's bits to be worth the time that a decoder spends on its reference; where the order
 /// of units is free, nothing but bytes counts.
 const SAVED_PART_MIN: f64 = 0.02;
-/// Rows' gains are multiples of this, in 1/256: finer ones cost more than they save.
-const GAIN_GRID: f32 = 16.0;
-
-impl Candidate {
-    /// The prediction of levels on one grid from levels on another.
-    fn prediction(&self, frame: usize, plan: &LevelPlan, reference: &LevelPlan) -> Prediction {
-        let ratio = reference.scale.unwrap_or(1.0) / plan.scale.unwrap_or(1.0) * GAIN_ONE as f32;
-        let gain = |gain: f32| gain.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
-        let mut prediction = Prediction::same([0, frame as u64]);
-        match self.gains[..] {
-            [one] => prediction.gain = gain((one * ratio).round()).into(),
-            _ => {
-                let row = |row: &f32| gain((row * ratio / GAIN_GRID).round() * GAIN_GRID);
-                prediction.row_gain = self.gains.iter().map(row).collect();
-            }
-        }
-        prediction
-    }
-}
-
-/// What a bit is worth to a frame that is much like its reference, in squared steps of its quantizer: as much as the squared
-/// error says, as nothing shrinks towards zero there.
+/// What a bit is worth to a frame that is much like its reference, in squared steps of the quantizer that it would have alone: as
+/// much as the squared error says, as nothing shrinks towards zero there.
 const UNIFORM_LAMBDA: f32 = 0.0925;
 
 /// Codes the tensors that can be predicted, and keeps what is smaller than the key frame in `attempts`. Tensors that the
 /// base predicts have no key frame.
-pub fn predict(
-    model: &Model,
-    candidates: &[Option<Candidate>],
-    step: f64,
-    attempts: &mut [Option<Attempt>],
-    sets: &[TableSet; 2],
-    options: &Options,
-) {
+pub fn predict(references: &References, attempts: &mut [Option<Attempt>], sets: &[TableSet; 2], options: &Options) {
+    let &References { model, candidates, .. } = references;
     let depth = |index: usize| {
         let base = model.coded[index].base.as_ref().map(|_| 1);
         base.or(candidates[index].as_ref().map(|candidate| candidate.depth)).unwrap_or(0)
@@ -374,11 +197,11 @@ pub fn predict(
         }
         // Once with what tables are known, then with those that these symbols make.
         let mut counts = kept.clone();
-        for (_, attempt) in attempt_all(model, candidates, step, attempts, &tables, &indices, options) {
+        for (_, attempt) in attempt_all(references, attempts, &tables, &indices, options) {
             counts[usize::from(attempt.plan.trellis)].add_all(&attempt.tally.counts);
         }
         tables = counts.each_ref().map(SymbolCounts::tables);
-        let tried = attempt_all(model, candidates, step, attempts, &tables, &indices, options);
+        let tried = attempt_all(references, attempts, &tables, &indices, options);
         for (index, attempt) in tried {
             let set = usize::from(attempt.plan.trellis);
             let coded = &model.coded[index];
@@ -401,18 +224,17 @@ pub fn predict(
 
 /// What comes of predicting the tensors at `indices`, of those that have a prediction.
 fn attempt_all(
-    model: &Model,
-    candidates: &[Option<Candidate>],
-    step: f64,
+    references: &References,
     attempts: &[Option<Attempt>],
     tables: &[TableSet; 2],
     indices: &[usize],
     options: &Options,
 ) -> Vec<(usize, Attempt)> {
+    let &References { model, candidates, .. } = references;
     let costs = tables.each_ref().map(SymbolCosts::new);
     let attempt = |&index: &usize| {
         let coded = &model.coded[index];
-        let mut plan = coded.plan(step);
+        let mut plan = references.plan(index);
         let predicted = match (&coded.base, &candidates[index]) {
             (Some(base), _) => {
                 plan.prediction = Some(Prediction::same([1, base.frame]));
@@ -448,10 +270,13 @@ fn attempt_all(
         let lambda = match &coded.base {
             Some(_) => 0.0,
             None if !resembles => search.lambda,
-            None if !plan.trellis => UNIFORM_LAMBDA,
-            None => 4.0 * UNIFORM_LAMBDA,
+            None => {
+                let steps = if plan.trellis { 2.0 } else { 1.0 } / references.fineness(index) as f32;
+                UNIFORM_LAMBDA * steps * steps
+            }
         };
-        let search = Search { prediction: &predicted, lambda, ..search };
+        let pull = references.pull(index, &plan, &weights);
+        let search = Search { prediction: &predicted, pull: &pull, lambda, ..search };
         let (mut indices, mut tally) = plan.quantize(&weights, search);
         if coded.base.is_some() {
             let changes: Vec<f32> = indices.to_vec().into_iter().map(|index| index as f32).collect();

@@ -28,6 +28,8 @@ pub struct Search<'a> {
     pub stride: usize,
     /// What each level of the frame is predicted to be; empty if it is a key frame.
     pub prediction: &'a [i32],
+    /// By how many steps each level is drawn away from its weight; empty if none is.
+    pub pull: &'a [f32],
 }
 
 /// What a quantization came to.
@@ -111,6 +113,7 @@ struct ChunkQuantizer<'a> {
     search: Search<'a>,
     weights: &'a [f32],
     prediction: &'a [i32],
+    pull: &'a [f32],
     row_class: Vec<i8>,
     /// Step of each row at column exponent 0.
     row_step: Vec<f32>,
@@ -134,6 +137,7 @@ impl<'a> ChunkQuantizer<'a> {
             search,
             weights,
             prediction: search.prediction.get(first_row * plan.matrix.row_len()..).unwrap_or_default(),
+            pull: search.pull.get(first_row * plan.matrix.row_len()..).unwrap_or_default(),
             row_class: rows.map(|row| plan.classes.row_class(row)).collect(),
             row_step,
             row_cost,
@@ -191,10 +195,11 @@ impl<'a> ChunkQuantizer<'a> {
         let col_class = self.plan.classes.col_class(col, taps);
         let column_cost =
             f64::from(factor * factor) * self.search.feedback.map_or(1.0, |feedback| f64::from(feedback.costs[col]));
-        let (prediction, row_len) = (self.prediction, self.plan.matrix.row_len());
+        let (prediction, pull, row_len) = (self.prediction, self.pull, self.plan.matrix.row_len());
         let predicted = |row: usize| prediction.get(row * row_len + col).copied().unwrap_or(0);
+        let pulled = |row: usize| pull.get(row * row_len + col).copied().unwrap_or(0.0);
         let residual = |(row, (&target, &class)): (usize, (&f32, &i8))| {
-            (target * inverse - predicted(row) as f32, class_index(class, col_class))
+            (target * inverse + pulled(row) - predicted(row) as f32, class_index(class, col_class))
         };
         let residuals = target.iter().zip(&self.row_class).enumerate().map(residual);
         let path: &[i32] = if self.plan.trellis {

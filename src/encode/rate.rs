@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+use super::candidates;
 use super::frame::{Frame, Largest, LevelPlan};
 use super::importance::Importance;
 use super::matrix::{Matrix, View};
@@ -103,6 +104,11 @@ impl CodedTensor {
         }
     }
 
+    /// Mean square of its weights, in units of 2^exponent.
+    pub fn energy(&self) -> f64 {
+        f64::from(self.largest.rms).powi(2)
+    }
+
     /// The finest and the coarsest step.
     fn steps(&self) -> [f32; 2] {
         let rms = f64::from(self.largest.rms);
@@ -128,7 +134,15 @@ impl CodedTensor {
     /// What quantizing it weighs against each other.
     pub fn search<'a>(&'a self, costs: &'a SymbolCosts, options: &Options, stride: usize) -> Search<'a> {
         let feedback = self.importance.feedback.as_ref().filter(|_| stride == 1);
-        Search { costs, lambda: options.lambda, feedback, rows: &self.importance.rows, stride, prediction: &[] }
+        Search {
+            costs,
+            lambda: options.lambda,
+            feedback,
+            rows: &self.importance.rows,
+            stride,
+            prediction: &[],
+            pull: &[],
+        }
     }
 
     /// A tally's distortion in units of the model's.
@@ -141,20 +155,19 @@ impl CodedTensor {
 /// average; where nothing is known, the distortion is the mean of the relative squared errors.
 pub fn balance(coded: &mut [CodedTensor]) {
     let len: f64 = coded.iter().map(|coded| coded.view.matrix.len() as f64).sum();
-    let energy = |coded: &CodedTensor| f64::from(coded.largest.rms).powi(2);
     let mut known = (0.0, 0.0);
     for coded in coded.iter() {
         if let Some(importance) = coded.importance.tensor.filter(|&importance| importance > 0.0) {
             let weights = coded.view.matrix.len() as f64;
-            known = (known.0 + weights * (importance * energy(coded)).log2(), known.1 + weights);
+            known = (known.0 + weights * (importance * coded.energy()).log2(), known.1 + weights);
         }
     }
     let typical = if known.1 > 0.0 { (known.0 / known.1).exp2() } else { 1.0 / len };
     let octaves = |coded: &CodedTensor| (coded.view.matrix.len() as f64).log2();
     let typical_octaves = coded.iter().map(|coded| coded.view.matrix.len() as f64 * octaves(coded)).sum::<f64>() / len;
     for coded in coded.iter_mut() {
-        let relative = coded.importance.tensor.map_or(1.0, |importance| importance * energy(coded) / typical);
-        coded.cost = relative * typical / energy(coded);
+        let relative = coded.importance.tensor.map_or(1.0, |importance| importance * coded.energy() / typical);
+        coded.cost = relative * typical / coded.energy();
         let smaller = if known.1 > 0.0 { 0.0 } else { (typical_octaves - octaves(coded)).max(0.0) };
         let octaves = relative.max(RELATIVE_MIN).log2() + coded.importance.octaves() + SIZE_EXPONENT * smaller;
         coded.unit = f64::from(coded.largest.rms) * (-0.5 * octaves).exp2();
@@ -295,7 +308,7 @@ pub fn search(model: &Model, other_bytes: u64, options: &Options) -> Result<Quan
         Target::Size(bytes) => Goal::Bits((bytes as f64 - other_bytes as f64) * 8.0),
         Target::Lossless => Goal::Bits(0.0),
     };
-    let candidates = motion::candidates(model, options);
+    let candidates = candidates::candidates(model, options);
     if weight_count == 0 {
         let quantization = Quantization { step: 1.0, sets: [1, 2].map(|count| SymbolCounts::new(count).tables()) };
         let quantized = model.encode_coded(&quantization, &candidates, options)?;

@@ -1,0 +1,143 @@
+//! What references give for the tensors that are predicted from them.
+//!
+//! A reference whose levels lie between its own weights and those of its followers leaves them smaller residuals. Its step is
+//! finer in return, so that it errs no more than a tensor alone. For two Gaussian tensors both together save as much as coding
+//! their sum and their difference would, and their errors stay of one size and independent of each other.
+
+use super::Model;
+use super::candidates::Candidate;
+use super::frame::LevelPlan;
+
+/// What is coded together, at one step of the model.
+pub struct References<'a> {
+    /// Whose tensors they are.
+    pub model: &'a Model<'a>,
+    /// For each coded tensor, what it may be predicted from.
+    pub candidates: &'a [Option<Candidate>],
+    step: f64,
+    /// For each tensor, those that it meets.
+    followers: Vec<Vec<Follower<'a>>>,
+    /// Step of each tensor, relative to that of one alone: the same for a key frame and all that follow it, so that levels
+    /// predict levels.
+    fineness: Vec<f64>,
+}
+
+/// A tensor that resembles its reference.
+struct Follower<'a> {
+    index: usize,
+    candidate: &'a Candidate,
+    /// How much of the way to it the reference goes.
+    part: f64,
+}
+
+impl<'a> References<'a> {
+    /// How far references go at this step of the model.
+    pub fn new(model: &'a Model<'a>, candidates: &'a [Option<Candidate>], step: f64) -> Self {
+        // Where columns make up for errors of earlier ones, they would take back what those gave.
+        let meets = |candidate: &&Candidate| {
+            candidate.resembles() && model.coded[candidate.reference].importance.feedback.is_none()
+        };
+        let mut followers: Vec<Vec<Follower>> = candidates.iter().map(|_| Vec::new()).collect();
+        for (index, candidate) in candidates.iter().enumerate() {
+            if let Some(candidate) = candidate.as_ref().filter(meets) {
+                followers[candidate.reference].push(Follower { index, candidate, part: 0.0 });
+            }
+        }
+        let mut meet = |reference: usize| {
+            let count = followers[reference].len() as f64;
+            let error = model.coded[reference].plan(step).squared_error();
+            let given = followers[reference].iter_mut().map(|Follower { index, candidate, part }| {
+                let way = candidate.unexplained * model.coded[*index].energy() / candidate.gain_energy();
+                *part = self::part(way / error, count);
+                *part * *part * way / error
+            });
+            given.sum()
+        };
+        let given: Vec<f64> = (0..candidates.len()).map(&mut meet).collect();
+        let key_frame = |index: usize| {
+            let reference = |&index: &usize| candidates[index].as_ref().map(|candidate| candidate.reference);
+            std::iter::successors(Some(index), reference).last().unwrap_or(index)
+        };
+        let fineness = (0..candidates.len()).map(|index| (1.0 - given[key_frame(index)]).sqrt()).collect();
+        References { model, candidates, step, followers, fineness }
+    }
+
+    /// Step of a tensor, relative to that of one alone.
+    pub fn fineness(&self, index: usize) -> f64 {
+        self.fineness[index]
+    }
+
+    /// How to code a tensor.
+    pub fn plan(&self, index: usize) -> LevelPlan {
+        self.model.coded[index].plan(self.step * self.fineness[index])
+    }
+
+    /// By how many steps the weights of a reference, in coded order, are drawn towards its followers; empty if it has none.
+    pub fn pull(&self, index: usize, plan: &LevelPlan, weights: &[f32]) -> Vec<f32> {
+        let followers = &self.followers[index];
+        if followers.is_empty() {
+            return Vec::new();
+        }
+        let row_len = plan.matrix.row_len();
+        let scale = f64::from(plan.scale.unwrap_or(1.0));
+        let steps = |follower: &Follower| (follower.part / follower.candidate.gain_energy() / scale) as f32;
+        let mut pull = weights.to_vec();
+        self.model.coded[index].view.divide_by_exponents(&mut pull);
+        for (row, pull) in pull.chunks_mut(row_len).enumerate() {
+            let squared_gain = |follower: &Follower| follower.candidate.gain(row).powi(2);
+            let away: f32 = followers.iter().map(|follower| steps(follower) * squared_gain(follower)).sum();
+            pull.iter_mut().for_each(|pull| *pull *= -away);
+        }
+        for follower in followers {
+            let theirs = self.model.unit_weights(&self.model.coded[follower.index]);
+            for (row, (pull, theirs)) in pull.chunks_mut(row_len).zip(theirs.chunks(row_len)).enumerate() {
+                let towards = steps(follower) * follower.candidate.gain(row);
+                pull.iter_mut().zip(theirs).for_each(|(pull, theirs)| *pull += towards * theirs);
+            }
+        }
+        pull
+    }
+}
+
+/// How much of the way to each of its followers a reference goes. `ratio` is the mean square of that way, in those of the error
+/// of a tensor alone. A reference of error 1 that goes the part a to each of k followers is left 1 - k a² ratio for its levels,
+/// and their residuals have a mean square of 1 + ratio (1 - 2 a): the sum of the rates is least where
+/// a (1 + ratio) + (k - 2) a² ratio = 1, or in the middle of all, whose followers take no bits.
+fn part(ratio: f64, followers: f64) -> f64 {
+    let linear = 1.0 + ratio;
+    let root = (linear * linear + 4.0 * (followers - 2.0) * ratio).sqrt();
+    (2.0 / (linear + root)).min(1.0 / (1.0 + followers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bits of a reference and its followers, less those of the reference alone.
+    fn bits(ratio: f64, followers: f64, part: f64) -> f64 {
+        let own = -0.5 * (1.0 - followers * part * part * ratio).log2();
+        own + followers * 0.5 * (1.0 + ratio * (1.0 - 2.0 * part)).max(1.0).log2()
+    }
+
+    #[test]
+    fn no_other_part_saves_more() {
+        for (ratio, followers) in [(0.1, 1.0), (1.9, 1.0), (2.4, 1.0), (30.0, 1.0), (2.4, 2.0), (8.0, 3.0), (0.5, 7.0)]
+        {
+            let best = part(ratio, followers);
+            for other in [0.0, 0.5 * best, 0.9 * best, (1.0 / (1.0 + followers)).min(1.1 * best)] {
+                let (best, other) = (bits(ratio, followers, best), bits(ratio, followers, other));
+                assert!(best <= other + 1e-12, "{ratio} {followers}: {best} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_tensors_cost_what_their_sum_and_difference_cost() {
+        let (ratio, signal) = (2.4, 1e6);
+        let rate = |variance: f64| 0.5 * variance.log2();
+        let alone = rate(signal);
+        let together = alone + bits(ratio, 1.0, part(ratio, 1.0));
+        let transformed = rate(2.0 * signal) + rate(0.5 * ratio);
+        assert!((together - transformed).abs() < 1e-3, "{together} {transformed}");
+    }
+}
