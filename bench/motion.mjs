@@ -88,7 +88,7 @@ function deltas() {
 
 function copies() {
   const measured = ['grown', 'shared'].map((name) => {
-    const [keys, predicted] = atEqualError(variant(name), BITS, LAYERS.slice(0, 2));
+    const [keys, predicted] = atEqualError(variant(name), BITS, LAYERS.slice(0, 2), evaluated);
     return [name, { keys, predicted }];
   });
   const once = encoded(minilm, ['--quality', String(measured[1][1].predicted.distortion)]);
@@ -166,17 +166,17 @@ function encoded(source, flags) {
 }
 
 /** The first of the rows at a rate, the others at its error: what prediction saves would else show as smaller errors. */
-function atEqualError(source, rate, [first, ...others]) {
-  const reference = { name: first.name, ...encoded(source, [...rate, ...first.flags]) };
-  const rows = others.map(({ name, flags }) => ({ name, ...encoded(source, ['--quality', String(reference.distortion), ...flags]) }));
+function atEqualError(source, rate, [first, ...others], measured = encoded) {
+  const reference = { name: first.name, ...measured(source, [...rate, ...first.flags]) };
+  const rows = others.map(({ name, flags }) => ({ name, ...measured(source, ['--quality', String(reference.distortion), ...flags]) }));
   return [reference, ...rows];
 }
 
-/** Bits/weight of the whole archive, and its distortion. */
+/** The same, with bits/weight of the whole archive and how far the outputs are. */
 function evaluated(source, flags, decodeFlags = []) {
-  const { bytes, weights } = encoded(source, flags);
+  const measured = encoded(source, flags);
   const folder = decoded(join(MOTION, 'measured.mcwc'), decodeFlags);
-  const [distortion] = evaluate(source, [join(folder, basename(source))]);
+  const [outputs] = evaluate(source, [join(folder, basename(source))]);
   rmSync(folder, { recursive: true });
-  return { bytes, bits: (8 * bytes) / weights, distortion };
+  return { ...measured, bits: (8 * measured.bytes) / measured.weights, outputs };
 }

@@ -30,10 +30,11 @@ export function targets(results) {
   add('20 × amplified, at most', delta('finetuned-20x', 3.6), 0.75, bits, most);
   add('permuted, more than unpermuted by at most', delta('finetuned-permuted', 3.6) - delta('finetuned', 3.6), 0.02, bits, most);
   for (const { variant, delta, alone } of results.deltas ?? []) {
-    add(`${variant}: 1 − cosine as a delta, parts of that of a standalone archive, at most`, delta.distortion['1-cos'] / alone.distortion['1-cos'], 1.05, (value) => round(value, 3), most);
+    add(`${variant}: 1 − cosine as a delta, parts of that of a standalone archive, at most`, delta.outputs['1-cos'] / alone.outputs['1-cos'], 1.05, (value) => round(value, 3), most);
   }
   add('shared layers, at most', results.copies?.sharedBits, 0.01, bits, most);
   add('grown model: smaller by prediction, at least', results.copies?.grown && 1 - results.copies.grown.predicted.bytes / results.copies.grown.keys.bytes, 0.25, percent, least);
+  add('grown model: 1 − cosine with prediction, parts of that of key frames, at most', results.copies?.grown && results.copies.grown.predicted.outputs['1-cos'] / results.copies.grown.keys.outputs['1-cos'], 1.1, (value) => round(value, 3), most);
   for (const { name, ours, xor } of results.lossless ?? []) add(`lossless, ${name}: smaller than XOR + zstd -19, at least`, ours && 1 - ours.bytes / xor.bytes, 0.1, percent, least);
   add('progressive: larger than one layer at equal error by at most', results.progressive && results.progressive.layered.bytes / results.progressive.single.bytes - 1, 0.06, percent, most);
   return list;
@@ -58,15 +59,15 @@ function layers({ layers }) {
 
 function deltas({ deltas }) {
   if (!deltas) return '';
-  const rows = deltas.map(({ variant, base, delta, alone }) => [VARIANTS[variant], round(base, 1), round(alone.bits, 2), scientific(alone), round(delta.bits, 3), megabytes(delta.bytes), scientific(delta)]);
+  const rows = deltas.map(({ variant, base, delta, alone }) => [VARIANTS[variant], round(base, 1), round(alone.bits, 2), scientific(alone.outputs), round(delta.bits, 3), megabytes(delta.bytes), scientific(delta.outputs)]);
   const header = ['', 'bits/weight of the base', 'standalone', '1 − cosine', 'delta', 'delta, MB', '1 − cosine'];
   return ['A fine-tune against its base, on the steps of the base; bits/weight of whole archives, and megabytes of the delta:', markdownTable(header, rows)].join('\n\n');
 }
 
 function copies({ copies }) {
   if (!copies) return '';
-  const rows = ['grown', 'shared'].map((variant) => [variant, copies[variant]]).map(([variant, { keys, predicted }]) => [VARIANTS[variant], megabytes(keys.bytes), megabytes(predicted.bytes), change(predicted.bytes, keys.bytes)]);
-  return ['Models whose layers resemble each other, key frames at 4 bits/weight and predictions at equal error:', markdownTable(['', 'key frames, MB', 'predicted, MB', 'against key frames'], rows)].join('\n\n');
+  const rows = ['grown', 'shared'].map((variant) => [variant, copies[variant]]).map(([variant, { keys, predicted }]) => [VARIANTS[variant], ...[keys, predicted].flatMap(({ bytes, outputs }) => [megabytes(bytes), scientific(outputs)]), change(predicted.bytes, keys.bytes)]);
+  return ['Models whose layers resemble each other, key frames at 4 bits/weight and predictions at equal error of the weights:', markdownTable(['', 'key frames, MB', '1 − cosine', 'predicted, MB', '1 − cosine', 'against key frames'], rows)].join('\n\n');
 }
 
 function lossless({ lossless }) {
@@ -77,7 +78,7 @@ function lossless({ lossless }) {
 
 function signs({ signs }) {
   if (!signs) return '';
-  const rows = signs.map(({ variant, bits, distortion, untouched }) => [VARIANTS[variant], round(bits, 3), scientific({ distortion }), scientific({ distortion: untouched })]);
+  const rows = signs.map(({ variant, bits, distortion, untouched }) => [VARIANTS[variant], round(bits, 3), scientific(distortion), scientific(untouched)]);
   return ['One sign for each weight and one scale for each matrix, as BitDelta, against the exact base:', markdownTable(['', 'bits/weight', '1 − cosine', '1 − cosine of the base itself'], rows)].join('\n\n');
 }
 
@@ -101,6 +102,6 @@ function change(bytes, before) {
   return `${percent < 0 ? '−' : '+'}${round(Math.abs(percent), 2)} %`;
 }
 
-function scientific({ distortion }) {
-  return distortion['1-cos'].toExponential(2);
+function scientific(outputs) {
+  return outputs['1-cos'].toExponential(2);
 }
