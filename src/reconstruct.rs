@@ -131,6 +131,7 @@ struct LevelChunk<'a> {
 }
 
 /// The part of a frame's matrix that a chunk covers: whole rows, or columns of one row.
+#[derive(Clone, Copy)]
 struct Rectangle {
     first_row: usize,
     rows: usize,
@@ -210,7 +211,7 @@ impl FrameDecoder {
         if bytes.len() as u64 != self.frame.byte_len(len) {
             return Err(Error::argument(format!("chunk {index} does not decode to {} bytes", bytes.len())));
         }
-        let reference = Reference::of(&self.frame, self.reference.as_deref(), index)?;
+        let reference = Reference::of(&self.frame, self.reference.as_deref_mut(), index)?;
         match &mut self.coding {
             Decoding::Planes(decoder) => {
                 let Coding::Planes(record) = &self.frame.coding else { return Ok(()) };
@@ -219,14 +220,14 @@ impl FrameDecoder {
             }
             Decoding::Levels(decoder) => {
                 let rectangle = rectangle(&decoder.levels, first, len);
-                decoder.decode(&LevelChunk { rectangle, payload, reference }, self.frame.dtype, bytes)
+                decoder.decode(LevelChunk { rectangle, payload, reference }, self.frame.dtype, bytes)
             }
         }
     }
 
     /// Decodes the verified payload of element chunk `index` of one of the frames that this one is predicted from, directly
     /// or by way of others: what [`FrameDecoder::decode`] needs first, for every such frame that has the chunk, the farthest
-    /// first.
+    /// first. That one uses it up.
     ///
     /// # Errors
     /// As [`FrameDecoder::decode`]; `Argument` if this frame is not predicted from that one.
@@ -292,13 +293,13 @@ impl FrameDecoder {
     /// Decodes the levels of element chunk `index` and keeps them.
     fn decode_coded(&mut self, index: usize, payload: &[u8]) -> Result<()> {
         let (first, len) = self.range(index)?;
-        let reference = Reference::of(&self.frame, self.reference.as_deref(), index)?;
+        let reference = Reference::of(&self.frame, self.reference.as_deref_mut(), index)?;
         let Decoding::Levels(decoder) = &mut self.coding else {
             return Err(Error::argument("a frame of planes has no levels"));
         };
         let rectangle = rectangle(&decoder.levels, first, len);
         let scales = rectangle.unscaled();
-        decoder.decode_coded(&LevelChunk { rectangle, payload, reference }, &scales)
+        decoder.decode_coded(LevelChunk { rectangle, payload, reference }, &scales)
     }
 
     fn range(&self, index: usize) -> Result<(u64, u64)> {
@@ -307,23 +308,30 @@ impl FrameDecoder {
     }
 }
 
-/// What a chunk is predicted from: the same chunk of the reference, which may be shorter, or empty.
+/// What a chunk is predicted from: the same chunk of the reference, which may be shorter, or missing.
 struct Reference<'a> {
-    levels: &'a [f32],
+    /// They become the predictions.
+    levels: Option<&'a mut Vec<f32>>,
     /// No level is larger.
     bound: u64,
     elements: &'a [u8],
 }
 
 impl<'a> Reference<'a> {
-    fn of(frame: &Frame, decoder: Option<&'a FrameDecoder>, index: usize) -> Result<Self> {
-        let none = Reference { levels: &[], bound: 0, elements: &[] };
+    /// Takes what the reference's decoder holds.
+    fn of(frame: &Frame, decoder: Option<&'a mut FrameDecoder>, index: usize) -> Result<Self> {
+        let none = Reference { levels: None, bound: 0, elements: &[] };
         match decoder {
             Some(decoder) if index >= decoder.frame.chunk_count => Ok(none),
-            Some(decoder) if decoder.held == Some(index) => Ok(match &decoder.coding {
-                Decoding::Levels(decoder) => Reference { levels: &decoder.coded, bound: decoder.bound, ..none },
-                Decoding::Planes(decoder) => Reference { elements: &decoder.elements, ..none },
-            }),
+            Some(decoder) if decoder.held == Some(index) => {
+                decoder.held = None;
+                Ok(match &mut decoder.coding {
+                    Decoding::Levels(decoder) => {
+                        Reference { levels: Some(&mut decoder.coded), bound: decoder.bound, ..none }
+                    }
+                    Decoding::Planes(decoder) => Reference { elements: &decoder.elements, ..none },
+                })
+            }
             None if frame.reference.is_none() => Ok(none),
             _ => Err(Error::argument("the chunk of the frame's reference is needed first")),
         }
@@ -400,15 +408,15 @@ impl LevelDecoder {
         (&self.scales, self.first_exponent)
     }
 
-    fn decode(&mut self, chunk: &LevelChunk, dtype: DType, bytes: &mut [u8]) -> Result<()> {
+    fn decode(&mut self, chunk: LevelChunk, dtype: DType, bytes: &mut [u8]) -> Result<()> {
         if !self.levels.column_major {
             return self.decode_rows(chunk, dtype, bytes);
         }
         let mut words = std::mem::take(&mut self.rows);
         words.resize(bytes.len().div_ceil(8), 0);
         let rows = &mut bytemuck::cast_slice_mut(&mut words)[..bytes.len()];
-        let decoded = self.decode_rows(chunk, dtype, rows);
         let cols = chunk.rectangle.cols;
+        let decoded = self.decode_rows(chunk, dtype, rows);
         match dtype.bits() {
             8 => transpose::<1>(rows, cols, bytes),
             16 => transpose::<2>(rows, cols, bytes),
@@ -419,8 +427,8 @@ impl LevelDecoder {
         decoded
     }
 
-    fn decode_rows(&mut self, chunk: &LevelChunk, dtype: DType, bytes: &mut [u8]) -> Result<()> {
-        let scales = self.chunk_scales(&chunk.rectangle)?;
+    fn decode_rows(&mut self, chunk: LevelChunk, dtype: DType, bytes: &mut [u8]) -> Result<()> {
+        let (rectangle, scales) = (chunk.rectangle, self.chunk_scales(&chunk.rectangle)?);
         let in_order = dtype == DType::F32 && self.side.column_permutation.is_none();
         if in_order && let Ok(weights) = bytemuck::try_cast_slice_mut(bytes) {
             self.decode_values(chunk, &scales, weights)?;
@@ -429,12 +437,12 @@ impl LevelDecoder {
         }
         self.decode_coded(chunk, &scales)?;
         self.basis.iter().for_each(|basis| basis.inverse(&mut self.coded));
-        self.write_elements(&chunk.rectangle, dtype, bytes);
+        self.write_elements(&rectangle, dtype, bytes);
         Ok(())
     }
 
     /// [`LevelDecoder::decode_values`] into `self.coded`.
-    fn decode_coded(&mut self, chunk: &LevelChunk, scales: &Scales) -> Result<()> {
+    fn decode_coded(&mut self, chunk: LevelChunk, scales: &Scales) -> Result<()> {
         let mut coded = std::mem::take(&mut self.coded);
         coded.resize(chunk.rectangle.rows * chunk.rectangle.cols, 0.0);
         let decoded = self.decode_values(chunk, scales, &mut coded);
@@ -443,60 +451,57 @@ impl LevelDecoder {
         Ok(())
     }
 
-    /// Entropy decoding, prediction and scaling: whatever `values` held, they become predictions, then levels times scales.
-    /// Gives a bound on the levels.
-    fn decode_values(&self, chunk: &LevelChunk, scales: &Scales, values: &mut [f32]) -> Result<u64> {
+    /// Entropy decoding, prediction and scaling: whatever `values` held, they become levels times scales. Gives a bound on
+    /// the levels.
+    fn decode_values(&self, chunk: LevelChunk, scales: &Scales, values: &mut [f32]) -> Result<u64> {
         let Levels { low_bits, trellis, .. } = self.levels;
         let LevelChunk { rectangle, payload, reference } = chunk;
         let payload = LevelPayload::parse(payload, rectangle.rows, rectangle.cols, low_bits)?;
-        let (row_class, col_class) = self.classes(rectangle);
+        let (row_class, col_class) = self.classes(&rectangle);
         let tables = Tables { slots: &self.slots, rows: &row_class, cols: &col_class };
-        let predicted = !reference.levels.is_empty();
         let largest = payload.escapes.iter().map(|(_, level)| level.unsigned_abs()).max().unwrap_or(0);
         let mut bound = u64::from(largest).max(SYMBOL_LEVEL_MAX << low_bits);
-        if predicted {
-            bound += self.predict(rectangle, reference, values)?;
-        }
-        let base = |values: &[f32], at: usize| if predicted { values[at] } else { 0.0 };
+        let predictions: &[f32] = match reference.levels {
+            Some(levels) => {
+                levels.resize(values.len(), 0.0);
+                bound += self.predict(&rectangle, reference.bound, levels)?;
+                levels
+            }
+            None => &[],
+        };
         if low_bits == 0 && bound < quantize::LEVEL_END as u64 {
-            let escape = |&(at, level): &(u32, i32)| (at as usize, base(values, at as usize) + level as f32);
-            let escapes: Vec<(usize, f32)> = payload.escapes.iter().map(escape).collect();
-            payload.decode(&tables, trellis, &mut Weights::new(values, scales, predicted))?;
-            for (at, level) in escapes {
+            payload.decode(&tables, trellis, &mut Weights::new(values, scales, predictions))?;
+            for &(at, residual) in &payload.escapes {
+                let at = at as usize;
+                let level = predictions.get(at).unwrap_or(&0.0) + residual as f32;
                 values[at] = level * scales.from(at / rectangle.cols, at % rectangle.cols)[0];
             }
             return Ok(bound);
         }
-        let mut residuals = vec![0.0; values.len()];
-        payload.decode(&tables, trellis, &mut Weights::new(&mut residuals, &rectangle.unscaled(), false))?;
-        for (residual, low) in residuals.iter_mut().zip(payload.low(low_bits)) {
+        payload.decode(&tables, trellis, &mut Weights::new(values, &rectangle.unscaled(), &[]))?;
+        for (residual, low) in values.iter_mut().zip(payload.low(low_bits)) {
             *residual = *residual * (1 << low_bits) as f32 + low as f32;
         }
-        for &(at, level) in &payload.escapes {
-            residuals[at as usize] = level as f32;
+        for &(at, residual) in &payload.escapes {
+            values[at as usize] = residual as f32;
         }
-        for (at, residual) in residuals.into_iter().enumerate() {
-            values[at] = base(values, at) + residual;
-        }
+        values.iter_mut().zip(predictions).for_each(|(value, prediction)| *value += prediction);
         check_levels(values)?;
         scales.apply(values);
         Ok(bound)
     }
 
-    /// The predictions of a chunk, and a bound on them.
-    fn predict(&self, rectangle: &Rectangle, reference: &Reference, predictions: &mut [f32]) -> Result<u64> {
+    /// Takes the reference's levels, of which none is larger than `bound`, to the predictions of a chunk; gives a bound on them.
+    fn predict(&self, rectangle: &Rectangle, bound: u64, levels: &mut [f32]) -> Result<u64> {
         let mut largest_gain = 0;
-        let end = predictions.len().min(reference.levels.len());
-        predictions[end..].fill(0.0);
-        let rows = predictions.chunks_mut(rectangle.cols).zip(reference.levels.chunks(rectangle.cols));
-        for (row, (predictions, levels)) in rows.enumerate() {
+        for (row, levels) in levels.chunks_mut(rectangle.cols).enumerate() {
             let gain = self.side.row_gain.get(rectangle.first_row + row).map_or(self.levels.gain, |&gain| gain.into());
             largest_gain = largest_gain.max(gain.unsigned_abs());
-            predict::predict(levels, reference.bound, gain, predictions);
+            predict::predict(levels, bound, gain);
         }
-        let bound = (u64::from(largest_gain) * reference.bound).div_ceil(GAIN_ONE as u64);
+        let bound = (u64::from(largest_gain) * bound).div_ceil(GAIN_ONE as u64);
         if bound >= quantize::LEVEL_END as u64 {
-            check_levels(predictions)?;
+            check_levels(levels)?;
         }
         Ok(bound)
     }

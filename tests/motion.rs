@@ -212,6 +212,23 @@ fn a_reference_meets_its_followers_and_none_errs_more_than_alone() {
 }
 
 #[test]
+fn what_differs_in_single_weights_is_not_met() {
+    let mut random = Noise(12);
+    let mut copies = copies(2, 0.1, &mut random);
+    let places: Vec<usize> = (0..10).map(|index| 10_230 * index).collect();
+    places.iter().for_each(|&place| copies[1].2[place] += 2.0);
+    let original = file(&copies);
+    let archive = encoded(&original, &Options { target: Target::Bits(3.0), ..Options::default() });
+    assert_eq!(predicted(&archive), 1);
+    let reader = open(&archive);
+    let Coding::Levels(levels) = &reader.archive().frames[0].coding else { panic!("coded with loss") };
+    let decoded = to_f32(&reader.tensor(&copies[0].0).unwrap(), DType::F32);
+    // As much as to the next level of either parity, and half a step of their quantizer.
+    let bound = 3.0 * levels.scale.unwrap();
+    assert!(places.iter().all(|&place| (copies[0].2[place] - decoded[place]).abs() < bound));
+}
+
+#[test]
 fn chains_are_no_longer_than_the_interval() {
     let mut random = Noise(5);
     let mut tensors: Model = vec![("w0".into(), vec![64, 64], random.normals(64 * 64, 1.0))];

@@ -201,8 +201,13 @@ impl LevelPlan {
 
     /// Mean squared error to expect of a key frame, in units of 2^exponent: of a uniform quantizer, or a decibel less of the trellis'.
     pub fn squared_error(&self) -> f64 {
-        let scale = f64::from(self.scale.unwrap_or(1.0));
-        scale * scale / 12.0 * if self.trellis { 4.0 * 0.79 } else { 1.0 }
+        let step = f64::from(self.scale.unwrap_or(1.0) * self.quantizer_step());
+        step * step / 12.0 * if self.trellis { 0.79 } else { 1.0 }
+    }
+
+    /// Step of the quantizer, or of each of the trellis', in levels.
+    pub fn quantizer_step(&self) -> f32 {
+        if self.trellis { 2.0 } else { 1.0 }
     }
 
     /// Step of a row at column exponent 0.

@@ -420,15 +420,16 @@ impl<'a> Model<'a> {
         searched.map(|coded| coded.view.matrix.len()).sum()
     }
 
-    /// Codes every lossy tensor with one quantization: levels by its tables, then tables by these levels.
-    fn encode_coded(
+    /// How each lossy tensor is coded with one quantization. Candidates that resemble their references, and yet are not worth
+    /// predicting, are dropped: those give nothing for them.
+    fn attempts(
         &self,
         quantization: &Quantization,
-        candidates: &[Option<Candidate>],
+        candidates: &mut [Option<Candidate>],
+        done: &rate::Counter,
         options: &Options,
-    ) -> Result<Quantized> {
+    ) -> Vec<Option<Attempt>> {
         let costs = quantization.sets.each_ref().map(SymbolCosts::new);
-        let done = rate::Counter::new(2 * self.coded.len());
         let references = References::new(self, candidates, quantization.step);
         let mut attempts: Vec<Option<Attempt>> = (self.coded.par_iter().enumerate())
             .map(|(index, coded)| {
@@ -446,6 +447,27 @@ impl<'a> Model<'a> {
             })
             .collect();
         motion::predict(&references, &mut attempts, &quantization.sets, options);
+        let mut dropped = false;
+        for (candidate, attempt) in candidates.iter_mut().zip(&attempts) {
+            let refused = attempt.as_ref().is_some_and(|attempt| attempt.plan.prediction.is_none());
+            dropped |= candidate.take_if(|candidate| refused && candidate.resembles()).is_some();
+        }
+        if dropped {
+            drop(attempts);
+            return self.attempts(quantization, candidates, done, options);
+        }
+        attempts
+    }
+
+    /// Codes every lossy tensor with one quantization: levels by its tables, then tables by these levels.
+    fn encode_coded(
+        &self,
+        quantization: &Quantization,
+        candidates: &mut [Option<Candidate>],
+        options: &Options,
+    ) -> Result<Quantized> {
+        let done = rate::Counter::new(2 * self.coded.len());
+        let attempts = self.attempts(quantization, candidates, &done, options);
         let mut counts = [1, 2, 1, 2].map(SymbolCounts::new);
         let (mut distortion, mut coded_parts) = (0.0, Vec::new());
         for (coded, attempt) in self.coded.iter().zip(attempts.into_iter().flatten()) {

@@ -264,14 +264,14 @@ fn attempt_all(
         let residual = residuals(&coded.view, scale, &weights, &predicted);
         let resembles = resembles(&residuals(&coded.view, scale, &weights, &[]), &residual);
         let variances = VarianceModel::fit(&residual, plan.matrix);
-        plan.classes = variances.classes(if plan.trellis { 2.0 } else { 1.0 }, plan.low_bits);
+        plan.classes = variances.classes(plan.quantizer_step(), plan.low_bits);
         let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
         // Every level that a small delta changes counts: what errors of the base hide of it, no rate makes up for.
         let lambda = match &coded.base {
             Some(_) => 0.0,
             None if !resembles => search.lambda,
             None => {
-                let steps = if plan.trellis { 2.0 } else { 1.0 } / references.fineness(index) as f32;
+                let steps = plan.quantizer_step() / references.fineness(index) as f32;
                 UNIFORM_LAMBDA * steps * steps
             }
         };

@@ -245,9 +245,10 @@ impl Counter {
         Counter { done: AtomicUsize::new(0), total }
     }
 
-    /// One more done; the part done so far.
+    /// One more done; the part done so far, all of it if some is done again.
     pub fn step(&self) -> f64 {
-        (self.done.fetch_add(1, Ordering::Relaxed) + 1) as f64 / self.total.max(1) as f64
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        (done as f64 / self.total.max(1) as f64).min(1.0)
     }
 }
 
@@ -308,10 +309,10 @@ pub fn search(model: &Model, other_bytes: u64, options: &Options) -> Result<Quan
         Target::Size(bytes) => Goal::Bits((bytes as f64 - other_bytes as f64) * 8.0),
         Target::Lossless => Goal::Bits(0.0),
     };
-    let candidates = candidates::candidates(model, options);
+    let mut candidates = candidates::candidates(model, options);
     if weight_count == 0 {
         let quantization = Quantization { step: 1.0, sets: [1, 2].map(|count| SymbolCounts::new(count).tables()) };
-        let quantized = model.encode_coded(&quantization, &candidates, options)?;
+        let quantized = model.encode_coded(&quantization, &mut candidates, options)?;
         let other_bytes = other_bytes + (quantized.bits(model, true) / 8.0) as u64;
         let fits = !matches!(options.target, Target::Size(bytes) if other_bytes > bytes);
         return if fits { Ok(quantized) } else { Err(out_of_reach(options.target)) };
@@ -330,7 +331,7 @@ pub fn search(model: &Model, other_bytes: u64, options: &Options) -> Result<Quan
         let mut next = f64::NAN;
         if let Some(quantization) = find_step(model, aim, step, options) {
             step = quantization.step;
-            let quantized = model.encode_coded(&quantization, &candidates, options)?;
+            let quantized = model.encode_coded(&quantization, &mut candidates, options)?;
             let whole = matches!(options.target, Target::Size(_));
             let value = goal.of(quantized.bits(model, whole), quantized.distortion);
             let within = value <= goal.bound();

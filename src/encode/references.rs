@@ -95,9 +95,15 @@ impl<'a> References<'a> {
                 pull.iter_mut().zip(theirs).for_each(|(pull, theirs)| *pull += towards * theirs);
             }
         }
+        let most = PULL_MAX * plan.quantizer_step();
+        pull.iter_mut().for_each(|pull| *pull = pull.clamp(-most, most));
         pull
     }
 }
+
+/// The farthest that a weight is drawn, in steps: three deviations of what is drawn farthest. What differs by more in single
+/// weights is no noise.
+const PULL_MAX: f32 = 0.5;
 
 /// How much of the way to each of its followers a reference goes. `ratio` is the mean square of that way, in those of the error
 /// of a tensor alone. A reference of error 1 that goes the part a to each of k followers is left 1 - k a² ratio for its levels,

@@ -123,24 +123,25 @@ pub(crate) fn planes<T, I: Iterator<Item = T>>(
 pub struct Weights<'a> {
     pub(super) out: &'a mut [f32],
     pub(super) scales: &'a Scales,
-    pub(super) predicted: bool,
+    pub(super) predictions: &'a [f32],
 }
 
 impl<'a> Weights<'a> {
-    /// For a chunk that has as many rows and columns as `scales`. If levels are `predicted`, `out` holds the predictions.
-    /// Panics on the first level beyond `out`.
-    pub fn new(out: &'a mut [f32], scales: &'a Scales, predicted: bool) -> Self {
-        Self { out, scales, predicted }
+    /// For a chunk that has as many rows and columns as `scales`, and as many `predictions` unless there are none. Panics on
+    /// the first level beyond `out`.
+    pub fn new(out: &'a mut [f32], scales: &'a Scales, predictions: &'a [f32]) -> Self {
+        Self { out, scales, predictions }
     }
 
     /// Takes the levels of a block from `row` and `col` on, row by row, `width` to a row. Blocks stay in the first cache
     /// between the entropy loop and this one.
     fn put(&mut self, row: usize, col: usize, width: usize, levels: &[i16]) {
         for (row, levels) in (row..).zip(levels.chunks_exact(width)) {
-            let weights = &mut self.out[row * self.scales.cols + col..];
-            for ((weight, &scale), &level) in weights.iter_mut().zip(self.scales.from(row, col)).zip(levels) {
-                let prediction = if self.predicted { *weight } else { 0.0 };
-                *weight = (prediction + f32::from(level)) * scale;
+            let first = row * self.scales.cols + col;
+            let mut predictions = self.predictions.get(first..).unwrap_or_default().iter();
+            let weights = self.out[first..].iter_mut();
+            for ((weight, &scale), &level) in weights.zip(self.scales.from(row, col)).zip(levels) {
+                *weight = (predictions.next().unwrap_or(&0.0) + f32::from(level)) * scale;
             }
         }
     }
@@ -430,7 +431,7 @@ mod tests {
             let tables = Tables { slots: &self.slots, rows: &self.row_class, cols: &self.col_class };
             let mut levels = vec![0.0; self.levels.len()];
             let scales = Scales::ones(rows, cols);
-            decode_lanes(&chunk, &tables, self.trellis, &mut Weights::new(&mut levels, &scales, false))?;
+            decode_lanes(&chunk, &tables, self.trellis, &mut Weights::new(&mut levels, &scales, &[]))?;
             Ok(levels.into_iter().map(|level| level as i16).collect())
         }
     }
@@ -520,7 +521,7 @@ mod tests {
         let chunk = LaneChunk { rows: 1, cols: 1, states: &[START], ends: &[0], words: &[] };
         let shape = |chunk: LaneChunk, tables: Tables| {
             let (mut level, scales) = ([0.0], Scales::ones(1, 1));
-            let result = decode_lanes(&chunk, &tables, false, &mut Weights::new(&mut level, &scales, false));
+            let result = decode_lanes(&chunk, &tables, false, &mut Weights::new(&mut level, &scales, &[]));
             matches!(result, Err(LaneError::Shape(_)))
         };
         assert!(shape(LaneChunk { states: &[], ends: &[], ..chunk }, tables));
@@ -538,11 +539,11 @@ mod tests {
         let steps: Vec<f32> = (0..9).map(|step| (step as f32).exp2()).collect();
         let scales = Scales::new(&steps, &[4, 0, 4], &[0, 1, 4]).expect("all are inside");
         let mut out = [0.0; 9];
-        let mut sink = Weights::new(&mut out, &scales, false);
+        let mut sink = Weights::new(&mut out, &scales, &[]);
         sink.put(0, 0, 3, &[1, -2, 3, 1, -2, 3, 1, -2, 3]);
         assert_eq!(out, [16.0, -64.0, 768.0, 1.0, -4.0, 48.0, 16.0, -64.0, 768.0]);
         let mut out = [1.0; 9];
-        Weights::new(&mut out, &scales, true).put(1, 1, 2, &[-2, 3, -2, 3]);
+        Weights::new(&mut out, &scales, &[1.0; 9]).put(1, 1, 2, &[-2, 3, -2, 3]);
         assert_eq!(out, [1.0, 1.0, 1.0, 1.0, -2.0, 64.0, 1.0, -32.0, 1024.0]);
         assert!(Scales::new(&steps, &[5], &[4]).is_none());
     }

@@ -52,7 +52,7 @@ pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8], guide: O
             let classes = vec![0; lanes.rows.max(lanes.cols)];
             let tables = Tables { slots: &slots, rows: &classes[..lanes.rows], cols: &classes[..lanes.cols] };
             let (mut symbols, scales) = (vec![0.0; plane.len()], Scales::ones(lanes.rows, lanes.cols));
-            decode_lanes(&lanes.chunk(), &tables, false, &mut Weights::new(&mut symbols, &scales, false))?;
+            decode_lanes(&lanes.chunk(), &tables, false, &mut Weights::new(&mut symbols, &scales, &[]))?;
             plane.iter_mut().zip(symbols).for_each(|(byte, symbol)| *byte = symbol as i32 as u8);
         }
         MODE_ADAPTIVE => decode_adaptive(payload, plane, None)?,

@@ -40,18 +40,18 @@ struct WeightRows<'a> {
     scales: &'a [f32],
     /// Where in `scales` those of each row begin.
     row_start: std::slice::Iter<'a, usize>,
-    /// Whether `weights` holds predictions.
-    predicted: bool,
+    /// From the next row on, as `weights`; empty if levels are not predicted.
+    predictions: &'a [f32],
 }
 
 impl<'a> WeightRows<'a> {
-    fn new(&mut Weights { ref mut out, scales, predicted }: &'a mut Weights, row: usize, col: usize) -> Self {
+    fn new(&mut Weights { ref mut out, scales, predictions }: &'a mut Weights, row: usize, col: usize) -> Self {
         Self {
             weights: &mut out[row * scales.cols + col..],
             row_len: scales.cols,
             scales: &scales.planes[col..],
             row_start: scales.row_start[row..].iter(),
-            predicted,
+            predictions: predictions.get(row * scales.cols + col..).unwrap_or_default(),
         }
     }
 
@@ -63,9 +63,11 @@ impl<'a> WeightRows<'a> {
         let weights = std::mem::take(&mut self.weights);
         let to = weights.first_chunk_mut::<WALK>().expect("16 columns").as_mut_ptr().cast::<v128>();
         let mut levels = wide!(I => f32x4_convert_i32x4(levels[I]));
-        if self.predicted {
-            // SAFETY: `to` is 64 bytes, four vectors; a vector load needs no alignment.
-            levels = wide!(I => f32x4_add(levels[I], unsafe { v128_load(to.add(I)) }));
+        if let Some(predictions) = self.predictions.first_chunk::<WALK>() {
+            let from = predictions.as_ptr().cast::<v128>();
+            // SAFETY: `from` is 64 bytes, four vectors; a vector load needs no alignment.
+            levels = wide!(I => f32x4_add(levels[I], unsafe { v128_load(from.add(I)) }));
+            self.predictions = self.predictions.get(self.row_len..).unwrap_or_default();
         }
         // SAFETY: both are 64 bytes, four vectors; a vector load or store needs no alignment.
         let _ = wide!(I => unsafe { v128_store(to.add(I), f32x4_mul(levels[I], v128_load(scales.add(I)))) });

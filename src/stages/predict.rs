@@ -7,22 +7,20 @@ pub fn prediction(reference: i32, gain: i32) -> i32 {
     ((i64::from(gain) * i64::from(reference) + 128) >> 8) as i32
 }
 
-/// Predicts a row of levels, none of them larger than `bound`, in floats: single precision holds the levels exactly, and
-/// double precision, or single where they are small, their products with gains.
-pub fn predict(reference: &[f32], bound: u64, gain: i32, predictions: &mut [f32]) {
+/// Takes a row of levels, none of them larger than `bound`, to what they predict, in floats: single precision holds the levels
+/// exactly, and double precision, or single where they are small, their products with gains.
+pub fn predict(levels: &mut [f32], bound: u64, gain: i32) {
     let factor = gain as f32 / GAIN_ONE as f32;
-    let wide = |level: f32| (f64::from(level) * f64::from(factor) + 0.5).floor() as f32;
-    let len = predictions.len().min(reference.len());
-    let (predictions, reference) = (&mut predictions[..len], &reference[..len]);
     if gain == GAIN_ONE {
-        predictions.copy_from_slice(reference);
-    } else if bound * u64::from(gain.unsigned_abs()) < 1 << 23 {
-        let ((fours, rest), (levels, rest_levels)) = (predictions.as_chunks_mut(), reference.as_chunks());
-        fours.iter_mut().zip(levels).for_each(|(predictions, &levels)| *predictions = predict_four(levels, factor));
-        let one = |level: f32| predict_four([level; 4], factor)[0];
-        rest.iter_mut().zip(rest_levels).for_each(|(prediction, &level)| *prediction = one(level));
+        return;
+    }
+    if bound * u64::from(gain.unsigned_abs()) < 1 << 23 {
+        let (fours, rest) = levels.as_chunks_mut();
+        fours.iter_mut().for_each(|levels| *levels = predict_four(*levels, factor));
+        rest.iter_mut().for_each(|level| *level = predict_four([*level; 4], factor)[0]);
     } else {
-        predictions.iter_mut().zip(reference).for_each(|(prediction, &level)| *prediction = wide(level));
+        let wide = |level: f32| (f64::from(level) * f64::from(factor) + 0.5).floor() as f32;
+        levels.iter_mut().for_each(|level| *level = wide(*level));
     }
 }
 
@@ -58,10 +56,9 @@ mod tests {
     fn floats_predict_what_integers_do() {
         for gain in [256, 255, 257, -256, 128, 1, 0, -1, 700, -12345, i32::from(i16::MIN), i32::from(i16::MAX)] {
             for level in [0i32, 1, -1, 2, -3, 127, -128, 255, -256, 257, 1000, -32769, (1 << 24) - 1, 1 - (1 << 24)] {
-                let mut predictions = [7.0; 11];
-                predict(&[level as f32; 10], level.unsigned_abs().into(), gain, &mut predictions);
-                assert_eq!(predictions[..10], [prediction(level, gain) as f32; 10], "{level} at {gain}");
-                assert_eq!(predictions[10], 7.0, "what has no reference");
+                let mut levels = [level as f32; 10];
+                predict(&mut levels, level.unsigned_abs().into(), gain);
+                assert_eq!(levels, [prediction(level, gain) as f32; 10], "{level} at {gain}");
             }
         }
     }
