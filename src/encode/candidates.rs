@@ -15,8 +15,6 @@ use crate::container::GAIN_ONE;
 pub struct Candidate {
     /// Which of the coded tensors.
     pub reference: usize,
-    /// References from here to a key frame.
-    pub depth: usize,
     /// Regression on the reference, in units of both tensors' exponents: of all weights, or of each row.
     pub gains: Vec<f32>,
     /// The part of the tensor's energy that the best prediction leaves.
@@ -100,12 +98,12 @@ pub fn candidates(model: &Model, options: &Options) -> Vec<Option<Candidate>> {
             promises
         })
         .collect();
-    for (index, (reference, depth)) in chosen(promises, options.key_interval) {
+    for (index, reference) in chosen(promises, options.key_interval) {
         let row_len = model.coded[index].view.matrix.row_len();
         let [weights, earlier] = [index, reference].map(|which| model.unit_weights(&model.coded[which]));
         let likeness = Likeness::of(&weights, &earlier, row_len);
         let (gains, unexplained) = (likeness.gains(row_len), likeness.unexplained(row_len));
-        found[index] = Some(Candidate { reference, depth, gains, unexplained });
+        found[index] = Some(Candidate { reference, gains, unexplained });
     }
     found
 }
@@ -117,8 +115,8 @@ struct Promise {
     bits: f64,
 }
 
-/// The best promises that leave no chain longer than the interval allows: tensors, with their references and their depths.
-fn chosen(mut promises: Vec<Promise>, key_interval: usize) -> BTreeMap<usize, (usize, usize)> {
+/// The best promises that leave no chain longer than the interval allows: tensors, with their references.
+fn chosen(mut promises: Vec<Promise>, key_interval: usize) -> BTreeMap<usize, usize> {
     promises.sort_by(|a, b| b.bits.total_cmp(&a.bits));
     let mut references: BTreeMap<usize, usize> = BTreeMap::new();
     let depth = |references: &BTreeMap<usize, usize>, index: usize| {
@@ -134,7 +132,7 @@ fn chosen(mut promises: Vec<Promise>, key_interval: usize) -> BTreeMap<usize, (u
             references.insert(index, reference);
         }
     }
-    references.iter().map(|(&index, &reference)| (index, (reference, depth(&references, index)))).collect()
+    references
 }
 
 /// References that are considered for each tensor.

@@ -183,10 +183,9 @@ const UNIFORM_LAMBDA: f32 = 0.0925;
 /// Codes the tensors that can be predicted, and keeps what is smaller than the key frame in `attempts`. Tensors that the
 /// base predicts have no key frame.
 pub fn predict(references: &References, attempts: &mut [Option<Attempt>], sets: &[TableSet; 2], options: &Options) {
-    let &References { model, candidates, .. } = references;
+    let model = references.model;
     let depth = |index: usize| {
-        let base = model.coded[index].base.as_ref().map(|_| 1);
-        base.or(candidates[index].as_ref().map(|candidate| candidate.depth)).unwrap_or(0)
+        if model.coded[index].base.is_some() { 1 } else { references.chain(index).count() - 1 }
     };
     let mut kept = [1, 2].map(SymbolCounts::new);
     let mut tables = kept.each_ref().map(SymbolCounts::tables);

@@ -44,6 +44,9 @@ impl<'a> References<'a> {
             }
         }
         let mut meet = |reference: usize| {
+            if followers[reference].is_empty() {
+                return 0.0;
+            }
             let count = followers[reference].len() as f64;
             let error = model.coded[reference].plan(step).squared_error();
             let given = followers[reference].iter_mut().map(|Follower { index, candidate, part }| {
@@ -54,12 +57,16 @@ impl<'a> References<'a> {
             given.sum()
         };
         let given: Vec<f64> = (0..candidates.len()).map(&mut meet).collect();
-        let key_frame = |index: usize| {
-            let reference = |&index: &usize| candidates[index].as_ref().map(|candidate| candidate.reference);
-            std::iter::successors(Some(index), reference).last().unwrap_or(index)
-        };
-        let fineness = (0..candidates.len()).map(|index| (1.0 - given[key_frame(index)]).sqrt()).collect();
-        References { model, candidates, step, followers, fineness }
+        let mut references = References { model, candidates, step, followers, fineness: Vec::new() };
+        let fineness = |index: usize| (1.0 - references.chain(index).last().map_or(0.0, |key| given[key])).sqrt();
+        references.fineness = (0..candidates.len()).map(fineness).collect();
+        references
+    }
+
+    /// A tensor, its reference, the reference of that, and so on to a key frame.
+    pub fn chain(&self, index: usize) -> impl Iterator<Item = usize> {
+        let reference = |&index: &usize| self.candidates[index].as_ref().map(|candidate| candidate.reference);
+        std::iter::successors(Some(index), reference)
     }
 
     /// Step of a tensor, relative to that of one alone.
