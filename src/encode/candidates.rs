@@ -119,16 +119,11 @@ struct Promise {
 fn chosen(mut promises: Vec<Promise>, key_interval: usize) -> BTreeMap<usize, usize> {
     promises.sort_by(|a, b| b.bits.total_cmp(&a.bits));
     let mut references: BTreeMap<usize, usize> = BTreeMap::new();
-    let depth = |references: &BTreeMap<usize, usize>, index: usize| {
-        std::iter::successors(Some(index), |index| references.get(index).copied()).count() - 1
-    };
     for Promise { index, reference, .. } in promises {
-        let leads_here = |other: usize| {
-            std::iter::successors(Some(other), |other| references.get(other).copied()).any(|passed| passed == index)
-        };
-        let below = references.keys().copied().filter(|&other| leads_here(other));
-        let height = below.map(|other| depth(&references, other)).max().unwrap_or(0);
-        if !references.contains_key(&index) && depth(&references, reference) + 1 + height < key_interval {
+        let chain = |from: usize| std::iter::successors(Some(from), |passed| references.get(passed).copied());
+        let below = references.keys().filter(|&&other| chain(other).any(|passed| passed == index));
+        let height = below.map(|&other| chain(other).count() - 1).max().unwrap_or(0);
+        if !references.contains_key(&index) && chain(reference).count() + height < key_interval {
             references.insert(index, reference);
         }
     }

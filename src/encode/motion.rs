@@ -261,18 +261,17 @@ fn attempt_all(
         let weights = coded.weights(model.bytes(tensor), tensor.dtype);
         let scale = plan.scale?;
         let residual = residuals(&coded.view, scale, &weights, &predicted);
-        let resembles = resembles(&residuals(&coded.view, scale, &weights, &[]), &residual);
         let variances = VarianceModel::fit(&residual, plan.matrix);
         plan.classes = variances.classes(plan.quantizer_step(), plan.low_bits);
         let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
-        // Every level that a small delta changes counts: what errors of the base hide of it, no rate makes up for.
-        let lambda = match &coded.base {
-            Some(_) => 0.0,
-            None if !resembles => search.lambda,
-            None => {
+        let lambda = match (&coded.base, &candidates[index]) {
+            // Every level that a small delta changes counts: what errors of the base hide of it, no rate makes up for.
+            (Some(_), _) => 0.0,
+            (None, Some(candidate)) if candidate.resembles() => {
                 let steps = plan.quantizer_step() / references.fineness(index) as f32;
                 UNIFORM_LAMBDA * steps * steps
             }
+            _ => search.lambda,
         };
         let pull = references.pull(index, &plan, &weights);
         let search = Search { prediction: &predicted, pull: &pull, lambda, ..search };
