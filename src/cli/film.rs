@@ -280,7 +280,7 @@ fn reading(roles: &[&Role]) -> String {
         "A strip for each tensor’s role, a cell for each layer; the fuller the cell, the more bits a weight."
             .to_string();
     if any(&|frame| frame.key_bits.is_some()) {
-        text += " The dashed outline is about what a predicted frame would take as a key frame.";
+        text += " The dashed outline is about what the same levels would take in a key frame.";
     }
     if any(&|frame| frame.reference.as_ref().is_some_and(|reference| !reference.base) && frame.mode == Mode::Predicted)
     {
