@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mcwc::encode::symmetry::discover;
+use mcwc::encode::align::symmetry::discover;
 use mcwc::formats::{SourceFile, find_tensors};
 use mcwc::stages::permute::Permutation;
 

@@ -6,7 +6,7 @@ use common::Noise;
 use mcwc::container::{FileEntry, TensorEntry};
 use mcwc::decode::Reader;
 use mcwc::encode::ArchiveBuilder;
-use mcwc::encode::frame::exact;
+use mcwc::encode::levels::frame::exact;
 use mcwc::tensor::{DType, Limits};
 
 struct Part {

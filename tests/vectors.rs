@@ -6,8 +6,8 @@ use common::frames::{Case, case, difference, predicted, taps};
 use common::{Tensor, safetensors};
 use mcwc::container::{FileEntry, TensorEntry};
 use mcwc::decode::Reader;
-use mcwc::encode::matrix::Matrix;
-use mcwc::encode::planes::encode_plane;
+use mcwc::encode::exact::planes::encode_plane;
+use mcwc::encode::levels::matrix::Matrix;
 use mcwc::encode::{ArchiveBuilder, to_f32};
 use mcwc::tensor::{DType, Limits};
 

@@ -9,8 +9,8 @@ use super::{
     absolute, file_name, human_bytes, io_error, json_text, parse_bytes, progress_bar, read, table, write_whole,
 };
 use crate::decode::Reader;
+use crate::encode::importance::statistics::Statistics;
 use crate::encode::report::{Report, TensorReport};
-use crate::encode::statistics::Statistics;
 use crate::encode::{LAMBDA, Options, Target, encode};
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};

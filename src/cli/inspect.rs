@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::{BaseArgument, film, human_bytes, io_error, json_text, progress_bar, table, write_whole};
 use crate::container::{Archive, Coding, Frame, GAIN_ONE, Levels, Side, Tensor};
 use crate::decode::{FileSource, Reader};
-use crate::encode::frame::exact;
-use crate::encode::key_rate::{KeyFrame, key_bits};
-use crate::encode::matrix::Matrix;
+use crate::encode::levels::frame::exact;
+use crate::encode::levels::matrix::Matrix;
+use crate::encode::search::key_rate::{KeyFrame, key_bits};
 use crate::error::Result;
 use crate::stages::predict::prediction;
 

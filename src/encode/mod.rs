@@ -1,31 +1,19 @@
 //! Model files -> archive. Everything here is a choice; what a decoder relies on lives in `container`, `entropy` and
 //! `stages`.
 
-mod adaptive;
-mod alignment;
-mod candidates;
-mod copies;
-mod feedback;
-pub mod frame;
-mod importance;
-pub mod indices;
-mod integers;
-pub mod key_rate;
-mod layers;
-pub mod matching;
-pub mod matrix;
-pub mod model_fit;
-mod motion;
-pub mod planes;
-mod quantizer;
-pub mod rate;
-mod references;
+#[doc(hidden)]
+pub mod align;
+#[doc(hidden)]
+pub mod exact;
+#[doc(hidden)]
+pub mod importance;
+#[doc(hidden)]
+pub mod levels;
+#[doc(hidden)]
+pub mod motion;
 pub mod report;
-pub mod statistics;
-pub mod symmetry;
-mod tables;
-pub mod trellis;
-mod weights;
+#[doc(hidden)]
+pub mod search;
 
 use std::collections::HashMap;
 
@@ -38,19 +26,19 @@ use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
 use crate::tensor::TensorLocation;
 
-use alignment::Aligned;
-use candidates::Candidate;
-use frame::Frame;
-use integers::Integers;
-use layers::Part;
-use model_fit::{SymbolCosts, SymbolCounts};
-use motion::Attempt;
-use quantizer::Search;
-use rate::{CodedTensor, Quantization, Quantized};
-use references::References;
+use align::alignment::Aligned;
+use exact::integers::Integers;
+use importance::statistics::{Statistics, WeightStatistics};
+use levels::frame::Frame;
+use levels::model_fit::{SymbolCosts, SymbolCounts};
+use levels::quantizer::Search;
+pub use levels::weights::to_f32;
+use motion::candidates::Candidate;
+use motion::predict::Attempt;
+use motion::references::References;
 use report::{Report, TensorReport};
-use statistics::{Statistics, WeightStatistics};
-pub use weights::to_f32;
+use search::refinement::Part;
+use search::step::{CodedTensor, Quantization, Quantized};
 
 /// What the archive is to cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -139,7 +127,7 @@ pub fn encode(files: &[SourceFile], statistics: Option<Statistics>, options: &Op
     tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
     (options.progress)("reading", 0.0);
     let aligned = if options.alignment && (options.base.is_some() || options.unit_order_free && options.prediction) {
-        Some(alignment::align(files, &tensors, options)?)
+        Some(align::alignment::align(files, &tensors, options)?)
     } else {
         None
     };
@@ -150,13 +138,13 @@ pub fn encode(files: &[SourceFile], statistics: Option<Statistics>, options: &Op
     let model = Model::new(&files, tensors, aligned.as_ref(), statistics, options)?;
     let fixed = model.encode_exact(options)?;
     let Target::Size(size) = options.target else {
-        return model.assemble(&fixed, rate::search(&model, 0, options)?);
+        return model.assemble(&fixed, search::step::search(&model, 0, options)?);
     };
     // The header's length is known only once it is written: search again with what the last one took.
     let mut other_bytes = fixed.bytes() + 4096;
     let mut best: Option<(Vec<u8>, Report)> = None;
     for _ in 0..4 {
-        let found = rate::search(&model, other_bytes, options).and_then(|found| model.assemble(&fixed, found));
+        let found = search::step::search(&model, other_bytes, options).and_then(|found| model.assemble(&fixed, found));
         let (archive, report) = match found {
             Ok(assembled) => assembled,
             Err(error) => return best.ok_or(error),
@@ -235,7 +223,7 @@ impl<'a> Model<'a> {
         };
         let mut statistics = statistics.unwrap_or_default();
         statistics.check(&model.tensors)?;
-        let done = rate::Counter::new(lossy.len());
+        let done = search::step::Counter::new(lossy.len());
         let known = lossy.into_iter().map(|frame| (frame, model.known(frame, &mut statistics)));
         // Moments are large, and gone once they are factored.
         let (first, then): (Vec<_>, Vec<_>) = known.partition(|(_, statistics)| statistics.has_moments());
@@ -249,7 +237,7 @@ impl<'a> Model<'a> {
             model.coded.extend(coded);
         }
         model.coded.sort_by_key(|coded| coded.frame);
-        rate::balance(&mut model.coded);
+        search::step::balance(&mut model.coded);
         model.notes = model.notes();
         Ok(model)
     }
@@ -271,7 +259,8 @@ impl<'a> Model<'a> {
             _ => statistics.permuted(moved),
         };
         let orders = if options.unit_order_free { &[None, None] } else { moved };
-        let base = options.base.map(|base| motion::base_frame(base, tensor, bytes, orders)).transpose()?.flatten();
+        let base =
+            options.base.map(|base| motion::predict::base_frame(base, tensor, bytes, orders)).transpose()?.flatten();
         let by_column = aligned.is_some_and(|aligned| aligned.columns.contains(&index));
         Ok(CodedTensor::new(frame, tensor, bytes, statistics, base, by_column, options))
     }
@@ -332,7 +321,7 @@ impl<'a> Model<'a> {
             let tensor = &self.tensors[index];
             let overlaps = tensor.file == end.0 && tensor.offset < end.1;
             let len = tensor.shape.element_len().unwrap_or(0);
-            if overlaps || len < FRAME_LEN_MIN || !integers::are_worth_a_frame(tensor, self.bytes(tensor)) {
+            if overlaps || len < FRAME_LEN_MIN || !exact::integers::are_worth_a_frame(tensor, self.bytes(tensor)) {
                 continue;
             }
             end = (tensor.file, tensor.offset + tensor.bytes);
@@ -361,11 +350,11 @@ impl<'a> Model<'a> {
         let chunk = RAW_CHUNK_BYTES as usize;
         let coded: std::collections::HashSet<usize> = self.coded.iter().map(|coded| coded.frame).collect();
         let exact: Vec<usize> = (0..self.framed.len()).filter(|frame| !coded.contains(frame)).collect();
-        let done = rate::Counter::new(exact.len() + raw_streams.len());
+        let done = search::step::Counter::new(exact.len() + raw_streams.len());
         let raw = raw_streams
             .par_iter()
             .map(|stream| {
-                let payloads = stream.par_chunks(chunk).map(planes::encode_plane).collect();
+                let payloads = stream.par_chunks(chunk).map(exact::planes::encode_plane).collect();
                 (options.progress)("packing exact bytes", done.step());
                 payloads
             })
@@ -378,8 +367,9 @@ impl<'a> Model<'a> {
             .par_iter()
             .map(|&frame| {
                 let (frame, tensor, bytes) = tensor(frame);
-                let mut coded = frame::exact(bytes, tensor.dtype, tensor.record, None);
-                let predicted = options.base.map(|base| motion::predict_exact(base, tensor, bytes)).transpose()?;
+                let mut coded = levels::frame::exact(bytes, tensor.dtype, tensor.record, None);
+                let predicted =
+                    options.base.map(|base| motion::predict::predict_exact(base, tensor, bytes)).transpose()?;
                 if let Some(predicted) = predicted.flatten().filter(|predicted| predicted.bytes() < coded.bytes()) {
                     coded = predicted;
                 }
@@ -387,8 +377,10 @@ impl<'a> Model<'a> {
                 Ok((frame, coded))
             })
             .collect::<Result<_>>()?;
-        let integers =
-            integers::encode(exact.into_iter().map(tensor).filter(|(_, tensor, _)| tensor.record.is_empty()), &frames)?;
+        let integers = exact::integers::encode(
+            exact.into_iter().map(tensor).filter(|(_, tensor, _)| tensor.record.is_empty()),
+            &frames,
+        )?;
         Ok(Fixed { raw, exact: frames, integers })
     }
 
@@ -426,7 +418,7 @@ impl<'a> Model<'a> {
         &self,
         quantization: &Quantization,
         candidates: &mut [Option<Candidate>],
-        done: &rate::Counter,
+        done: &search::step::Counter,
         options: &Options,
     ) -> Vec<Option<Attempt>> {
         let costs = quantization.sets.each_ref().map(SymbolCosts::new);
@@ -446,7 +438,7 @@ impl<'a> Model<'a> {
                 Some(Attempt::key(plan, indices, tally))
             })
             .collect();
-        motion::predict(&references, &mut attempts, &quantization.sets, options);
+        motion::predict::predict(&references, &mut attempts, &quantization.sets, options);
         let mut dropped = false;
         for (candidate, attempt) in candidates.iter_mut().zip(&attempts) {
             let refused = attempt.as_ref().is_some_and(|attempt| attempt.plan.prediction.is_none());
@@ -466,14 +458,14 @@ impl<'a> Model<'a> {
         candidates: &mut [Option<Candidate>],
         options: &Options,
     ) -> Result<Quantized> {
-        let done = rate::Counter::new(2 * self.coded.len());
+        let done = search::step::Counter::new(2 * self.coded.len());
         let attempts = self.attempts(quantization, candidates, &done, options);
         let mut counts = [1, 2, 1, 2].map(SymbolCounts::new);
         let (mut distortion, mut coded_parts) = (0.0, Vec::new());
         for (coded, attempt) in self.coded.iter().zip(attempts.into_iter().flatten()) {
             let squared_error = attempt.tally.squared_error;
             distortion += coded.distortion(&attempt.tally);
-            let parts = layers::parts(coded, attempt, options.layers);
+            let parts = search::refinement::parts(coded, attempt, options.layers);
             parts.iter().for_each(|part| counts[part.set()].add_all(&part.counts));
             coded_parts.push((parts, squared_error));
         }
@@ -501,7 +493,7 @@ impl<'a> Model<'a> {
     }
 
     /// Puts header and chunks together: raw streams first, so that what describes a model arrives before its weights.
-    fn assemble(&self, fixed: &Fixed, quantized: rate::Quantized) -> Result<(Vec<u8>, Report)> {
+    fn assemble(&self, fixed: &Fixed, quantized: search::step::Quantized) -> Result<(Vec<u8>, Report)> {
         let mut builder = ArchiveBuilder::default();
         for (file, payloads) in self.files.iter().zip(&fixed.raw) {
             let first_raw_chunk = builder.push_chunks(payloads.clone())?;
@@ -613,7 +605,7 @@ impl ArchiveBuilder {
     pub fn finish(mut self) -> Result<Vec<u8>> {
         let generator = ("generator".to_string(), concat!("mcwc ", env!("CARGO_PKG_VERSION")).to_string());
         self.header.metadata.get_or_insert_default().push(generator);
-        let mut archive = serialize_head(&self.header, Some(planes::encode_plane))?;
+        let mut archive = serialize_head(&self.header, Some(exact::planes::encode_plane))?;
         archive.reserve_exact(self.bytes as usize);
         // One by one, as there may be no room for all of them twice.
         self.payloads.into_iter().for_each(|payload| archive.extend_from_slice(&payload));

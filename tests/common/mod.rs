@@ -9,7 +9,7 @@ mod noise;
 pub use noise::Noise;
 
 use mcwc::container::{FileEntry, TensorEntry};
-use mcwc::encode::frame::exact;
+use mcwc::encode::levels::frame::exact;
 use mcwc::encode::{ArchiveBuilder, Options, Target, encode};
 use mcwc::formats::SourceFile;
 use mcwc::tensor::DType;

@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use super::candidates;
-use super::frame::{Frame, Largest, LevelPlan};
-use super::importance::Importance;
-use super::matrix::{Matrix, View};
-use super::model_fit::{SymbolCosts, SymbolCounts, TableSet, VarianceModel};
-use super::motion::{self, BaseFrame};
-use super::quantizer::{Search, Tally};
-use super::statistics::WeightStatistics;
-use super::{Model, Options, Target, to_f32};
+use crate::encode::importance::importance::Importance;
+use crate::encode::importance::statistics::WeightStatistics;
+use crate::encode::levels::frame::{Frame, Largest, LevelPlan};
+use crate::encode::levels::matrix::{Matrix, View};
+use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts, TableSet, VarianceModel};
+use crate::encode::levels::quantizer::{Search, Tally};
+use crate::encode::motion::candidates;
+use crate::encode::motion::predict::{self, BaseFrame};
+use crate::encode::{Model, Options, Target, to_f32};
 use crate::error::{Error, Result};
 use crate::stages::quantize::is_scale;
 use crate::stages::transform::Basis;
@@ -66,7 +66,7 @@ impl CodedTensor {
             None => (View::new(Matrix::of(&tensor.shape), transposed), None),
         };
         let importance = if base.is_some() {
-            motion::importance(&mut view, &statistics, options)
+            predict::importance(&mut view, &statistics, options)
         } else {
             if options.transform {
                 view.basis = chosen_basis(&weights, view.matrix);

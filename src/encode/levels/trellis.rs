@@ -2,7 +2,7 @@
 
 use crate::stages::trellis::{NEXT, STATES, level, quantizer};
 
-use super::model_fit::SymbolCosts;
+use crate::encode::levels::model_fit::SymbolCosts;
 
 /// Finds paths; keeps its memory from column to column.
 pub struct PathFinder<'c> {
@@ -104,8 +104,8 @@ fn nearest(weight: f32, quantizer: u8) -> [i32; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model_fit::{SymbolCounts, UNIT_CLASS};
     use super::*;
+    use crate::encode::levels::model_fit::{SymbolCounts, UNIT_CLASS};
     use crate::noise::Noise;
     use crate::stages::trellis::next;
 

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::matching::match_units;
-use super::symmetry::{self, Group};
-use super::{Options, to_f32};
 use crate::decode::Reader;
+use crate::encode::align::matching::match_units;
+use crate::encode::align::symmetry::{self, Group};
+use crate::encode::{Options, to_f32};
 use crate::error::Result;
 use crate::formats::SourceFile;
 use crate::stages::permute::Permutation;

@@ -1,13 +1,13 @@
 //! One tensor -> one frame: payloads of its chunks, and the header entry that describes them.
 
-use super::indices::Indices;
-use super::matrix::{Matrix, View};
-use super::model_fit::{CLASS_COUNT, Classes, VarianceModel};
-use super::planes;
 use crate::container::{
     CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, GAIN_ONE, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, Side,
     TRANSFORM_DCT,
 };
+use crate::encode::exact::planes;
+use crate::encode::levels::indices::Indices;
+use crate::encode::levels::matrix::{Matrix, View};
+use crate::encode::levels::model_fit::{CLASS_COUNT, Classes, VarianceModel};
 use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
 use crate::error::Result;
 use crate::stages::permute::Permutation;
@@ -147,7 +147,7 @@ impl LevelPlan {
     }
 
     /// Rows of a chunk.
-    pub(super) fn chunk_rows(&self) -> usize {
+    pub fn chunk_rows(&self) -> usize {
         (chunk_len(self.matrix.row_len()) / self.matrix.row_len()).max(1)
     }
 
@@ -265,12 +265,13 @@ const STEP_WITHOUT_TRELLIS: f32 = 0.9;
 /// Fewest rows for which a trellis pays.
 const TRELLIS_ROWS_MIN: usize = 8;
 
-pub(super) fn class_index(row_class: i8, col_class: i8) -> usize {
+/// Class of a level, of its row's and its column's.
+pub fn class_index(row_class: i8, col_class: i8) -> usize {
     (i32::from(row_class) + i32::from(col_class)).clamp(0, CLASS_COUNT as i32 - 1) as usize
 }
 
 /// Elements in a chunk: whole rows where they fit, and few enough for each lane's 16-bit word count.
-pub(super) fn chunk_len(row_len: usize) -> usize {
+pub fn chunk_len(row_len: usize) -> usize {
     let len_max = CHUNK_LEN_MAX as usize;
     if row_len > len_max {
         return len_max;

@@ -1,6 +1,6 @@
 //! Bytes -> literals and copies of earlier bytes: greedy matching with one byte of look-ahead over hash chains.
 
-use super::planes::encode_coded_plane;
+use crate::encode::exact::planes::encode_coded_plane;
 use crate::entropy::{COPY_LEN_MIN, DISTANCE_BYTES, MODE_COPIES, put_varint};
 
 const HASH_BITS: u32 = 16;

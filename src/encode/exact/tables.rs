@@ -1,6 +1,6 @@
 //! Counts of bytes -> the table that codes them in the fewest bytes, its own included.
 
-use super::model_fit::exact_table;
+use crate::encode::levels::model_fit::exact_table;
 use crate::entropy::{STEPS, TOTAL, Table, step};
 
 /// The better of an exact and a coarse table for every byte that occurs; `None` if fewer than two do.

@@ -3,11 +3,11 @@
 //! Under the trellis, levels that were found with a prediction are not a path without it. A key frame of the same step is
 //! searched for them instead, as for weights, on a sample of the columns.
 
-use super::LAMBDA;
-use super::frame::{Largest, LevelPlan};
-use super::matrix::{Matrix, View};
-use super::model_fit::{SymbolCosts, SymbolCounts, VarianceModel};
-use super::quantizer::{Search, Tally};
+use crate::encode::LAMBDA;
+use crate::encode::levels::frame::{Largest, LevelPlan};
+use crate::encode::levels::matrix::{Matrix, View};
+use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts, VarianceModel};
+use crate::encode::levels::quantizer::{Search, Tally};
 use crate::entropy::lane_count;
 
 /// A frame as it would be without its prediction.

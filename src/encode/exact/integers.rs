@@ -8,11 +8,11 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use super::frame::{Frame, LevelPlan};
-use super::matrix::Matrix;
-use super::model_fit::Classes;
-use super::planes::encode_plane;
-use super::tables::best_table;
+use crate::encode::exact::planes::encode_plane;
+use crate::encode::exact::tables::best_table;
+use crate::encode::levels::frame::{Frame, LevelPlan};
+use crate::encode::levels::matrix::Matrix;
+use crate::encode::levels::model_fit::Classes;
 use crate::entropy::{EncoderTable, TOTAL, Table};
 use crate::error::Result;
 use crate::tensor::{DType, TensorLocation};

@@ -4,9 +4,9 @@
 //! finer in return, so that it errs no more than a tensor alone. For two Gaussian tensors both together save as much as coding
 //! their sum and their difference would, and their errors stay of one size and independent of each other.
 
-use super::Model;
-use super::candidates::Candidate;
-use super::frame::LevelPlan;
+use crate::encode::Model;
+use crate::encode::levels::frame::LevelPlan;
+use crate::encode::motion::candidates::Candidate;
 
 /// What is coded together, at one step of the model.
 pub struct References<'a> {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::frame::{LevelPlan, Prediction};
-use super::matrix::Matrix;
-use super::rate::CodedTensor;
-use super::{Model, Options};
 use crate::container::GAIN_ONE;
+use crate::encode::levels::frame::{LevelPlan, Prediction};
+use crate::encode::levels::matrix::Matrix;
+use crate::encode::search::step::CodedTensor;
+use crate::encode::{Model, Options};
 
 /// An earlier tensor that a tensor resembles.
 #[derive(Debug, Clone)]

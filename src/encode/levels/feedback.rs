@@ -7,7 +7,7 @@
 
 use nalgebra::{Cholesky, DMatrix};
 
-use super::statistics::Moments;
+use crate::encode::importance::statistics::Moments;
 
 /// Factors of one tensor's moments, scaled so that errors without any structure cost their squares.
 #[derive(Debug, Clone)]

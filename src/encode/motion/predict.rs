@@ -6,19 +6,19 @@
 
 use rayon::prelude::*;
 
-use super::Options;
-use super::alignment::Orders;
-use super::candidates::RESEMBLANCE;
-use super::frame::{Frame, LevelPlan, Prediction};
-use super::importance::Importance;
-use super::indices::Indices;
-use super::matrix::{Matrix, View};
-use super::model_fit::{SymbolCosts, SymbolCounts, TableSet, VarianceModel};
-use super::quantizer::{Search, Tally};
-use super::references::References;
-use super::statistics::WeightStatistics;
 use crate::container::{Coding, REFERENCE_DEPTH_MAX, Side, Tensor};
 use crate::decode::Reader;
+use crate::encode::Options;
+use crate::encode::align::alignment::Orders;
+use crate::encode::importance::importance::Importance;
+use crate::encode::importance::statistics::WeightStatistics;
+use crate::encode::levels::frame::{Frame, LevelPlan, Prediction};
+use crate::encode::levels::indices::Indices;
+use crate::encode::levels::matrix::{Matrix, View};
+use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts, TableSet, VarianceModel};
+use crate::encode::levels::quantizer::{Search, Tally};
+use crate::encode::motion::candidates::RESEMBLANCE;
+use crate::encode::motion::references::References;
 use crate::error::Result;
 use crate::stages::permute::Permutation;
 use crate::stages::predict::prediction;
@@ -76,7 +76,7 @@ pub fn base_frame(
     let mut view = View::new(Matrix::of(&tensor.shape), levels.column_major);
     let same = view.column_major == levels.column_major
         && (view.matrix.columns, view.matrix.taps) == (levels.columns, levels.taps)
-        && archive.frames[frame].chunk_len == super::frame::chunk_len(view.matrix.row_len()) as u64
+        && archive.frames[frame].chunk_len == crate::encode::levels::frame::chunk_len(view.matrix.row_len()) as u64
         && orders.iter().flatten().all(|_| !levels.column_major && !levels.dct);
     if !same {
         return Ok(None);
@@ -117,7 +117,8 @@ pub fn predict_exact(base: &Reader<[u8]>, tensor: &TensorLocation, bytes: &[u8])
     let Some((found, index)) = in_base(base, &tensor.name) else { return Ok(None) };
     let reference = &base.archive().frames[index];
     let Coding::Planes(fields) = &reference.coding else { return Ok(None) };
-    let mut frame = super::frame::exact(bytes, tensor.dtype, tensor.record, Some(&base.tensor(&found.name)?));
+    let mut frame =
+        crate::encode::levels::frame::exact(bytes, tensor.dtype, tensor.record, Some(&base.tensor(&found.name)?));
     let record =
         frame.entry.record.as_ref().map(|record| record.iter().map(|&field| field as usize).collect::<Vec<_>>());
     let same_fields = record.map_or(fields.iter().all(|&field| field == 1), |record| record == *fields);

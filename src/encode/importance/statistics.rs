@@ -10,8 +10,8 @@ use crate::stages::permute::transpose;
 use crate::stages::transform::Basis;
 use crate::tensor::{DType, Shape, TensorLocation};
 
-use super::alignment::Orders;
-use super::to_f32;
+use crate::encode::align::alignment::Orders;
+use crate::encode::to_f32;
 
 /// What is known of the weights of a model.
 #[derive(Debug, Default)]
@@ -177,7 +177,7 @@ impl WeightStatistics {
     }
 
     fn check(&self, shape: &Shape) -> std::result::Result<(), String> {
-        let matrix = super::matrix::Matrix::of(shape);
+        let matrix = crate::encode::levels::matrix::Matrix::of(shape);
         let fits = |what: &str, has: usize, wants: usize| {
             if has == wants { Ok(()) } else { Err(format!("{what} of {has} where {wants} are needed")) }
         };

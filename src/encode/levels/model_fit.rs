@@ -1,6 +1,6 @@
 //! Statistics -> entropy models: variance classes of rows, columns and taps, and the tables that serve them.
 
-use super::matrix::Matrix;
+use crate::encode::levels::matrix::Matrix;
 use crate::entropy::{TOTAL, Table};
 use crate::stages::trellis;
 

@@ -1,8 +1,8 @@
 //! Exact bytes -> planes payloads: which mode each plane takes.
 
-use super::adaptive::encode_adaptive;
-use super::copies::copies_plane;
-use super::tables::best_table;
+use crate::encode::exact::adaptive::encode_adaptive;
+use crate::encode::exact::copies::copies_plane;
+use crate::encode::exact::tables::best_table;
 use crate::entropy::{Guide, constant_plane, rans_plane, raw_plane};
 use crate::stages::planes::{residuals, rotated, split, split_field};
 use crate::tensor::DType;

@@ -3,9 +3,9 @@
 //! An error costs the outputs `importance · rows[r] · costs[c] · error²`. Bits are spent best where every level's error costs
 //! the same, so a step goes as the inverse root of that product. Its row and column parts become exponents of the frame.
 
-use super::feedback::Feedback;
-use super::matrix::View;
-use super::statistics::WeightStatistics;
+use crate::encode::importance::statistics::WeightStatistics;
+use crate::encode::levels::feedback::Feedback;
+use crate::encode::levels::matrix::View;
 
 /// Sixteenths of an octave between exponents that are used: finer ones save less than they cost.
 const EXPONENT_GRID: f64 = 4.0;

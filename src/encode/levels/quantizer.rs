@@ -5,11 +5,11 @@
 
 use nalgebra::{DMatrix, DVectorView};
 
-use super::feedback::{BLOCK, Feedback};
-use super::frame::{LevelPlan, class_index};
-use super::indices::Indices;
-use super::model_fit::{SymbolCosts, SymbolCounts};
-use super::trellis::PathFinder;
+use crate::encode::levels::feedback::{BLOCK, Feedback};
+use crate::encode::levels::frame::{LevelPlan, class_index};
+use crate::encode::levels::indices::Indices;
+use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts};
+use crate::encode::levels::trellis::PathFinder;
 use crate::stages::quantize::{quantize, scale_at};
 use crate::stages::trellis;
 

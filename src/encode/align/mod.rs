@@ -1,0 +1,5 @@
+//! Units of a model -> the order in which they resemble their references.
+
+pub mod alignment;
+pub mod matching;
+pub mod symmetry;

@@ -1,0 +1,10 @@
+//! Weights -> integer levels and their chunks: the matrix, the variance classes, the search for levels, the frame.
+
+pub mod feedback;
+pub mod frame;
+pub mod indices;
+pub mod matrix;
+pub mod model_fit;
+pub mod quantizer;
+pub mod trellis;
+pub mod weights;

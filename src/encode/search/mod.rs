@@ -1,0 +1,5 @@
+//! The search for a step, and the levels that it leads to.
+
+pub mod key_rate;
+pub mod refinement;
+pub mod step;
