@@ -9,6 +9,7 @@ use crate::container::{Archive, Coding, ExtentSource, RAW_CHUNK_BYTES};
 use crate::entropy::decode_planes;
 use crate::error::{Error, Result};
 use crate::reconstruct::{FrameDecoder, Places};
+use crate::source::Source;
 use crate::tensor::Limits;
 
 /// Part of a file: `bytes` bytes from `skip` on of what `source` decodes to.
@@ -107,72 +108,6 @@ fn push_pieces(
         if start >= to {
             return;
         }
-    }
-}
-
-/// The bytes of an archive, at any offset.
-pub trait Source {
-    /// Fills `bytes` from `offset` on.
-    ///
-    /// # Errors
-    /// `Incomplete` if the archive ends before.
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()>;
-    /// Length of the archive in bytes.
-    fn bytes(&self) -> u64;
-}
-
-impl Source for [u8] {
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        let end = offset.saturating_add(bytes.len() as u64);
-        let range = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
-        let found = range.and_then(|(start, end)| self.get(start..end)).ok_or(Error::Incomplete { needed: end })?;
-        bytes.copy_from_slice(found);
-        Ok(())
-    }
-
-    fn bytes(&self) -> u64 {
-        self.len() as u64
-    }
-}
-
-/// An archive in a file of the operating system.
-#[cfg(not(target_arch = "wasm32"))]
-pub struct FileSource {
-    file: std::sync::Mutex<std::fs::File>,
-    bytes: u64,
-    path: String,
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-impl FileSource {
-    /// Opens the file at `path`.
-    ///
-    /// # Errors
-    /// `Io` if it cannot be opened.
-    pub fn open(path: &std::path::Path) -> Result<Self> {
-        let path_text = path.display().to_string();
-        let io = |error: std::io::Error| Error::Io { path: path_text.clone(), source: error.into() };
-        let file = std::fs::File::open(path).map_err(io)?;
-        let bytes = file.metadata().map_err(io)?.len();
-        Ok(FileSource { file: file.into(), bytes, path: path_text })
-    }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-impl Source for FileSource {
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        use std::io::{Read, Seek, SeekFrom};
-        let needed = offset.saturating_add(bytes.len() as u64);
-        if needed > self.bytes {
-            return Err(Error::Incomplete { needed });
-        }
-        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(bytes));
-        read.map_err(|error| Error::Io { path: self.path.clone(), source: error.into() })
-    }
-
-    fn bytes(&self) -> u64 {
-        self.bytes
     }
 }
 

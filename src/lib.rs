@@ -16,6 +16,7 @@ pub mod gpu;
 #[cfg(test)]
 mod noise;
 pub mod reconstruct;
+pub mod source;
 pub mod stages;
 pub mod tensor;
 #[cfg(target_arch = "wasm32")]

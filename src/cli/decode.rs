@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use super::{BaseArgument, human_bytes, io_error, json_text, progress_bar, write_whole};
 use crate::container::File;
-use crate::decode::{FileSource, Reader};
+use crate::decode::Reader;
 use crate::error::{Error, Result};
+use crate::source::FileSource;
 
 /// Restore the files of an archive
 ///

@@ -15,8 +15,9 @@ use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::container::Archive;
-use crate::decode::{FileSource, Reader};
+use crate::decode::Reader;
 use crate::error::{Error, Result};
+use crate::source::FileSource;
 use crate::tensor::Limits;
 
 /// Makes neural-network weight files several times smaller, in a form that browsers decode.

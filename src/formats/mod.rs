@@ -29,6 +29,7 @@ mod torch;
 use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, Result};
+use crate::source::Source;
 use crate::tensor::{DType, Shape, TensorLocation};
 
 /// Most axes that a tensor may have.
@@ -41,6 +42,16 @@ pub struct SourceFile<'a> {
     pub name: String,
     /// The whole file.
     pub bytes: &'a [u8],
+}
+
+impl Source for SourceFile<'_> {
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.bytes.read_at(offset, bytes)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.bytes()
+    }
 }
 
 /// What a file is.
