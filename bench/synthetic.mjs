@@ -66,7 +66,7 @@ function noise() {
 }
 
 /** By the method of Box and Muller. */
-function* gaussians(seed) {
+export function* gaussians(seed) {
   const uniform = () => ((seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) + 0.5) / 2 ** 32;
   for (;;) {
     const radius = Math.sqrt(-2 * Math.log(uniform()));

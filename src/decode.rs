@@ -189,18 +189,27 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         FrameDecoder::after(previous, &self.archive, index, side.as_deref())
     }
 
-    /// The levels of a frame, in coded order: what frames of another archive are predicted from.
+    /// The levels of element chunk `chunk` of a frame, in coded order: what frames of another archive are predicted from.
     ///
     /// # Errors
-    /// As [`Reader::frame`]; `Argument` for a frame of planes.
+    /// As [`Reader::frame`]; `Argument` for a frame of planes, or without such a chunk.
+    #[cfg(feature = "encoder")]
+    pub fn chunk_levels(&self, decoder: &mut FrameDecoder, chunk: usize) -> Result<Vec<i32>> {
+        self.decode_references(decoder, chunk)?;
+        let payload = self.payload(decoder.frame().first_chunk + chunk)?;
+        decoder.decode_levels(chunk, &payload)
+    }
+
+    /// A frame, and all of its levels.
+    ///
+    /// # Errors
+    /// As [`Reader::chunk_levels`].
     #[cfg(feature = "encoder")]
     pub fn levels(&self, index: usize) -> Result<(FrameDecoder, Vec<i32>)> {
         let mut decoder = self.frame(index)?;
         let mut levels = Vec::new();
         for chunk in 0..decoder.frame().chunk_count {
-            self.decode_references(&mut decoder, chunk)?;
-            let payload = self.payload(decoder.frame().first_chunk + chunk)?;
-            levels.append(&mut decoder.decode_levels(chunk, &payload)?);
+            levels.append(&mut self.chunk_levels(&mut decoder, chunk)?);
         }
         Ok((decoder, levels))
     }

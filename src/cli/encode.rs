@@ -9,11 +9,10 @@ use super::{
     absolute, file_name, human_bytes, io_error, json_text, parse_bytes, progress_bar, read, table, write_whole,
 };
 use crate::decode::Reader;
-use crate::encode::importance::statistics::Statistics;
-use crate::encode::report::{Report, TensorReport};
-use crate::encode::{LAMBDA, Options, Target, encode};
+use crate::encode::{LAMBDA, Options, Report, Statistics, Target, TensorReport, encode};
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
+use crate::source::{FileSource, Source};
 use crate::tensor::Limits;
 
 /// Compress model files into one archive
@@ -166,10 +165,12 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     if !arguments.progressive.is_sorted_by(|a, b| a < b) || arguments.progressive.len() == 1 {
         return Err(Error::argument("--progressive takes two rates or more, each above the one before"));
     }
-    let base_bytes = arguments.base.as_deref().map(read).transpose()?;
-    let base = base_bytes.as_deref().map(|bytes| Reader::open(bytes, &Limits::default())).transpose()?;
+    let base_source = arguments.base.as_deref().map(FileSource::open).transpose()?;
+    let base_source = base_source.as_ref().map(|source| source as &dyn Source);
+    let base = base_source.map(|source| Reader::open(source, &Limits::default())).transpose()?;
     base.as_ref().map_or(Ok(()), |base| base.archive().require_base())?;
     let trellis = arguments.quantizer == Quantizer::Trellis;
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let options = Options {
         target,
         trellis,
@@ -180,15 +181,19 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         prediction: !arguments.no_prediction,
         alignment: !arguments.no_alignment,
         entropy_model: !arguments.no_entropy_model,
-        layers: &arguments.progressive,
+        passes: &arguments.progressive,
         unit_order_free: arguments.unit_order == UnitOrder::Free,
         key_interval: arguments.key_interval.into(),
         keep_exact: &|name| excluded.is_match(name),
+        scratch: Some(folder),
         progress: &progress,
     };
-    let (archive, report) = encode(&files, statistics, &options)?;
+    let mut report = Report::default();
+    write_whole(&output, |out| {
+        report = encode(&files, statistics, &options, out)?;
+        Ok(())
+    })?;
     bar.finish_and_clear();
-    write_whole(&output, |out| out.write_all(&archive).map_err(io_error(&output)))?;
     if json {
         return json_text(&report);
     }
@@ -303,8 +308,8 @@ fn report_text(report: &Report, output: &Path) -> String {
             "Bits were spent evenly, a few more on small tensors. Calibration (npx mcwc calibrate) tells where they matter: the same quality in fewer.\n".into()
         };
     }
-    for (layer, &bytes) in report.layer_bytes.iter().enumerate() {
-        text += &format!("layer {layer} can be used after {}\n", human_bytes(bytes));
+    for (pass, &bytes) in report.pass_bytes.iter().enumerate() {
+        text += &format!("pass {pass} can be used after {}\n", human_bytes(bytes));
     }
     report.notes.iter().for_each(|note| text += &format!("{note}\n"));
     text

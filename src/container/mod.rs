@@ -200,7 +200,7 @@ impl Frame {
     }
 
     /// Length of a row and chunks in it, where chunks are parts of rows.
-    fn row_cut(&self) -> Option<(u64, u64)> {
+    pub fn row_cut(&self) -> Option<(u64, u64)> {
         let Coding::Levels(levels) = &self.coding else { return None };
         let row_len = levels.row_len() as u64;
         (self.chunk_len < row_len).then(|| (row_len, row_len.div_ceil(self.chunk_len)))

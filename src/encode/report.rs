@@ -5,8 +5,6 @@ use serde::Serialize;
 use crate::formats::SourceFile;
 use crate::tensor::{Shape, TensorLocation};
 
-use super::to_f32;
-
 /// What became of one model.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
@@ -20,8 +18,8 @@ pub struct Report {
     pub distortion: f64,
     /// Whether statistics told what errors cost.
     pub calibrated: bool,
-    /// Bytes after which the first layer can be used, the second, and so on; but for the last.
-    pub layer_bytes: Vec<u64>,
+    /// Bytes after which the first pass can be used, the second, and so on; but for the last.
+    pub pass_bytes: Vec<u64>,
     /// What the user may want to know.
     pub notes: Vec<String>,
     /// Tensors with frames of their own; one of each group of equal ones.
@@ -88,9 +86,9 @@ impl Kind {
 }
 
 impl TensorReport {
-    pub(super) fn new(tensor: &TensorLocation, bytes: &[u8], coded_bytes: u64, squared_error: Option<f64>) -> Self {
-        let energy = |weight: f32| f64::from(weight) * f64::from(weight);
-        let lossy = squared_error.is_some();
+    /// Of a tensor whose chunks take so many bytes; `loss` is the sum of the squares of its weights, and of its errors.
+    pub(super) fn new(tensor: &TensorLocation, coded_bytes: u64, loss: Option<[f64; 2]>) -> Self {
+        let [energy, squared_error] = loss.unwrap_or_default();
         TensorReport {
             name: tensor.name.clone(),
             kind: Kind::of(tensor),
@@ -98,24 +96,14 @@ impl TensorReport {
             weights: tensor.shape.element_len().unwrap_or(0),
             original_bytes: tensor.bytes,
             coded_bytes,
-            energy: if lossy { to_f32(bytes, tensor.dtype).into_iter().map(energy).sum() } else { 0.0 },
-            squared_error: squared_error.unwrap_or(0.0),
-            lossy,
+            energy,
+            squared_error,
+            lossy: loss.is_some(),
         }
     }
 }
 
 impl Report {
-    pub(super) fn new(raw: &[Vec<Vec<u8>>]) -> Self {
-        let raw_bytes = raw.iter().flatten().map(|payload| payload.len() as u64).sum();
-        Report { raw_bytes, ..Report::default() }
-    }
-
-    pub(super) fn finish(&mut self, files: &[SourceFile], archive: &[u8]) {
-        self.original_bytes = files.iter().map(|file| file.bytes.len() as u64).sum();
-        self.archive_bytes = archive.len() as u64;
-    }
-
     /// Weights that are coded with loss.
     pub fn coded_weights(&self) -> u64 {
         self.tensors.iter().filter(|tensor| tensor.lossy).map(|tensor| tensor.weights).sum()

@@ -2,112 +2,95 @@
 
 use std::collections::HashSet;
 
-use crate::decode::Reader;
-use crate::encode::align::matching::match_units;
-use crate::encode::align::symmetry::{self, Group};
-use crate::encode::{Options, to_f32};
+use super::arranged::Arranged;
+use super::matching::match_units;
+use super::symmetry::{self, Group};
+use crate::encode::levels::weights::to_f32;
+use crate::encode::options::{Base, Options};
 use crate::error::Result;
 use crate::formats::SourceFile;
-use crate::stages::permute::Permutation;
+use crate::source::Source;
 use crate::tensor::TensorLocation;
 
 /// For each tensor, what lies at each place along its first two axes, once units are aligned; `None` where nothing moves.
 pub type Orders = [Option<Vec<u32>>; 2];
 
 /// Files with their units in aligned order.
-pub struct Aligned {
+pub struct Aligned<'a> {
     /// The files.
-    pub files: Vec<Vec<u8>>,
-    /// What has moved, tensor by tensor.
-    pub orders: Vec<Orders>,
+    pub files: Vec<Arranged<'a>>,
     /// Tensors of which a column is a unit.
     pub columns: HashSet<usize>,
+    tensors: &'a [TensorLocation],
 }
 
 /// Aligns the units of all groups that have a reference.
 ///
 /// # Errors
-/// Whatever is wrong with the base.
-pub fn align(files: &[SourceFile], tensors: &[TensorLocation], options: &Options) -> Result<Aligned> {
-    let mut aligned = Aligned {
-        files: files.iter().map(|file| file.bytes.to_vec()).collect(),
-        orders: vec![[None, None]; tensors.len()],
-        columns: HashSet::new(),
-    };
+/// Whatever is wrong with the files or the base.
+pub fn align<'a>(files: &'a [SourceFile<'a>], tensors: &'a [TensorLocation], options: &Options) -> Result<Aligned<'a>> {
+    let files_as_they_are = (0..files.len()).map(|index| Arranged::new(&files[index], index, tensors)).collect();
+    let mut aligned = Aligned { files: files_as_they_are, columns: HashSet::new(), tensors };
     let groups = symmetry::discover(files, tensors);
     for (index, group) in groups.iter().enumerate() {
         (options.progress)("matching units", index as f64 / groups.len() as f64);
         let found = match options.base {
-            Some(base) => aligned.rows_beside_base(group, tensors, base)?,
-            None => aligned.rows_beside_earlier_layer(group, &groups, tensors),
+            Some(base) => aligned.rows_beside_base(group, base)?,
+            None => aligned.rows_beside_earlier_layer(group, &groups)?,
         };
         let Some((rows, reference)) = found else { continue };
         let unit_len = rows.len() / group.units;
-        let matching = match_units(&rows, &reference, unit_len)?;
+        let matching = match_units(rows, reference, unit_len)?;
         if options.base.is_none() {
             let flat = |tensor: usize| tensors[tensor].shape.0.len() == 2;
             let columns = group.members.iter().filter(|member| member.axis == 1 && flat(member.tensor));
             aligned.columns.extend(columns.map(|member| member.tensor));
         }
-        aligned.permute(group, &matching.permutation, tensors)?;
+        for member in &group.members {
+            aligned.files[tensors[member.tensor].file].arrange(member, &matching.permutation);
+        }
     }
     Ok(aligned)
 }
 
-impl Aligned {
-    fn values(&self, tensor: &TensorLocation) -> Vec<f32> {
-        let bytes = &self.files[tensor.file][tensor.offset as usize..(tensor.offset + tensor.bytes) as usize];
-        if tensor.dtype.is_float() { to_f32(bytes, tensor.dtype) } else { Vec::new() }
+impl Aligned<'_> {
+    /// What has moved in a tensor.
+    pub fn orders(&self, tensor: usize) -> Orders {
+        let order = |axis: usize| self.files[self.tensors[tensor].file].order(tensor, axis).map(<[u32]>::to_vec);
+        [0, 1].map(order)
+    }
+
+    fn values(&self, tensor: usize) -> Result<Vec<f32>> {
+        let tensor = &self.tensors[tensor];
+        if !tensor.dtype.is_float() {
+            return Ok(Vec::new());
+        }
+        let mut bytes = vec![0; tensor.bytes as usize];
+        self.files[tensor.file].read_at(tensor.offset, &mut bytes)?;
+        Ok(to_f32(&bytes, tensor.dtype))
     }
 
     /// The units of a group, and those of the same tensors of the base.
-    fn rows_beside_base(
-        &self,
-        group: &Group,
-        tensors: &[TensorLocation],
-        base: &Reader<[u8]>,
-    ) -> Result<Option<(Vec<f32>, Vec<f32>)>> {
-        let mut references: Vec<(usize, Vec<f32>)> = Vec::new();
-        for member in &group.members {
-            let tensor = &tensors[member.tensor];
+    fn rows_beside_base(&self, group: &Group, base: &Base) -> Result<Option<(Vec<f32>, Vec<f32>)>> {
+        let in_base = |tensor: usize| {
+            let tensor = &self.tensors[tensor];
             let found = base.archive().tensors.iter().find(|other| other.name == tensor.name);
-            if let Some(found) = found.filter(|other| other.shape == tensor.shape && other.dtype.is_float()) {
-                references.push((member.tensor, to_f32(&base.tensor(&found.name)?, found.dtype)));
-            }
-        }
-        let known =
-            |tensor: usize| references.iter().find(|(index, _)| *index == tensor).map(|(_, values)| values.clone());
-        let reference = group.rows(tensors, &mut |tensor| known(tensor));
-        let rows = group.rows(tensors, &mut |tensor| known(tensor).map(|_| self.values(&tensors[tensor])));
+            found.filter(|other| other.shape == tensor.shape && other.dtype.is_float())
+        };
+        let reference = group.rows(self.tensors, &mut |tensor| {
+            in_base(tensor).map(|found| Ok(to_f32(&base.tensor(&found.name)?, found.dtype))).transpose()
+        })?;
+        let rows = group.rows(self.tensors, &mut |tensor| in_base(tensor).map(|_| self.values(tensor)).transpose())?;
         Ok((!rows.is_empty() && rows.len() == reference.len()).then_some((rows, reference)))
     }
 
     /// The units of a group, and those of the group of its role in the layer before.
-    fn rows_beside_earlier_layer(
-        &self,
-        group: &Group,
-        groups: &[Group],
-        tensors: &[TensorLocation],
-    ) -> Option<(Vec<f32>, Vec<f32>)> {
+    fn rows_beside_earlier_layer(&self, group: &Group, groups: &[Group]) -> Result<Option<(Vec<f32>, Vec<f32>)>> {
         let earlier = groups.iter().filter(|other| other.role == group.role && other.head == group.head);
         let earlier = earlier.filter(|other| other.layer < group.layer && other.units == group.units);
-        let reference = earlier.max_by_key(|other| other.layer)?;
-        let [rows, reference] =
-            [group, reference].map(|group| group.rows(tensors, &mut |tensor| Some(self.values(&tensors[tensor]))));
-        (!rows.is_empty() && rows.len() == reference.len()).then_some((rows, reference))
-    }
-
-    fn permute(&mut self, group: &Group, permutation: &Permutation, tensors: &[TensorLocation]) -> Result<()> {
-        if permutation.places().iter().enumerate().all(|(unit, &place)| unit == place as usize) {
-            return Ok(());
-        }
-        group.permute(permutation, tensors, &mut self.files)?;
-        for member in group.members.iter().filter(|member| member.axis < 2) {
-            let shape = &tensors[member.tensor].shape.0;
-            let order =
-                self.orders[member.tensor][member.axis].get_or_insert_with(|| (0..shape[member.axis] as u32).collect());
-            member.permute_order(permutation, order);
-        }
-        Ok(())
+        let Some(reference) = earlier.max_by_key(|other| other.layer) else { return Ok(None) };
+        let rows = |group: &Group| group.rows(self.tensors, &mut |tensor| self.values(tensor).map(Some));
+        let (rows, reference) = (rows(group)?, rows(reference)?);
+        Ok((!rows.is_empty() && rows.len() == reference.len()).then_some((rows, reference)))
     }
 }

@@ -36,11 +36,11 @@ pub struct Matching {
 ///
 /// # Errors
 /// `Argument` if they have not equally many units, or rows are not whole.
-pub fn match_units(units: &[f32], reference: &[f32], unit_len: usize) -> Result<Matching> {
+pub fn match_units(units: Vec<f32>, reference: Vec<f32>, unit_len: usize) -> Result<Matching> {
     if unit_len == 0 || units.len() != reference.len() || !units.len().is_multiple_of(unit_len) {
         return Err(Error::argument("units and their reference must be matrices of one shape"));
     }
-    let (units, reference) = (normalized(units, unit_len), normalized(reference, unit_len));
+    let [units, reference] = [units, reference].map(|rows| normalized(rows, unit_len));
     let count = units.len() / unit_len;
     let places = if count <= EXACT_UNITS_MAX {
         exact(&units, &reference, unit_len)
@@ -54,12 +54,14 @@ pub fn match_units(units: &[f32], reference: &[f32], unit_len: usize) -> Result<
 }
 
 /// Rows of length one; rows that have no length become zero and resemble nothing.
-fn normalized(matrix: &[f32], unit_len: usize) -> Vec<f32> {
-    let rows = matrix.par_chunks(unit_len).flat_map_iter(|row| {
+fn normalized(mut matrix: Vec<f32>, unit_len: usize) -> Vec<f32> {
+    matrix.par_chunks_mut(unit_len).for_each(|row| {
         let length = dot(row, row).sqrt();
-        row.iter().map(move |&weight| if length.is_normal() { (f64::from(weight) / length) as f32 } else { 0.0 })
+        row.iter_mut().for_each(|weight| {
+            *weight = if length.is_normal() { (f64::from(*weight) / length) as f32 } else { 0.0 };
+        });
     });
-    rows.collect()
+    matrix
 }
 
 fn row(matrix: &[f32], unit_len: usize, index: usize) -> &[f32] {
@@ -201,7 +203,7 @@ mod tests {
     }
 
     fn sum_of_cosines(units: &[f32], reference: &[f32], unit_len: usize, places: &[u32]) -> f64 {
-        let (units, reference) = (normalized(units, unit_len), normalized(reference, unit_len));
+        let [units, reference] = [units, reference].map(|rows| normalized(rows, unit_len));
         let pairs = places.iter().enumerate();
         pairs.map(|(r, &u)| dot(row(&reference, unit_len, r), row(&units, unit_len, u as usize))).sum()
     }

@@ -2,6 +2,6 @@
 
 pub mod adaptive;
 pub mod copies;
-pub mod integers;
+pub mod frame;
 pub mod planes;
 pub mod tables;

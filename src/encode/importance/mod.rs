@@ -1,4 +1,75 @@
-//! What is known of a model -> what errors of each tensor cost its outputs.
+//! What is known of a tensor -> how fine its levels must be, relative to those of others.
+//!
+//! An error costs the outputs `importance · rows[r] · costs[c] · error²`. Bits are spent best where every level's error costs
+//! the same, so a step goes as the inverse root of that product. Its row and column parts become exponents of the frame.
 
-pub mod importance;
 pub mod statistics;
+
+use crate::encode::levels::feedback::Feedback;
+use crate::encode::levels::matrix::View;
+use statistics::WeightStatistics;
+
+/// Sixteenths of an octave between exponents that are used: finer ones save less than they cost.
+const EXPONENT_GRID: f64 = 4.0;
+/// A row or column counts as at least this important, and at most its inverse.
+const RELATIVE_MIN: f64 = 1.0 / 65536.0;
+
+/// What errors of one tensor cost.
+#[derive(Debug, Clone, Default)]
+pub struct Importance {
+    /// Distortion for each unit of squared error, if it is known.
+    pub tensor: Option<f64>,
+    /// Relative importance of each row; empty if all are equal.
+    pub rows: Vec<f32>,
+    /// Error feedback across the columns, and what their errors cost.
+    pub feedback: Option<Feedback>,
+    /// Whether there were moments that feedback could not follow.
+    pub unused_moments: bool,
+}
+
+impl Importance {
+    /// From statistics. Makes steps of `view` follow them.
+    pub fn new(view: &mut View, statistics: &WeightStatistics, with_feedback: bool) -> Self {
+        let moments = if view.column_major { &statistics.row_moments } else { &statistics.columns };
+        let feedback = moments.as_ref().filter(|_| with_feedback).and_then(|moments| match &view.basis {
+            Some(basis) => Feedback::new(&moments.transformed(basis)),
+            None => Feedback::new(moments),
+        });
+        let unused_moments = with_feedback && statistics.has_moments() && feedback.is_none();
+        let rows = if view.column_major { Vec::new() } else { statistics.rows.clone() };
+        let taps = view.matrix.taps;
+        let costs = feedback.as_ref().map_or(&[][..], |feedback| &feedback.costs);
+        let mean = |cells: &mut dyn Iterator<Item = &f32>| {
+            let (sum, len) = cells.fold((0.0, 0.0), |(sum, len), &cost| (sum + f64::from(cost).log2(), len + 1.0));
+            f64::exp2(sum / len)
+        };
+        let row = exponents(rows.iter().map(|&cost| f64::from(cost)));
+        let column = exponents(costs.chunks(taps).map(|cells| mean(&mut cells.iter())));
+        let tap_costs = (0..taps.min(costs.len())).map(|tap| mean(&mut costs[tap..].iter().step_by(taps)));
+        view.exponents = [row, column, exponents(tap_costs)];
+        Importance { tensor: statistics.importance, rows, feedback, unused_moments }
+    }
+
+    /// log2 of a typical error's cost for each unit of squared error, apart from the tensor's own importance, at a step of
+    /// exponent 0.
+    pub fn octaves(&self) -> f64 {
+        let mean = |costs: &mut dyn Iterator<Item = f64>| {
+            let (sum, len) = costs.fold((0.0, 0.0), |(sum, len), cost| (sum + relative(cost).log2(), len + 1.0));
+            if len == 0.0 { 0.0 } else { sum / len }
+        };
+        let columns = self.feedback.iter().flat_map(|feedback| &feedback.costs);
+        mean(&mut self.rows.iter().map(|&cost| cost.into())) + mean(&mut columns.map(|&cost| cost.into()))
+    }
+}
+
+fn relative(cost: f64) -> f64 {
+    cost.clamp(RELATIVE_MIN, RELATIVE_MIN.recip())
+}
+
+/// Exponents of steps that go as the inverse root of these costs, with a geometric mean of about one.
+fn exponents(costs: impl Iterator<Item = f64>) -> Vec<i8> {
+    let octaves: Vec<f64> = costs.map(|cost| -0.5 * relative(cost).log2()).collect();
+    let mean = octaves.iter().sum::<f64>() / octaves.len().max(1) as f64;
+    let exponent = |octave: &f64| ((octave - mean) * 16.0 / EXPONENT_GRID).round() * EXPONENT_GRID;
+    octaves.iter().map(|octave| exponent(octave).clamp(-124.0, 124.0) as i8).collect()
+}

@@ -1,9 +1,11 @@
-//! One tensor -> one frame: payloads of its chunks, and the header entry that describes them.
+//! Levels of one tensor -> one frame: payloads of its chunks, and the header entry that describes them.
 
 use crate::container::{
-    CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, GAIN_ONE, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, Side,
-    TRANSFORM_DCT,
+    CHUNK_LEN_MAX, CODING_LEVELS, FrameEntry, GAIN_ONE, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, Side, TRANSFORM_DCT,
 };
+use rayon::prelude::*;
+
+use crate::encode::exact::frame::CodedFrame;
 use crate::encode::exact::planes;
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::matrix::{Matrix, View};
@@ -11,55 +13,7 @@ use crate::encode::levels::model_fit::{CLASS_COUNT, Classes, VarianceModel};
 use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
 use crate::error::Result;
 use crate::stages::permute::Permutation;
-use crate::stages::planes::split_field;
 use crate::stages::quantize::scale_at;
-use crate::tensor::DType;
-
-/// A coded frame. `entry.first_chunk` and the first table are the archive's to fill in.
-#[derive(Debug, Clone)]
-pub struct Frame {
-    /// The header's entry.
-    pub entry: FrameEntry,
-    /// Payloads, the side chunk first if there is one.
-    pub payloads: Vec<Vec<u8>>,
-}
-
-impl Frame {
-    /// Bytes of all payloads.
-    pub fn bytes(&self) -> u64 {
-        self.payloads.iter().map(|payload| payload.len() as u64).sum()
-    }
-}
-
-fn entry(coding: u32, chunk_len: u64) -> FrameEntry {
-    FrameEntry { coding, chunk_len: chunk_len as u32, ..FrameEntry::default() }
-}
-
-/// A frame of exact planes: of elements, or of records if there are fields of these many bytes. With a reference, the bytes that
-/// its frame of the same type and fields decodes to, it is a predicted frame; which one is the archive's to fill in.
-pub fn exact(bytes: &[u8], dtype: DType, record: &[u16], reference: Option<&[u8]>) -> Frame {
-    let element_bytes = (dtype.bits() as usize).div_ceil(8);
-    let (fields, chunk_len) = if record.is_empty() {
-        (vec![1; element_bytes], CHUNK_LEN_MAX as usize)
-    } else {
-        let fields: Vec<usize> = record.iter().map(|&field| field.into()).collect();
-        let record_bytes = fields.iter().sum::<usize>();
-        (fields, CHUNK_LEN_MAX as usize / record_bytes * record_bytes)
-    };
-    let chunk_bytes = chunk_len * element_bytes;
-    let payload = |(index, chunk): (usize, &[u8])| match reference {
-        Some(reference) => {
-            let same_chunk = reference.chunks(chunk_bytes).nth(index).unwrap_or(&[]);
-            planes::encode_predicted(chunk, same_chunk, dtype, &fields)
-        }
-        None if record.is_empty() => planes::encode_elements(chunk, dtype),
-        None => (0..fields.len()).flat_map(|field| planes::encode_plane(&split_field(chunk, &fields, field))).collect(),
-    };
-    let payloads = bytes.chunks(chunk_bytes).enumerate().map(payload).collect();
-    let entry = entry(CODING_PLANES, chunk_len as u64);
-    let record = (!record.is_empty()).then(|| record.iter().map(|&field| field.into()).collect());
-    Frame { entry: FrameEntry { record, ..entry }, payloads }
-}
 
 /// How the levels of a tensor are to be coded.
 #[derive(Debug, Clone)]
@@ -156,7 +110,7 @@ impl LevelPlan {
     ///
     /// # Errors
     /// `Argument` if a level is out of range.
-    pub fn encode(&self, levels: &Indices, first_class: usize, tables: &[EncoderTable]) -> Result<Frame> {
+    pub fn encode(&self, levels: &Indices, first_class: usize, tables: &[EncoderTable]) -> Result<CodedFrame> {
         let row_len = self.matrix.row_len();
         let (mut row_class, col_class) = self.class_arrays();
         row_class.iter_mut().for_each(|class| *class = class.saturating_sub(first_class as i8));
@@ -164,15 +118,17 @@ impl LevelPlan {
         let chunk_rows = self.chunk_rows();
         let mut payloads = Vec::new();
         let side = self.side(&row_class, &mut payloads);
-        for (index, row_class) in row_class.chunks(chunk_rows).enumerate() {
+        let chunks = row_class.par_chunks(chunk_rows).enumerate().map(|(index, row_class)| {
             let first = index * chunk_rows * row_len;
-            let rows = levels.range(first..first + row_class.len() * row_len);
-            for (piece, col_class) in rows.chunks(chunk_len).zip(col_class.chunks(chunk_len)) {
+            let rows = levels.range(first..first + row_class.len() * row_len)?;
+            let pieces = rows.chunks(chunk_len).zip(col_class.chunks(chunk_len)).map(|(piece, col_class)| {
                 let (cols, low_bits, trellis) = (col_class.len(), self.low_bits, self.trellis);
                 let chunk = LevelChunk { levels: piece, cols, row_class, col_class, low_bits, trellis };
-                payloads.push(encode_levels(&chunk, tables)?);
-            }
-        }
+                encode_levels(&chunk, tables)
+            });
+            pieces.collect::<Result<Vec<_>>>()
+        });
+        payloads.extend(chunks.collect::<Result<Vec<_>>>()?.into_iter().flatten());
         let entry = FrameEntry {
             matrix: Some(
                 [self.matrix.rows, self.matrix.columns, self.matrix.taps].map(|extent| extent as u64).to_vec(),
@@ -187,9 +143,11 @@ impl LevelPlan {
             reference: self.prediction.as_ref().map(|prediction| prediction.reference.to_vec()),
             gain: self.prediction.as_ref().map(|prediction| prediction.gain).filter(|&gain| gain != GAIN_ONE),
             layout: self.column_major.then_some(LAYOUT_COLUMN_MAJOR),
-            ..entry(CODING_LEVELS, chunk_len as u64)
+            coding: CODING_LEVELS,
+            chunk_len: chunk_len as u32,
+            ..FrameEntry::default()
         };
-        Ok(Frame { entry, payloads })
+        Ok(CodedFrame { entry, payloads })
     }
 
     /// Bits of the side chunk.

@@ -1,13 +1,10 @@
 //! Shapes -> the matrices that frames code.
 
-use std::borrow::Cow;
-
 use crate::container::CHUNK_LEN_MAX;
-use crate::encode::to_f32;
 use crate::stages::permute::{Permutation, transpose};
 use crate::stages::quantize::scale_at;
 use crate::stages::transform::Basis;
-use crate::tensor::{DType, Shape};
+use crate::tensor::Shape;
 
 /// Rows (outputs), columns (inputs) and taps (kernel positions) of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,17 +74,13 @@ impl View {
         }
     }
 
-    /// Weights in coded order, transformed.
-    pub fn weights<'b>(&self, bytes: &'b [u8], dtype: DType) -> Cow<'b, [f32]> {
-        let as_they_lie = !self.column_major && self.permutations.iter().all(Option::is_none) && self.basis.is_none();
-        if as_they_lie
-            && dtype == DType::F32
-            && cfg!(target_endian = "little")
-            && let Ok(weights) = bytemuck::try_cast_slice(bytes)
-        {
-            return Cow::Borrowed(weights);
-        }
-        let mut weights = to_f32(bytes, dtype);
+    /// Whether rows of the tensor are rows of the matrix, in order.
+    pub fn has_rows_in_place(&self) -> bool {
+        !self.column_major && self.permutations.iter().all(Option::is_none)
+    }
+
+    /// Weights from the tensor's order in coded order, transformed: all of them, or, if rows are in place, some rows.
+    pub fn coded(&self, mut weights: Vec<f32>) -> Vec<f32> {
         if self.column_major {
             let mut rows = vec![0.0; weights.len()];
             transpose::<4>(bytemuck::cast_slice(&weights), self.matrix.rows, bytemuck::cast_slice_mut(&mut rows));
@@ -99,7 +92,7 @@ impl View {
         if let Some(basis) = &self.basis {
             basis.forward(&mut weights);
         }
-        Cow::Owned(weights)
+        weights
     }
 
     /// Weights from the matrix' own order in coded order.
@@ -114,8 +107,8 @@ impl View {
         (0..self.matrix.rows).flat_map(row).collect()
     }
 
-    /// Takes coded weights into units of 2^exponent.
-    pub fn divide_by_exponents(&self, weights: &mut [f32]) {
+    /// Takes coded weights, from a row on, into units of 2^exponent.
+    pub fn divide_by_exponents(&self, first_row: usize, weights: &mut [f32]) {
         if self.exponents.iter().all(Vec::is_empty) {
             return;
         }
@@ -124,7 +117,7 @@ impl View {
         let exponent = |j: usize| at(column, j / self.matrix.taps) + at(tap, j % self.matrix.taps);
         let inverses: Vec<f32> = (0..self.matrix.row_len()).map(|j| scale_at(1.0, -exponent(j))).collect();
         for (index, weights) in weights.chunks_mut(self.matrix.row_len()).enumerate() {
-            let inverse = scale_at(1.0, -at(row, index));
+            let inverse = scale_at(1.0, -at(row, first_row + index));
             weights.iter_mut().zip(&inverses).for_each(|(weight, column)| *weight *= inverse * column);
         }
     }

@@ -3,6 +3,7 @@
 pub mod feedback;
 pub mod frame;
 pub mod indices;
+pub mod integers;
 pub mod matrix;
 pub mod model_fit;
 pub mod quantizer;

@@ -1,7 +1,9 @@
 //! Statistics -> entropy models: variance classes of rows, columns and taps, and the tables that serve them.
 
+use crate::encode::levels::indices::Indices;
 use crate::encode::levels::matrix::Matrix;
 use crate::entropy::{TOTAL, Table};
+use crate::error::Result;
 use crate::stages::trellis;
 
 /// Classes in an octave of standard deviation. Four instead of two save 0.1 % of the bits, cost small models as much in
@@ -63,6 +65,14 @@ impl VarianceModel {
         }
         model.mean = if mean_square > 0.0 { total } else { -100.0 };
         model
+    }
+
+    /// Fits levels.
+    ///
+    /// # Errors
+    /// `Io` if they cannot be read.
+    pub fn of_levels(levels: &Indices, matrix: Matrix) -> Result<Self> {
+        Ok(VarianceModel::fit(&levels.to_floats()?, matrix))
     }
 
     /// Classes under a step between levels of `scale · 2^low_bits`.

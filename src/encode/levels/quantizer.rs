@@ -3,13 +3,18 @@
 //! A chunk's columns are quantized one after another. Under the trellis each is a path of its own; with error feedback
 //! each also cancels what the errors of the columns before it did to the outputs.
 
+use std::ops::Range;
+
 use nalgebra::{DMatrix, DVectorView};
+use rayon::prelude::*;
 
 use crate::encode::levels::feedback::{BLOCK, Feedback};
 use crate::encode::levels::frame::{LevelPlan, class_index};
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts};
 use crate::encode::levels::trellis::PathFinder;
+use crate::encode::scratch::Scratch;
+use crate::error::Result;
 use crate::stages::quantize::{quantize, scale_at};
 use crate::stages::trellis;
 
@@ -24,12 +29,33 @@ pub struct Search<'a> {
     pub feedback: Option<&'a Feedback>,
     /// Relative importance of each row; empty if all are equal.
     pub rows: &'a [f32],
-    /// Every how many columns one is looked at; 1, or a sample.
-    pub stride: usize,
-    /// What each level of the frame is predicted to be; empty if it is a key frame.
-    pub prediction: &'a [i32],
+}
+
+/// What some rows of a tensor are to become.
+#[derive(Default)]
+pub struct Aim {
+    /// Their weights, in coded order.
+    pub weights: Vec<f32>,
+    /// What each level is predicted to be; empty in a key frame.
+    pub prediction: Vec<i32>,
     /// By how many steps each level is drawn away from its weight; empty if none is.
-    pub pull: &'a [f32],
+    pub pull: Vec<f32>,
+}
+
+/// Every so many columns of a tensor, in coded order.
+pub struct Sample {
+    /// Their weights, row by row.
+    pub weights: Vec<f32>,
+    /// Every how many columns one is in it.
+    pub stride: usize,
+}
+
+impl Sample {
+    /// Of rows of this length.
+    pub fn of(weights: &[f32], row_len: usize, stride: usize) -> Self {
+        let rows = weights.chunks(row_len.max(1));
+        Sample { weights: rows.flat_map(|row| row.iter().copied().step_by(stride)).collect(), stride }
+    }
 }
 
 /// What a quantization came to.
@@ -57,35 +83,45 @@ impl Tally {
 }
 
 impl LevelPlan {
-    /// Quantizes `weights`, which are in coded order: levels, or indices under the trellis.
-    pub fn quantize(&self, weights: &[f32], search: Search) -> (Indices, Tally) {
-        let row_len = self.matrix.row_len();
-        let chunk_len = self.chunk_rows() * row_len;
-        let (indices, tallies) = Indices::filled(weights.len(), chunk_len, |chunk, indices| {
-            let weights = &weights[chunk * chunk_len..weights.len().min((chunk + 1) * chunk_len)];
-            let mut quantizer = ChunkQuantizer::new(self, search, chunk * self.chunk_rows(), weights);
-            quantizer.run(|row, col, index| indices[row * row_len + col] = index);
-            quantizer.tally
-        });
-        (indices, self.sum(&tallies))
+    /// Quantizes all rows, of which `aim` gives a chunk's at a time: levels, or indices under the trellis.
+    ///
+    /// # Errors
+    /// The first error of `aim`; `Io` if there is no room for the levels.
+    pub fn quantize(
+        &self,
+        search: Search,
+        scratch: &Scratch,
+        aim: impl Fn(Range<usize>) -> Result<Aim> + Sync,
+    ) -> Result<(Indices, Tally)> {
+        let (rows, row_len, chunk_rows) = (self.matrix.rows, self.matrix.row_len(), self.chunk_rows());
+        let (indices, tallies) =
+            Indices::filled(self.matrix.len(), chunk_rows * row_len, scratch, |chunk, indices| {
+                let first = chunk * chunk_rows;
+                let aim = aim(first..rows.min(first + chunk_rows))?;
+                let mut quantizer = ChunkQuantizer::new(self, search, first, (0..row_len).collect(), &aim);
+                quantizer.run(|row, col, index| indices[row * row_len + col] = index);
+                Ok(quantizer.tally)
+            })?;
+        Ok((indices, self.sum(&tallies)))
     }
 
-    /// What quantizing every `stride`-th column of `weights` comes to.
-    pub fn sample(&self, weights: &[f32], search: Search) -> Tally {
-        let chunks = weights.chunks(self.chunk_rows() * self.matrix.row_len()).enumerate();
+    /// What quantizing a sample comes to.
+    pub fn sample(&self, sample: &Sample, search: Search) -> Tally {
+        let cols: Vec<usize> = (0..self.matrix.row_len()).step_by(sample.stride).collect();
+        let chunks = sample.weights.par_chunks(self.chunk_rows() * cols.len()).enumerate();
         let tallies = chunks.map(|(chunk, weights)| {
-            let mut quantizer = ChunkQuantizer::new(self, search, chunk * self.chunk_rows(), weights);
+            let aim = Aim { weights: weights.to_vec(), ..Aim::default() };
+            let mut quantizer = ChunkQuantizer::new(self, search, chunk * self.chunk_rows(), cols.clone(), &aim);
             quantizer.run(|_, _, _| ());
             quantizer.tally
         });
         self.sum(&tallies.collect::<Vec<_>>())
     }
 
-    /// The levels that a decoder finds for these indices, which are in coded order, and their prediction.
-    pub fn levels(&self, indices: &Indices, prediction: &[i32]) -> Vec<i32> {
+    /// The levels that a decoder finds for the indices of whole chunks.
+    pub fn levels(&self, mut indices: Vec<i32>) -> Vec<i32> {
         let row_len = self.matrix.row_len();
-        let mut levels = indices.to_vec();
-        for chunk in levels.chunks_mut(self.chunk_rows() * row_len).filter(|_| self.trellis) {
+        for chunk in indices.chunks_mut(self.chunk_rows() * row_len).filter(|_| self.trellis) {
             let mut states = vec![0; row_len];
             for row in chunk.chunks_mut(row_len) {
                 for (level, state) in row.iter_mut().zip(&mut states) {
@@ -95,8 +131,7 @@ impl LevelPlan {
                 }
             }
         }
-        levels.iter_mut().zip(prediction).for_each(|(level, prediction)| *level += prediction);
-        levels
+        indices
     }
 
     /// Of tallies in their order, so that the result does not depend on threads.
@@ -111,9 +146,9 @@ impl LevelPlan {
 struct ChunkQuantizer<'a> {
     plan: &'a LevelPlan,
     search: Search<'a>,
-    weights: &'a [f32],
-    prediction: &'a [i32],
-    pull: &'a [f32],
+    aim: &'a Aim,
+    /// The columns of the matrix that are looked at, those of the weights.
+    cols: Vec<usize>,
     row_class: Vec<i8>,
     /// Step of each row at column exponent 0.
     row_step: Vec<f32>,
@@ -124,8 +159,8 @@ struct ChunkQuantizer<'a> {
 }
 
 impl<'a> ChunkQuantizer<'a> {
-    fn new(plan: &'a LevelPlan, search: Search<'a>, first_row: usize, weights: &'a [f32]) -> Self {
-        let rows = first_row..first_row + weights.len() / plan.matrix.row_len();
+    fn new(plan: &'a LevelPlan, search: Search<'a>, first_row: usize, cols: Vec<usize>, aim: &'a Aim) -> Self {
+        let rows = first_row..first_row + aim.weights.len() / cols.len();
         let row_step: Vec<f32> = rows.clone().map(|row| plan.row_step(row)).collect();
         let row_cost = (row_step.iter().zip(rows.clone()))
             .map(|(&step, row)| {
@@ -135,9 +170,8 @@ impl<'a> ChunkQuantizer<'a> {
         ChunkQuantizer {
             plan,
             search,
-            weights,
-            prediction: search.prediction.get(first_row * plan.matrix.row_len()..).unwrap_or_default(),
-            pull: search.pull.get(first_row * plan.matrix.row_len()..).unwrap_or_default(),
+            aim,
+            cols,
             row_class: rows.map(|row| plan.classes.row_class(row)).collect(),
             row_step,
             row_cost,
@@ -148,13 +182,14 @@ impl<'a> ChunkQuantizer<'a> {
 
     /// Gives `put` the index of every row and column that is looked at.
     fn run(&mut self, mut put: impl FnMut(usize, usize, i32)) {
-        let (rows, row_len) = (self.row_step.len(), self.plan.matrix.row_len());
-        let cols: Vec<usize> = (0..row_len).step_by(self.search.stride).collect();
+        let (rows, row_len) = (self.row_step.len(), self.cols.len());
         let feedback = self.search.feedback;
         // In steps of their rows, column by column.
         let mut errors = DMatrix::<f32>::zeros(rows, if feedback.is_some() { row_len } else { 0 });
+        let cols = std::mem::take(&mut self.cols);
         for (block, cols) in cols.chunks(BLOCK).enumerate() {
-            let weight = |row: usize, at: usize| self.weights[row * row_len + cols[at]] / self.row_step[row];
+            let first = block * BLOCK;
+            let weight = |row: usize, at: usize| self.aim.weights[row * row_len + first + at] / self.row_step[row];
             let weights = DMatrix::from_fn(rows, cols.len(), weight);
             let mut targets = weights.clone();
             let coefficients = feedback.map(|feedback| &feedback.coefficients[block]);
@@ -195,7 +230,7 @@ impl<'a> ChunkQuantizer<'a> {
         let col_class = self.plan.classes.col_class(col, taps);
         let column_cost =
             f64::from(factor * factor) * self.search.feedback.map_or(1.0, |feedback| f64::from(feedback.costs[col]));
-        let (prediction, pull, row_len) = (self.prediction, self.pull, self.plan.matrix.row_len());
+        let (Aim { prediction, pull, .. }, row_len) = (self.aim, self.plan.matrix.row_len());
         let predicted = |row: usize| prediction.get(row * row_len + col).copied().unwrap_or(0);
         let pulled = |row: usize| pull.get(row * row_len + col).copied().unwrap_or(0.0);
         let residual = |(row, (&target, &class)): (usize, (&f32, &i8))| {

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use crate::container::GAIN_ONE;
+use crate::encode::base::RESEMBLANCE;
+use crate::encode::coded::{CodedTensor, Lossy};
+use crate::encode::coded_weights::CodedWeights;
 use crate::encode::levels::frame::{LevelPlan, Prediction};
 use crate::encode::levels::matrix::Matrix;
-use crate::encode::search::step::CodedTensor;
-use crate::encode::{Model, Options};
+use crate::encode::options::Options;
+use crate::encode::progress::map_in_parts;
+use crate::error::Result;
 
 /// An earlier tensor that a tensor resembles.
 #[derive(Debug, Clone)]
@@ -21,8 +25,6 @@ pub struct Candidate {
     pub unexplained: f64,
 }
 
-/// The largest part of a tensor's energy that a prediction may leave for both to be much alike.
-pub const RESEMBLANCE: f64 = 0.5;
 /// Rows' gains are multiples of this, in 1/256: finer ones cost more than they save.
 const GAIN_GRID: f32 = 16.0;
 
@@ -59,53 +61,62 @@ impl Candidate {
 }
 
 /// Earlier tensors that others resemble enough for a prediction to be tried.
-pub fn candidates(model: &Model, options: &Options) -> Vec<Option<Candidate>> {
-    let mut found: Vec<Option<Candidate>> = vec![None; model.coded.len()];
-    if !options.prediction || options.key_interval < 2 || !options.layers.is_empty() {
-        return found;
+///
+/// # Errors
+/// Whatever is wrong with reading the weights.
+pub fn candidates(lossy: &Lossy, options: &Options) -> Result<Vec<Option<Candidate>>> {
+    let mut found: Vec<Option<Candidate>> = vec![None; lossy.coded.len()];
+    if !options.prediction || options.key_interval < 2 || !options.passes.is_empty() {
+        return Ok(found);
     }
-    let kind = |coded: &CodedTensor| (coded.view.matrix, coded.view.column_major, coded.view.basis.is_some());
-    let alone = |index: usize| {
-        let others = model.coded.iter().filter(|other| kind(other) == kind(&model.coded[index]));
-        others.count() < 2 || model.coded[index].base.is_some()
-    };
-    let samples: Vec<Vec<f32>> = (model.coded.par_iter().enumerate())
-        .map(
-            |(index, coded)| {
-                if alone(index) { Vec::new() } else { sampled_rows(&model.unit_weights(coded), coded.view.matrix) }
-            },
-        )
-        .collect();
-    let promises: Vec<Promise> = (0..model.coded.len())
-        .into_par_iter()
-        .filter(|&index| !samples[index].is_empty())
-        .flat_map_iter(|index| {
-            let Matrix { rows, .. } = model.coded[index].view.matrix;
-            let row_len = model.coded[index].view.matrix.row_len();
-            let earlier = (0..index).filter(|&reference| {
-                let possible = !samples[reference].is_empty();
-                possible && kind(&model.coded[reference]) == kind(&model.coded[index])
-            });
-            let promise = |reference: usize| {
-                let likeness = Likeness::of(&samples[index], &samples[reference], row_len);
-                let bits = likeness.saved_bits(row_len).1 * rows as f64 / likeness.rows.len() as f64;
-                Promise { index, reference, bits }
-            };
-            let worth = SAVED_BITS_MIN.max(SAVED_RATE_MIN * (rows * row_len) as f64);
-            let mut promises: Vec<Promise> = earlier.map(promise).filter(|promise| promise.bits > worth).collect();
-            promises.sort_by(|a, b| b.bits.total_cmp(&a.bits));
-            promises.truncate(REFERENCES_TRIED);
-            promises
-        })
-        .collect();
+    let mut promises = Vec::new();
+    // One kind after another, as rows of all tensors would be too many.
+    for tensors in kinds(&lossy.coded) {
+        promises.append(&mut promises_among(lossy, &tensors)?);
+    }
+    promises.sort_by_key(|promise| promise.index);
     for (index, reference) in chosen(promises, options.key_interval) {
-        let row_len = model.coded[index].view.matrix.row_len();
-        let [weights, earlier] = [index, reference].map(|which| model.unit_weights(&model.coded[which]));
-        let likeness = Likeness::of(&weights, &earlier, row_len);
+        let row_len = lossy.coded[index].view.matrix.row_len();
+        let likeness = Likeness::of_tensors(lossy, index, reference)?;
         let (gains, unexplained) = (likeness.gains(row_len), likeness.unexplained(row_len));
         found[index] = Some(Candidate { reference, gains, unexplained });
     }
-    found
+    Ok(found)
+}
+
+/// Tensors that look alike from outside, where there are several.
+fn kinds(coded: &[CodedTensor]) -> Vec<Vec<usize>> {
+    let kind = |coded: &CodedTensor| (coded.view.matrix, coded.view.column_major, coded.view.basis.is_some());
+    let mut kinds: Vec<Vec<usize>> = Vec::new();
+    for (index, tensor) in coded.iter().enumerate().filter(|(_, coded)| coded.base.is_none()) {
+        match kinds.iter_mut().find(|tensors| kind(&coded[tensors[0]]) == kind(tensor)) {
+            Some(tensors) => tensors.push(index),
+            None => kinds.push(vec![index]),
+        }
+    }
+    kinds.retain(|tensors| tensors.len() > 1);
+    kinds
+}
+
+/// What tensors of one kind promise each other.
+fn promises_among(lossy: &Lossy, tensors: &[usize]) -> Result<Vec<Promise>> {
+    let Matrix { rows, .. } = lossy.coded[tensors[0]].view.matrix;
+    let row_len = lossy.coded[tensors[0]].view.matrix.row_len();
+    let len = |_: &usize| SAMPLED_ROWS * row_len;
+    let samples = map_in_parts(tensors.iter().copied(), len, |index| sampled_rows(&lossy.weights(index)?, rows))?;
+    let worth = SAVED_BITS_MIN.max(SAVED_RATE_MIN * (rows * row_len) as f64);
+    let promised = (0..tensors.len()).into_par_iter().flat_map_iter(|at| {
+        let promise = |earlier: usize| {
+            let likeness = Likeness::of(&samples[at], &samples[earlier], row_len);
+            let bits = likeness.saved_bits(row_len).1 * rows as f64 / likeness.rows.len() as f64;
+            Promise { index: tensors[at], reference: tensors[earlier], bits }
+        };
+        let mut promises: Vec<Promise> = (0..at).map(promise).filter(|promise| promise.bits > worth).collect();
+        promises.sort_by(|a, b| b.bits.total_cmp(&a.bits));
+        promises.truncate(REFERENCES_TRIED);
+        promises
+    });
+    Ok(promised.collect())
 }
 
 /// The bits that predicting one tensor from another may save.
@@ -139,11 +150,17 @@ const SAVED_RATE_MIN: f64 = 0.002;
 const GAIN_BITS: f64 = 5.0;
 /// Rows that tell how two tensors compare.
 const SAMPLED_ROWS: usize = 64;
+/// Weights that are compared at once.
+const READ_LEN: usize = 1 << 20;
 
-fn sampled_rows(weights: &[f32], matrix: Matrix) -> Vec<f32> {
-    let count = matrix.rows.min(SAMPLED_ROWS);
-    let row = |index: usize| index * matrix.rows / count * matrix.row_len();
-    (0..count).flat_map(|index| &weights[row(index)..row(index) + matrix.row_len()]).copied().collect()
+fn sampled_rows(weights: &CodedWeights, rows: usize) -> Result<Vec<f32>> {
+    let count = rows.min(SAMPLED_ROWS);
+    let mut sampled = Vec::new();
+    for index in 0..count {
+        let row = index * rows / count;
+        sampled.append(&mut weights.unit_rows(row..row + 1)?);
+    }
+    Ok(sampled)
 }
 
 /// Of each row: ⟨x, x⟩, ⟨x, y⟩ and ⟨y, y⟩ of weights and their reference.
@@ -152,6 +169,20 @@ struct Likeness {
 }
 
 impl Likeness {
+    /// Of a tensor and its reference.
+    fn of_tensors(lossy: &Lossy, index: usize, reference: usize) -> Result<Self> {
+        let matrix = lossy.coded[index].view.matrix;
+        let [weights, reference] = [lossy.weights(index)?, lossy.weights(reference)?];
+        let mut rows = Vec::with_capacity(matrix.rows);
+        let at_once = (READ_LEN / matrix.row_len()).max(1);
+        for first in (0..matrix.rows).step_by(at_once) {
+            let range = first..matrix.rows.min(first + at_once);
+            let [weights, reference] = [weights.unit_rows(range.clone())?, reference.unit_rows(range)?];
+            rows.append(&mut Likeness::of(&weights, &reference, matrix.row_len()).rows);
+        }
+        Ok(Likeness { rows })
+    }
+
     fn of(weights: &[f32], reference: &[f32], row_len: usize) -> Self {
         let row = |(x, y): (&[f32], &[f32])| {
             let mut sums = [0.0; 3];

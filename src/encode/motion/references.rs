@@ -4,14 +4,19 @@
 //! finer in return, so that it errs no more than a tensor alone. For two Gaussian tensors both together save as much as coding
 //! their sum and their difference would, and their errors stay of one size and independent of each other.
 
-use crate::encode::Model;
+use std::ops::Range;
+
+use crate::encode::coded::Lossy;
+use crate::encode::coded_weights::CodedWeights;
 use crate::encode::levels::frame::LevelPlan;
+use crate::encode::levels::matrix::View;
 use crate::encode::motion::candidates::Candidate;
+use crate::error::Result;
 
 /// What is coded together, at one step of the model.
 pub struct References<'a> {
     /// Whose tensors they are.
-    pub model: &'a Model<'a>,
+    pub lossy: &'a Lossy<'a>,
     /// For each coded tensor, what it may be predicted from.
     pub candidates: &'a [Option<Candidate>],
     step: f64,
@@ -32,10 +37,10 @@ struct Follower<'a> {
 
 impl<'a> References<'a> {
     /// How far references go at this step of the model.
-    pub fn new(model: &'a Model<'a>, candidates: &'a [Option<Candidate>], step: f64) -> Self {
+    pub fn new(lossy: &'a Lossy<'a>, candidates: &'a [Option<Candidate>], step: f64) -> Self {
         // Where columns make up for errors of earlier ones, they would take back what those gave.
         let meets = |candidate: &&Candidate| {
-            candidate.resembles() && model.coded[candidate.reference].importance.feedback.is_none()
+            candidate.resembles() && lossy.coded[candidate.reference].importance.feedback.is_none()
         };
         let mut followers: Vec<Vec<Follower>> = candidates.iter().map(|_| Vec::new()).collect();
         for (index, candidate) in candidates.iter().enumerate() {
@@ -48,16 +53,16 @@ impl<'a> References<'a> {
                 return 0.0;
             }
             let count = followers[reference].len() as f64;
-            let error = model.coded[reference].plan(step).squared_error();
+            let error = lossy.coded[reference].plan(step).squared_error();
             let given = followers[reference].iter_mut().map(|Follower { index, candidate, part }| {
-                let way = candidate.unexplained * model.coded[*index].energy() / candidate.gain_energy();
+                let way = candidate.unexplained * lossy.coded[*index].energy() / candidate.gain_energy();
                 *part = self::part(way / error, count);
                 *part * *part * way / error
             });
             given.sum()
         };
         let given: Vec<f64> = (0..candidates.len()).map(&mut meet).collect();
-        let mut references = References { model, candidates, step, followers, fineness: Vec::new() };
+        let mut references = References { lossy, candidates, step, followers, fineness: Vec::new() };
         let fineness = |index: usize| (1.0 - references.chain(index).last().map_or(0.0, |key| given[key])).sqrt();
         references.fineness = (0..candidates.len()).map(fineness).collect();
         references
@@ -76,35 +81,60 @@ impl<'a> References<'a> {
 
     /// How to code a tensor.
     pub fn plan(&self, index: usize) -> LevelPlan {
-        self.model.coded[index].plan(self.step * self.fineness[index])
+        self.lossy.coded[index].plan(self.step * self.fineness[index])
     }
 
-    /// By how many steps the weights of a reference, in coded order, are drawn towards its followers; empty if it has none.
-    pub fn pull(&self, index: usize, plan: &LevelPlan, weights: &[f32]) -> Vec<f32> {
-        let followers = &self.followers[index];
-        if followers.is_empty() {
-            return Vec::new();
-        }
-        let row_len = plan.matrix.row_len();
+    /// What draws the levels of a tensor to those of its followers.
+    ///
+    /// # Errors
+    /// Whatever is wrong with reading their weights.
+    pub fn pull(&self, index: usize, plan: &LevelPlan) -> Result<Pull<'_>> {
         let scale = f64::from(plan.scale.unwrap_or(1.0));
         let steps = |follower: &Follower| (follower.part / follower.candidate.gain_energy() / scale) as f32;
+        let followers = self.followers[index]
+            .iter()
+            .map(|follower| Ok((steps(follower), follower.candidate, self.lossy.weights(follower.index)?)));
+        let followers = followers.collect::<Result<_>>()?;
+        let view = &self.lossy.coded[index].view;
+        Ok(Pull { view, most: PULL_MAX * plan.quantizer_step(), followers })
+    }
+}
+
+/// What draws the levels of a reference to those of its followers.
+pub struct Pull<'a> {
+    view: &'a View,
+    most: f32,
+    /// Steps of the reference for each unit of difference, and the follower.
+    followers: Vec<(f32, &'a Candidate, CodedWeights<'a>)>,
+}
+
+impl Pull<'_> {
+    /// By how many steps the weights of some rows, in coded order, are drawn towards those of the followers; empty if there is
+    /// none.
+    ///
+    /// # Errors
+    /// Whatever is wrong with reading the followers' weights.
+    pub fn rows(&self, rows: Range<usize>, weights: &[f32]) -> Result<Vec<f32>> {
+        if self.followers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let row_len = self.view.matrix.row_len();
         let mut pull = weights.to_vec();
-        self.model.coded[index].view.divide_by_exponents(&mut pull);
-        for (row, pull) in pull.chunks_mut(row_len).enumerate() {
-            let squared_gain = |follower: &Follower| follower.candidate.gain(row).powi(2);
-            let away: f32 = followers.iter().map(|follower| steps(follower) * squared_gain(follower)).sum();
+        self.view.divide_by_exponents(rows.start, &mut pull);
+        for (row, pull) in rows.clone().zip(pull.chunks_mut(row_len)) {
+            let away: f32 =
+                self.followers.iter().map(|(steps, candidate, _)| steps * candidate.gain(row).powi(2)).sum();
             pull.iter_mut().for_each(|pull| *pull *= -away);
         }
-        for follower in followers {
-            let theirs = self.model.unit_weights(&self.model.coded[follower.index]);
-            for (row, (pull, theirs)) in pull.chunks_mut(row_len).zip(theirs.chunks(row_len)).enumerate() {
-                let towards = steps(follower) * follower.candidate.gain(row);
+        for (steps, candidate, theirs) in &self.followers {
+            let theirs = theirs.unit_rows(rows.clone())?;
+            for ((row, pull), theirs) in rows.clone().zip(pull.chunks_mut(row_len)).zip(theirs.chunks(row_len)) {
+                let towards = steps * candidate.gain(row);
                 pull.iter_mut().zip(theirs).for_each(|(pull, theirs)| *pull += towards * theirs);
             }
         }
-        let most = PULL_MAX * plan.quantizer_step();
-        pull.iter_mut().for_each(|pull| *pull = pull.clamp(-most, most));
-        pull
+        pull.iter_mut().for_each(|pull| *pull = pull.clamp(-self.most, self.most));
+        Ok(pull)
     }
 }
 

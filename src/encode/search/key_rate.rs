@@ -3,11 +3,11 @@
 //! Under the trellis, levels that were found with a prediction are not a path without it. A key frame of the same step is
 //! searched for them instead, as for weights, on a sample of the columns.
 
-use crate::encode::LAMBDA;
 use crate::encode::levels::frame::{Largest, LevelPlan};
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts, VarianceModel};
-use crate::encode::levels::quantizer::{Search, Tally};
+use crate::encode::levels::quantizer::{Sample, Search, Tally};
+use crate::encode::options::LAMBDA;
 use crate::entropy::lane_count;
 
 /// A frame as it would be without its prediction.
@@ -30,12 +30,12 @@ impl KeyFrame {
         let mut plan = LevelPlan::new(&view, &variances, step, Largest::of(weights.clone()), trellis);
         let stride = if plan.trellis { (weights.len() / SAMPLE_LEN).clamp(1, STRIDE_MAX) } else { 1 };
         let mut counts = Tally::new(if plan.trellis { 2 } else { 1 }).counts;
+        let sample = Sample::of(&weights, matrix.row_len(), stride);
         // First with tables of Gaussians, then with those that these symbols make.
         for _ in 0..2 {
             let costs = SymbolCosts::new(&counts.tables());
-            let search =
-                Search { costs: &costs, lambda: LAMBDA, feedback: None, rows: &[], stride, prediction: &[], pull: &[] };
-            counts = plan.sample(&weights, search).counts;
+            let search = Search { costs: &costs, lambda: LAMBDA, feedback: None, rows: &[] };
+            counts = plan.sample(&sample, search).counts;
         }
         let chunk_len = (plan.chunk_rows() * matrix.row_len()).min(weights.len());
         let lanes = lane_count(chunk_len, matrix.row_len()) * weights.len().div_ceil(chunk_len.max(1));

@@ -1,13 +1,15 @@
-//! Levels -> layers: a coarse frame that is usable at once, and frames that refine it.
+//! Levels -> passes: a coarse frame that is usable at once, and frames that refine it.
 //!
-//! Every coarse level stands for a cell of fine ones, so that all layers together tell as much as the fine levels alone.
+//! Every coarse level stands for a cell of fine ones, so that all passes together tell as much as the fine levels alone.
 
 use crate::container::GAIN_ONE;
+use crate::encode::coded::CodedTensor;
 use crate::encode::levels::frame::{LevelPlan, Prediction, class_index};
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::model_fit::{SymbolCounts, VarianceModel};
 use crate::encode::motion::predict::Attempt;
-use crate::encode::search::step::CodedTensor;
+use crate::encode::scratch::Scratch;
+use crate::error::Result;
 use crate::stages::predict::prediction;
 
 /// One frame of a tensor: what it codes, and how often each symbol occurs in it.
@@ -22,16 +24,21 @@ pub struct Part {
 
 impl Part {
     /// Of a frame of uniform levels.
-    fn uniform(plan: LevelPlan, indices: Vec<i32>) -> Self {
-        let mut counts = SymbolCounts::new(1);
+    fn uniform(plan: LevelPlan, indices: Indices) -> Result<Self> {
         let (taps, row_len) = (plan.matrix.taps, plan.matrix.row_len());
-        for (row, indices) in indices.chunks(row_len).enumerate() {
-            for (col, index) in indices.iter().enumerate() {
-                let class = class_index(plan.classes.row_class(row), plan.classes.col_class(col, taps));
-                counts.add(0, class, index >> plan.low_bits);
+        let counted = |first: usize, indices: &[i32]| {
+            let mut counts = SymbolCounts::new(1);
+            for (row, indices) in (first / row_len..).zip(indices.chunks(row_len)) {
+                for (col, index) in indices.iter().enumerate() {
+                    let class = class_index(plan.classes.row_class(row), plan.classes.col_class(col, taps));
+                    counts.add(0, class, index >> plan.low_bits);
+                }
             }
-        }
-        Part { plan, indices: indices.as_slice().into(), counts }
+            counts
+        };
+        let mut counts = SymbolCounts::new(1);
+        indices.for_each_piece(counted)?.iter().for_each(|piece| counts.add_all(piece));
+        Ok(Part { plan, indices, counts })
     }
 
     /// Which of the four sets of tables it uses.
@@ -40,35 +47,35 @@ impl Part {
     }
 }
 
-/// The frames of a tensor, coarse to fine: one, or as many as there are bits in `layers`.
-pub fn parts(coded: &CodedTensor, attempt: Attempt, layers: &[f64]) -> Vec<Part> {
-    if layers.len() < 2 {
-        return vec![Part { plan: attempt.plan, indices: attempt.indices, counts: attempt.tally.counts }];
+/// The frames of a tensor, coarse to fine: one, or as many as there are bits in `passes`.
+///
+/// # Errors
+/// If levels cannot be read or kept.
+pub fn parts(coded: &CodedTensor, attempt: Attempt, passes: &[f64], scratch: &Scratch) -> Result<Vec<Part>> {
+    if passes.len() < 2 {
+        return Ok(vec![Part { plan: attempt.plan, indices: attempt.indices, counts: attempt.tally.counts }]);
     }
     let mut refinements = Vec::new();
-    let (mut levels, mut scale) = (attempt.indices.to_vec(), attempt.plan.scale.unwrap_or(1.0));
-    for bits in layers.windows(2).rev() {
+    let (mut levels, mut scale) = (attempt.indices, attempt.plan.scale.unwrap_or(1.0));
+    for bits in passes.windows(2).rev() {
         let gain = gain(bits[1] - bits[0]);
-        let coarse: Vec<i32> = levels.iter().map(|&level| cell(level, gain)).collect();
-        let residuals: Vec<i32> =
-            levels.iter().zip(&coarse).map(|(&level, &coarse)| level - prediction(coarse, gain)).collect();
-        let deviations: Vec<f32> = residuals.iter().map(|&residual| residual as f32).collect();
+        let residuals = levels.map(scratch, |level| level - prediction(cell(level, gain), gain))?;
         let plan = LevelPlan {
             scale: Some(scale),
             low_bits: 0,
-            classes: VarianceModel::fit(&deviations, attempt.plan.matrix).classes(1.0, 0),
+            classes: VarianceModel::of_levels(&residuals, attempt.plan.matrix)?.classes(1.0, 0),
             prediction: Some(Prediction { gain, ..Prediction::default() }),
             ..attempt.plan.clone()
         };
-        refinements.push(Part::uniform(plan, residuals));
+        refinements.push(Part::uniform(plan, residuals)?);
         scale *= gain as f32 / GAIN_ONE as f32;
-        levels = coarse;
+        levels = levels.map(scratch, |level| cell(level, gain))?;
     }
-    let first = Part::uniform(coded.plan_at(scale), levels);
-    std::iter::once(first).chain(refinements.into_iter().rev()).collect()
+    let first = Part::uniform(coded.plan_at(scale), levels)?;
+    Ok(std::iter::once(first).chain(refinements.into_iter().rev()).collect())
 }
 
-/// Steps of a layer in one of the layer before, in 1/256: a bit is a factor of two. An odd number of steps, if one is close,
+/// Steps of a pass in one of the pass before, in 1/256: a bit is a factor of two. An odd number of steps, if one is close,
 /// makes all cells alike, which saves half a percent.
 fn gain(bits: f64) -> i32 {
     let odd = 2.0 * (bits.exp2() / 2.0).floor() + 1.0;
@@ -76,7 +83,7 @@ fn gain(bits: f64) -> i32 {
     ((f64::from(GAIN_ONE) * steps).round() as i32).clamp(GAIN_ONE, i16::MAX.into())
 }
 
-/// How far a layer's rate may be from what was asked for, in bits.
+/// How far a pass's rate may be from what was asked for, in bits.
 const ODD_OCTAVES: f64 = 0.12;
 
 /// The coarse level whose prediction is nearest.

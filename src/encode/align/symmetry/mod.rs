@@ -159,12 +159,19 @@ impl Group {
 
     /// The units as rows of a matrix: for each, its weights in all members that `values` gives, one after the other. Empty if
     /// there are none.
-    pub fn rows(&self, tensors: &[TensorLocation], values: &mut dyn FnMut(usize) -> Option<Vec<f32>>) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// The first error of `values`.
+    pub fn rows(
+        &self,
+        tensors: &[TensorLocation],
+        values: &mut dyn FnMut(usize) -> Result<Option<Vec<f32>>>,
+    ) -> Result<Vec<f32>> {
         let mut parts: Vec<(usize, Vec<f32>)> = Vec::new();
         for member in &self.members {
             let tensor = &tensors[member.tensor];
             let expected = tensor.shape.element_len();
-            let given = values(member.tensor).filter(|values| Some(values.len() as u64) == expected);
+            let given = values(member.tensor)?.filter(|values| Some(values.len() as u64) == expected);
             let Some(values) = given.filter(|_| member.fits(self.units, tensor)) else { continue };
             let mut rows = vec![Vec::new(); self.units];
             member.runs(self.units, &tensor.shape.0, &mut |unit, offset, len| {
@@ -178,6 +185,6 @@ impl Group {
                 matrix.extend_from_slice(&part[unit * len..(unit + 1) * len]);
             }
         }
-        matrix
+        Ok(matrix)
     }
 }

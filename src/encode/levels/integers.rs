@@ -8,11 +8,14 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
+use crate::encode::exact::frame::{CodedFrame, KeptFrame};
 use crate::encode::exact::planes::encode_plane;
 use crate::encode::exact::tables::best_table;
-use crate::encode::levels::frame::{Frame, LevelPlan};
+use crate::encode::levels::frame::LevelPlan;
 use crate::encode::levels::matrix::Matrix;
 use crate::encode::levels::model_fit::Classes;
+use crate::encode::progress::map_in_parts;
+use crate::encode::scratch::Scratch;
 use crate::entropy::{EncoderTable, TOTAL, Table};
 use crate::error::Result;
 use crate::tensor::{DType, TensorLocation};
@@ -20,10 +23,10 @@ use crate::tensor::{DType, TensorLocation};
 /// Classes in an octave of mean magnitude.
 const CLASSES_PER_OCTAVE: f32 = 4.0;
 /// Class of a mean magnitude of one.
-const UNIT_CLASS: f32 = 24.0;
-const CLASS_COUNT: usize = 52;
+const MAGNITUDE_CLASS: f32 = 24.0;
+const MAGNITUDE_CLASSES: usize = 52;
 /// Rounds of choosing tables for classes and classes for rows and columns.
-const ROUNDS: usize = 2;
+const REFINEMENTS: usize = 2;
 /// Classes on either side of its own that a row or a column tries.
 const REACH: i8 = 3;
 /// What a symbol costs that a table does not know yet.
@@ -34,9 +37,9 @@ const FRAME_BYTES: f64 = 24.0;
 const SYMBOL_BITS: f64 = 2.5;
 
 /// Tensors that are shorter are left to the raw stream.
-const FRAMED_BYTES_MIN: usize = 8192;
+const FRAMED_BYTES_MIN: u64 = 8192;
 /// Tensors that are longer never are.
-const RAW_BYTES_MAX: usize = 1 << 17;
+const RAW_BYTES_MAX: u64 = 1 << 17;
 
 /// What a tensor takes in the raw stream, as a part of what it takes with tables of its own.
 const SHARED_PART: f64 = 0.985;
@@ -49,12 +52,12 @@ pub struct Integers {
     /// The tables of all frames.
     pub tables: Vec<Table>,
     /// The frames, by index.
-    pub frames: HashMap<usize, Frame>,
+    pub frames: HashMap<usize, KeptFrame>,
 }
 
 impl Integers {
     /// Frame `index`, if it is one of these, for a header in which `first_table` tables come before theirs.
-    pub fn frame(&self, index: usize, first_table: usize) -> Option<Frame> {
+    pub fn frame(&self, index: usize, first_table: usize) -> Option<KeptFrame> {
         let mut frame = self.frames.get(&index)?.clone();
         if let Some([first, _]) = frame.entry.tables.as_deref_mut() {
             *first += first_table as u64;
@@ -63,35 +66,42 @@ impl Integers {
     }
 }
 
-/// Codes all tensors of 8-bit integers among `tensors` (index of the frame, place, bytes) that get smaller than their
-/// frames of planes.
+/// Codes all tensors of 8-bit integers among `tensors` (index of the frame, place) that get smaller than their frames of planes.
+/// `read` gives a tensor's bytes, twice.
 ///
 /// # Errors
-/// None that a caller can cause.
-pub fn encode<'a>(
-    tensors: impl IntoIterator<Item = (usize, &'a TensorLocation, &'a [u8])>,
-    exact: &HashMap<usize, Frame>,
+/// The first error of `read`; `Io` if there is no room for payloads.
+pub fn encode(
+    tensors: &[(usize, &TensorLocation)],
+    exact: &HashMap<usize, KeptFrame>,
+    scratch: &Scratch,
+    read: impl Fn(&TensorLocation) -> Result<Vec<u8>> + Sync,
 ) -> Result<Integers> {
-    let bytes = |frame: &usize| exact.get(frame).map_or(0.0, |frame| frame.bytes() as f64);
-    let fitted = |(frame, tensor, bytes): (usize, &TensorLocation, &[u8])| (frame, Fit::of(tensor, bytes));
-    let candidates: Vec<_> =
-        tensors.into_iter().filter(|(_, tensor, _)| matches!(tensor.dtype, DType::U8 | DType::I8)).collect();
-    let mut fits: Vec<(usize, Fit)> = candidates.into_par_iter().map(fitted).collect();
-    let mut shared = TableSet::default();
+    let candidates: Vec<_> = (tensors.iter().copied())
+        .filter(|(_, tensor)| matches!(tensor.dtype, DType::U8 | DType::I8) && tensor.record.is_empty())
+        .collect();
+    let elements = |(_, tensor): &(usize, &TensorLocation)| tensor.bytes as usize;
+    let fitted = |(frame, tensor)| {
+        let planes_bytes = exact.get(&frame).map_or(0.0, |frame| frame.bytes() as f64);
+        Ok(Fitted { frame, tensor, planes_bytes, fit: Fit::of(tensor, &read(tensor)?) })
+    };
+    let mut fits: Vec<Fitted> = map_in_parts(candidates, elements, fitted)?;
+    let of_shared = |fits: &[Fitted]| sum(fits.iter().map(|fitted| &fitted.fit).filter(|fit| fit.own.is_none()));
+    let mut shared = IntegerTables::default();
     for _ in 0..2 {
-        shared = TableSet::new(&sum(fits.iter().filter(|(_, fit)| fit.own.is_none()).map(|(_, fit)| &fit.counts)));
-        fits.par_iter_mut().for_each(|(_, fit)| fit.choose(&shared));
-        fits.retain(|(frame, fit)| fit.bytes(&shared) < bytes(frame));
+        shared = IntegerTables::new(&of_shared(&fits));
+        fits.par_iter_mut().for_each(|fitted| fitted.fit.choose(&shared));
+        fits.retain(|fitted| fitted.fit.bytes(&shared) < fitted.planes_bytes);
     }
     let mut coded = Integers::default();
-    let shares = |fits: &[(usize, Fit)]| fits.iter().any(|(_, fit)| fit.own.is_none());
-    let counts = sum(fits.iter().filter(|(_, fit)| fit.own.is_none()).map(|(_, fit)| &fit.counts));
-    if shares(&fits) {
-        shared = TableSet::new(&counts);
+    if fits.iter().any(|fitted| fitted.fit.own.is_none()) {
+        shared = IntegerTables::new(&of_shared(&fits));
         coded.tables.extend(shared.tables.iter().cloned());
     }
-    let frames: Vec<Frame> = fits.par_iter().map(|(_, fit)| fit.encode(&shared)).collect::<Result<_>>()?;
-    for ((index, fit), mut frame) in fits.into_iter().zip(frames) {
+    let len = |fitted: &&Fitted| fitted.tensor.bytes as usize;
+    let frames =
+        map_in_parts(&fits, len, |Fitted { tensor, fit, .. }| fit.encode(&read(tensor)?, &shared)?.kept(scratch))?;
+    for (Fitted { frame: index, fit, .. }, mut frame) in fits.into_iter().zip(frames) {
         if let Some(own) = fit.own {
             if let Some([first, _]) = frame.entry.tables.as_deref_mut() {
                 *first = coded.tables.len() as u64;
@@ -103,23 +113,36 @@ pub fn encode<'a>(
     Ok(coded)
 }
 
-/// Whether a tensor is better off with a frame than in the raw stream, where small tensors share tables. Only 8-bit integers may
-/// not be: they get one if they are large, or if classes of rows and columns pay.
-pub fn are_worth_a_frame(tensor: &TensorLocation, bytes: &[u8]) -> bool {
-    let integers = matches!(tensor.dtype, DType::U8 | DType::I8) && tensor.record.is_empty();
-    if !integers || bytes.len() > RAW_BYTES_MAX {
-        return true;
-    }
-    bytes.len() >= FRAMED_BYTES_MIN && {
-        let fit = Fit::of(tensor, bytes);
-        let own = TableSet::new(&fit.counts);
-        let classes_bytes = FRAME_BYTES + fit.payload_bytes(&own) + own.bytes;
-        classes_bytes < SHARED_PART * encode_plane(bytes).len() as f64
-    }
+/// A tensor that may be coded as levels.
+struct Fitted<'a> {
+    frame: usize,
+    tensor: &'a TensorLocation,
+    planes_bytes: f64,
+    fit: Fit,
 }
 
-fn sum<'a>(parts: impl Iterator<Item = &'a Counts>) -> Counts {
-    parts.fold(vec![[0; 256]; CLASS_COUNT], |mut sum, part| {
+/// Whether a tensor is better off with a frame than in the raw stream, where small tensors share tables. Only 8-bit integers may
+/// not be: they get one if they are large, or if classes of rows and columns pay.
+///
+/// # Errors
+/// That of `read`, which gives the tensor's bytes.
+pub fn are_worth_a_frame(tensor: &TensorLocation, read: impl FnOnce() -> Result<Vec<u8>>) -> Result<bool> {
+    let integers = matches!(tensor.dtype, DType::U8 | DType::I8) && tensor.record.is_empty();
+    if !integers || tensor.bytes > RAW_BYTES_MAX {
+        return Ok(true);
+    }
+    if tensor.bytes < FRAMED_BYTES_MIN {
+        return Ok(false);
+    }
+    let bytes = read()?;
+    let fit = Fit::of(tensor, &bytes);
+    let own = IntegerTables::new(&fit.counts);
+    let classes_bytes = FRAME_BYTES + fit.payload_bytes(&own) + own.bytes;
+    Ok(classes_bytes < SHARED_PART * encode_plane(&bytes).len() as f64)
+}
+
+fn sum<'a>(fits: impl Iterator<Item = &'a Fit>) -> Counts {
+    fits.map(|fit| &fit.counts).fold(vec![[0; 256]; MAGNITUDE_CLASSES], |mut sum, part| {
         sum.iter_mut().flatten().zip(part.iter().flatten()).for_each(|(sum, count)| *sum += count);
         sum
     })
@@ -127,17 +150,17 @@ fn sum<'a>(parts: impl Iterator<Item = &'a Counts>) -> Counts {
 
 /// Tables of neighbouring classes; neighbours that do not differ enough have the same.
 #[derive(Default)]
-struct TableSet {
+struct IntegerTables {
     first_class: usize,
     tables: Vec<Table>,
     /// What the tables cost in the header.
     bytes: f64,
 }
 
-impl TableSet {
+impl IntegerTables {
     fn new(counts: &Counts) -> Self {
         let used = |counts: &[u64; 256]| counts.iter().any(|&count| count > 0);
-        let Some(first_class) = counts.iter().position(used) else { return TableSet::default() };
+        let Some(first_class) = counts.iter().position(used) else { return IntegerTables::default() };
         let last_class = counts.iter().rposition(used).unwrap_or(first_class);
         let mut groups: Vec<Group> =
             counts[first_class..=last_class].iter().map(|&counts| Group::new(1, counts)).collect();
@@ -151,7 +174,7 @@ impl TableSet {
         }
         let bytes = groups.iter().map(|group| table_bits(&group.counts)).sum::<f64>() / 8.0;
         let tables = groups.iter().flat_map(|group| std::iter::repeat_n(group.table(), group.classes)).collect();
-        TableSet { first_class, tables, bytes }
+        IntegerTables { first_class, tables, bytes }
     }
 
     /// Bits of every symbol in every class.
@@ -168,7 +191,7 @@ impl TableSet {
             }
             bits
         };
-        (0..CLASS_COUNT).map(costs).collect()
+        (0..MAGNITUDE_CLASSES).map(costs).collect()
     }
 }
 
@@ -215,44 +238,35 @@ fn table_bits(counts: &[u64; 256]) -> f64 {
     range.map_or(0.0, |(first, last)| 24.0 + SYMBOL_BITS * f64::from(last - first + 1))
 }
 
-/// A tensor as levels, and the classes of its rows and columns.
+/// How a tensor is seen as levels, and the classes of its rows and columns.
 struct Fit {
-    levels: Vec<i8>,
     zero_point: i32,
     matrix: Matrix,
     rows: Vec<i8>,
     columns: Vec<i8>,
     counts: Counts,
-    own: Option<TableSet>,
+    own: Option<IntegerTables>,
 }
 
 impl Fit {
     fn of(tensor: &TensorLocation, bytes: &[u8]) -> Self {
         let zero_point = zero_point(bytes, tensor.dtype);
-        let levels: Vec<i8> = bytes.iter().map(|&byte| byte.wrapping_sub(zero_point as u8) as i8).collect();
+        let levels = levels(bytes, zero_point);
         let fits = matrices(&tensor.shape.0).into_iter().map(|matrix| {
-            let mut fit = Fit {
-                levels: Vec::new(),
-                zero_point,
-                rows: Vec::new(),
-                columns: Vec::new(),
-                counts: Vec::new(),
-                own: None,
-                matrix,
-            };
+            let mut fit =
+                Fit { zero_point, rows: Vec::new(), columns: Vec::new(), counts: Vec::new(), own: None, matrix };
             fit.start(&levels);
-            for _ in 0..ROUNDS {
-                let costs = TableSet::new(&fit.counts).costs();
+            for _ in 0..REFINEMENTS {
+                let costs = IntegerTables::new(&fit.counts).costs();
                 fit.refine(&levels, &costs);
             }
-            let own = TableSet::new(&fit.counts);
+            let own = IntegerTables::new(&fit.counts);
             let bytes = fit.payload_bytes(&own) + own.bytes;
             (bytes, fit)
         });
-        let (_, mut best) = fits
+        let (_, best) = fits
             .min_by(|(a, _), (b, _)| a.total_cmp(b))
             .unwrap_or_else(|| unreachable!("every shape is at least one matrix"));
-        best.levels = levels;
         best
     }
 
@@ -270,7 +284,8 @@ impl Fit {
             }
             by_column = sums.into_iter().map(|sum| (sum / rows as f32).max(0.01)).collect();
         }
-        self.rows = by_row.iter().map(|row| (CLASSES_PER_OCTAVE * row.log2() + UNIT_CLASS).round() as i8).collect();
+        self.rows =
+            by_row.iter().map(|row| (CLASSES_PER_OCTAVE * row.log2() + MAGNITUDE_CLASS).round() as i8).collect();
         self.columns = by_column.iter().map(|column| (CLASSES_PER_OCTAVE * column.log2()).round() as i8).collect();
         self.count(levels);
     }
@@ -300,7 +315,7 @@ impl Fit {
     }
 
     fn count(&mut self, levels: &[i8]) {
-        self.counts = vec![[0; 256]; CLASS_COUNT];
+        self.counts = vec![[0; 256]; MAGNITUDE_CLASSES];
         for (levels, &row) in levels.chunks_exact(self.matrix.columns).zip(&self.rows) {
             for (&level, &column) in levels.iter().zip(&self.columns) {
                 self.counts[class(row, column)][usize::from(level as u8)] += 1;
@@ -309,17 +324,17 @@ impl Fit {
     }
 
     /// Its own tables, where they pay for themselves.
-    fn choose(&mut self, shared: &TableSet) {
-        let own = TableSet::new(&self.counts);
+    fn choose(&mut self, shared: &IntegerTables) {
+        let own = IntegerTables::new(&self.counts);
         self.own = (self.payload_bytes(&own) + own.bytes < self.payload_bytes(shared)).then_some(own);
     }
 
-    fn bytes(&self, shared: &TableSet) -> f64 {
+    fn bytes(&self, shared: &IntegerTables) -> f64 {
         FRAME_BYTES + self.payload_bytes(shared) + self.own.as_ref().map_or(0.0, |own| own.bytes)
     }
 
     /// Bytes of the chunks with these tables, or its own if it has any.
-    fn payload_bytes(&self, tables: &TableSet) -> f64 {
+    fn payload_bytes(&self, tables: &IntegerTables) -> f64 {
         let costs = self.own.as_ref().unwrap_or(tables).costs();
         let pairs = self.counts.iter().flatten().zip(costs.iter().flatten());
         let bits: f64 = pairs.map(|(&count, &bits)| count as f64 * f64::from(bits)).sum();
@@ -327,10 +342,10 @@ impl Fit {
         bits / 8.0 + side.iter().sum::<usize>() as f64
     }
 
-    fn encode(&self, shared: &TableSet) -> Result<Frame> {
+    fn encode(&self, bytes: &[u8], shared: &IntegerTables) -> Result<CodedFrame> {
         let set = self.own.as_ref().unwrap_or(shared);
         let tables: Vec<EncoderTable> = set.tables.iter().map(EncoderTable::new).collect();
-        let clamped = |&class: &i8| class.clamp(0, CLASS_COUNT as i8 - 1);
+        let clamped = |&class: &i8| class.clamp(0, MAGNITUDE_CLASSES as i8 - 1);
         let plan = LevelPlan {
             matrix: self.matrix,
             scale: None,
@@ -350,13 +365,18 @@ impl Fit {
             column_permutation: None,
             prediction: None,
         };
-        let levels: Vec<i32> = self.levels.iter().map(|&level| level.into()).collect();
+        let levels: Vec<i32> = levels(bytes, self.zero_point).into_iter().map(i32::from).collect();
         plan.encode(&levels.as_slice().into(), set.first_class, &tables)
     }
 }
 
+fn levels(bytes: &[u8], zero_point: i32) -> Vec<i8> {
+    bytes.iter().map(|&byte| byte.wrapping_sub(zero_point as u8) as i8).collect()
+}
+
 fn class(row: i8, column: i8) -> usize {
-    (i32::from(row.clamp(0, CLASS_COUNT as i8 - 1)) + i32::from(column)).clamp(0, CLASS_COUNT as i32 - 1) as usize
+    (i32::from(row.clamp(0, MAGNITUDE_CLASSES as i8 - 1)) + i32::from(column)).clamp(0, MAGNITUDE_CLASSES as i32 - 1)
+        as usize
 }
 
 fn magnitude(level: i8) -> f32 {

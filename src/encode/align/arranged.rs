@@ -1,0 +1,91 @@
+//! A model file -> the same file with units of its tensors in another order, read without a copy of it.
+
+use std::collections::BTreeMap;
+
+use super::symmetry::Member;
+use crate::error::Result;
+use crate::formats::SourceFile;
+use crate::source::Source;
+use crate::stages::permute::Permutation;
+use crate::tensor::TensorLocation;
+
+/// A file whose units have moved.
+pub struct Arranged<'a> {
+    file: &'a SourceFile<'a>,
+    /// Index of the file.
+    index: usize,
+    tensors: &'a [TensorLocation],
+    /// For the tensors that have moved, by offset: their index, and what lies at each place along each axis.
+    moved: BTreeMap<u64, (usize, Vec<Option<Vec<u32>>>)>,
+}
+
+impl<'a> Arranged<'a> {
+    /// File `index` as it is; `tensors` are those of all files.
+    pub fn new(file: &'a SourceFile<'a>, index: usize, tensors: &'a [TensorLocation]) -> Self {
+        Arranged { file, index, tensors, moved: BTreeMap::new() }
+    }
+
+    /// Puts unit `permutation.places()[u]` where unit `u` was in a member.
+    pub fn arrange(&mut self, member: &Member, permutation: &Permutation) {
+        if permutation.places().iter().enumerate().all(|(unit, &place)| unit == place as usize) {
+            return;
+        }
+        let tensor = &self.tensors[member.tensor];
+        debug_assert_eq!(tensor.file, self.index);
+        let extents = &tensor.shape.0;
+        let (_, orders) = self.moved.entry(tensor.offset).or_insert_with(|| (member.tensor, vec![None; extents.len()]));
+        let order = orders[member.axis].get_or_insert_with(|| (0..extents[member.axis] as u32).collect());
+        member.permute_order(permutation, order);
+    }
+
+    /// What lies at each place along an axis of a tensor; `None` if nothing has moved there.
+    pub fn order(&self, tensor: usize, axis: usize) -> Option<&[u32]> {
+        let (_, orders) = self.moved.get(&self.tensors[tensor].offset).filter(|(index, _)| *index == tensor)?;
+        orders.get(axis)?.as_deref()
+    }
+
+    /// All bytes of a tensor that has moved.
+    fn rearranged(&self, tensor: usize, orders: &[Option<Vec<u32>>]) -> Result<Vec<u8>> {
+        let TensorLocation { dtype, shape, offset, bytes, .. } = &self.tensors[tensor];
+        let mut elements = vec![0; *bytes as usize];
+        self.file.read_at(*offset, &mut elements)?;
+        for (axis, order) in orders.iter().enumerate() {
+            let Some(order) = order else { continue };
+            let inner = shape.0[axis + 1..].iter().product::<u64>() * dtype.bits() / 8;
+            elements = gathered(&elements, order, inner as usize);
+        }
+        Ok(elements)
+    }
+}
+
+/// Runs of `inner` bytes in this order, in each row of them.
+fn gathered(bytes: &[u8], order: &[u32], inner: usize) -> Vec<u8> {
+    let mut gathered = Vec::with_capacity(bytes.len());
+    for row in bytes.chunks_exact(order.len() * inner) {
+        for &place in order {
+            gathered.extend_from_slice(&row[place as usize * inner..][..inner]);
+        }
+    }
+    gathered
+}
+
+impl Source for Arranged<'_> {
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.file.read_at(offset, bytes)?;
+        let end = offset + bytes.len() as u64;
+        for (&start, (index, orders)) in self.moved.range(..end) {
+            let from = offset.max(start);
+            let to = end.min(start + self.tensors[*index].bytes);
+            if from < to {
+                let tensor = self.rearranged(*index, orders)?;
+                bytes[(from - offset) as usize..(to - offset) as usize]
+                    .copy_from_slice(&tensor[(from - start) as usize..(to - start) as usize]);
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.file.bytes()
+    }
+}

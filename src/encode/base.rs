@@ -1,0 +1,183 @@
+//! The base of a delta: how its tensors see those of the same names, and what it predicts of them.
+
+use std::ops::Range;
+
+use crate::container::{Coding, Frame, REFERENCE_DEPTH_MAX, Side, Tensor};
+use crate::encode::align::alignment::Orders;
+use crate::encode::coded_weights::CodedWeights;
+use crate::encode::contents::Contents;
+use crate::encode::exact::frame::{CodedFrame, exact};
+use crate::encode::levels::frame::chunk_len;
+use crate::encode::levels::matrix::{Matrix, View};
+use crate::encode::options::Base;
+use crate::error::Result;
+use crate::reconstruct::FrameDecoder;
+use crate::stages::permute::Permutation;
+use crate::stages::transform::Basis;
+use crate::tensor::TensorLocation;
+
+/// The largest part of a tensor's energy that a prediction may leave for both to be much alike: if a base leaves more, little is
+/// saved, and a step of the tensor's own is worth more.
+pub const RESEMBLANCE: f64 = 0.5;
+
+/// A frame of the base that a tensor is predicted from.
+#[derive(Debug, Clone, Copy)]
+pub struct BaseFrame {
+    /// Its index in the base.
+    pub frame: usize,
+    /// Its step.
+    pub scale: f32,
+    /// Whether its step is half of its quantizer's.
+    pub trellis: bool,
+}
+
+impl BaseFrame {
+    /// Its levels in some rows of a tensor, in coded order; zeros in rows that it lacks.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the base.
+    pub fn levels(&self, base: &Base, rows: Range<usize>, row_len: usize) -> Result<Vec<i32>> {
+        let mut decoder = base.frame(self.frame)?;
+        let chunks = chunks_of(decoder.frame(), &rows, row_len);
+        let mut levels = Vec::with_capacity(rows.len() * row_len);
+        for chunk in chunks {
+            levels.append(&mut base.chunk_levels(&mut decoder, chunk)?);
+        }
+        levels.resize(rows.len() * row_len, 0);
+        Ok(levels)
+    }
+}
+
+/// The chunks of a frame that hold these rows, which are those of whole chunks.
+fn chunks_of(frame: &Frame, rows: &Range<usize>, row_len: usize) -> Range<usize> {
+    let (first, end) = match frame.row_cut() {
+        Some((_, pieces)) => (rows.start * pieces as usize, rows.end * pieces as usize),
+        None => {
+            let chunk_rows = frame.chunk_len as usize / row_len;
+            (rows.start / chunk_rows, rows.end.div_ceil(chunk_rows))
+        }
+    };
+    first.min(frame.chunk_count)..end.min(frame.chunk_count)
+}
+
+/// How the base's tensor of this name sees `tensor`; `None` if there is none that could predict it.
+///
+/// # Errors
+/// Whatever is wrong with the base, or with reading the tensor.
+pub fn base_frame(
+    base: &Base,
+    contents: &Contents,
+    tensor: &TensorLocation,
+    orders: &Orders,
+) -> Result<Option<(View, BaseFrame)>> {
+    let archive = base.archive();
+    let Some((_, index)) = in_base(base, &tensor.name) else { return Ok(None) };
+    let Coding::Levels(levels) = &archive.frames[index].coding else { return Ok(None) };
+    let Some(scale) = levels.scale else { return Ok(None) };
+    let mut view = View::new(Matrix::of(&tensor.shape), levels.column_major);
+    let row_len = view.matrix.row_len();
+    let same = view.column_major == levels.column_major
+        && (view.matrix.columns, view.matrix.taps) == (levels.columns, levels.taps)
+        && archive.frames[index].chunk_len == chunk_len(row_len) as u64
+        && orders.iter().flatten().all(|_| !levels.column_major && !levels.dct);
+    if !same {
+        return Ok(None);
+    }
+    view.basis = levels.dct.then(|| Basis::new(levels.taps));
+    let decoder = base.frame(index)?;
+    if !look_alike(&decoder, orders, &mut view)? {
+        return Ok(None);
+    }
+    let frame = BaseFrame { frame: index, scale, trellis: levels.trellis };
+    let resembles = resembles(base, &frame, &CodedWeights::new(contents, tensor, &view)?, &view)?;
+    Ok(resembles.then_some((view, frame)))
+}
+
+/// Makes a view one of the base's rows and columns; false if these do not fit.
+fn look_alike(decoder: &FrameDecoder, orders: &Orders, view: &mut View) -> Result<bool> {
+    let Some(side) = decoder.levels().map(|decoder| decoder.side()) else { return Ok(false) };
+    let array = |side_array: Side| side.arrays[side_array as usize].clone();
+    view.exponents = [Side::RowExponent, Side::ColumnExponent, Side::TapExponent].map(array);
+    if !view.exponents[0].is_empty() {
+        view.exponents[0].resize(view.matrix.rows, 0);
+    }
+    let combined = combined([&side.row_permutation, &side.column_permutation], orders, view.matrix);
+    let fits = combined.is_some();
+    view.permutations = combined.unwrap_or_default();
+    Ok(fits)
+}
+
+/// Whether a prediction leaves little enough of the energy of weights.
+fn resembles(base: &Base, frame: &BaseFrame, weights: &CodedWeights, view: &View) -> Result<bool> {
+    let Matrix { rows, .. } = view.matrix;
+    let row_len = view.matrix.row_len();
+    let chunk_rows = (chunk_len(row_len) / row_len).max(1);
+    let [mut before, mut after] = [0.0, 0.0];
+    for first in (0..rows).step_by(chunk_rows) {
+        let range = first..rows.min(first + chunk_rows);
+        let levels = frame.levels(base, range.clone(), row_len)?;
+        for (weight, level) in weights.unit_rows(range)?.into_iter().zip(levels) {
+            let weight = weight / frame.scale;
+            before += f64::from(weight).powi(2);
+            after += f64::from(weight - level as f32).powi(2);
+        }
+    }
+    Ok(after < RESEMBLANCE * before)
+}
+
+/// The base's tensor of this name, and its frame, if another frame may refer to it.
+fn in_base<'b>(base: &'b Base, name: &str) -> Option<(&'b Tensor, usize)> {
+    let archive = base.archive();
+    let tensor = archive.tensors.iter().find(|tensor| tensor.name == name)?;
+    let frame = *tensor.frames.last()?;
+    let depth = archive.references(frame).len() as u64;
+    (depth < REFERENCE_DEPTH_MAX).then_some((tensor, frame))
+}
+
+/// The exact frame of a tensor, predicted from the base's tensor of its name; `None` if there is none of its kind.
+///
+/// # Errors
+/// Whatever is wrong with the base.
+pub fn predict_exact(base: &Base, tensor: &TensorLocation, bytes: &[u8]) -> Result<Option<CodedFrame>> {
+    let Some((found, index)) = in_base(base, &tensor.name) else { return Ok(None) };
+    let reference = &base.archive().frames[index];
+    let Coding::Planes(fields) = &reference.coding else { return Ok(None) };
+    let mut frame = exact(bytes, tensor.dtype, tensor.record, Some(&base.tensor(&found.name)?));
+    let record =
+        frame.entry.record.as_ref().map(|record| record.iter().map(|&field| field as usize).collect::<Vec<_>>());
+    let same_fields = record.map_or(fields.iter().all(|&field| field == 1), |record| record == *fields);
+    let same =
+        same_fields && reference.dtype == tensor.dtype && reference.chunk_len == u64::from(frame.entry.chunk_len);
+    frame.entry.reference = Some(vec![1, index as u64]);
+    Ok(same.then_some(frame))
+}
+
+/// Where coded rows and columns belong: first from the base's coded order in its tensor's, then in this tensor's.
+fn combined(base: [&Option<Permutation>; 2], orders: &Orders, matrix: Matrix) -> Option<[Option<Permutation>; 2]> {
+    let mut combined = [None, None];
+    for axis in 0..2 {
+        let len = if axis == 0 { matrix.rows } else { matrix.row_len() };
+        let base = base[axis].as_ref().map(|permutation| permutation.places());
+        let order =
+            orders[axis].as_ref().map(|order| if axis == 0 { order.clone() } else { with_taps(order, matrix.taps) });
+        let order = order.as_deref();
+        if base.is_none() && order.is_none() {
+            continue;
+        }
+        let fits = base.is_none_or(|base| base.len() == len) && order.is_none_or(|order| order.len() == len);
+        if !fits {
+            return None;
+        }
+        let place = |coded: usize| {
+            let place = base.map_or(coded as u32, |base| base[coded]);
+            order.map_or(place, |order| order[place as usize])
+        };
+        combined[axis] = Some(Permutation::new((0..len).map(place).collect()).ok()?);
+    }
+    Some(combined)
+}
+
+/// The order of matrix columns under one of columns.
+fn with_taps(order: &[u32], taps: usize) -> Vec<u32> {
+    order.iter().flat_map(|&column| (0..taps as u32).map(move |tap| column * taps as u32 + tap)).collect()
+}

@@ -1,0 +1,241 @@
+//! Tensors that are coded with loss: what about them does not depend on the step.
+
+use crate::encode::base::BaseFrame;
+use crate::encode::coded_weights::{CodedWeights, all_weights};
+use crate::encode::contents::Contents;
+use crate::encode::importance::Importance;
+use crate::encode::importance::statistics::WeightStatistics;
+use crate::encode::levels::frame::{Largest, LevelPlan};
+use crate::encode::levels::matrix::{Matrix, View};
+use crate::encode::levels::model_fit::{SymbolCosts, VarianceModel};
+use crate::encode::levels::quantizer::{Search, Tally};
+use crate::encode::options::Options;
+use crate::error::Result;
+use crate::stages::quantize::is_scale;
+use crate::stages::transform::Basis;
+
+/// The tensors of a model that are coded with loss.
+pub struct Lossy<'a> {
+    /// Where their weights are.
+    pub contents: &'a Contents<'a>,
+    /// The tensors, in the order of their frames.
+    pub coded: Vec<CodedTensor>,
+}
+
+impl Lossy<'_> {
+    /// What statistics lacked.
+    pub fn notes(&self, calibrated: bool) -> Vec<String> {
+        let name = |coded: &CodedTensor| self.contents.tensor(coded.frame).name.clone();
+        let names = |which: &dyn Fn(&CodedTensor) -> bool| {
+            let names: Vec<String> = self.coded.iter().filter(|coded| which(coded)).map(name).collect();
+            (names.len(), names.into_iter().take(3).collect::<Vec<_>>().join(", "))
+        };
+        let note = |(count, names): (usize, String), what: &str| {
+            let (tensors, more) = (if count == 1 { "tensor" } else { "tensors" }, if count > 3 { ", …" } else { "" });
+            (count > 0).then(|| format!("{count} {tensors} {what}: {names}{more}"))
+        };
+        let on_trellis = names(&|coded| coded.base.as_ref().is_some_and(|base| base.trellis));
+        let base =
+            note(on_trellis, "follow the base's trellis; a base made with --quantizer uniform makes a smaller delta");
+        if !calibrated {
+            return base.into_iter().collect();
+        }
+        [
+            base,
+            note(
+                names(&|coded| coded.importance.tensor.is_none()),
+                "without an importance, taken to matter as much as the others on average",
+            ),
+            note(
+                names(&|coded| coded.importance.tensor == Some(0.0)),
+                "without any effect on the outputs, coded coarsely",
+            ),
+            note(
+                names(&|coded| coded.importance.unused_moments),
+                "without error feedback, moments being all zero or no such thing",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Weights of the tensors whose step is searched.
+    pub fn searched_len(&self) -> usize {
+        self.coded.iter().filter(|coded| coded.base.is_none()).map(|coded| coded.view.matrix.len()).sum()
+    }
+
+    /// The weights of a tensor.
+    ///
+    /// # Errors
+    /// Whatever is wrong with reading them.
+    pub fn weights(&self, index: usize) -> Result<CodedWeights<'_>> {
+        let coded = &self.coded[index];
+        CodedWeights::new(self.contents, self.contents.tensor(coded.frame), &coded.view)
+    }
+}
+
+/// A tensor that is coded with loss, and what about it does not depend on the step.
+pub struct CodedTensor {
+    /// Its frame.
+    pub frame: usize,
+    /// How it is seen.
+    pub view: View,
+    /// What its errors cost.
+    pub importance: Importance,
+    /// Sum of the squares of its weights.
+    pub squares: f64,
+    variances: VarianceModel,
+    largest: Largest,
+    trellis: bool,
+    /// Its step where the step of the model is 1.
+    unit: f64,
+    /// What a unit of weighted squared error costs the outputs.
+    cost: f64,
+    /// The base's frame that it is predicted from; then the step is that frame's.
+    pub base: Option<BaseFrame>,
+}
+
+impl CodedTensor {
+    /// Measures a tensor; `None` if it cannot be coded with loss (not finite, constant, or out of the range of scales).
+    ///
+    /// # Errors
+    /// Whatever is wrong with reading it.
+    pub fn new(
+        frame: usize,
+        contents: &Contents,
+        statistics: WeightStatistics,
+        base: Option<(View, BaseFrame)>,
+        by_column: bool,
+        options: &Options,
+    ) -> Result<Option<Self>> {
+        let tensor = contents.tensor(frame);
+        let weights = all_weights(contents, tensor)?;
+        let Some(&first) = weights.first() else { return Ok(None) };
+        if weights.iter().any(|weight| !weight.is_finite()) || weights.iter().all(|&weight| weight == first) {
+            return Ok(None);
+        }
+        let squares = weights.iter().map(|&weight| f64::from(weight) * f64::from(weight)).sum();
+        let transposed = by_column || options.feedback && statistics.row_moments.is_some();
+        let (mut view, base) = match base {
+            Some((view, base)) => (view, Some(base)),
+            None => (View::new(Matrix::of(&tensor.shape), transposed), None),
+        };
+        let importance = if base.is_some() {
+            // Seen as its base sees it.
+            let exponents = view.exponents.clone();
+            let importance = Importance::new(&mut view, &statistics, options.feedback);
+            view.exponents = exponents;
+            importance
+        } else {
+            if options.transform {
+                view.basis = chosen_basis(&weights, view.matrix);
+            }
+            Importance::new(&mut view, &statistics, options.feedback)
+        };
+        // Large, if there are moments.
+        drop(statistics);
+        let mut weights = view.coded(weights);
+        view.divide_by_exponents(0, &mut weights);
+        let variances = VarianceModel::fit(&weights, view.matrix);
+        let largest = Largest::of(weights);
+        let (unit, cost) = (largest.rms.into(), 1.0);
+        let trellis = options.trellis && options.passes.is_empty();
+        let coded = CodedTensor { frame, view, importance, squares, variances, largest, trellis, unit, cost, base };
+        Ok(coded.steps().into_iter().all(is_scale).then_some(coded))
+    }
+
+    /// Mean square of its weights, in units of 2^exponent.
+    pub fn energy(&self) -> f64 {
+        f64::from(self.largest.rms).powi(2)
+    }
+
+    /// The finest and the coarsest step.
+    fn steps(&self) -> [f32; 2] {
+        let rms = f64::from(self.largest.rms);
+        let fine = (rms * STEP_MIN).max(f64::from(self.largest.max) / LEVEL_MAX);
+        [fine, fine.max(rms * STEP_MAX)].map(|step| step as f32)
+    }
+
+    /// How to code it at this step of the model.
+    pub fn plan(&self, step: f64) -> LevelPlan {
+        if let Some(base) = &self.base {
+            return LevelPlan::new(&self.view, &self.variances, base.scale, Largest::default(), false);
+        }
+        let [fine, coarse] = self.steps();
+        let step = ((self.unit * step) as f32).clamp(fine, coarse);
+        LevelPlan::new(&self.view, &self.variances, step, self.largest, self.trellis)
+    }
+
+    /// How to code it without a trellis at this step of its own.
+    pub fn plan_at(&self, step: f32) -> LevelPlan {
+        LevelPlan::new(&self.view, &self.variances, step, self.largest, false)
+    }
+
+    /// What quantizing it weighs against each other; errors are fed back only where every column is quantized.
+    pub fn search<'a>(&'a self, costs: &'a SymbolCosts, options: &Options, stride: usize) -> Search<'a> {
+        let feedback = self.importance.feedback.as_ref().filter(|_| stride == 1);
+        Search { costs, lambda: options.lambda, feedback, rows: &self.importance.rows }
+    }
+
+    /// A tally's distortion in units of the model's.
+    pub fn distortion(&self, tally: &Tally) -> f64 {
+        tally.distortion * self.cost
+    }
+}
+
+/// Sets units and costs. Where importance is unknown, a tensor's relative error counts as much as that of the others on
+/// average; where nothing is known, the distortion is the mean of the relative squared errors.
+pub fn balance(coded: &mut [CodedTensor]) {
+    let len: f64 = coded.iter().map(|coded| coded.view.matrix.len() as f64).sum();
+    let mut known = (0.0, 0.0);
+    for coded in coded.iter() {
+        if let Some(importance) = coded.importance.tensor.filter(|&importance| importance > 0.0) {
+            let weights = coded.view.matrix.len() as f64;
+            known = (known.0 + weights * (importance * coded.energy()).log2(), known.1 + weights);
+        }
+    }
+    let typical = if known.1 > 0.0 { (known.0 / known.1).exp2() } else { 1.0 / len };
+    let octaves = |coded: &CodedTensor| (coded.view.matrix.len() as f64).log2();
+    let typical_octaves = coded.iter().map(|coded| coded.view.matrix.len() as f64 * octaves(coded)).sum::<f64>() / len;
+    for coded in coded.iter_mut() {
+        let relative = coded.importance.tensor.map_or(1.0, |importance| importance * coded.energy() / typical);
+        coded.cost = relative * typical / coded.energy();
+        let smaller = if known.1 > 0.0 { 0.0 } else { (typical_octaves - octaves(coded)).max(0.0) };
+        let octaves = relative.max(RELATIVE_MIN).log2() + coded.importance.octaves() + SIZE_EXPONENT * smaller;
+        coded.unit = f64::from(coded.largest.rms) * (-0.5 * octaves).exp2();
+    }
+}
+
+/// Where nothing is known, the squared error of a tensor goes with its length to this power, up to the typical length. Layers
+/// pass on relative errors whatever their size, which asks for 1; evenly spent bits would be 0. At 1/2 the outputs of three models
+/// err by a third to a half less than at 0, and a small language model's by an eighth more.
+const SIZE_EXPONENT: f64 = 0.5;
+
+/// A tensor counts as at least this important, compared to a typical one: what cannot be seen to matter may matter yet.
+const RELATIVE_MIN: f64 = 1.0 / 4096.0;
+
+/// A transform over the taps, where it makes the variances of the matrix more uneven.
+fn chosen_basis(weights: &[f32], matrix: Matrix) -> Option<Basis> {
+    if !(TRANSFORM_TAPS_MIN..=TRANSFORM_TAPS_MAX).contains(&matrix.taps) || matrix.row_len() > TRANSFORM_ROW_MAX {
+        return None;
+    }
+    let basis = Basis::new(matrix.taps);
+    let mut coefficients = weights.to_vec();
+    basis.forward(&mut coefficients);
+    let octaves = |weights: &[f32]| VarianceModel::fit(weights, matrix).mean;
+    (octaves(&coefficients) + TRANSFORM_OCTAVES_MIN < octaves(weights)).then_some(basis)
+}
+
+/// Shorter kernels have nothing to gain.
+const TRANSFORM_TAPS_MIN: usize = 8;
+const TRANSFORM_TAPS_MAX: usize = 1024;
+const TRANSFORM_ROW_MAX: usize = 1 << 18;
+/// What a transform must save, in bits for each weight.
+const TRANSFORM_OCTAVES_MIN: f32 = 0.02;
+
+/// Smallest and largest fraction of the root mean square: about 16 bits and a tenth of a bit.
+pub const STEP_MIN: f64 = 1.0 / 16384.0;
+pub const STEP_MAX: f64 = 8.0;
+/// Largest level at the finest step: half of what the format allows, because the trellis counts half steps.
+const LEVEL_MAX: f64 = (1 << 22) as f64;

@@ -1,0 +1,98 @@
+//! Exact elements of one tensor -> one frame: payloads of its chunks, and the header entry that describes them.
+
+use rayon::prelude::*;
+
+use crate::container::{CHUNK_LEN_MAX, CODING_PLANES, FrameEntry, serialize_chunk_entry};
+use crate::encode::exact::planes;
+use crate::encode::scratch::{Kept, Scratch};
+use crate::error::Result;
+use crate::stages::planes::split_field;
+use crate::tensor::DType;
+
+/// A coded frame. `entry.first_chunk` and the first table are the archive's to fill in.
+#[derive(Debug, Clone)]
+pub struct CodedFrame {
+    /// The header's entry.
+    pub entry: FrameEntry,
+    /// Payloads, the side chunk first if there is one.
+    pub payloads: Vec<Vec<u8>>,
+}
+
+impl CodedFrame {
+    /// Bytes of all payloads.
+    pub fn bytes(&self) -> u64 {
+        self.payloads.iter().map(|payload| payload.len() as u64).sum()
+    }
+
+    /// The same, out of the way.
+    ///
+    /// # Errors
+    /// `LimitExceeded` if a chunk is too long, `Io` if there is no room for it.
+    pub fn kept(self, scratch: &Scratch) -> Result<KeptFrame> {
+        let payloads = self.payloads.into_iter().map(|payload| Payload::new(payload, scratch));
+        Ok(KeptFrame { entry: self.entry, payloads: payloads.collect::<Result<_>>()? })
+    }
+}
+
+/// A frame whose payloads wait to be written.
+#[derive(Debug, Clone)]
+pub struct KeptFrame {
+    /// The header's entry.
+    pub entry: FrameEntry,
+    /// Its payloads.
+    pub payloads: Vec<Payload>,
+}
+
+impl KeptFrame {
+    /// Bytes of all payloads.
+    pub fn bytes(&self) -> u64 {
+        self.payloads.iter().map(|payload| payload.kept.len() as u64).sum()
+    }
+}
+
+/// The payload of a chunk, and its entry in the chunk table.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    /// Its bytes.
+    pub kept: Kept,
+    /// The entry.
+    pub entry: Vec<u8>,
+}
+
+impl Payload {
+    /// Keeps a payload.
+    ///
+    /// # Errors
+    /// `LimitExceeded` if it is too long, `Io` if there is no room for it.
+    pub fn new(payload: Vec<u8>, scratch: &Scratch) -> Result<Self> {
+        let mut entry = Vec::new();
+        serialize_chunk_entry(&payload, &mut entry)?;
+        Ok(Payload { kept: scratch.keep(payload)?, entry })
+    }
+}
+
+/// A frame of exact planes: of elements, or of records if there are fields of these many bytes. With a reference, the bytes that
+/// its frame of the same type and fields decodes to, it is a predicted frame; which one is the archive's to fill in.
+pub fn exact(bytes: &[u8], dtype: DType, record: &[u16], reference: Option<&[u8]>) -> CodedFrame {
+    let element_bytes = (dtype.bits() as usize).div_ceil(8);
+    let (fields, chunk_len) = if record.is_empty() {
+        (vec![1; element_bytes], CHUNK_LEN_MAX as usize)
+    } else {
+        let fields: Vec<usize> = record.iter().map(|&field| field.into()).collect();
+        let record_bytes = fields.iter().sum::<usize>();
+        (fields, CHUNK_LEN_MAX as usize / record_bytes * record_bytes)
+    };
+    let chunk_bytes = chunk_len * element_bytes;
+    let payload = |(index, chunk): (usize, &[u8])| match reference {
+        Some(reference) => {
+            let same_chunk = reference.chunks(chunk_bytes).nth(index).unwrap_or(&[]);
+            planes::encode_predicted(chunk, same_chunk, dtype, &fields)
+        }
+        None if record.is_empty() => planes::encode_elements(chunk, dtype),
+        None => (0..fields.len()).flat_map(|field| planes::encode_plane(&split_field(chunk, &fields, field))).collect(),
+    };
+    let payloads = bytes.par_chunks(chunk_bytes).enumerate().map(payload).collect();
+    let record = (!record.is_empty()).then(|| record.iter().map(|&field| field.into()).collect());
+    let entry = FrameEntry { coding: CODING_PLANES, chunk_len: chunk_len as u32, record, ..FrameEntry::default() };
+    CodedFrame { entry, payloads }
+}

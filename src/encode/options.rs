@@ -1,0 +1,84 @@
+//! What the caller of the encoder asks for.
+
+use std::path::Path;
+
+use crate::decode::Reader;
+use crate::source::Source;
+
+/// What the archive is to cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target {
+    /// Bits for each weight that is coded with loss, with everything those tensors need.
+    Bits(f64),
+    /// Bytes of the whole archive, at most.
+    Size(u64),
+    /// Distortion, at most: of the outputs (relative squared error) as far as statistics tell it, else the mean over weights
+    /// of the relative squared error of their tensor.
+    Quality(f64),
+    /// Every byte exact.
+    Lossless,
+}
+
+/// An archive that others are predicted from.
+pub type Base<'a> = Reader<'a, dyn Source + 'a>;
+
+/// How to encode.
+pub struct Options<'a> {
+    /// What the archive is to cost.
+    pub target: Target,
+    /// Whether levels may follow the trellis: about 4 % fewer bits, and a decoder that is about a fifth slower.
+    pub trellis: bool,
+    /// What a bit is worth to the trellis, in squared half steps. About 0.37 would be best for the squared error of the
+    /// weights; less shrinks them less, which outputs reward.
+    pub lambda: f32,
+    /// Whether long kernels may be transformed.
+    pub transform: bool,
+    /// Whether columns make up for each other's errors, where the statistics allow it.
+    pub feedback: bool,
+    /// The archive that this one is to be a delta to.
+    pub base: Option<&'a Base<'a>>,
+    /// Whether tensors may be predicted from earlier ones that they resemble.
+    pub prediction: bool,
+    /// Whether units are matched with those of the reference.
+    pub alignment: bool,
+    /// Whether the archive may give hidden units, heads and channels in another order. The model computes the same.
+    pub unit_order_free: bool,
+    /// Whether symbols are coded by how often they occur; if not, all of them as equally likely. To see what that is worth.
+    pub entropy_model: bool,
+    /// Bits of each pass, each with those before it, coarse to fine; empty for one pass. The target is the last one's.
+    pub passes: &'a [f64],
+    /// Every how many frames of a chain of predictions one is a key frame. Decoding a frame decodes all before it in its chain.
+    pub key_interval: usize,
+    /// Tensors that stay exact, by name.
+    pub keep_exact: &'a (dyn Fn(&str) -> bool + Sync),
+    /// A folder on a disk with room for about one and a half bytes a weight, in files without names: levels and payloads wait
+    /// there for the header that precedes them. Without one they wait in memory.
+    pub scratch: Option<&'a Path>,
+    /// Called with a stage's name and the part of it that is done, 0 to 1. May be called from any thread.
+    pub progress: &'a (dyn Fn(&'static str, f64) + Sync),
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Options {
+            target: Target::Bits(4.0),
+            trellis: true,
+            lambda: LAMBDA,
+            transform: true,
+            feedback: true,
+            base: None,
+            prediction: true,
+            alignment: true,
+            unit_order_free: false,
+            entropy_model: true,
+            passes: &[],
+            key_interval: 4,
+            keep_exact: &|_| false,
+            scratch: None,
+            progress: &|_, _| {},
+        }
+    }
+}
+
+/// Default of [`Options::lambda`].
+pub const LAMBDA: f32 = 0.06;
