@@ -1,6 +1,15 @@
 //! Bytes that are read by range: an archive's, or a source file's. Whole files are never held.
 
+#[cfg(any(unix, windows))]
+mod file;
+
+use std::ops::Range;
+
 use crate::error::{Error, Result};
+#[cfg(any(unix, windows))]
+pub use file::FileSource;
+#[cfg(feature = "encoder")]
+pub(crate) use file::{read_exact_at, write_all_at};
 
 /// Bytes that lie somewhere, to be read at any offset from any thread.
 pub trait Source: Sync {
@@ -47,75 +56,13 @@ impl<S: Source + ?Sized> Source for &S {
     }
 }
 
-/// A file of the operating system.
-#[cfg(not(target_arch = "wasm32"))]
-pub struct FileSource {
-    file: std::fs::File,
-    bytes: u64,
-    path: String,
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-impl FileSource {
-    /// Opens the file at `path`.
-    ///
-    /// # Errors
-    /// `Io` if it cannot be opened.
-    pub fn open(path: &std::path::Path) -> Result<Self> {
-        let path_text = path.display().to_string();
-        let io = |error: std::io::Error| Error::Io { path: path_text.clone(), source: error.into() };
-        let file = std::fs::File::open(path).map_err(io)?;
-        let bytes = file.metadata().map_err(io)?.len();
-        Ok(FileSource { file, bytes, path: path_text })
-    }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-impl Source for FileSource {
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        let needed = offset.saturating_add(bytes.len() as u64);
-        if needed > self.bytes {
-            return Err(Error::Incomplete { needed });
-        }
-        let read = read_exact_at(&self.file, bytes, offset);
-        read.map_err(|error| Error::Io { path: self.path.clone(), source: error.into() })
-    }
-
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
-}
-
-/// Fills `bytes` from `offset` on, whatever other threads read.
-#[cfg(unix)]
-pub(crate) fn read_exact_at(file: &std::fs::File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
-}
-
-/// Fills `bytes` from `offset` on, whatever other threads read.
-#[cfg(windows)]
-pub(crate) fn read_exact_at(file: &std::fs::File, mut bytes: &mut [u8], mut offset: u64) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
-            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            len => (bytes, offset) = (&mut bytes[len..], offset + len as u64),
-        }
-    }
-    Ok(())
-}
-
-/// Writes all of `bytes` from `offset` on.
-#[cfg(all(unix, feature = "encoder"))]
-pub(crate) fn write_all_at(file: &std::fs::File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
-}
-
-/// Writes all of `bytes` from `offset` on.
-#[cfg(all(windows, feature = "encoder"))]
-pub(crate) fn write_all_at(file: &std::fs::File, mut bytes: &[u8], mut offset: u64) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        let len = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
-        (bytes, offset) = (&bytes[len..], offset + len as u64);
-    }
-    Ok(())
+/// The bytes of a range, which must lie in the source: nothing is allocated for one that does not.
+///
+/// # Errors
+/// `Incomplete` if the source ends before, `Io` if reading fails.
+pub fn read_range(source: &dyn Source, range: Range<u64>) -> Result<Vec<u8>> {
+    let len = usize::try_from(range.end.saturating_sub(range.start)).ok().filter(|_| range.end <= source.bytes());
+    let mut bytes = vec![0; len.ok_or(Error::Incomplete { needed: range.end })?];
+    source.read_at(range.start, &mut bytes)?;
+    Ok(bytes)
 }

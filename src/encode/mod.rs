@@ -28,7 +28,6 @@ pub mod scratch;
 #[doc(hidden)]
 pub mod search;
 
-use std::collections::HashSet;
 use std::io::Write;
 
 use align::alignment::{self, Aligned};

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use crate::formats::SourceFile;
 use crate::tensor::{Shape, TensorLocation};
 
 /// What became of one model.

@@ -31,7 +31,7 @@ pub struct Aligned<'a> {
 pub fn align<'a>(files: &'a [SourceFile<'a>], tensors: &'a [TensorLocation], options: &Options) -> Result<Aligned<'a>> {
     let files_as_they_are = (0..files.len()).map(|index| Arranged::new(&files[index], index, tensors)).collect();
     let mut aligned = Aligned { files: files_as_they_are, columns: HashSet::new(), tensors };
-    let groups = symmetry::discover(files, tensors);
+    let groups = symmetry::discover(files, tensors)?;
     for (index, group) in groups.iter().enumerate() {
         (options.progress)("matching units", index as f64 / groups.len() as f64);
         let found = match options.base {

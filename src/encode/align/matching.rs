@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn sum_of_cosines(units: &[f32], reference: &[f32], unit_len: usize, places: &[u32]) -> f64 {
-        let [units, reference] = [units, reference].map(|rows| normalized(rows, unit_len));
+        let [units, reference] = [units, reference].map(|rows| normalized(rows.to_vec(), unit_len));
         let pairs = places.iter().enumerate();
         pairs.map(|(r, &u)| dot(row(&reference, unit_len, r), row(&units, unit_len, u as usize))).sum()
     }
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn finds_the_order_of_disguised_units() {
         let (units, reference, places) = disguised(1, 300, 128, 1.0);
-        let found = match_units(&units, &reference, 128).unwrap();
+        let found = match_units(units.clone(), reference.clone(), 128).unwrap();
         assert_eq!(found.permutation.places(), places);
         assert!((0.6..0.8).contains(&found.cosine), "{}", found.cosine);
     }
@@ -220,7 +220,7 @@ mod tests {
     fn wide_groups_are_found_too() {
         let count = EXACT_UNITS_MAX + 100;
         let (units, reference, places) = disguised(2, count, 64, 0.5);
-        assert_eq!(match_units(&units, &reference, 64).unwrap().permutation.places(), places);
+        assert_eq!(match_units(units.clone(), reference.clone(), 64).unwrap().permutation.places(), places);
     }
 
     #[test]
@@ -239,14 +239,14 @@ mod tests {
         let silent = vec![0.0; 50 * 8];
         for (units, reference) in [(&alike, &alike), (&alike, &silent), (&silent, &silent)] {
             for solve in [exact, shortlisted] {
-                assert_eq!(solve(&normalized(units, 8), &normalized(reference, 8), 8), stays);
+                assert_eq!(solve(&normalized(units.to_vec(), 8), &normalized(reference.to_vec(), 8), 8), stays);
             }
         }
         // Two pairs of twins among others.
         let mut noise = Noise(4);
         let mut twins = matrix(&mut noise, 50, 8);
         twins.copy_within(0..16, 300);
-        assert_eq!(match_units(&twins, &twins, 8).unwrap().permutation.places(), stays);
+        assert_eq!(match_units(twins.clone(), twins.clone(), 8).unwrap().permutation.places(), stays);
     }
 
     #[test]
@@ -256,15 +256,15 @@ mod tests {
             .chunks_mut(32)
             .zip(1..)
             .for_each(|(unit, factor)| unit.iter_mut().for_each(|weight| *weight *= factor as f32));
-        assert_eq!(match_units(&units, &reference, 32).unwrap().permutation.places(), places);
+        assert_eq!(match_units(units.clone(), reference.clone(), 32).unwrap().permutation.places(), places);
     }
 
     #[test]
     fn refuses_matrices_of_other_shapes() {
         for (units, reference, unit_len) in [(6, 4, 2), (5, 5, 2), (4, 4, 0)] {
-            assert!(match_units(&vec![1.0; units], &vec![1.0; reference], unit_len).is_err());
+            assert!(match_units(vec![1.0; units], vec![1.0; reference], unit_len).is_err());
         }
-        assert_eq!(match_units(&[], &[], 3).unwrap().permutation.places(), [0; 0]);
+        assert_eq!(match_units(Vec::new(), Vec::new(), 3).unwrap().permutation.places(), [0; 0]);
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
         let reference = matrix(&mut noise, 20, 8);
         let mut units = reference.clone();
         (units[3], units[17], units[33]) = (f32::NAN, f32::INFINITY, f32::MAX);
-        let found = match_units(&units, &reference, 8).unwrap();
+        let found = match_units(units.clone(), reference.clone(), 8).unwrap();
         assert_eq!(found.permutation.places()[10..], (10..20).collect::<Vec<u32>>());
         assert!((0.8..1.0).contains(&found.cosine), "{}", found.cosine);
     }
@@ -283,7 +283,7 @@ mod tests {
         fn no_order_of_few_units_is_better(seed: u64, count in 1usize..7) {
             let mut noise = Noise(seed);
             let [units, reference] = [(); 2].map(|()| matrix(&mut noise, count, 3));
-            let found = match_units(&units, &reference, 3).unwrap();
+            let found = match_units(units.clone(), reference.clone(), 3).unwrap();
             let found = sum_of_cosines(&units, &reference, 3, found.permutation.places());
             let mut orders: Vec<Vec<u32>> = vec![Vec::new()];
             for _ in 0..count {

@@ -1,7 +1,5 @@
 //! One quantization of all lossy tensors: levels by its tables, then tables by these levels, then payloads.
 
-use rayon::prelude::*;
-
 use crate::encode::coded::Lossy;
 use crate::encode::exact::frame::KeptFrame;
 use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts, TableSet};
