@@ -47,6 +47,63 @@ export function writeGrown(path, model) {
   writeSafetensors(path, [...tensors, ...grown]);
 }
 
+/** A transformer of bfloat16 weights, of about this many bytes; `changed` is a part of its weights that is drawn anew. */
+export function writeTransformer(path, bytes, changed = 0) {
+  const block = toBfloat16(noise());
+  const layers = Math.max(1, Math.round((bytes / 2 - EMBEDDINGS * HIDDEN) / LAYER_WEIGHTS));
+  const tensors = transformer(layers);
+  const file = openSync(path, 'w');
+  const header = safetensorsHeader(tensors);
+  writeSync(file, header);
+  const random = uniform(1);
+  const redrawn = uniform(2);
+  for (const { data_offsets: [from, to] } of tensors) {
+    // From anywhere in the noise, so that no two tensors resemble each other.
+    let at = 2 * Math.floor(random() * TENSOR_WEIGHTS);
+    for (let left = to - from; left > 0; at = 0) {
+      const part = Buffer.from(block.subarray(at, Math.min(block.length, at + left)));
+      for (let change = changed * part.length; change > 0; change--) {
+        const place = 2 * Math.floor((redrawn() * part.length) / 2);
+        part.writeUInt16LE(part.readUInt16LE(place) ^ 0x3f, place);
+      }
+      writeSync(file, part);
+      left -= part.length;
+    }
+  }
+  closeSync(file);
+}
+
+/** Importances of all matrices of such a transformer. */
+export function transformerImportances(bytes) {
+  const layers = Math.max(1, Math.round((bytes / 2 - EMBEDDINGS * HIDDEN) / LAYER_WEIGHTS));
+  const random = uniform(3);
+  const floats = (length) => Buffer.from(Float32Array.from({ length }, () => 0.5 + random()).buffer);
+  const matrices = transformer(layers).filter(({ shape }) => shape.length === 2);
+  return matrices.flatMap(({ name, shape: [rows] }) => [
+    { name: `${name}/importance`, dtype: 'F32', shape: [], data: floats(1) },
+    { name: `${name}/row_importance`, dtype: 'F32', shape: [rows], data: floats(rows) },
+  ]);
+}
+
+const [EMBEDDINGS, HIDDEN, INNER] = [32256, 2048, 5632];
+const LAYER_WEIGHTS = 4 * HIDDEN * HIDDEN + 3 * HIDDEN * INNER + 2 * HIDDEN;
+
+function transformer(layers) {
+  const shapes = [['model.embed_tokens.weight', [EMBEDDINGS, HIDDEN]]];
+  for (let layer = 0; layer < layers; layer++) {
+    const prefix = `model.layers.${layer}`;
+    for (const part of ['q', 'k', 'v', 'o']) shapes.push([`${prefix}.self_attn.${part}_proj.weight`, [HIDDEN, HIDDEN]]);
+    for (const part of ['gate', 'up']) shapes.push([`${prefix}.mlp.${part}_proj.weight`, [INNER, HIDDEN]]);
+    shapes.push([`${prefix}.mlp.down_proj.weight`, [HIDDEN, INNER]]);
+    for (const part of ['input', 'post_attention']) shapes.push([`${prefix}.${part}_layernorm.weight`, [HIDDEN]]);
+  }
+  let offset = 0;
+  return shapes.map(([name, shape]) => {
+    const bytes = 2 * shape.reduce((product, extent) => product * extent, 1);
+    return { name, dtype: 'BF16', shape, data_offsets: [offset, (offset += bytes)] };
+  });
+}
+
 function plan(bytes) {
   const tensors = [];
   for (let offset = 0; offset < bytes; ) {
@@ -65,15 +122,20 @@ function noise() {
   return Buffer.from(values.buffer);
 }
 
-/** By the method of Box and Muller. */
+/** Normal deviates, by the method of Box and Muller. */
 export function* gaussians(seed) {
-  const uniform = () => ((seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) + 0.5) / 2 ** 32;
+  const random = uniform(seed);
   for (;;) {
-    const radius = Math.sqrt(-2 * Math.log(uniform()));
-    const angle = 2 * Math.PI * uniform();
+    const radius = Math.sqrt(-2 * Math.log(random()));
+    const angle = 2 * Math.PI * random();
     yield radius * Math.cos(angle);
     yield radius * Math.sin(angle);
   }
+}
+
+/** Numbers between 0 and 1, exclusive. */
+function uniform(seed) {
+  return () => ((seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) + 0.5) / 2 ** 32;
 }
 
 function toBfloat16(float32) {
