@@ -27,9 +27,9 @@ fn main() -> Result<(), Failure> {
     let contents = paths.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>()?;
     let names: Vec<String> = paths.iter().map(file_name).collect();
     let files: Vec<SourceFile> =
-        names.iter().zip(&contents).map(|(name, bytes)| SourceFile { name: name.clone(), bytes }).collect();
+        names.iter().zip(&contents).map(|(name, source)| SourceFile { name: name.clone(), source }).collect();
     let tensors = find_tensors(&files)?;
-    let groups = discover(&files, &tensors);
+    let groups = discover(&files, &tensors)?;
     let mut permuted = contents.clone();
     for mut group in groups.into_iter().filter(|group| only.as_ref().is_none_or(|only| *only == group.role)) {
         let all = group.members.len();

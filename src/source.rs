@@ -1,6 +1,13 @@
 //! Bytes that are read by range: an archive's, or a source file's. Whole files are never held.
 
+#[cfg(any(unix, windows))]
+mod file;
+
+use std::ops::Range;
+
 use crate::error::{Error, Result};
+#[cfg(any(unix, windows))]
+pub use file::FileSource;
 
 /// Bytes that lie somewhere, to be read at any offset from any thread.
 pub trait Source: Sync {
@@ -47,43 +54,13 @@ impl<S: Source + ?Sized> Source for &S {
     }
 }
 
-/// A file of the operating system.
-#[cfg(not(target_arch = "wasm32"))]
-pub struct FileSource {
-    file: std::sync::Mutex<std::fs::File>,
-    bytes: u64,
-    path: String,
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-impl FileSource {
-    /// Opens the file at `path`.
-    ///
-    /// # Errors
-    /// `Io` if it cannot be opened.
-    pub fn open(path: &std::path::Path) -> Result<Self> {
-        let path_text = path.display().to_string();
-        let io = |error: std::io::Error| Error::Io { path: path_text.clone(), source: error.into() };
-        let file = std::fs::File::open(path).map_err(io)?;
-        let bytes = file.metadata().map_err(io)?.len();
-        Ok(FileSource { file: file.into(), bytes, path: path_text })
-    }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-impl Source for FileSource {
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        use std::io::{Read, Seek, SeekFrom};
-        let needed = offset.saturating_add(bytes.len() as u64);
-        if needed > self.bytes {
-            return Err(Error::Incomplete { needed });
-        }
-        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(bytes));
-        read.map_err(|error| Error::Io { path: self.path.clone(), source: error.into() })
-    }
-
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
+/// The bytes of a range, which must lie in the source: nothing is allocated for one that does not.
+///
+/// # Errors
+/// `Incomplete` if the source ends before, `Io` if reading fails.
+pub fn read_range(source: &dyn Source, range: Range<u64>) -> Result<Vec<u8>> {
+    let len = usize::try_from(range.end.saturating_sub(range.start)).ok().filter(|_| range.end <= source.bytes());
+    let mut bytes = vec![0; len.ok_or(Error::Incomplete { needed: range.end })?];
+    source.read_at(range.start, &mut bytes)?;
+    Ok(bytes)
 }

@@ -70,7 +70,7 @@ fn permuted(model: &Model, random: &mut Noise) -> Model {
 }
 
 fn encoded(file: &[u8], options: &Options) -> Vec<u8> {
-    encode(&[SourceFile { name: "model.safetensors".into(), bytes: file }], None, options).unwrap().0
+    encode(&[SourceFile { name: "model.safetensors".into(), source: &file }], None, options).unwrap().0
 }
 
 fn open(archive: &[u8]) -> Reader<'_, [u8]> {

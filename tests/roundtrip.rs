@@ -61,7 +61,7 @@ fn models_of_every_format_come_back_byte_for_byte() {
     for names in groups {
         let contents: Vec<Vec<u8>> =
             names.iter().map(|name| std::fs::read(format!("tests/data/formats/{name}")).unwrap()).collect();
-        let sources = names.iter().zip(&contents).map(|(name, bytes)| SourceFile { name: name.to_string(), bytes });
+        let sources = names.iter().zip(&contents).map(|(name, source)| SourceFile { name: name.to_string(), source });
         let options = Options { target: Target::Lossless, ..Options::default() };
         let archive = encode(&sources.collect::<Vec<_>>(), None, &options).unwrap().0;
         let reader = reader(&archive);
@@ -142,7 +142,7 @@ fn targets_are_met() {
         assert!(len <= size && len > size * 97 / 100, "{size}: {len}");
     }
     let too_small = encode(
-        &[SourceFile { name: "m".into(), bytes: &file }],
+        &[SourceFile { name: "m".into(), source: &file }],
         None,
         &Options { target: Target::Size(2000), ..Options::default() },
     );
@@ -166,7 +166,7 @@ fn excluded_tensors_stay_exact() {
     let mut random = Noise(6);
     let tensors = ["keep", "code"].map(|name| Tensor::floats(name, DType::F32, &[64, 64], &random.normals(4096, 1.0)));
     let file = safetensors(&tensors);
-    let files = [SourceFile { name: "m.safetensors".into(), bytes: &file }];
+    let files = [SourceFile { name: "m.safetensors".into(), source: &file }];
     let options = Options { keep_exact: &|name| name == "keep", ..Options::default() };
     let archive = encode(&files, None, &options).unwrap().0;
     assert_eq!(reader(&archive).tensor("keep").unwrap(), tensors[0].bytes);
@@ -197,7 +197,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_a_file(bytes in proptest::collection::vec(any::<u8>(), 0..3000), name in "[a-z]{1,8}(/[a-z]{1,8}){0,2}") {
-        let files = [SourceFile { name: name.clone(), bytes: &bytes }];
+        let files = [SourceFile { name: name.clone(), source: &bytes }];
         let archive = encode(&files, None, &Options::default()).unwrap().0;
         let reader = reader(&archive);
         prop_assert_eq!(reader.file(0).unwrap(), bytes);
@@ -209,7 +209,7 @@ proptest! {
         prop_assume!(rows > 1 && columns > 1 && rows * columns >= 1024);
         let weights = Noise(seed).normals((rows * columns) as usize, 0.3);
         let file = safetensors(&[Tensor::floats("w", DType::F32, &[rows, columns], &weights)]);
-        let files = [SourceFile { name: "m.safetensors".into(), bytes: &file }];
+        let files = [SourceFile { name: "m.safetensors".into(), source: &file }];
         let Ok((archive, _)) = encode(&files, None, &Options { target: Target::Bits(bits), ..Options::default() }) else {
             // So few bits cannot pay for the hashes of so small a tensor.
             prop_assert!(bits < 2.0);

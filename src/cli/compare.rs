@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{BaseArgument, file_name, json_text, read, table};
+use super::{BaseArgument, file_name, json_text, open, table};
 use crate::container::MAGIC;
 use crate::decode::Reader;
 use crate::encode::to_f32;
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
+use crate::source::{Source, read_range};
 use crate::tensor::{DType, Limits, Shape};
 
 /// Compare the tensors of two models
@@ -27,9 +28,25 @@ pub struct Arguments {
 }
 
 struct Tensor {
+    name: String,
     dtype: DType,
     shape: Shape,
-    bytes: Vec<u8>,
+}
+
+/// The files of a model or of an archive.
+struct Files {
+    /// By name; the archive alone if it is one.
+    files: Vec<(String, Box<dyn Source>)>,
+    is_archive: bool,
+    /// What a delta was made against.
+    base: Option<Box<dyn Source>>,
+}
+
+/// The tensors of a model or an archive, in order.
+struct Side<'a> {
+    tensors: Vec<Tensor>,
+    /// Reads the tensor of this index.
+    read: Box<dyn Fn(usize) -> Result<Vec<u8>> + 'a>,
 }
 
 #[derive(Serialize)]
@@ -47,17 +64,28 @@ struct Comparison {
 }
 
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
-    let (names, a) = load(&arguments.a, &arguments.base)?;
-    let (other_names, mut b) = load(&arguments.b, &arguments.base)?;
-    if names.is_empty() && other_names.is_empty() {
+    let (a, b) = (Files::open(&arguments.a, &arguments.base)?, Files::open(&arguments.b, &arguments.base)?);
+    let (a, b) = (a.side()?, b.side()?);
+    if a.tensors.is_empty() && b.tensors.is_empty() {
         return Err(Error::argument("neither side has tensors"));
     }
+    let others = b.tensors.iter().enumerate();
+    let mut others: HashMap<&str, usize> = others.map(|(index, tensor)| (tensor.name.as_str(), index)).collect();
     let mut comparisons = Vec::new();
-    for name in &names {
-        comparisons.push(compare(name, &a[name], b.remove(name).as_ref()));
+    for (index, tensor) in a.tensors.iter().enumerate() {
+        let Some(other) = others.remove(tensor.name.as_str()) else {
+            comparisons.push(only_one_side(tensor, "only in the first"));
+            continue;
+        };
+        let Tensor { dtype, shape, .. } = &b.tensors[other];
+        comparisons.push(if (tensor.dtype, &tensor.shape) == (*dtype, shape) {
+            compare(tensor, &(a.read)(index)?, &(b.read)(other)?)
+        } else {
+            only_one_side(tensor, &format!("{} {shape} in the second", dtype.name()))
+        });
     }
-    let missing = other_names.iter().filter(|name| b.contains_key(*name));
-    comparisons.extend(missing.map(|name| only_one_side(name, &b[name], "only in the second")));
+    let missing = b.tensors.iter().filter(|tensor| others.contains_key(tensor.name.as_str()));
+    comparisons.extend(missing.map(|tensor| only_one_side(tensor, "only in the second")));
     let identical = comparisons.iter().filter(|comparison| comparison.identical).count();
     let squared = comparisons.iter().fold((0.0, 0.0), |sum, c| (sum.0 + c.squared.0, sum.1 + c.squared.1));
     let nmse = squared.0 / squared.1.max(f64::MIN_POSITIVE);
@@ -84,9 +112,9 @@ fn row(comparison: &Comparison) -> Vec<String> {
     ]
 }
 
-fn only_one_side(name: &str, tensor: &Tensor, note: &str) -> Comparison {
+fn only_one_side(tensor: &Tensor, note: &str) -> Comparison {
     Comparison {
-        name: name.into(),
+        name: tensor.name.clone(),
         dtype: tensor.dtype.name(),
         shape: tensor.shape.0.clone(),
         identical: false,
@@ -97,13 +125,10 @@ fn only_one_side(name: &str, tensor: &Tensor, note: &str) -> Comparison {
     }
 }
 
-fn compare(name: &str, a: &Tensor, b: Option<&Tensor>) -> Comparison {
-    let Some(b) = b else { return only_one_side(name, a, "only in the first") };
-    if a.dtype != b.dtype || a.shape != b.shape {
-        return only_one_side(name, a, &format!("{} {} in the second", b.dtype.name(), b.shape));
-    }
-    let identical = a.bytes == b.bytes;
-    let (x, y) = (to_f32(&a.bytes, a.dtype), to_f32(&b.bytes, b.dtype));
+/// Compares the bytes of two tensors that are alike otherwise.
+fn compare(tensor: &Tensor, a: &[u8], b: &[u8]) -> Comparison {
+    let identical = a == b;
+    let (x, y) = (to_f32(a, tensor.dtype), to_f32(b, tensor.dtype));
     let mut squared = (0.0, 0.0);
     let mut max_error = 0.0f64;
     for (&x, &y) in x.iter().zip(&y).filter(|(x, y)| x.is_finite() && y.is_finite()) {
@@ -111,11 +136,11 @@ fn compare(name: &str, a: &Tensor, b: Option<&Tensor>) -> Comparison {
         squared = (squared.0 + difference * difference, squared.1 + f64::from(x) * f64::from(x));
         max_error = max_error.max(difference.abs());
     }
-    let measured = a.dtype.is_float() && !identical;
+    let measured = tensor.dtype.is_float() && !identical;
     Comparison {
-        name: name.into(),
-        dtype: a.dtype.name(),
-        shape: a.shape.0.clone(),
+        name: tensor.name.clone(),
+        dtype: tensor.dtype.name(),
+        shape: tensor.shape.0.clone(),
         identical,
         nmse: measured.then(|| squared.0 / squared.1.max(f64::MIN_POSITIVE)),
         max_error: measured.then_some(max_error),
@@ -133,38 +158,57 @@ fn compare(name: &str, a: &Tensor, b: Option<&Tensor>) -> Comparison {
     }
 }
 
-/// Names in order, and the tensors, of a model or an archive.
-fn load(path: &Path, base: &BaseArgument) -> Result<(Vec<String>, HashMap<String, Tensor>)> {
-    let bytes = read(path)?;
-    let mut names = Vec::new();
-    let mut tensors = HashMap::new();
-    if bytes.starts_with(&MAGIC) {
-        let open = |bytes| Reader::open(bytes, &Limits::default());
-        let is_delta = open(bytes.as_slice())?.archive().base.is_some();
-        let base_bytes = base.base.as_deref().filter(|_| is_delta).map(read).transpose()?;
-        let mut reader = open(bytes.as_slice())?;
-        if let Some(bytes) = &base_bytes {
-            reader = reader.with_base(&open(bytes)?)?;
+impl Files {
+    /// Opens the file at `path` and whatever it needs.
+    fn open(path: &Path, base: &BaseArgument) -> Result<Self> {
+        let (name, source) = (file_name(path)?, open(path)?);
+        let begins = read_range(&*source, 0..source.bytes().min(MAGIC.len() as u64))?;
+        if begins == MAGIC {
+            let is_delta = Reader::open(&*source, &Limits::default())?.archive().base.is_some();
+            let base = base.base.as_deref().filter(|_| is_delta).map(open).transpose()?;
+            return Ok(Files { files: vec![(name, source)], is_archive: true, base });
+        }
+        let companions = formats::companions(&name, &*source)?;
+        let mut files = vec![(name, source)];
+        for companion in companions {
+            let source = open(&path.with_file_name(&companion))?;
+            files.push((companion, source));
+        }
+        Ok(Files { files, is_archive: false, base: None })
+    }
+
+    fn side(&self) -> Result<Side<'_>> {
+        if self.is_archive { self.archive() } else { self.model() }
+    }
+
+    fn archive(&self) -> Result<Side<'_>> {
+        let open = |source| Reader::open(source, &Limits::default());
+        let mut reader = open(&*self.files[0].1)?;
+        if let Some(base) = &self.base {
+            reader = reader.with_base(&open(&**base)?)?;
         }
         reader.archive().require_base()?;
-        for tensor in &reader.archive().tensors {
-            let found =
-                Tensor { dtype: tensor.dtype, shape: tensor.shape.clone(), bytes: reader.tensor(&tensor.name)? };
-            names.push(tensor.name.clone());
-            tensors.insert(tensor.name.clone(), found);
-        }
-        return Ok((names, tensors));
+        let tensors = reader.archive().tensors.iter();
+        let tensors: Vec<Tensor> = tensors
+            .map(|tensor| Tensor { name: tensor.name.clone(), dtype: tensor.dtype, shape: tensor.shape.clone() })
+            .collect();
+        let read = move |index: usize| reader.tensor(&reader.archive().tensors[index].name);
+        Ok(Side { tensors, read: Box::new(read) })
     }
-    let mut files = vec![(file_name(path)?, bytes)];
-    for companion in formats::companions(&files[0].0, &files[0].1)? {
-        files.push((companion.clone(), read(&path.with_file_name(&companion))?));
+
+    fn model(&self) -> Result<Side<'_>> {
+        let files = self.files.iter();
+        let files: Vec<SourceFile> =
+            files.map(|(name, source)| SourceFile { name: name.clone(), source: &**source }).collect();
+        let locations = formats::find_tensors(&files)?;
+        let tensors = locations.iter();
+        let tensors = tensors
+            .map(|tensor| Tensor { name: tensor.name.clone(), dtype: tensor.dtype, shape: tensor.shape.clone() })
+            .collect();
+        let read = move |index: usize| {
+            let tensor = &locations[index];
+            read_range(files[tensor.file].source, tensor.offset..tensor.offset + tensor.bytes)
+        };
+        Ok(Side { tensors, read: Box::new(read) })
     }
-    let sources: Vec<SourceFile> = files.iter().map(|(name, bytes)| SourceFile { name: name.clone(), bytes }).collect();
-    for location in formats::find_tensors(&sources)? {
-        let range = location.offset as usize..(location.offset + location.bytes) as usize;
-        let bytes = files[location.file].1[range].to_vec();
-        names.push(location.name.clone());
-        tensors.insert(location.name, Tensor { dtype: location.dtype, shape: location.shape, bytes });
-    }
-    Ok((names, tensors))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::{
-    absolute, file_name, human_bytes, io_error, json_text, parse_bytes, progress_bar, read, table, write_whole,
+    absolute, file_name, human_bytes, io_error, json_text, open, parse_bytes, progress_bar, read, table, write_whole,
 };
 use crate::decode::Reader;
 use crate::encode::importance::statistics::Statistics;
@@ -14,6 +14,7 @@ use crate::encode::report::{Report, TensorReport};
 use crate::encode::{LAMBDA, Options, Target, encode};
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
+use crate::source::Source;
 use crate::tensor::Limits;
 
 /// Compress model files into one archive
@@ -141,7 +142,6 @@ fn parse_lambda(text: &str) -> std::result::Result<f32, String> {
 }
 
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
-    // Before the inputs, as its bytes are gone once it is parsed.
     let statistics = arguments.calibration.as_deref().map(read_statistics).transpose()?;
     let inputs = collect(&arguments.inputs)?;
     let output = arguments.output.clone().unwrap_or_else(|| arguments.inputs[0].with_extension("mcwc"));
@@ -149,7 +149,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         return Err(Error::argument(format!("{}: is an input too", output.display())));
     }
     let files: Vec<SourceFile> =
-        inputs.iter().map(|(name, _, bytes)| SourceFile { name: name.clone(), bytes }).collect();
+        inputs.iter().map(|(name, _, source)| SourceFile { name: name.clone(), source: &**source }).collect();
     let excluded = globs(&arguments.exclude)?;
     let preset = arguments.preset.map(|preset| preset.quality(arguments.calibration.is_some()));
     let target = match (arguments.size, arguments.quality.or(preset), arguments.lossless) {
@@ -196,10 +196,10 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
 }
 
 fn read_statistics(path: &Path) -> Result<Statistics> {
-    Statistics::parse(&path.display().to_string(), &read(path)?)
+    Statistics::parse(&path.display().to_string(), &*open(path)?)
 }
 
-type Input = (String, PathBuf, Vec<u8>);
+type Input = (String, PathBuf, Box<dyn Source>);
 
 /// All files: the given ones, those in given directories, and the companions they refer to, by name in the archive.
 fn collect(paths: &[PathBuf]) -> Result<Vec<Input>> {
@@ -220,12 +220,12 @@ fn collect(paths: &[PathBuf]) -> Result<Vec<Input>> {
             }
             return Err(Error::argument(format!("two inputs would be named {name:?} in the archive")));
         }
-        let bytes = read(&path)?;
+        let source = open(&path)?;
         let folder = name.rfind('/').map_or("", |slash| &name[..=slash]);
-        for companion in formats::companions(&name, &bytes)?.into_iter().rev() {
+        for companion in formats::companions(&name, &*source)?.into_iter().rev() {
             pending.push((format!("{folder}{companion}"), path.with_file_name(&companion)));
         }
-        inputs.push((name, path, bytes));
+        inputs.push((name, path, source));
     }
     Ok(inputs)
 }

@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::container::Archive;
 use crate::decode::Reader;
 use crate::error::{Error, Result};
-use crate::source::FileSource;
+use crate::source::{FileSource, Source};
 use crate::tensor::Limits;
 
 /// Makes neural-network weight files several times smaller, in a form that browsers decode.
@@ -80,6 +80,18 @@ fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 /// Reads a file, naming it in the error.
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(io_error(path))
+}
+
+/// Longest file that is held in memory: a folder may have more files than can be open at once, most of them short.
+const HELD_BYTES_MAX: u64 = 1 << 16;
+
+/// Opens a file to be read by range. A pipe, which cannot be, is read.
+fn open(path: &Path) -> Result<Box<dyn Source>> {
+    let metadata = std::fs::metadata(path).map_err(io_error(path))?;
+    if metadata.is_file() && metadata.len() > HELD_BYTES_MAX {
+        return Ok(Box::new(FileSource::open(path)?));
+    }
+    Ok(Box::new(read(path)?))
 }
 
 /// The archive that a delta needs

@@ -24,6 +24,7 @@ use crate::decode::Reader;
 use crate::entropy::EncoderTable;
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
+use crate::source::{Source, read_range};
 use crate::tensor::TensorLocation;
 
 use align::alignment::Aligned;
@@ -131,7 +132,10 @@ pub fn encode(files: &[SourceFile], statistics: Option<Statistics>, options: &Op
     } else {
         None
     };
-    let mut files: Vec<SourceFile> = files.to_vec();
+    let contents = files.iter().map(|file| read_range(file.source, 0..file.bytes()));
+    let contents = contents.collect::<Result<Vec<_>>>()?;
+    let mut files: Vec<WholeFile> =
+        files.iter().zip(&contents).map(|(file, bytes)| WholeFile { name: file.name.clone(), bytes }).collect();
     if let Some(aligned) = aligned.as_ref().filter(|_| options.unit_order_free) {
         files.iter_mut().zip(&aligned.files).for_each(|(file, bytes)| file.bytes = bytes);
     }
@@ -161,9 +165,15 @@ pub fn encode(files: &[SourceFile], statistics: Option<Statistics>, options: &Op
     best.ok_or_else(|| Error::argument(format!("{size} bytes are too few for these files")))
 }
 
+/// A source file held in memory.
+pub struct WholeFile<'a> {
+    name: String,
+    bytes: &'a [u8],
+}
+
 /// The files, their tensors, and how each tensor is to travel.
 pub struct Model<'a> {
-    files: &'a [SourceFile<'a>],
+    files: &'a [WholeFile<'a>],
     tensors: Vec<TensorLocation>,
     /// For each tensor, the index of the frame it uses.
     frame_of: Vec<Option<usize>>,
@@ -194,7 +204,7 @@ impl Fixed {
 
 impl<'a> Model<'a> {
     fn new(
-        files: &'a [SourceFile<'a>],
+        files: &'a [WholeFile<'a>],
         tensors: Vec<TensorLocation>,
         aligned: Option<&Aligned>,
         statistics: Option<Statistics>,

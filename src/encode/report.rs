@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::formats::SourceFile;
+use super::WholeFile;
 use crate::tensor::{Shape, TensorLocation};
 
 use super::to_f32;
@@ -111,7 +111,7 @@ impl Report {
         Report { raw_bytes, ..Report::default() }
     }
 
-    pub(super) fn finish(&mut self, files: &[SourceFile], archive: &[u8]) {
+    pub(super) fn finish(&mut self, files: &[WholeFile], archive: &[u8]) {
         self.original_bytes = files.iter().map(|file| file.bytes.len() as u64).sum();
         self.archive_bytes = archive.len() as u64;
     }

@@ -5,80 +5,82 @@
 //! last axis counts the bytes of a row. See <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
-use super::{MAX_AXES, SourceFile, tensor_bytes};
+use super::window::Window;
+use super::{MAX_AXES, tensor_bytes};
 use crate::error::{Error, Result};
 use crate::tensor::{Axes, DType, Shape, TensorLocation};
 
-const MAGIC: &[u8] = b"GGUF";
+const MAGIC: [u8; 4] = *b"GGUF";
 /// Where metadata does not say otherwise.
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// Deepest array in an array.
 const MAX_ARRAY_DEPTH: u64 = 8;
+/// Longest name of a tensor.
+const MAX_NAME_BYTES: u64 = 1 << 16;
 
 /// Whether the bytes begin like a GGUF file of a version that may come to be, in either byte order.
-pub(super) fn looks_like(bytes: &[u8]) -> bool {
-    let version = bytes.strip_prefix(MAGIC).and_then(<[u8]>::first_chunk::<4>);
-    version.is_some_and(|version| matches!(version, [1..=255, 0, 0, 0] | [0, 0, 0, 1..=255]))
+pub(super) fn looks_like(file: &Window) -> Result<bool> {
+    let head: Option<[[u8; 4]; 2]> = file.array(0)?.map(|head: [u8; 8]| bytemuck::cast(head));
+    Ok(matches!(head, Some([MAGIC, [1..=255, 0, 0, 0] | [0, 0, 0, 1..=255]])))
 }
 
 /// The tensors of the file with this index, in the order of their bytes.
-pub(super) fn find_tensors(index: usize, file: &SourceFile) -> Result<Vec<TensorLocation>> {
-    let invalid = |reason: String| Error::invalid("gguf", format!("{}: {reason}", file.name));
-    let mut cursor = Cursor { rest: file.bytes, len: file.bytes.len() };
-    if cursor.take(4).ok() != Some(MAGIC) {
-        return Err(invalid("does not begin with GGUF".to_owned()));
+pub(super) fn find_tensors(index: usize, file: &Window) -> Result<Vec<TensorLocation>> {
+    let mut cursor = Cursor { file, position: 0 };
+    if file.array(0)? != Some(MAGIC) {
+        return Err(cursor.invalid("does not begin with GGUF"));
     }
-    let version = cursor.u32().map_err(invalid)?;
+    cursor.skip(4)?;
+    let version = cursor.u32()?;
     if !matches!(version, 2 | 3) {
-        return Err(Error::unsupported(
-            "gguf",
-            format!("{}: version {}", file.name, version.min(version.swap_bytes())),
-        ));
+        let value = format!("{}: version {}", file.name, version.min(version.swap_bytes()));
+        return Err(Error::unsupported("gguf", value));
     }
-    let mut tensors = read_tensors(index, &mut cursor).map_err(invalid)?;
+    let mut tensors = read_tensors(index, &mut cursor)?;
     tensors.sort_by_key(|tensor| (tensor.offset, tensor.bytes));
-    check_disjoint(&tensors).map_err(invalid)?;
+    check_disjoint(&tensors).map_err(|why| cursor.invalid(why))?;
     Ok(tensors)
 }
 
-type Read<T> = std::result::Result<T, String>;
-
 /// Everything after the version.
-fn read_tensors(file: usize, cursor: &mut Cursor) -> Read<Vec<TensorLocation>> {
+fn read_tensors(index: usize, cursor: &mut Cursor) -> Result<Vec<TensorLocation>> {
     let tensor_count = cursor.u64()?;
     let mut alignment = DEFAULT_ALIGNMENT;
     for _ in 0..cursor.u64()? {
-        let key = cursor.string()?;
+        let is_alignment = cursor.string_is(b"general.alignment")?;
         let value_type = cursor.u32()?;
-        if key == b"general.alignment" {
+        if is_alignment {
             alignment = if value_type == TYPE_U32 { cursor.u32()?.into() } else { 0 };
         } else {
             cursor.skip_value(value_type, 0)?;
         }
     }
     if !alignment.is_power_of_two() {
-        return Err("its alignment is no power of two".to_owned());
+        return Err(cursor.invalid("its alignment is no power of two"));
     }
     let mut names = HashSet::new();
     let mut infos = Vec::new();
     for _ in 0..tensor_count {
         let info = Info::read(cursor)?;
-        if !names.insert(info.name) {
-            return Err(format!("two tensors are named {:?}", info.name));
+        if !names.insert(info.name.clone()) {
+            return Err(cursor.invalid(format!("two tensors are named {:?}", info.name)));
         }
         infos.push(info);
     }
-    let data_start = cursor.position().checked_next_multiple_of(alignment).ok_or("its alignment is too large")?;
-    let located = infos.into_iter().map(|info| {
-        let name = info.name;
-        info.locate(file, data_start, alignment, cursor.len).map_err(|why| format!("tensor {name:?} {why}"))
-    });
-    Ok(located.collect::<Read<Vec<_>>>()?.into_iter().flatten().collect())
+    let data_start = cursor.position.checked_next_multiple_of(alignment);
+    let data_start = data_start.ok_or_else(|| cursor.invalid("its alignment is too large"))?;
+    let mut tensors = Vec::new();
+    for info in infos {
+        let invalid = |why| cursor.invalid(format!("tensor {:?} {why}", info.name));
+        tensors.extend(info.locate(index, data_start, alignment, cursor.file.bytes).map_err(invalid)?);
+    }
+    Ok(tensors)
 }
 
 /// Proves that tensors, sorted by offset, do not overlap.
-fn check_disjoint(tensors: &[TensorLocation]) -> Read<()> {
+fn check_disjoint(tensors: &[TensorLocation]) -> std::result::Result<(), String> {
     let mut end = 0;
     for tensor in tensors {
         if tensor.offset < end {
@@ -90,8 +92,8 @@ fn check_disjoint(tensors: &[TensorLocation]) -> Read<()> {
 }
 
 /// The description of a tensor.
-struct Info<'a> {
-    name: &'a str,
+struct Info {
+    name: String,
     /// The fastest axis first.
     extents: Vec<u64>,
     kind: u32,
@@ -99,21 +101,27 @@ struct Info<'a> {
     offset: u64,
 }
 
-impl<'a> Info<'a> {
-    fn read(cursor: &mut Cursor<'a>) -> Read<Self> {
-        let name = str::from_utf8(cursor.string()?).map_err(|_| "a tensor's name is not UTF-8")?;
+impl Info {
+    fn read(cursor: &mut Cursor) -> Result<Self> {
+        let name = cursor.name()?;
         let axes = cursor.u32()?;
         if usize::try_from(axes).is_ok_and(|axes| axes > MAX_AXES) {
-            return Err(format!("tensor {name:?} has more than {MAX_AXES} axes"));
+            return Err(cursor.invalid(format!("tensor {name:?} has more than {MAX_AXES} axes")));
         }
-        let extents = (0..axes).map(|_| cursor.u64()).collect::<Read<Vec<u64>>>()?;
+        let extents = (0..axes).map(|_| cursor.u64()).collect::<Result<Vec<u64>>>()?;
         Ok(Info { name, extents, kind: cursor.u32()?, offset: cursor.u64()? })
     }
 
     /// None where the type is unknown.
-    fn locate(self, file: usize, data_start: u64, alignment: u64, file_len: usize) -> Read<Option<TensorLocation>> {
+    fn locate(
+        &self,
+        file: usize,
+        data_start: u64,
+        alignment: u64,
+        file_bytes: u64,
+    ) -> std::result::Result<Option<TensorLocation>, String> {
         let Some((dtype, block_len, record)) = kind(self.kind) else { return Ok(None) };
-        let mut extents = self.extents;
+        let mut extents = self.extents.clone();
         if !record.is_empty() {
             let row = extents.first_mut().ok_or("is a scalar of blocks")?;
             if !row.is_multiple_of(block_len) {
@@ -127,10 +135,10 @@ impl<'a> Info<'a> {
         let shape = Shape(extents);
         let bytes = tensor_bytes(dtype, &shape)?;
         let offset = data_start.checked_add(self.offset);
-        let inside = offset.and_then(|offset| offset.checked_add(bytes)).is_some_and(|end| end <= file_len as u64);
+        let inside = offset.and_then(|offset| offset.checked_add(bytes)).is_some_and(|end| end <= file_bytes);
         match offset.filter(|_| inside && self.offset.is_multiple_of(alignment)) {
             Some(offset) => Ok(Some(TensorLocation {
-                name: self.name.to_owned(),
+                name: self.name.clone(),
                 dtype,
                 shape,
                 file,
@@ -200,54 +208,72 @@ const TYPE_U32: u32 = 4;
 const TYPE_STRING: u32 = 8;
 const TYPE_ARRAY: u32 = 9;
 
-/// What is left of a file.
+/// A place in a file.
 struct Cursor<'a> {
-    rest: &'a [u8],
-    /// Bytes of the whole file.
-    len: usize,
+    file: &'a Window<'a>,
+    position: u64,
 }
 
-impl<'a> Cursor<'a> {
-    fn position(&self) -> u64 {
-        self.len.saturating_sub(self.rest.len()) as u64
+impl Cursor<'_> {
+    fn invalid(&self, reason: impl std::fmt::Display) -> Error {
+        Error::invalid("gguf", format!("{}: {reason}", self.file.name))
     }
 
-    fn take(&mut self, len: u64) -> Read<&'a [u8]> {
-        let split = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len));
-        let (taken, rest) = split.ok_or_else(|| format!("ends within {len} bytes at {}", self.position()))?;
-        self.rest = rest;
-        Ok(taken)
+    /// Passes over bytes; returns where they begin.
+    fn skip(&mut self, bytes: u64) -> Result<u64> {
+        let start = self.position;
+        let end = start.checked_add(bytes).filter(|&end| end <= self.file.bytes);
+        self.position = end.ok_or_else(|| self.invalid(format!("ends within {bytes} bytes at {start}")))?;
+        Ok(start)
     }
 
-    fn u32(&mut self) -> Read<u32> {
-        Ok(self.take(4)?.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)))
+    fn u32(&mut self) -> Result<u32> {
+        let start = self.skip(4)?;
+        Ok(self.file.array(start)?.map_or(0, u32::from_le_bytes))
     }
 
-    fn u64(&mut self) -> Read<u64> {
-        Ok(self.take(8)?.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)))
+    fn u64(&mut self) -> Result<u64> {
+        let start = self.skip(8)?;
+        Ok(self.file.array(start)?.map_or(0, u64::from_le_bytes))
     }
 
-    fn string(&mut self) -> Read<&'a [u8]> {
-        let len = self.u64()?;
-        self.take(len)
+    /// Passes over a string; returns its range.
+    fn string(&mut self) -> Result<Range<u64>> {
+        let bytes = self.u64()?;
+        Ok(self.skip(bytes)?..self.position)
     }
 
-    fn skip_value(&mut self, value_type: u32, depth: u64) -> Read<()> {
+    /// Passes over a string; whether it is this one.
+    fn string_is(&mut self, expected: &[u8]) -> Result<bool> {
+        let range = self.string()?;
+        let bytes = range.end.saturating_sub(range.start);
+        Ok(bytes == expected.len() as u64 && self.file.read(range, "gguf key length", bytes)? == expected)
+    }
+
+    /// The name of a tensor.
+    fn name(&mut self) -> Result<String> {
+        let range = self.string()?;
+        let bytes = self.file.read(range, "gguf name length", MAX_NAME_BYTES)?;
+        String::from_utf8(bytes).map_err(|_| self.invalid("a tensor's name is not UTF-8"))
+    }
+
+    fn skip_value(&mut self, value_type: u32, depth: u64) -> Result<()> {
         match value_type {
             TYPE_STRING => self.string().map(drop),
             TYPE_ARRAY => {
                 let (item_type, len) = (self.u32()?, self.u64()?);
                 if depth >= MAX_ARRAY_DEPTH {
-                    return Err(format!("has arrays nested deeper than {MAX_ARRAY_DEPTH}"));
+                    return Err(self.invalid(format!("has arrays nested deeper than {MAX_ARRAY_DEPTH}")));
                 }
                 match scalar_bytes(item_type) {
-                    Some(bytes) => self.take(bytes.saturating_mul(len)).map(drop),
+                    Some(bytes) => self.skip(bytes.saturating_mul(len)).map(drop),
                     None => (0..len).try_for_each(|_| self.skip_value(item_type, depth.saturating_add(1))),
                 }
             }
             _ => {
-                let unknown = || format!("has metadata of the unknown type {value_type}");
-                self.take(scalar_bytes(value_type).ok_or_else(unknown)?).map(drop)
+                let unknown = || self.invalid(format!("has metadata of the unknown type {value_type}"));
+                let bytes = scalar_bytes(value_type).ok_or_else(unknown)?;
+                self.skip(bytes).map(drop)
             }
         }
     }
@@ -292,7 +318,7 @@ mod tests {
     }
 
     fn find(bytes: &[u8]) -> Result<Vec<TensorLocation>> {
-        find_tensors(0, &SourceFile { name: "m.gguf".to_owned(), bytes })
+        find_tensors(0, &Window::new("m.gguf", &bytes))
     }
 
     fn reason(metadata: &[Vec<u8>], infos: &[Vec<u8>], data_bytes: usize) -> String {
@@ -380,10 +406,10 @@ mod tests {
     fn names_the_versions_it_cannot_read() {
         for version in [1u32, 4, 3u32.swap_bytes()] {
             let bytes = [b"GGUF".as_slice(), &version.to_le_bytes(), &[0; 16]].concat();
-            assert!(looks_like(&bytes));
+            assert!(looks_like(&Window::new("m", &bytes)).unwrap());
             assert!(matches!(find(&bytes), Err(Error::Unsupported { field: "gguf", .. })), "{version}");
         }
-        assert!(!looks_like(b"GGUF is a file format"));
+        assert!(!looks_like(&Window::new("m", &b"GGUF is a file format".as_slice())).unwrap());
         assert!(matches!(find(b"<html>"), Err(Error::Invalid { field: "gguf", .. })));
     }
 }

@@ -25,32 +25,36 @@ pub(crate) mod safetensors;
 mod tests;
 mod tfjs;
 mod torch;
+mod window;
 
 use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, Result};
 use crate::source::Source;
 use crate::tensor::{DType, Shape, TensorLocation};
+use window::Window;
 
 /// Most axes that a tensor may have.
 const MAX_AXES: usize = 64;
+/// Longest JSON file that is parsed.
+const MAX_JSON_BYTES: u64 = 1 << 28;
 
-/// One source file held in memory or mapped.
-#[derive(Debug, Clone)]
+/// One source file. Of a large one only what describes its tensors is read here.
+#[derive(Clone)]
 pub struct SourceFile<'a> {
     /// Relative, `/`-separated.
     pub name: String,
-    /// The whole file.
-    pub bytes: &'a [u8],
+    /// What the file holds.
+    pub source: &'a dyn Source,
 }
 
 impl Source for SourceFile<'_> {
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        self.bytes.read_at(offset, bytes)
+        self.source.read_at(offset, bytes)
     }
 
     fn bytes(&self) -> u64 {
-        self.bytes.bytes()
+        self.source.bytes()
     }
 }
 
@@ -77,25 +81,33 @@ pub enum Format {
 /// What a file is: by its content, or, where that does not decide, by its name.
 ///
 /// The answer for a damaged file whose name ends in `.safetensors`, `.onnx` or `.gguf` is what the name says, so that
-/// [`find_tensors`] reports the damage.
-pub fn detect(name: &str, bytes: &[u8]) -> Format {
-    if safetensors::looks_like(bytes) {
-        return Format::Safetensors;
+/// [`find_tensors`] reports the damage. JSON beyond 256 MiB is not looked into.
+///
+/// # Errors
+///
+/// Whatever reading the file gives.
+pub fn detect(name: &str, source: &dyn Source) -> Result<Format> {
+    detect_in(&Window::new(name, source))
+}
+
+fn detect_in(file: &Window) -> Result<Format> {
+    if safetensors::looks_like(file)? {
+        return Ok(Format::Safetensors);
     }
-    if onnx::looks_like(bytes) {
-        return Format::Onnx;
+    if onnx::looks_like(file)? {
+        return Ok(Format::Onnx);
     }
-    if gguf::looks_like(bytes) {
-        return Format::Gguf;
+    if gguf::looks_like(file)? {
+        return Ok(Format::Gguf);
     }
-    if tfjs::looks_like(name, bytes) {
-        return Format::Tfjs;
+    if tfjs::looks_like(file)? {
+        return Ok(Format::Tfjs);
     }
-    if torch::looks_like(bytes) {
-        return Format::Torch;
+    if torch::looks_like(file)? {
+        return Ok(Format::Torch);
     }
-    let name = base_name(name).to_ascii_lowercase();
-    if name.ends_with(".safetensors") {
+    let name = base_name(file.name).to_ascii_lowercase();
+    Ok(if name.ends_with(".safetensors") {
         Format::Safetensors
     } else if name.ends_with(".onnx") {
         Format::Onnx
@@ -105,7 +117,7 @@ pub fn detect(name: &str, bytes: &[u8]) -> Format {
         Format::SafetensorsIndex
     } else {
         Format::Other
-    }
+    })
 }
 
 /// Names of further files that this one refers to: the shards of a `model.safetensors.index.json`, the external data
@@ -115,12 +127,13 @@ pub fn detect(name: &str, bytes: &[u8]) -> Format {
 /// # Errors
 ///
 /// [`Error::Invalid`] where the file is damaged, or where a name is not a relative path below the folder;
-/// [`Error::InFile`] where graphs are nested too deeply.
-pub fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
-    let names = match detect(name, bytes) {
-        Format::SafetensorsIndex => safetensors::companions(name, bytes),
-        Format::Onnx => onnx::companions(name, bytes),
-        Format::Tfjs => tfjs::companions(name, bytes),
+/// [`Error::InFile`] where graphs are nested too deeply or a text is too long; whatever reading the file gives.
+pub fn companions(name: &str, source: &dyn Source) -> Result<Vec<String>> {
+    let file = Window::new(name, source);
+    let names = match detect_in(&file)? {
+        Format::SafetensorsIndex => safetensors::companions(&file),
+        Format::Onnx => onnx::companions(&file),
+        Format::Tfjs => tfjs::companions(&file),
         Format::Safetensors | Format::Gguf | Format::Torch | Format::Other => Ok(Vec::new()),
     };
     names.map_err(|error| error.in_file(name))
@@ -144,18 +157,20 @@ pub fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
 /// # Errors
 ///
 /// [`Error::Invalid`] where a file is damaged, mentions a path outside its folder, or holds data that does not fit a
-/// tensor's element type and shape; [`Error::InFile`] where ONNX graphs are nested too deeply or a safetensors
-/// header is too long; [`Error::Argument`] where a companion is missing or two files have the same name.
+/// tensor's element type and shape; [`Error::InFile`] where ONNX graphs are nested too deeply or a header or name is too
+/// long; [`Error::Argument`] where a companion is missing or two files have the same name; whatever reading a file
+/// gives.
 pub fn find_tensors(files: &[SourceFile]) -> Result<Vec<TensorLocation>> {
     let sources = Sources::new(files)?;
     let mut mentions = Vec::new();
     for (index, (file, format)) in files.iter().zip(&sources.formats).enumerate() {
+        let window = Window::of(file);
         let tensors = match format {
             Format::Safetensors => safetensors::parse(index, file).map(|(tensors, _)| tensors),
-            Format::Onnx => onnx::find_tensors(index, file, &sources),
-            Format::Gguf => gguf::find_tensors(index, file),
-            Format::Tfjs => tfjs::find_tensors(file, &sources),
-            Format::Torch => torch::find_tensors(index, file),
+            Format::Onnx => onnx::find_tensors(index, &window, &sources),
+            Format::Gguf => gguf::find_tensors(index, &window),
+            Format::Tfjs => tfjs::find_tensors(&window, &sources),
+            Format::Torch => torch::find_tensors(index, &window),
             Format::SafetensorsIndex | Format::Other => Ok(Vec::new()),
         };
         let tensors = tensors.map_err(|error| error.in_file(&file.name))?;
@@ -187,19 +202,19 @@ impl<'a> Sources<'a> {
                 return Err(Error::argument(format!("two files are named {}", file.name)));
             }
         }
-        let formats = files.iter().map(|file| detect(&file.name, file.bytes)).collect();
+        let formats = files.iter().map(|file| detect(&file.name, file.source)).collect::<Result<_>>()?;
         Ok(Sources { files, formats, by_name })
     }
 
-    /// The index, content and format of the file that `mentioned_by` calls `path`.
-    fn companion(&self, mentioned_by: &str, path: &str) -> Result<(usize, &'a [u8], Format)> {
+    /// The index and format of the file that `mentioned_by` calls `path`, and the file.
+    fn companion(&self, mentioned_by: &str, path: &str) -> Result<(usize, &'a SourceFile<'a>, Format)> {
         let name = match mentioned_by.rsplit_once('/') {
             Some((folder, _)) => format!("{folder}/{path}"),
             None => path.to_owned(),
         };
         let found = self.by_name.get(name.as_str()).and_then(|&index| {
             let file = self.files.get(index)?;
-            Some((index, file.bytes, *self.formats.get(index)?))
+            Some((index, file, *self.formats.get(index)?))
         });
         found.ok_or_else(|| Error::argument(format!("{mentioned_by} needs {name}, which is not among the files")))
     }

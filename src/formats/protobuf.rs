@@ -1,26 +1,34 @@
 //! Protobuf wire format -> fields with their offsets in the file.
 //!
-//! A message is walked in place: nothing is copied or allocated, every length is checked against the bytes that are
-//! there, and each span knows where in the file it begins, which decoders that build values cannot tell.
+//! A message is walked in place: payloads are passed over unread, every length is checked against the bytes that are
+//! there, and each span knows where in the file it lies, which decoders that build values cannot tell.
 //! See <https://protobuf.dev/programming-guides/encoding>.
 
+use super::window::Window;
+use crate::error::{Error, Result};
+
+/// Longest name, or other text, that is read.
+const MAX_TEXT_BYTES: u64 = 1 << 16;
+
 /// Consecutive bytes of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) struct Span<'a> {
-    pub bytes: &'a [u8],
+    pub file: &'a Window<'a>,
     /// Where in the file the first byte lies.
-    pub offset: usize,
+    pub start: u64,
+    /// After the last byte.
+    pub end: u64,
 }
 
 /// One field of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) struct Field<'a> {
     pub number: u64,
     pub value: Value<'a>,
 }
 
 /// A field's value, by wire type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Value<'a> {
     Varint(u64),
     /// Four or eight bytes: a single `float`, `double` or fixed-width integer.
@@ -29,94 +37,100 @@ pub(super) enum Value<'a> {
     Delimited(Span<'a>),
 }
 
-/// Bytes that are not protobuf.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed {
-    /// Where in the file the field begins that cannot be read.
-    pub offset: usize,
-}
-
 impl<'a> Span<'a> {
     /// A whole file.
-    pub fn of_file(bytes: &'a [u8]) -> Self {
-        Span { bytes, offset: 0 }
+    pub fn of_file(file: &'a Window<'a>) -> Self {
+        Span { file, start: 0, end: file.bytes }
+    }
+
+    pub fn bytes(self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// What the span holds, if that is no longer than a text.
+    pub fn read(self) -> Result<Vec<u8>> {
+        self.file.read(self.start..self.end, "onnx text length", MAX_TEXT_BYTES)
+    }
+
+    /// What the span holds, with replacement characters for whatever is not UTF-8.
+    pub fn text(self) -> Result<String> {
+        self.read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The fields of this span as a message, in file order; the last one is an error if the bytes are malformed.
-    pub fn fields(self) -> impl Iterator<Item = Result<Field<'a>, Malformed>> {
-        let mut rest = self;
-        std::iter::from_fn(move || {
-            if rest.bytes.is_empty() {
-                return None;
-            }
-            let offset = rest.offset;
-            let field = rest.take_field().ok_or(Malformed { offset });
-            if field.is_err() {
-                rest.bytes = &[];
-            }
-            Some(field)
-        })
+    pub fn fields(self) -> impl Iterator<Item = Result<Field<'a>>> {
+        self.items(Span::take_field)
     }
 
     /// This span as packed varints; the last one is an error if the bytes are malformed.
-    pub fn varints(self) -> impl Iterator<Item = Result<u64, Malformed>> {
+    pub fn varints(self) -> impl Iterator<Item = Result<u64>> {
+        self.items(Span::take_varint)
+    }
+
+    /// What `take` takes, given where the item begins, until nothing is left or after an error.
+    fn items<T>(self, take: fn(&mut Self, u64) -> Result<T>) -> impl Iterator<Item = Result<T>> {
         let mut rest = self;
         std::iter::from_fn(move || {
-            if rest.bytes.is_empty() {
+            if rest.bytes() == 0 {
                 return None;
             }
-            let offset = rest.offset;
-            let value = rest.take_varint().ok_or(Malformed { offset });
-            if value.is_err() {
-                rest.bytes = &[];
+            let start = rest.start;
+            let item = take(&mut rest, start);
+            if item.is_err() {
+                rest.start = rest.end;
             }
-            Some(value)
+            Some(item)
         })
     }
 
-    fn take_field(&mut self) -> Option<Field<'a>> {
-        let key = self.take_varint()?;
+    fn take_field(&mut self, item: u64) -> Result<Field<'a>> {
+        let key = self.take_varint(item)?;
         let number = key >> 3;
         if !(1..1 << 29).contains(&number) {
-            return None;
+            return Err(self.malformed(item));
         }
         let value = match key & 7 {
-            0 => Value::Varint(self.take_varint()?),
-            1 => self.take(8).map(|_| Value::Fixed)?,
+            0 => Value::Varint(self.take_varint(item)?),
+            1 => self.take(8, item).map(|_| Value::Fixed)?,
             2 => {
-                let len = self.take_varint()?;
-                Value::Delimited(self.take(len)?)
+                let len = self.take_varint(item)?;
+                Value::Delimited(self.take(len, item)?)
             }
-            5 => self.take(4).map(|_| Value::Fixed)?,
-            _ => return None,
+            5 => self.take(4, item).map(|_| Value::Fixed)?,
+            _ => return Err(self.malformed(item)),
         };
-        Some(Field { number, value })
+        Ok(Field { number, value })
     }
 
-    /// Seven bits a byte, the lowest first; `None` where the bytes end early or the value exceeds 64 bits.
-    fn take_varint(&mut self) -> Option<u64> {
+    /// Seven bits a byte, the lowest first; malformed where the bytes end early or the value exceeds 64 bits.
+    fn take_varint(&mut self, item: u64) -> Result<u64> {
         let mut value = 0;
         for shift in (0..u64::BITS).step_by(7) {
-            let byte = self.take(1)?.bytes.first().copied()?;
+            let byte = self.take(1, item)?;
+            let byte = byte.file.byte(byte.start)?.ok_or_else(|| self.malformed(item))?;
             let bits = u64::from(byte & 0x7f);
-            let shifted = bits.checked_shl(shift)?;
-            if shifted.checked_shr(shift)? != bits {
-                return None;
+            let shifted = bits.wrapping_shl(shift);
+            if shifted.wrapping_shr(shift) != bits {
+                return Err(self.malformed(item));
             }
             value |= shifted;
             if byte < 0x80 {
-                return Some(value);
+                return Ok(value);
             }
         }
-        None
+        Err(self.malformed(item))
     }
 
-    fn take(&mut self, len: u64) -> Option<Span<'a>> {
-        let len = usize::try_from(len).ok()?;
-        let (head, tail) = self.bytes.split_at_checked(len)?;
-        let taken = Span { bytes: head, offset: self.offset };
-        *self = Span { bytes: tail, offset: self.offset.checked_add(len)? };
-        Some(taken)
+    fn take(&mut self, len: u64, item: u64) -> Result<Span<'a>> {
+        let end = self.start.checked_add(len).filter(|&end| end <= self.end).ok_or_else(|| self.malformed(item))?;
+        let taken = Span { end, ..*self };
+        self.start = end;
+        Ok(taken)
+    }
+
+    /// `item` is where the field or the varint begins that cannot be read.
+    fn malformed(&self, item: u64) -> Error {
+        Error::invalid("onnx", format!("{}: malformed protobuf at byte {item}", self.file.name))
     }
 }
 
@@ -124,57 +138,81 @@ impl<'a> Span<'a> {
 mod tests {
     use super::*;
 
-    fn fields(bytes: &[u8]) -> Vec<Result<Field<'_>, Malformed>> {
-        Span::of_file(bytes).fields().collect()
+    /// The fields of a file.
+    fn fields(bytes: &[u8]) -> Vec<String> {
+        let file = Window::new("m", &bytes);
+        Span::of_file(&file).fields().map(described).collect()
+    }
+
+    /// Its number and value, or why it cannot be read.
+    fn described(field: Result<Field>) -> String {
+        match field {
+            Ok(Field { number, value: Value::Varint(value) }) => format!("{number}: {value}"),
+            Ok(Field { number, value: Value::Fixed }) => format!("{number}: fixed"),
+            Ok(Field { number, value: Value::Delimited(span) }) => format!("{number}: {}..{}", span.start, span.end),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn malformed(offset: u64) -> String {
+        format!("invalid onnx: m: malformed protobuf at byte {offset}")
     }
 
     #[test]
     fn reads_every_wire_type_with_offsets() {
-        let bytes = [
+        let bytes: &[u8] = &[
             0x08, 0x96, 0x01, // 1: 150
             0x11, 0, 0, 0, 0, 0, 0, 0, 0, // 2: eight bytes
             0x1a, 0x02, b'h', b'i', // 3: "hi"
             0x25, 0, 0, 0, 0, // 4: four bytes
         ];
-        let hi = Span { bytes: b"hi", offset: 14 };
-        let expected = [
-            Field { number: 1, value: Value::Varint(150) },
-            Field { number: 2, value: Value::Fixed },
-            Field { number: 3, value: Value::Delimited(hi) },
-            Field { number: 4, value: Value::Fixed },
-        ];
-        assert_eq!(fields(&bytes), expected.map(Ok));
+        assert_eq!(fields(bytes), ["1: 150", "2: fixed", "3: 14..16", "4: fixed"]);
+        let file = Window::new("m", &bytes);
+        assert_eq!(Span { file: &file, start: 14, end: 16 }.text().unwrap(), "hi");
     }
 
     #[test]
     fn offsets_count_from_the_file_not_the_message() {
-        let bytes = [0x08, 0x01, 0x12, 0x04, 0x0a, 0x02, 7, 8];
-        let Ok(Field { value: Value::Delimited(message), .. }) = fields(&bytes)[1] else { panic!("a message") };
-        let inner: Vec<_> = message.fields().collect();
-        let value = Value::Delimited(Span { bytes: &[7, 8], offset: 6 });
-        assert_eq!(inner, [Ok(Field { number: 1, value })]);
+        let bytes: &[u8] = &[0x08, 0x01, 0x12, 0x04, 0x0a, 0x02, 7, 8];
+        let file = Window::new("m", &bytes);
+        let Some(Ok(Field { value: Value::Delimited(message), .. })) = Span::of_file(&file).fields().nth(1) else {
+            panic!("a message")
+        };
+        assert_eq!(message.fields().map(described).collect::<Vec<_>>(), ["1: 6..8"]);
     }
 
     #[test]
     fn reads_varints_up_to_64_bits_and_no_further() {
-        let read = |bytes: &[u8]| Span::of_file(bytes).varints().collect::<Vec<_>>();
+        let read = |bytes: &[u8]| {
+            let file = Window::new("m", &bytes);
+            Span::of_file(&file).varints().map(|value| value.map_err(|error| error.to_string())).collect::<Vec<_>>()
+        };
         assert_eq!(read(&[0x7f, 0x80, 0x01]), [Ok(0x7f), Ok(0x80)]);
         let largest = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
         assert_eq!(read(&largest), [Ok(u64::MAX)]);
         let bit_65 = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02];
-        assert_eq!(read(&bit_65), [Err(Malformed { offset: 0 })]);
-        assert_eq!(read(&[0x80; 11]), [Err(Malformed { offset: 0 })]);
-        assert_eq!(read(&[0x01, 0x80]), [Ok(1), Err(Malformed { offset: 1 })]);
+        assert_eq!(read(&bit_65), [Err(malformed(0))]);
+        assert_eq!(read(&[0x80; 11]), [Err(malformed(0))]);
+        assert_eq!(read(&[0x01, 0x80]), [Ok(1), Err(malformed(1))]);
     }
 
     #[test]
     fn a_malformed_field_ends_the_walk() {
         let truncated_length = [0x08, 0x01, 0x12, 0x05, 1, 2];
-        assert_eq!(fields(&truncated_length)[1..], [Err(Malformed { offset: 2 })]);
+        assert_eq!(fields(&truncated_length)[1..], [malformed(2)]);
         let huge_length = [0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0];
-        assert_eq!(fields(&huge_length), [Err(Malformed { offset: 0 })]);
+        assert_eq!(fields(&huge_length), [malformed(0)]);
         for key in [0x00, 0x02, 0x0b, 0x0c, 0x0e, 0x0f] {
-            assert_eq!(fields(&[key, 0, 0]), [Err(Malformed { offset: 0 })], "key {key:#x}");
+            assert_eq!(fields(&[key, 0, 0]), [malformed(0)], "key {key:#x}");
         }
+    }
+
+    #[test]
+    fn long_texts_are_not_read() {
+        let bytes = vec![b'x'; MAX_TEXT_BYTES as usize + 1];
+        let file = Window::new("m", &bytes);
+        let whole = Span::of_file(&file);
+        assert!(matches!(whole.read(), Err(Error::LimitExceeded { limit: MAX_TEXT_BYTES, .. })));
+        assert_eq!(Span { end: MAX_TEXT_BYTES, ..whole }.text().unwrap().len() as u64, MAX_TEXT_BYTES);
     }
 }

@@ -10,28 +10,40 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{SourceFile, relative_path, tensor_bytes};
+use super::window::Window;
+use super::{MAX_JSON_BYTES, SourceFile, relative_path, tensor_bytes};
 use crate::error::{Error, Result};
+use crate::source::read_range;
 use crate::tensor::{Axes, DType, Shape, TensorLocation};
 
 /// Longest header in bytes, the limit of the safetensors library itself.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
+/// The length of the header's length.
+const LENGTH_BYTES: u64 = 8;
+
 /// Whether the bytes begin like a safetensors file: the length of a header that lies within the file and opens a
 /// JSON object.
-pub(super) fn looks_like(bytes: &[u8]) -> bool {
-    split_length(bytes).is_some_and(|(header_bytes, rest)| {
-        header_bytes <= MAX_HEADER_BYTES
-            && split_at(rest, header_bytes)
-                .and_then(|(header, _)| header.strip_prefix(b"{"))
-                .is_some_and(|members| matches!(members.trim_ascii_start().first(), Some(b'"' | b'}')))
-    })
+pub(super) fn looks_like(file: &Window) -> Result<bool> {
+    let Some(header_bytes) = header_bytes(file)?.filter(|&bytes| bytes <= MAX_HEADER_BYTES) else {
+        return Ok(false);
+    };
+    let end = LENGTH_BYTES.saturating_add(header_bytes);
+    Ok(end <= file.bytes
+        && file.byte(LENGTH_BYTES)? == Some(b'{')
+        && matches!(file.first_visible(LENGTH_BYTES.saturating_add(1)..end)?, Some(b'"' | b'}')))
+}
+
+/// The length that the file gives its header; none if the file is too short for one.
+fn header_bytes(file: &Window) -> Result<Option<u64>> {
+    Ok(file.array(0)?.map(u64::from_le_bytes))
 }
 
 /// The shards that an index names, in the order of their first mention.
-pub(super) fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
-    let invalid = |reason: String| Error::invalid("safetensors index", format!("{name}: {reason}"));
-    let index: Index = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
+pub(super) fn companions(file: &Window) -> Result<Vec<String>> {
+    let invalid = |reason: String| Error::invalid("safetensors index", format!("{}: {reason}", file.name));
+    let bytes = file.read(0..file.bytes, "safetensors index length", MAX_JSON_BYTES)?;
+    let index: Index = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
     let mut seen = HashSet::new();
     let mut shards = Vec::new();
     for shard in index.weight_map.values() {
@@ -49,19 +61,20 @@ pub(super) fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
 /// The tensors of the file with this index, in the order of their bytes, and the header's metadata (none if it is not made of strings).
 pub(crate) fn parse(index: usize, file: &SourceFile) -> Result<(Vec<TensorLocation>, HashMap<String, String>)> {
     let invalid = |reason: String| Error::invalid("safetensors", format!("{}: {reason}", file.name));
-    let (header_bytes, rest) =
-        split_length(file.bytes).ok_or_else(|| invalid("too short for a header length".to_owned()))?;
+    let window = Window::of(file);
+    let header_bytes = header_bytes(&window)?.ok_or_else(|| invalid("too short for a header length".to_owned()))?;
     if header_bytes > MAX_HEADER_BYTES {
         let (field, limit) = ("safetensors header length", MAX_HEADER_BYTES);
         return Err(Error::LimitExceeded { field, value: header_bytes, limit });
     }
-    let (header, data) =
-        split_at(rest, header_bytes).ok_or_else(|| invalid(format!("ends within its {header_bytes}-byte header")))?;
-    let header: Header = serde_json::from_slice(header).map_err(|error| invalid(format!("header: {error}")))?;
+    let data_start = LENGTH_BYTES.saturating_add(header_bytes);
+    let data_bytes = window.bytes.checked_sub(data_start);
+    let data_bytes = data_bytes.ok_or_else(|| invalid(format!("ends within its {header_bytes}-byte header")))?;
+    let header = read_range(file.source, LENGTH_BYTES..data_start)?;
+    let header: Header = serde_json::from_slice(&header).map_err(|error| invalid(format!("header: {error}")))?;
     let mut entries = header.entries;
     entries.sort_by_key(|(_, entry)| entry.data_offsets);
-    check_ranges(&entries, data.len()).map_err(invalid)?;
-    let data_start = file.bytes.len().saturating_sub(data.len());
+    check_ranges(&entries, data_bytes).map_err(invalid)?;
     let mut tensors = Vec::new();
     for (name, entry) in entries {
         tensors.extend(locate(index, data_start, name, entry).map_err(invalid)?);
@@ -70,8 +83,8 @@ pub(crate) fn parse(index: usize, file: &SourceFile) -> Result<(Vec<TensorLocati
     Ok((tensors, metadata.unwrap_or_default()))
 }
 
-/// Proves that names are unique and that the entries, sorted by offset, cover `data_len` bytes exactly.
-fn check_ranges(entries: &[(String, Entry)], data_len: usize) -> std::result::Result<(), String> {
+/// Proves that names are unique and that the entries, sorted by offset, cover `data_bytes` exactly.
+fn check_ranges(entries: &[(String, Entry)], data_bytes: u64) -> std::result::Result<(), String> {
     let mut names = HashSet::new();
     let mut covered = 0;
     for (name, entry) in entries {
@@ -84,8 +97,8 @@ fn check_ranges(entries: &[(String, Entry)], data_len: usize) -> std::result::Re
         }
         covered = end;
     }
-    if usize::try_from(covered) != Ok(data_len) {
-        return Err(format!("the tensors take {covered} bytes but {data_len} follow the header"));
+    if covered != data_bytes {
+        return Err(format!("the tensors take {covered} bytes but {data_bytes} follow the header"));
     }
     Ok(())
 }
@@ -93,7 +106,7 @@ fn check_ranges(entries: &[(String, Entry)], data_len: usize) -> std::result::Re
 /// The tensor of an entry whose range is known to lie within the file; none where its element type is unknown.
 fn locate(
     file: usize,
-    data_start: usize,
+    data_start: u64,
     name: String,
     entry: Entry,
 ) -> std::result::Result<Option<TensorLocation>, String> {
@@ -106,8 +119,8 @@ fn locate(
     if end.checked_sub(start) != Some(bytes) {
         return Err(format!("tensor {name:?} has bytes {start}..{end} but {} {shape} takes {bytes}", dtype.name()));
     }
-    let offset = u64::try_from(data_start).ok().and_then(|data_start| data_start.checked_add(start));
-    let offset = offset.ok_or_else(|| format!("tensor {name:?} begins beyond the largest offset"))?;
+    let offset =
+        data_start.checked_add(start).ok_or_else(|| format!("tensor {name:?} begins beyond the largest offset"))?;
     Ok(Some(TensorLocation { name, dtype, shape, file, offset, bytes, axes: Axes::OutputFirst, record: &[] }))
 }
 
@@ -130,15 +143,6 @@ fn dtype(name: &str) -> Option<DType> {
         "F8_E5M2" => DType::F8E5M2,
         _ => return None,
     })
-}
-
-fn split_length(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<8>()?;
-    Some((u64::from_le_bytes(*length), rest))
-}
-
-fn split_at(bytes: &[u8], position: u64) -> Option<(&[u8], &[u8])> {
-    bytes.split_at_checked(usize::try_from(position).ok()?)
 }
 
 #[derive(Deserialize)]
@@ -197,7 +201,11 @@ mod tests {
     }
 
     fn find(bytes: &[u8]) -> Result<Vec<TensorLocation>> {
-        Ok(parse(0, &SourceFile { name: "m.safetensors".to_owned(), bytes })?.0)
+        Ok(parse(0, &SourceFile { name: "m.safetensors".to_owned(), source: &bytes })?.0)
+    }
+
+    fn shards(index: &str) -> Result<Vec<String>> {
+        companions(&Window::new("i.json", &index.as_bytes()))
     }
 
     fn reason(header: &str, data: &[u8]) -> String {
@@ -282,7 +290,7 @@ mod tests {
         assert!(find(&file(&format!("{{\"__metadata__\":{deep}}}"), &[])).unwrap().is_empty());
         assert!(reason(&format!("{{\"a\":{deep}}}"), &[]).contains("m.safetensors: header: "));
         let index = format!("{{\"weight_map\":{{\"a\":{deep}}}}}");
-        let error = companions("i.json", index.as_bytes()).unwrap_err();
+        let error = shards(&index).unwrap_err();
         assert!(error.to_string().contains("recursion limit"), "{error}");
     }
 
@@ -298,9 +306,9 @@ mod tests {
     fn shards_must_be_paths_below_the_folder() {
         for shard in [r#""../x""#, r#""/x""#, r#""c:\\x""#, r#""""#, "1", "null"] {
             let index = format!(r#"{{"weight_map":{{"a":{shard}}}}}"#);
-            let error = companions("i.json", index.as_bytes()).unwrap_err();
+            let error = shards(&index).unwrap_err();
             assert!(matches!(error, Error::Invalid { field: "safetensors index", .. }), "{shard}");
         }
-        assert!(companions("i.json", b"{}").is_err());
+        assert!(shards("{}").is_err());
     }
 }

@@ -1,9 +1,10 @@
 //! The fixtures of `scripts/fixtures.py`, whole and damaged, against the bytes that Python put into them.
 
 use super::*;
+use crate::source::read_range;
 use crate::tensor::Axes;
 
-const FIXTURES: &[(&str, &[u8])] = &[
+static FIXTURES: &[(&str, &[u8])] = &[
     ("dtypes.safetensors", include_bytes!("../../tests/data/formats/dtypes.safetensors")),
     ("external.bin", include_bytes!("../../tests/data/formats/external.bin")),
     ("external.onnx", include_bytes!("../../tests/data/formats/external.onnx")),
@@ -51,21 +52,20 @@ fn cases() -> Vec<(String, Case)> {
     cases.into_iter().collect()
 }
 
-fn fixture(name: &str) -> &'static [u8] {
-    FIXTURES.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name} is listed")).1
+fn fixture(name: &str) -> &'static &'static [u8] {
+    &FIXTURES.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name} is listed")).1
 }
 
-fn source<'a>(name: &str, bytes: &'a [u8]) -> SourceFile<'a> {
-    SourceFile { name: name.to_owned(), bytes }
+fn source<'a>(name: &str, source: &'a dyn Source) -> SourceFile<'a> {
+    SourceFile { name: name.to_owned(), source }
 }
 
 fn sources(names: &[String]) -> Vec<SourceFile<'static>> {
     names.iter().map(|name| source(name, fixture(name))).collect()
 }
 
-fn bytes_of<'a>(files: &[SourceFile<'a>], tensor: &TensorLocation) -> &'a [u8] {
-    let start = usize::try_from(tensor.offset).unwrap();
-    &files[tensor.file].bytes[start..][..usize::try_from(tensor.bytes).unwrap()]
+fn bytes_of(files: &[SourceFile], tensor: &TensorLocation) -> Vec<u8> {
+    read_range(files[tensor.file].source, tensor.offset..tensor.offset + tensor.bytes).unwrap()
 }
 
 /// What [`find_tensors`] found, in the form of `expected.json` and in a settled order.
@@ -145,10 +145,10 @@ fn detects_by_content_before_name() {
         ("group1-shard1of2.bin", Format::Other),
     ];
     for (name, format) in cases {
-        assert_eq!(detect("renamed.bin", fixture(name)), format, "{name}");
+        assert_eq!(detect("renamed.bin", fixture(name)).unwrap(), format, "{name}");
     }
-    assert_eq!(detect("wrong.onnx", fixture("dtypes.safetensors")), Format::Safetensors);
-    assert_eq!(detect("wrong.safetensors", fixture("raw.onnx")), Format::Onnx);
+    assert_eq!(detect("wrong.onnx", fixture("dtypes.safetensors")).unwrap(), Format::Safetensors);
+    assert_eq!(detect("wrong.safetensors", fixture("raw.onnx")).unwrap(), Format::Onnx);
 }
 
 #[test]
@@ -166,8 +166,8 @@ fn detects_by_name_where_content_is_silent() {
         ("tokenizer.json", Format::Other),
     ];
     for (name, format) in cases {
-        assert_eq!(detect(name, b"?"), format, "{name}");
-        assert_eq!(detect(name, b""), format, "{name}");
+        assert_eq!(detect(name, &b"?".to_vec()).unwrap(), format, "{name}");
+        assert_eq!(detect(name, &Vec::new()).unwrap(), format, "{name}");
     }
 }
 
@@ -176,10 +176,10 @@ fn ordinary_files_are_other() {
     let zeros = [0; 64];
     let small_float = 1.0e-40f32.to_le_bytes();
     for bytes in [b"{\"a\": 1}".as_slice(), b"\x7fELF\x02\x01\x01", b"\x89PNG\r\n\x1a\n", &zeros, &small_float] {
-        assert_eq!(detect("file", bytes), Format::Other, "{bytes:?}");
+        assert_eq!(detect("file", &bytes).unwrap(), Format::Other, "{bytes:?}");
     }
     // An `ir_version` and a producer, but no graph.
-    assert_eq!(detect("file", &[0x08, 0x07, 0x12, 0x01, b'x']), Format::Other);
+    assert_eq!(detect("file", &vec![0x08, 0x07, 0x12, 0x01, b'x']).unwrap(), Format::Other);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn lists_companions_once_in_file_order() {
     let shards = ["sharded-00001-of-00002.safetensors", "sharded-00002-of-00002.safetensors"];
     assert_eq!(companions_of("sharded.safetensors.index.json"), shards);
     let index = br#"{"weight_map": {"z": "b.safetensors", "y": "./a.safetensors", "x": "b.safetensors", "w": "a.safetensors"}}"#;
-    assert_eq!(companions("m.safetensors.index.json", index).unwrap(), ["b.safetensors", "a.safetensors"]);
+    assert_eq!(companions("m.safetensors.index.json", &index.as_slice()).unwrap(), ["b.safetensors", "a.safetensors"]);
     for name in ["raw.onnx", "dtypes.safetensors", "external.bin", "types.gguf"] {
         assert!(companions_of(name).is_empty(), "{name}");
     }
@@ -277,13 +277,15 @@ fn only_paths_below_the_folder_pass() {
     }
 }
 
+static NO_BYTES: &[u8] = &[];
+
 /// Both entry points must return, with a sound result or a typed error.
 fn probe(name: &str, bytes: &[u8]) {
-    let companions = companions(name, bytes).unwrap_or_default();
-    let mut files = vec![source(name, bytes)];
+    let companions = companions(name, &bytes).unwrap_or_default();
+    let mut files = vec![source(name, &bytes)];
     files.extend(companions.iter().filter(|path| *path != name).map(|path| {
         let known = FIXTURES.iter().find(|(known, _)| known == path);
-        source(path, known.map_or(&[][..], |(_, bytes)| bytes))
+        source(path, known.map_or(&NO_BYTES, |(_, bytes)| bytes))
     }));
     match find_tensors(&files) {
         Ok(tensors) => assert_sound(&files, &tensors),
@@ -311,7 +313,7 @@ fn truncation_at_every_byte_gives_a_typed_result() {
 fn a_truncated_safetensors_file_is_never_accepted() {
     let bytes = fixture("dtypes.safetensors");
     for len in 0..bytes.len() {
-        let files = [source("m.safetensors", &bytes[..len])];
+        let files = [source("m.safetensors", &&bytes[..len])];
         assert!(matches!(find_tensors(&files), Err(Error::Invalid { .. })), "{len} bytes");
     }
 }
@@ -322,7 +324,7 @@ fn a_truncated_gguf_file_is_never_accepted() {
     let tensors = find_tensors(&[source("m.gguf", bytes)]).unwrap();
     let end = tensors.iter().map(|tensor| tensor.offset + tensor.bytes).max().unwrap();
     for len in 0..usize::try_from(end).unwrap() {
-        let error = find_tensors(&[source("m.gguf", &bytes[..len])]).unwrap_err();
+        let error = find_tensors(&[source("m.gguf", &&bytes[..len])]).unwrap_err();
         assert!(error.to_string().starts_with("invalid gguf: m.gguf: "), "{len} bytes: {error}");
     }
 }
@@ -332,7 +334,8 @@ fn shards_that_end_early_are_never_accepted() {
     let names = ["model.json", "group1-shard1of2.bin", "group1-shard2of2.bin", "group2-shard1of1.bin"];
     for (cut, name) in names.iter().enumerate().skip(1) {
         let mut files: Vec<_> = names.iter().map(|name| source(name, fixture(name))).collect();
-        files[cut].bytes = &files[cut].bytes[1..];
+        let cut_bytes = &fixture(name)[1..];
+        files[cut].source = &cut_bytes;
         let error = find_tensors(&files).unwrap_err();
         assert!(error.to_string().starts_with("invalid tfjs: model.json: "), "{name}: {error}");
     }
@@ -342,7 +345,7 @@ fn shards_that_end_early_are_never_accepted() {
 fn a_truncated_onnx_file_is_never_accepted_before_its_graph_ends() {
     let bytes = fixture("typed.onnx");
     for len in 0..bytes.len() {
-        let files = [source("m.onnx", &bytes[..len])];
+        let files = [source("m.onnx", &&bytes[..len])];
         let error = find_tensors(&files).unwrap_err();
         assert!(error.to_string().starts_with("invalid onnx: m.onnx: "), "{len} bytes: {error}");
     }

@@ -9,7 +9,8 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Format, SourceFile, Sources, base_name, relative_path, tensor_bytes};
+use super::window::Window;
+use super::{Format, MAX_JSON_BYTES, Sources, base_name, relative_path, tensor_bytes};
 use crate::error::{Error, Result};
 use crate::tensor::{Axes, DType, Shape, TensorLocation};
 
@@ -17,34 +18,41 @@ use crate::tensor::{Axes, DType, Shape, TensorLocation};
 const MANIFEST_KEY: &[u8] = b"\"weightsManifest\"";
 
 /// Whether this is JSON with a manifest, or damaged JSON that is named and begins like one.
-pub(super) fn looks_like(name: &str, bytes: &[u8]) -> bool {
+pub(super) fn looks_like(file: &Window) -> Result<bool> {
     #[derive(Deserialize)]
     struct Probe {
         #[serde(rename = "weightsManifest")]
         manifest: Option<IgnoredAny>,
     }
-    let name = base_name(name).to_ascii_lowercase();
-    match bytes.trim_ascii_start().first() {
-        Some(b'{') if bytes.windows(MANIFEST_KEY.len()).any(|window| window == MANIFEST_KEY) => {
-            match serde_json::from_slice::<Probe>(bytes) {
-                Ok(probe) => probe.manifest.is_some(),
-                Err(_) => name.ends_with(".json"),
-            }
+    if file.bytes > MAX_JSON_BYTES {
+        return Ok(false);
+    }
+    let name = base_name(file.name).to_ascii_lowercase();
+    match file.first_visible(0..file.bytes)? {
+        Some(b'{') => {
+            let bytes = read_json(file)?;
+            let is_mentioned = bytes.windows(MANIFEST_KEY.len()).any(|window| window == MANIFEST_KEY);
+            let probe = || serde_json::from_slice(&bytes).map(|Probe { manifest }| manifest.is_some());
+            Ok(is_mentioned && probe().unwrap_or_else(|_| name.ends_with(".json")))
         }
         Some(b'[') => {
-            let groups = serde_json::from_slice::<Vec<Group>>(bytes);
-            groups.map_or_else(|_| name.ends_with("weights_manifest.json"), |groups| !groups.is_empty())
+            let groups = serde_json::from_slice::<Vec<Group>>(&read_json(file)?);
+            Ok(groups.map_or_else(|_| name.ends_with("weights_manifest.json"), |groups| !groups.is_empty()))
         }
-        _ => false,
+        _ => Ok(false),
     }
 }
 
+fn read_json(file: &Window) -> Result<Vec<u8>> {
+    file.read(0..file.bytes, "tfjs JSON length", MAX_JSON_BYTES)
+}
+
 /// The shards, in the order of their first mention.
-pub(super) fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
+pub(super) fn companions(file: &Window) -> Result<Vec<String>> {
     let mut seen = HashSet::new();
     let mut shards = Vec::new();
-    for path in read_groups(name, bytes)?.iter().flat_map(|group| &group.paths) {
-        let shard = shard_path(name, path)?;
+    for path in read_groups(file)?.iter().flat_map(|group| &group.paths) {
+        let shard = shard_path(file.name, path)?;
         if seen.insert(shard.clone()) {
             shards.push(shard);
         }
@@ -55,11 +63,10 @@ pub(super) fn companions(name: &str, bytes: &[u8]) -> Result<Vec<String>> {
 /// The tensors of a manifest, in its order. One that crosses into another shard is cut into pieces of whole rows,
 /// named `kernel[0:96]` by their rows where all axes but the last are rows; the bytes of a row that is cut itself
 /// belong to no piece.
-pub(super) fn find_tensors(file: &SourceFile, sources: &Sources) -> Result<Vec<TensorLocation>> {
+pub(super) fn find_tensors(file: &Window, sources: &Sources) -> Result<Vec<TensorLocation>> {
     let mut tensors = Vec::new();
-    for group in read_groups(&file.name, file.bytes)? {
-        let shards = Shards::open(&file.name, &group.paths, sources)?;
-        shards.find_tensors(group.weights, &mut tensors).map_err(|why| invalid(&file.name, &why))?;
+    for group in read_groups(file)? {
+        Shards::open(file.name, &group.paths, sources)?.find_tensors(group.weights, &mut tensors)?;
     }
     Ok(tensors)
 }
@@ -68,13 +75,14 @@ fn invalid(name: &str, reason: &str) -> Error {
     Error::invalid("tfjs", format!("{name}: {reason}"))
 }
 
-fn read_groups(name: &str, bytes: &[u8]) -> Result<Vec<Group>> {
+fn read_groups(file: &Window) -> Result<Vec<Group>> {
+    let bytes = read_json(file)?;
     let groups = if bytes.trim_ascii_start().starts_with(b"[") {
-        serde_json::from_slice(bytes)
+        serde_json::from_slice(&bytes)
     } else {
-        serde_json::from_slice(bytes).map(|Model { groups }| groups)
+        serde_json::from_slice(&bytes).map(|Model { groups }| groups)
     };
-    groups.map_err(|error| invalid(name, &error.to_string()))
+    groups.map_err(|error| invalid(file.name, &error.to_string()))
 }
 
 fn shard_path(name: &str, path: &str) -> Result<String> {
@@ -126,48 +134,47 @@ fn dtype(name: &str) -> Option<DType> {
     })
 }
 
-type Read<T> = std::result::Result<T, String>;
-
 /// The shards of a group, one after another.
 struct Shards<'a> {
+    /// Of the manifest.
+    name: &'a str,
     shards: Vec<Shard<'a>>,
-    len: u64,
+    bytes: u64,
 }
 
 struct Shard<'a> {
     file: usize,
-    bytes: &'a [u8],
+    window: Window<'a>,
     start: u64,
     end: u64,
 }
 
 impl<'a> Shards<'a> {
-    fn open(name: &str, paths: &[String], sources: &Sources<'a>) -> Result<Self> {
-        let mut shards = Shards { shards: Vec::new(), len: 0 };
+    fn open(name: &'a str, paths: &[String], sources: &Sources<'a>) -> Result<Self> {
+        let mut shards = Shards { name, shards: Vec::new(), bytes: 0 };
         for path in paths {
             let path = shard_path(name, path)?;
-            let (file, bytes, format) = sources.companion(name, &path)?;
+            let (file, shard, format) = sources.companion(name, &path)?;
             if format != Format::Other {
                 return Err(invalid(name, &format!("shard {path:?} is a model")));
             }
-            let start = shards.len;
-            shards.len = start.saturating_add(bytes.len() as u64);
-            shards.shards.push(Shard { file, bytes, start, end: shards.len });
+            let (start, window) = (shards.bytes, Window::of(shard));
+            shards.bytes = start.saturating_add(window.bytes);
+            shards.shards.push(Shard { file, window, start, end: shards.bytes });
         }
         Ok(shards)
     }
 
-    fn find_tensors(&self, weights: Vec<Weight>, tensors: &mut Vec<TensorLocation>) -> Read<()> {
+    fn find_tensors(&self, weights: Vec<Weight>, tensors: &mut Vec<TensorLocation>) -> Result<()> {
         let mut start = 0;
         for weight in weights {
-            let Some(bytes) = self.weight_bytes(&weight, start).map_err(|why| format!("{:?} {why}", weight.name))?
-            else {
+            let Some(bytes) = self.weight_bytes(&weight, start)? else {
                 // Without its length nothing that follows can be found.
                 return Ok(());
             };
-            let end = u64::checked_add(start, bytes).filter(|&end| end <= self.len);
+            let end = u64::checked_add(start, bytes).filter(|&end| end <= self.bytes);
             let end = end.ok_or_else(|| {
-                format!("{:?} takes {bytes} bytes at {start}, but its shards hold {}", weight.name, self.len)
+                self.invalid(&weight, format!("takes {bytes} bytes at {start}, but its shards hold {}", self.bytes))
             })?;
             if let Some(dtype) = dtype(weight.stored_type()) {
                 self.locate(weight, dtype, start, end, tensors);
@@ -177,28 +184,39 @@ impl<'a> Shards<'a> {
         Ok(())
     }
 
+    fn invalid(&self, weight: &Weight, why: impl std::fmt::Display) -> Error {
+        invalid(self.name, &format!("{:?} {why}", weight.name))
+    }
+
     /// Bytes that a weight takes from `start` on; none where its type is unknown.
-    fn weight_bytes(&self, weight: &Weight, start: u64) -> Read<Option<u64>> {
-        let shape = Shape(weight.shape.clone());
+    fn weight_bytes(&self, weight: &Weight, start: u64) -> Result<Option<u64>> {
+        let of_dtype = |dtype| {
+            let bytes = tensor_bytes(dtype, &Shape(weight.shape.clone()));
+            bytes.map_err(|why| self.invalid(weight, why))
+        };
         match weight.stored_type() {
-            "string" => self.string_bytes(tensor_bytes(DType::U8, &shape)?, start).map(Some),
-            "complex64" => tensor_bytes(DType::F64, &shape).map(Some),
-            other => dtype(other).map(|dtype| tensor_bytes(dtype, &shape)).transpose(),
+            "string" => {
+                let bytes = self.string_bytes(of_dtype(DType::U8)?, start)?;
+                bytes.map(Some).ok_or_else(|| self.invalid(weight, "ends beyond its shards"))
+            }
+            "complex64" => of_dtype(DType::F64).map(Some),
+            other => dtype(other).map(of_dtype).transpose(),
         }
     }
 
-    /// Bytes of `len` strings, each after its length.
-    fn string_bytes(&self, len: u64, start: u64) -> Read<u64> {
+    /// Bytes of `len` strings, each after its length; none where they end beyond the shards.
+    fn string_bytes(&self, len: u64, start: u64) -> Result<Option<u64>> {
         let mut end = start;
         for _ in 0..len {
-            let string_bytes = (0..4).rev().try_fold(0u64, |value, index| {
-                let byte = self.byte(end.checked_add(index)?)?;
-                Some(value << 8 | u64::from(byte))
-            });
-            let next = string_bytes.and_then(|bytes| end.checked_add(4)?.checked_add(bytes));
-            end = next.filter(|&next| next <= self.len).ok_or("ends beyond its shards")?;
+            let mut string_bytes = [0; 4];
+            for byte in &mut string_bytes {
+                let Some(found) = self.byte(end)? else { return Ok(None) };
+                *byte = found;
+                end = end.saturating_add(1);
+            }
+            end = end.saturating_add(u32::from_le_bytes(string_bytes).into());
         }
-        Ok(end.saturating_sub(start))
+        Ok((end <= self.bytes).then_some(end.saturating_sub(start)))
     }
 
     /// The shards from the one that holds the byte at `position` on.
@@ -206,9 +224,9 @@ impl<'a> Shards<'a> {
         self.shards.get(self.shards.partition_point(|shard| shard.end <= position)..).unwrap_or_default()
     }
 
-    fn byte(&self, position: u64) -> Option<u8> {
-        let shard = self.from(position).first()?;
-        shard.bytes.get(usize::try_from(position.checked_sub(shard.start)?).ok()?).copied()
+    fn byte(&self, position: u64) -> Result<Option<u8>> {
+        let Some(shard) = self.from(position).first() else { return Ok(None) };
+        shard.window.byte(position.saturating_sub(shard.start))
     }
 
     /// Adds the tensor at `start..end`, or the pieces of it that lie in one shard each.
@@ -217,7 +235,7 @@ impl<'a> Shards<'a> {
         let shape = Shape(shape);
         // An empty tensor may stand at the very end.
         let last = self.shards.len().saturating_sub(1);
-        let shards = if start == self.len { self.shards.get(last..).unwrap_or_default() } else { self.from(start) };
+        let shards = if start == self.bytes { self.shards.get(last..).unwrap_or_default() } else { self.from(start) };
         let add = |name: String, shape: Shape, shard: &Shard, from: u64, to: u64| TensorLocation {
             name,
             dtype,
@@ -248,15 +266,16 @@ impl<'a> Shards<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{companions, find_tensors};
+    use super::super::{SourceFile, companions, find_tensors};
     use super::*;
 
     const NAME: &str = "web/model.json";
 
     fn find(json: &str, shards: &[&[u8]]) -> Result<Vec<TensorLocation>> {
-        let mut files = vec![SourceFile { name: NAME.to_owned(), bytes: json.as_bytes() }];
-        for (index, bytes) in shards.iter().enumerate() {
-            files.push(SourceFile { name: format!("web/{index}.bin"), bytes });
+        let json = json.as_bytes();
+        let mut files = vec![SourceFile { name: NAME.to_owned(), source: &json }];
+        for (index, source) in shards.iter().enumerate() {
+            files.push(SourceFile { name: format!("web/{index}.bin"), source });
         }
         find_tensors(&files)
     }
@@ -348,7 +367,7 @@ mod tests {
     fn shards_must_be_files_below_the_folder() {
         for path in ["../x", "/x", "c:x", "http://x/y", "", "model.json", "./model.json"] {
             let json = model(&format!("{path:?}"), "");
-            for result in [companions(NAME, json.as_bytes()).map(drop), find(&json, &[]).map(drop)] {
+            for result in [companions(NAME, &json.as_bytes()).map(drop), find(&json, &[]).map(drop)] {
                 assert!(matches!(result, Err(Error::Invalid { field: "tfjs", .. })), "{path:?}");
             }
         }
@@ -375,10 +394,10 @@ mod tests {
             ("x-weights_manifest.json", "[{", true),
             ("x.json", "[{", false),
         ] {
-            assert_eq!(looks_like(name, json.as_bytes()), expected, "{name}: {json}");
+            assert_eq!(looks_like(&Window::new(name, &json.as_bytes())).unwrap(), expected, "{name}: {json}");
         }
-        assert!(companions("x-weights_manifest.json", b"[{").is_err());
+        assert!(companions("x-weights_manifest.json", &b"[{".as_slice()).is_err());
         assert!(find(r#"{"weightsManifest": [{"paths": 1}]}"#, &[]).is_err());
-        assert_eq!(companions("x.json", manifest.as_bytes()).unwrap(), ["x.bin"]);
+        assert_eq!(companions("x.json", &manifest.as_bytes()).unwrap(), ["x.bin"]);
     }
 }

@@ -82,7 +82,7 @@ pub fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
 
 /// One file, encoded.
 pub fn archive(file: &[u8], target: Target) -> Vec<u8> {
-    let files = [SourceFile { name: "model.safetensors".into(), bytes: file }];
+    let files = [SourceFile { name: "model.safetensors".into(), source: &file }];
     encode(&files, None, &Options { target, ..Options::default() }).unwrap().0
 }
 

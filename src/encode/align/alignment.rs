@@ -8,6 +8,7 @@ use crate::encode::align::symmetry::{self, Group};
 use crate::encode::{Options, to_f32};
 use crate::error::Result;
 use crate::formats::SourceFile;
+use crate::source::{Source, read_range};
 use crate::stages::permute::Permutation;
 use crate::tensor::TensorLocation;
 
@@ -30,11 +31,11 @@ pub struct Aligned {
 /// Whatever is wrong with the base.
 pub fn align(files: &[SourceFile], tensors: &[TensorLocation], options: &Options) -> Result<Aligned> {
     let mut aligned = Aligned {
-        files: files.iter().map(|file| file.bytes.to_vec()).collect(),
+        files: files.iter().map(|file| read_range(file.source, 0..file.bytes())).collect::<Result<_>>()?,
         orders: vec![[None, None]; tensors.len()],
         columns: HashSet::new(),
     };
-    let groups = symmetry::discover(files, tensors);
+    let groups = symmetry::discover(files, tensors)?;
     for (index, group) in groups.iter().enumerate() {
         (options.progress)("matching units", index as f64 / groups.len() as f64);
         let found = match options.base {

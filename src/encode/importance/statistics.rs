@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::formats::{self, Format, SourceFile, safetensors};
+use crate::source::{Source, read_range};
 use crate::stages::permute::transpose;
 use crate::stages::transform::Basis;
 use crate::tensor::{DType, Shape, TensorLocation};
@@ -85,16 +86,16 @@ impl Moments {
 }
 
 impl Statistics {
-    /// Parses a statistics file.
+    /// Parses a statistics file, one tensor after another.
     ///
     /// # Errors
-    /// `Invalid` if it is none, naming the tensor at fault.
-    pub fn parse(name: &str, bytes: &[u8]) -> Result<Self> {
+    /// `Invalid` if it is none, naming the tensor at fault; whatever reading it gives.
+    pub fn parse(name: &str, source: &dyn Source) -> Result<Self> {
         let invalid = |reason: String| Error::invalid("statistics", format!("{name}: {reason}"));
-        if formats::detect(name, bytes) != Format::Safetensors {
+        if formats::detect(name, source)? != Format::Safetensors {
             return Err(invalid("not a safetensors file".into()));
         }
-        let file = SourceFile { name: name.to_string(), bytes };
+        let file = SourceFile { name: name.to_string(), source };
         let (tensors, metadata) = safetensors::parse(0, &file).map_err(|error| error.in_file(name))?;
         if metadata.get("format").map(String::as_str) != Some(FORMAT) {
             return Err(invalid(format!("its metadata does not say format = {FORMAT}: is it a model?")));
@@ -106,7 +107,8 @@ impl Statistics {
         for tensor in &tensors {
             let (weight, statistic) =
                 tensor.name.rsplit_once('/').ok_or_else(|| invalid(format!("{:?} names no statistic", tensor.name)))?;
-            let values = finite(tensor, bytes).map_err(invalid)?;
+            let bytes = read_range(source, tensor.offset..tensor.offset + tensor.bytes)?;
+            let values = finite(tensor, &bytes).map_err(invalid)?;
             let entry = statistics.weights.entry(weight.to_string()).or_default();
             entry.take(statistic, &tensor.shape, values).map_err(|why| invalid(format!("{:?}: {why}", tensor.name)))?;
         }
@@ -241,7 +243,7 @@ fn finite(tensor: &TensorLocation, bytes: &[u8]) -> std::result::Result<Vec<f32>
     if tensor.dtype != DType::F32 {
         return Err(format!("{:?} is not float32", tensor.name));
     }
-    let values = to_f32(&bytes[tensor.offset as usize..(tensor.offset + tensor.bytes) as usize], tensor.dtype);
+    let values = to_f32(bytes, tensor.dtype);
     match values.iter().find(|value| !value.is_finite()) {
         Some(value) => Err(format!("{:?} holds {value}", tensor.name)),
         None => Ok(values),

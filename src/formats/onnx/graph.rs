@@ -5,14 +5,16 @@
 
 use std::collections::HashMap;
 
-use super::super::protobuf::{Field, Malformed, Span, Value};
-use super::super::{SourceFile, Sources};
-use super::{MAX_GRAPH_DEPTH, TensorProto, invalid};
+use super::super::Sources;
+use super::super::protobuf::{Field, Span, Value};
+use super::super::window::Window;
+use super::{MAX_GRAPH_DEPTH, TensorProto};
 use crate::error::{Error, Result};
-use crate::tensor::DType;
+use crate::source::read_range;
+use crate::tensor::{DType, TensorLocation};
 
 /// Most elements of a constant whose values are read: shapes, axes, scalars.
-const MAX_VALUES: u64 = 64;
+const MAX_VALUES: usize = 64;
 
 /// The main graph.
 #[derive(Debug, Default)]
@@ -61,22 +63,22 @@ pub(crate) struct Constant {
 /// Reads the model with this index.
 pub(in crate::formats) fn read(index: usize, sources: &Sources) -> Result<Graph> {
     let file = sources.files.get(index).ok_or_else(|| Error::argument("no such file"))?;
-    let mut reader = Reader { index, file, sources, graph: Graph::default() };
-    reader.model()?;
+    let mut reader = Reader { index, name: &file.name, sources, graph: Graph::default() };
+    reader.model(Span::of_file(&Window::of(file)))?;
     Ok(reader.graph)
 }
 
 struct Reader<'a> {
     index: usize,
-    file: &'a SourceFile<'a>,
+    name: &'a str,
     sources: &'a Sources<'a>,
     graph: Graph,
 }
 
-impl<'a> Reader<'a> {
-    fn model(&mut self) -> Result<()> {
-        for field in Span::of_file(self.file.bytes).fields() {
-            match self.readable(field)? {
+impl Reader<'_> {
+    fn model(&mut self, model: Span) -> Result<()> {
+        for field in model.fields() {
+            match field? {
                 Field { number: 7, value: Value::Delimited(graph) } => self.graph(graph)?,
                 Field { number: 8, value: Value::Delimited(opset) } => self.opset(opset)?,
                 _ => {}
@@ -88,8 +90,8 @@ impl<'a> Reader<'a> {
     fn opset(&mut self, opset: Span) -> Result<()> {
         let (mut domain, mut version) = (String::new(), 0);
         for field in opset.fields() {
-            match self.readable(field)? {
-                Field { number: 1, value: Value::Delimited(name) } => domain = text(name),
+            match field? {
+                Field { number: 1, value: Value::Delimited(name) } => domain = name.text()?,
                 Field { number: 2, value: Value::Varint(number) } => version = number.cast_signed(),
                 _ => {}
             }
@@ -100,9 +102,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn graph(&mut self, graph: Span<'a>) -> Result<()> {
+    fn graph(&mut self, graph: Span) -> Result<()> {
         for field in graph.fields() {
-            match self.readable(field)? {
+            match field? {
                 Field { number: 1, value: Value::Delimited(node) } => self.node(node)?,
                 Field { number: 5, value: Value::Delimited(tensor) } => {
                     let (name, constant) = self.constant(tensor)?;
@@ -121,20 +123,20 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn node(&mut self, span: Span<'a>) -> Result<()> {
+    fn node(&mut self, span: Span) -> Result<()> {
         let mut node = Node::default();
         let mut domain = String::new();
         let mut constant = None;
         for field in span.fields() {
-            match self.readable(field)? {
-                Field { number: 1, value: Value::Delimited(name) } => node.inputs.push(text(name)),
-                Field { number: 2, value: Value::Delimited(name) } => node.outputs.push(text(name)),
-                Field { number: 4, value: Value::Delimited(op) } => node.op = text(op),
+            match field? {
+                Field { number: 1, value: Value::Delimited(name) } => node.inputs.push(name.text()?),
+                Field { number: 2, value: Value::Delimited(name) } => node.outputs.push(name.text()?),
+                Field { number: 4, value: Value::Delimited(op) } => node.op = op.text()?,
                 Field { number: 5, value: Value::Delimited(attribute) } => {
                     let tensor = self.attribute(attribute, &mut node)?;
                     constant = constant.or(tensor);
                 }
-                Field { number: 7, value: Value::Delimited(name) } => domain = text(name),
+                Field { number: 7, value: Value::Delimited(name) } => domain = name.text()?,
                 _ => {}
             }
         }
@@ -152,21 +154,21 @@ impl<'a> Reader<'a> {
     }
 
     /// Adds an attribute to the node; returns its tensor if it holds one.
-    fn attribute(&mut self, attribute: Span<'a>, node: &mut Node) -> Result<Option<Span<'a>>> {
+    fn attribute<'a>(&mut self, attribute: Span<'a>, node: &mut Node) -> Result<Option<Span<'a>>> {
         let (mut name, mut value, mut tensor) = (String::new(), Attribute::Other, None);
         let mut integers = Vec::new();
         for field in attribute.fields() {
-            match self.readable(field)? {
-                Field { number: 1, value: Value::Delimited(text_of) } => name = text(text_of),
+            match field? {
+                Field { number: 1, value: Value::Delimited(text_of) } => name = text_of.text()?,
                 Field { number: 3, value: Value::Varint(integer) } => value = Attribute::Integer(integer.cast_signed()),
                 Field { number: 5, value: Value::Delimited(of) } => tensor = Some(of),
                 Field { number: 6 | 11, value: Value::Delimited(graph) } => {
-                    self.captures(graph, &mut node.inputs, 0)?
+                    captures(graph, &mut node.inputs, 0)?;
                 }
                 Field { number: 8, value: Value::Varint(integer) } => integers.push(integer.cast_signed()),
                 Field { number: 8, value: Value::Delimited(packed) } => {
                     for integer in packed.varints() {
-                        integers.push(self.readable(integer)?.cast_signed());
+                        integers.push(integer?.cast_signed());
                     }
                 }
                 _ => {}
@@ -180,88 +182,29 @@ impl<'a> Reader<'a> {
         Ok(tensor)
     }
 
-    /// Every value that a subgraph mentions, its own among them.
-    fn captures(&self, graph: Span<'a>, names: &mut Vec<String>, depth: u64) -> Result<()> {
-        if depth > MAX_GRAPH_DEPTH {
-            let (field, limit) = ("onnx graph nesting", MAX_GRAPH_DEPTH);
-            return Err(Error::LimitExceeded { field, value: depth, limit });
-        }
-        for field in graph.fields() {
-            match self.readable(field)? {
-                Field { number: 1, value: Value::Delimited(node) } => {
-                    for field in node.fields() {
-                        match self.readable(field)? {
-                            Field { number: 1, value: Value::Delimited(name) } => names.push(text(name)),
-                            Field { number: 5, value: Value::Delimited(attribute) } => {
-                                for field in attribute.fields() {
-                                    if let Field { number: 6 | 11, value: Value::Delimited(graph) } =
-                                        self.readable(field)?
-                                    {
-                                        self.captures(graph, names, depth.saturating_add(1))?;
-                                    }
-                                }
-                            }
-                            _ => {}
-                        }
-                    }
-                }
-                Field { number: 12, value: Value::Delimited(output) } => {
-                    for field in output.fields() {
-                        if let Field { number: 1, value: Value::Delimited(name) } = self.readable(field)? {
-                            names.push(text(name));
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn constant(&self, span: Span<'a>) -> Result<(String, Constant)> {
-        let tensor = self.readable(TensorProto::parse(span))?;
-        let name = String::from_utf8_lossy(tensor.name).into_owned();
+    fn constant(&self, span: Span) -> Result<(String, Constant)> {
+        let tensor = TensorProto::parse(span)?;
+        let name = tensor.name.map_or_else(|| Ok(String::new()), Span::text)?;
         let dims = tensor.dims.clone();
-        let few = dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim)).is_some_and(|n| n <= MAX_VALUES);
+        let few = dims
+            .iter()
+            .try_fold(1u64, |product, &dim| product.checked_mul(dim))
+            .is_some_and(|n| n <= MAX_VALUES as u64);
         let data_type = tensor.data_type;
-        let location = tensor.locate(self.index, &self.file.name, self.sources)?;
+        let location = tensor.locate(self.index, self.name, self.sources)?;
         let values = match &location {
-            Some(location) if few => {
-                let bytes = self.sources.files.get(location.file).map_or(&[][..], |file| file.bytes);
-                let range = usize::try_from(location.offset).ok().zip(usize::try_from(location.bytes).ok());
-                range
-                    .and_then(|(first, len)| bytes.get(first..)?.get(..len))
-                    .and_then(|bytes| values(bytes, location.dtype))
-            }
-            None if few => self.varint_values(span, data_type)?,
+            Some(location) if few => self.values(location)?,
+            None if few => varint_values(span, data_type)?,
             _ => None,
         };
         let location = location.map(|location| (location.file, location.offset, location.bytes));
         Ok((name, Constant { dims, location, values }))
     }
 
-    /// Elements in `int32_data` or `int64_data`.
-    fn varint_values(&self, tensor: Span, data_type: u64) -> Result<Option<Vec<f64>>> {
-        let number_of_data = match data_type {
-            6 => 5,
-            7 => 7,
-            _ => return Ok(None),
-        };
-        let mut values = Vec::new();
-        for field in tensor.fields() {
-            match self.readable(field)? {
-                Field { number, value: Value::Varint(value) } if number == number_of_data => {
-                    values.push(value.cast_signed() as f64);
-                }
-                Field { number, value: Value::Delimited(packed) } if number == number_of_data => {
-                    for value in packed.varints() {
-                        values.push(self.readable(value)?.cast_signed() as f64);
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(Some(values))
+    fn values(&self, location: &TensorLocation) -> Result<Option<Vec<f64>>> {
+        let Some(file) = self.sources.files.get(location.file) else { return Ok(None) };
+        let bytes = read_range(file.source, location.offset..location.offset.saturating_add(location.bytes))?;
+        Ok(values(&bytes, location.dtype))
     }
 
     /// Notes how many axes a value has; returns its name.
@@ -269,9 +212,9 @@ impl<'a> Reader<'a> {
         let mut name = String::new();
         let mut rank = None;
         for field in info.fields() {
-            match self.readable(field)? {
-                Field { number: 1, value: Value::Delimited(of) } => name = text(of),
-                Field { number: 2, value: Value::Delimited(of) } => rank = self.rank(of)?,
+            match field? {
+                Field { number: 1, value: Value::Delimited(of) } => name = of.text()?,
+                Field { number: 2, value: Value::Delimited(of) } => rank = rank_of(of)?,
                 _ => {}
             }
         }
@@ -280,33 +223,92 @@ impl<'a> Reader<'a> {
         }
         Ok(name)
     }
-
-    /// The number of axes in a `TypeProto`, if it is a tensor's and has a shape.
-    fn rank(&self, type_of: Span) -> Result<Option<usize>> {
-        let mut rank = None;
-        for field in type_of.fields() {
-            let Field { number: 1, value: Value::Delimited(tensor) } = self.readable(field)? else { continue };
-            for field in tensor.fields() {
-                let Field { number: 2, value: Value::Delimited(shape) } = self.readable(field)? else { continue };
-                let mut axes = 0usize;
-                for field in shape.fields() {
-                    if let Field { number: 1, .. } = self.readable(field)? {
-                        axes = axes.saturating_add(1);
-                    }
-                }
-                rank = Some(axes);
-            }
-        }
-        Ok(rank)
-    }
-
-    fn readable<T>(&self, read: std::result::Result<T, Malformed>) -> Result<T> {
-        read.map_err(|Malformed { offset }| invalid(&self.file.name, format!("malformed protobuf at byte {offset}")))
-    }
 }
 
-fn text(span: Span) -> String {
-    String::from_utf8_lossy(span.bytes).into_owned()
+/// Every value that a subgraph mentions, its own among them.
+fn captures(graph: Span, names: &mut Vec<String>, depth: u64) -> Result<()> {
+    if depth > MAX_GRAPH_DEPTH {
+        let (field, limit) = ("onnx graph nesting", MAX_GRAPH_DEPTH);
+        return Err(Error::LimitExceeded { field, value: depth, limit });
+    }
+    for field in graph.fields() {
+        match field? {
+            Field { number: 1, value: Value::Delimited(node) } => node_captures(node, names, depth)?,
+            Field { number: 12, value: Value::Delimited(output) } => {
+                for field in output.fields() {
+                    if let Field { number: 1, value: Value::Delimited(name) } = field? {
+                        names.push(name.text()?);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The inputs of a subgraph's node, and what its own subgraphs mention.
+fn node_captures(node: Span, names: &mut Vec<String>, depth: u64) -> Result<()> {
+    for field in node.fields() {
+        match field? {
+            Field { number: 1, value: Value::Delimited(name) } => names.push(name.text()?),
+            Field { number: 5, value: Value::Delimited(attribute) } => {
+                for field in attribute.fields() {
+                    if let Field { number: 6 | 11, value: Value::Delimited(graph) } = field? {
+                        captures(graph, names, depth.saturating_add(1))?;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Elements in `int32_data` or `int64_data`, if there are no more than expected.
+fn varint_values(tensor: Span, data_type: u64) -> Result<Option<Vec<f64>>> {
+    let number_of_data = match data_type {
+        6 => 5,
+        7 => 7,
+        _ => return Ok(None),
+    };
+    let mut values = Vec::new();
+    for field in tensor.fields() {
+        match field? {
+            Field { number, value: Value::Varint(value) } if number == number_of_data => {
+                values.push(value.cast_signed() as f64);
+            }
+            Field { number, value: Value::Delimited(packed) } if number == number_of_data => {
+                for value in packed.varints().take(MAX_VALUES.saturating_add(1)) {
+                    values.push(value?.cast_signed() as f64);
+                }
+            }
+            _ => {}
+        }
+        if values.len() > MAX_VALUES {
+            return Ok(None);
+        }
+    }
+    Ok(Some(values))
+}
+
+/// The number of axes in a `TypeProto`, if it is a tensor's and has a shape.
+fn rank_of(type_of: Span) -> Result<Option<usize>> {
+    let mut rank = None;
+    for field in type_of.fields() {
+        let Field { number: 1, value: Value::Delimited(tensor) } = field? else { continue };
+        for field in tensor.fields() {
+            let Field { number: 2, value: Value::Delimited(shape) } = field? else { continue };
+            let mut axes = 0usize;
+            for field in shape.fields() {
+                if let Field { number: 1, .. } = field? {
+                    axes = axes.saturating_add(1);
+                }
+            }
+            rank = Some(axes);
+        }
+    }
+    Ok(rank)
 }
 
 fn is_default(domain: &str) -> bool {

@@ -48,21 +48,27 @@ pub struct Member {
 
 /// The groups of all files. `tensors` are those of `files`, in any order. A `config.json` among the files tells of heads,
 /// which shapes cannot.
-pub fn discover(files: &[SourceFile], tensors: &[TensorLocation]) -> Vec<Group> {
+///
+/// # Errors
+/// `Io` if a file cannot be read.
+pub fn discover(files: &[SourceFile], tensors: &[TensorLocation]) -> Result<Vec<Group>> {
     let exclusive = exclusive(tensors);
-    let mut groups = layouts::discover(files, tensors);
+    let mut groups = layouts::discover(files, tensors)?;
     for (index, file) in files.iter().enumerate() {
-        if formats::detect(&file.name, file.bytes) == Format::Onnx {
-            // A model that cannot be read was found out before; here it has no groups.
-            groups
-                .extend(formats::graph(files, index).map(|graph| onnx::discover(&graph, tensors)).unwrap_or_default());
+        if formats::detect(&file.name, file.source)? == Format::Onnx {
+            match formats::graph(files, index) {
+                Ok(graph) => groups.extend(onnx::discover(&graph, tensors)),
+                Err(error @ Error::Io { .. }) => return Err(error),
+                // A model that is damaged was found out before; here it has no groups.
+                Err(_) => {}
+            }
         }
     }
     groups.retain(|group| {
         let fits = |member: &Member| exclusive[member.tensor] && member.fits(group.units, &tensors[member.tensor]);
         group.units >= 2 && group.members.len() >= 2 && group.members.iter().all(fits)
     });
-    groups
+    Ok(groups)
 }
 
 /// For each tensor, whether no other shares its bytes.

@@ -4,7 +4,12 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use crate::error::Result;
 use crate::formats::SourceFile;
+use crate::source::read_range;
+
+/// Longest file that is taken for a configuration.
+const MAX_CONFIG_BYTES: u64 = 1 << 24;
 
 /// How many heads a layer has.
 pub(super) struct Heads {
@@ -20,13 +25,17 @@ pub(super) struct Configs {
 }
 
 impl Configs {
-    pub(super) fn new(files: &[SourceFile]) -> Self {
+    pub(super) fn new(files: &[SourceFile]) -> Result<Self> {
         let folder = |name: &str| name.rsplit_once('/').map_or(String::new(), |(folder, _)| folder.to_owned());
         let is_config = |file: &&SourceFile| file.name == "config.json" || file.name.ends_with("/config.json");
-        let configs = files.iter().filter(is_config);
-        let by_folder =
-            configs.filter_map(|file| Some((folder(&file.name), serde_json::from_slice(file.bytes).ok()?))).collect();
-        Configs { by_folder, folders: files.iter().map(|file| folder(&file.name)).collect() }
+        let mut by_folder = HashMap::new();
+        for file in files.iter().filter(is_config).filter(|file| file.source.bytes() <= MAX_CONFIG_BYTES) {
+            let bytes = read_range(file.source, 0..file.source.bytes())?;
+            if let Ok(config) = serde_json::from_slice(&bytes) {
+                by_folder.insert(folder(&file.name), config);
+            }
+        }
+        Ok(Configs { by_folder, folders: files.iter().map(|file| folder(&file.name)).collect() })
     }
 
     /// The heads of the layer whose names begin like this, if the model's type is one of these.

@@ -13,19 +13,20 @@ mod names;
 use std::collections::HashMap;
 
 use super::Group;
+use crate::error::Result;
 use crate::formats::SourceFile;
 use crate::tensor::TensorLocation;
 use configs::Configs;
 use names::Names;
 
 /// The groups of all state dictionaries.
-pub(super) fn discover(files: &[SourceFile], tensors: &[TensorLocation]) -> Vec<Group> {
-    let names = Names::new(files, tensors);
-    let configs = Configs::new(files);
+pub(super) fn discover(files: &[SourceFile], tensors: &[TensorLocation]) -> Result<Vec<Group>> {
+    let names = Names::new(files, tensors)?;
+    let configs = Configs::new(files)?;
     let mut groups = feed_forward::discover(&names);
     groups.extend(attention::discover(&names, &configs));
     groups.extend(convolutions::discover(&names));
-    drop_odd_ones(groups)
+    Ok(drop_odd_ones(groups))
 }
 
 /// A layer that has fewer tensors in a group than its like in other layers lacks some.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::super::Member;
+use crate::error::Result;
 use crate::formats::{self, Format, SourceFile};
 use crate::tensor::TensorLocation;
 
@@ -48,20 +49,20 @@ pub(super) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn new(files: &[SourceFile], tensors: &'a [TensorLocation]) -> Self {
+    pub(super) fn new(files: &[SourceFile], tensors: &'a [TensorLocation]) -> Result<Self> {
         let incomplete = incomplete_shards(files);
         let is_dictionary = |file: &SourceFile| {
-            matches!(formats::detect(&file.name, file.bytes), Format::Safetensors | Format::Torch)
-                && !incomplete.contains(&file.name)
+            let format = formats::detect(&file.name, file.source)?;
+            Ok(matches!(format, Format::Safetensors | Format::Torch) && !incomplete.contains(&file.name))
         };
-        let dictionaries: Vec<bool> = files.iter().map(is_dictionary).collect();
+        let dictionaries: Vec<bool> = files.iter().map(is_dictionary).collect::<Result<_>>()?;
         let mut by_name = HashMap::new();
         for (index, tensor) in tensors.iter().enumerate().filter(|(_, tensor)| dictionaries[tensor.file]) {
             by_name.insert(tensor.name.as_str(), index);
         }
         let mut sorted: Vec<&str> = by_name.keys().copied().collect();
         sorted.sort_unstable();
-        Names { tensors, by_name, sorted }
+        Ok(Names { tensors, by_name, sorted })
     }
 
     /// What stands before this suffix in names, with the dot.

@@ -34,9 +34,9 @@ fn safetensors(tensors: &Tensors) -> Vec<u8> {
 
 fn found_in(files: &[(&str, &[u8])]) -> (Vec<TensorLocation>, Vec<Group>) {
     let files: Vec<SourceFile> =
-        files.iter().map(|(name, bytes)| SourceFile { name: (*name).to_owned(), bytes }).collect();
+        files.iter().map(|(name, source)| SourceFile { name: (*name).to_owned(), source }).collect();
     let tensors = find_tensors(&files).unwrap();
-    let groups = discover(&files, &tensors);
+    let groups = discover(&files, &tensors).unwrap();
     (tensors, groups)
 }
 
