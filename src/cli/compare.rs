@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{BaseArgument, file_name, json_text, open, table};
-use crate::container::MAGIC;
+use crate::container::{self, MAGIC};
 use crate::decode::Reader;
 use crate::encode::to_f32;
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
 use crate::source::{Source, read_range};
-use crate::tensor::{DType, Limits, Shape};
+use crate::tensor::{DType, Limits, Shape, TensorLocation};
 
 /// Compare the tensors of two models
 ///
@@ -31,6 +31,12 @@ struct Tensor {
     name: String,
     dtype: DType,
     shape: Shape,
+}
+
+impl Tensor {
+    fn new(name: &str, dtype: DType, shape: &Shape) -> Self {
+        Tensor { name: name.to_owned(), dtype, shape: shape.clone() }
+    }
 }
 
 /// The files of a model or of an archive.
@@ -188,10 +194,8 @@ impl Files {
             reader = reader.with_base(&open(&**base)?)?;
         }
         reader.archive().require_base()?;
-        let tensors = reader.archive().tensors.iter();
-        let tensors: Vec<Tensor> = tensors
-            .map(|tensor| Tensor { name: tensor.name.clone(), dtype: tensor.dtype, shape: tensor.shape.clone() })
-            .collect();
+        let tensor = |tensor: &container::Tensor| Tensor::new(&tensor.name, tensor.dtype, &tensor.shape);
+        let tensors = reader.archive().tensors.iter().map(tensor).collect();
         let read = move |index: usize| reader.tensor(&reader.archive().tensors[index].name);
         Ok(Side { tensors, read: Box::new(read) })
     }
@@ -201,10 +205,8 @@ impl Files {
         let files: Vec<SourceFile> =
             files.map(|(name, source)| SourceFile { name: name.clone(), source: &**source }).collect();
         let locations = formats::find_tensors(&files)?;
-        let tensors = locations.iter();
-        let tensors = tensors
-            .map(|tensor| Tensor { name: tensor.name.clone(), dtype: tensor.dtype, shape: tensor.shape.clone() })
-            .collect();
+        let tensor = |tensor: &TensorLocation| Tensor::new(&tensor.name, tensor.dtype, &tensor.shape);
+        let tensors = locations.iter().map(tensor).collect();
         let read = move |index: usize| {
             let tensor = &locations[index];
             read_range(files[tensor.file].source, tensor.offset..tensor.offset + tensor.bytes)

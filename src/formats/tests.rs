@@ -1,5 +1,7 @@
 //! The fixtures of `scripts/fixtures.py`, whole and damaged, against the bytes that Python put into them.
 
+mod reading;
+
 use super::*;
 use crate::source::read_range;
 use crate::tensor::Axes;
@@ -313,7 +315,8 @@ fn truncation_at_every_byte_gives_a_typed_result() {
 fn a_truncated_safetensors_file_is_never_accepted() {
     let bytes = fixture("dtypes.safetensors");
     for len in 0..bytes.len() {
-        let files = [source("m.safetensors", &&bytes[..len])];
+        let bytes = &bytes[..len];
+        let files = [source("m.safetensors", &bytes)];
         assert!(matches!(find_tensors(&files), Err(Error::Invalid { .. })), "{len} bytes");
     }
 }
@@ -345,7 +348,8 @@ fn shards_that_end_early_are_never_accepted() {
 fn a_truncated_onnx_file_is_never_accepted_before_its_graph_ends() {
     let bytes = fixture("typed.onnx");
     for len in 0..bytes.len() {
-        let files = [source("m.onnx", &&bytes[..len])];
+        let bytes = &bytes[..len];
+        let files = [source("m.onnx", &bytes)];
         let error = find_tensors(&files).unwrap_err();
         assert!(error.to_string().starts_with("invalid onnx: m.onnx: "), "{len} bytes: {error}");
     }

@@ -13,6 +13,8 @@ use std::ops::Range;
 use zip::{CompressionMethod, ZipArchive};
 
 use self::pickle::Tensor;
+#[cfg(test)]
+pub(super) use self::pickle::tests::pickle as pickle_of;
 use super::tensor_bytes;
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -156,11 +158,10 @@ fn is_contiguous(tensor: &Tensor) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::pickle::tests::pickle;
     use super::*;
 
     fn located(shape: &[u8], strides: &[u8], offset: u8) -> Option<TensorLocation> {
-        locate(&pickle::run(&pickle(shape, strides, offset)).unwrap()[0], 0, &(100..124))
+        locate(&pickle::run(&pickle_of(shape, strides, offset)).unwrap()[0], 0, &(100..124))
     }
 
     #[test]
