@@ -3,9 +3,9 @@
 mod compare;
 mod decode;
 mod encode;
-mod film;
 mod inspect;
 mod table;
+mod verify;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ enum Command {
     Encode(encode::Arguments),
     Decode(decode::Arguments),
     Inspect(inspect::Arguments),
-    Verify(inspect::VerifyArguments),
+    Verify(verify::Arguments),
     Compare(compare::Arguments),
 }
 
@@ -55,7 +55,7 @@ pub fn run() -> ExitCode {
         Command::Encode(arguments) => encode::run(&arguments, json),
         Command::Decode(arguments) => decode::run(&arguments, json),
         Command::Inspect(arguments) => inspect::run(&arguments, json),
-        Command::Verify(arguments) => inspect::verify(&arguments, json),
+        Command::Verify(arguments) => verify::run(&arguments, json),
         Command::Compare(arguments) => compare::run(&arguments, json),
     };
     let printed = done.and_then(|text| match std::io::stdout().write_all(text.as_bytes()) {
