@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{BaseArgument, file_name, json_text, read, table};
+use super::files::{BaseArgument, file_name, read};
+use super::output::json_text;
+use super::table;
 use crate::container::MAGIC;
 use crate::decode::Reader;
 use crate::encode::to_f32;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{BaseArgument, human_bytes, json_text, progress_bar};
+use super::files::BaseArgument;
+use super::output::{json_text, progress_bar};
+use super::sizes::human_bytes;
 use crate::decode::Reader;
 use crate::error::Result;
 use crate::source::FileSource;

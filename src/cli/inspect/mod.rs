@@ -14,7 +14,9 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 
-use super::{BaseArgument, human_bytes, io_error, json_text, progress_bar, write_whole};
+use super::files::{BaseArgument, io_error, write_whole};
+use super::output::{json_text, progress_bar};
+use super::sizes::human_bytes;
 use crate::container::Archive;
 use crate::decode::Reader;
 use crate::encode::search::key_rate::{KeyFrame, key_bits};

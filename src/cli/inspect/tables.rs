@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::names::{elided, reference_text, shortened};
 use super::report::{FrameReport, Gain, Inspection, Saved};
-use crate::cli::{human_bytes, table};
+use crate::cli::sizes::human_bytes;
+use crate::cli::table;
 use crate::container::Archive;
 
 /// Columns that a table of tensors may take.

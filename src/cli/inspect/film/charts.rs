@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::cells::CELL;
 use super::roles::{Film, Role};
 use super::text::{class, escaped, percent, short};
-use crate::cli::human_bytes;
+use crate::cli::sizes::human_bytes;
 
 pub const ENERGY: f64 = 24.0;
 pub const TOTALS: f64 = 96.0;

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::text::{class, escaped, percent};
-use crate::cli::human_bytes;
 use crate::cli::inspect::names::reference_text;
 use crate::cli::inspect::report::{FrameReport, Inspection, Mode, Saved};
+use crate::cli::sizes::human_bytes;
 
 /// The archive in a few figures, and what each mode takes of it.
 pub fn head(inspection: &Inspection) -> String {

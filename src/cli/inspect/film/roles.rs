@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::text::percent;
-use crate::cli::human_bytes;
 use crate::cli::inspect::report::{FrameReport, Inspection, Mode};
+use crate::cli::sizes::human_bytes;
 
 /// One tensor and its frames, coarse to fine.
 pub struct Cell<'a> {

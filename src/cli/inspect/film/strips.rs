@@ -8,9 +8,9 @@ use super::cells::{STRIP, cell_picture, film_base};
 use super::charts::{ENERGY, TOTALS, energy_line, layer_totals};
 use super::roles::{Cell, Film, Role};
 use super::text::escaped;
-use crate::cli::human_bytes;
 use crate::cli::inspect::names::elided;
 use crate::cli::inspect::report::{FrameReport, Mode};
+use crate::cli::sizes::human_bytes;
 
 const LABEL: f64 = 20.0;
 const GAP: f64 = 22.0;
