@@ -1,4 +1,4 @@
-//! The WGSL source.
+//! The WGSL source: the twins of the stages in one module, as short as pages should have to download it.
 
 /// The shader: all stages in one module.
 pub const SHADER: &str = match str::from_utf8(SOURCE_AND_LEN.0.split_at(SOURCE_AND_LEN.1).0) {
