@@ -7,19 +7,17 @@ this is run only to add a case.
 """
 
 import collections
-import io
 import json
 import pathlib
-import pickle
-import sys
-import types
-import zipfile
 
 import gguf
 import ml_dtypes
 import numpy as np
 import safetensors
 from onnx import TensorProto, helper, numpy_helper
+
+import torch_pickle
+from torch_pickle import Parameter, Storage, Tensor, whole
 
 FOLDER = pathlib.Path(__file__).parent.parent / "tests" / "data" / "formats"
 rng = np.random.default_rng(1)
@@ -340,52 +338,7 @@ def tfjs_model():
 
 
 def torch_checkpoint():
-    """Parameters, a tied one, a slice, types and nested dictionaries; a transposed tensor is left out.
-
-    Pickled as `torch.save` does, with stand-ins for what PyTorch pickles by name, so that it need not be installed.
-    """
-    storages = {}
-
-    def named(module, name, **members):
-        stand_in = type(name, (), {"__module__": module, "__qualname__": name, **members})
-        sys.modules.setdefault(module, types.ModuleType(module))
-        setattr(sys.modules[module], name, stand_in)
-        return stand_in
-
-    kinds = {np.float32: "FloatStorage", np.float16: "HalfStorage", ml_dtypes.bfloat16: "BFloat16Storage"}
-    kinds |= {np.int64: "LongStorage", np.bool_: "BoolStorage"}
-    kinds = {dtype: named("torch", kind) for dtype, kind in kinds.items()}
-    rebuild_tensor, rebuild_parameter = named("torch._utils", "_rebuild_tensor_v2"), named("torch._utils", "_rebuild_parameter")
-
-    class Storage:
-        def __init__(self, array):
-            self.array = array
-
-    class Tensor:
-        def __init__(self, storage, shape, strides, offset=0):
-            self.parts = (storage, offset, shape, strides, False, collections.OrderedDict())
-
-        def __reduce__(self):
-            return rebuild_tensor, self.parts
-
-    class Parameter:
-        def __init__(self, tensor):
-            self.tensor = tensor
-
-        def __reduce__(self):
-            return rebuild_parameter, (self.tensor, True, collections.OrderedDict())
-
-    class Pickler(pickle.Pickler):
-        def persistent_id(self, value):
-            if not isinstance(value, Storage):
-                return None
-            key = storages.setdefault(id(value), (str(len(storages)), value.array))[0]
-            return "storage", kinds[value.array.dtype.type], key, "cpu", value.array.size
-
-    def whole(array):
-        strides = tuple(stride // array.itemsize for stride in array.strides)
-        return Tensor(Storage(array), array.shape, strides)
-
+    """Parameters, a tied one, a slice, types and nested dictionaries; a transposed tensor is left out."""
     kernel, halves, longs = normal(4, 3), normal(5, dtype=np.float16), rng.integers(-9, 9, 3, dtype=np.int64)
     storage = Storage(kernel)
     state = collections.OrderedDict()
@@ -397,14 +350,8 @@ def torch_checkpoint():
     state["mask"] = whole(np.array([True, False]))
     state["scalar"] = whole(np.array(2.5, ml_dtypes.bfloat16))
     optimizer = {"state": {0: {"step": 7, "moments": whole(longs)}}, "lr": 1e-3, "names": ["a", ("b", None)]}
-    content = io.BytesIO()
-    Pickler(content, 2).dump({"model": state, "optimizer": optimizer})
     path = FOLDER / "checkpoint.pth"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        entries = {"data.pkl": content.getvalue(), "byteorder": b"little"}
-        entries |= {"data/" + key: array.tobytes() for key, array in storages.values()}
-        for name, data in entries.items():
-            archive.writestr(zipfile.ZipInfo("checkpoint/" + name), data)
+    torch_pickle.save({"model": state, "optimizer": optimizer}, path)
     rows = [
         ("linear.weight", "f32", (4, 3), path.name, kernel.tobytes()),
         ("tied.weight", "f32", (4, 3), path.name, kernel.tobytes()),

@@ -84,13 +84,17 @@ def statistics(model, batches, path, outputs=None, distortion="relative", fisher
                 print(f"{name}: no moments, {columns} inputs are more than {MAX_COLUMNS}", file=sys.stderr)
     finally:
         model.train(training)
+    save(tensors, path, samples, distortion)
+    return tensors
+
+
+def save(tensors, path, samples, distortion):
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name} is not finite")
     inputs = "samples" if samples else "random"
     metadata = {"format": "mcwc-statistics", "version": "1", "samples": str(samples), "inputs": inputs, "distortion": distortion}
     save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, metadata)
-    return tensors
 
 
 def named_weights(model, strip=""):

@@ -1,11 +1,27 @@
-// `mcwc calibrate` on small models whose importances and moments are known in closed form, and on what it must refuse.
+// `mcwc calibrate` on small models whose importances and moments are known in closed form.
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
-import { copyFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { promisify } from 'node:util';
+import { test } from 'node:test';
+import {
+  assertMoments,
+  assertNear,
+  calibrate,
+  convolutionWindows,
+  emptyFolder,
+  energy,
+  folder,
+  halfToFloat,
+  matrix,
+  mean,
+  npyFile,
+  product,
+  save,
+  saveJson,
+  saveTensors,
+  tableModel,
+  transpose,
+} from './common/calibration.mjs';
 import {
   FLOAT,
   FLOAT16,
@@ -14,7 +30,6 @@ import {
   integer,
   integers,
   message,
-  modelFile,
   node,
   tensor,
   tensorAttribute,
@@ -22,16 +37,8 @@ import {
   values,
 } from './common/onnx.mjs';
 
-const ROOT = join(import.meta.dirname, '..');
-const CLI = join(ROOT, 'pkg/cli.js');
 /** Noise is drawn: what is measured lies this near to what is expected. */
 const NOISE_TOLERANCE = 0.12;
-
-let folder;
-before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'mcwc-calibrate-'));
-});
-after(() => rm(folder, { recursive: true }));
 
 test('measures a matrix that stands on the right', async () => {
   const [rows, columns, samples] = [32, 96, 6];
@@ -309,273 +316,3 @@ test('a weight without effect has importance 0, and small or whole-number tensor
   assert.equal(tensors.get('dead/importance').data[0], 0);
   assert.ok(tensors.get('w/importance').data[0] > 0);
 });
-
-test('says what it refuses, and why', async () => {
-  const good = await save('good.onnx', tableModel(300, 8, values(9, 2400)));
-  const foreign = await save('foreign.onnx', {
-    ...tableModel(300, 8, values(9, 2400)),
-    nodes: [node('Fancy', ['table'], ['y'], [], 'com.example')],
-  });
-  const missing = await save('missing.onnx', {
-    ...tableModel(300, 8, []),
-    tensors: [externalTensor('table', [300, 8], 'gone.bin', 0)],
-  });
-  const outside = await save('outside.onnx', {
-    ...tableModel(300, 8, []),
-    tensors: [externalTensor('table', [300, 8], '../secret', 0)],
-  });
-  const bare = await save('bare.onnx', { ...tableModel(4, 8, values(9, 32)) });
-  const nan = await save('nan.onnx', {
-    nodes: [node('MatMul', ['x', 'w'], ['h']), node('Sqrt', ['h'], ['root']), node('Relu', ['root'], ['y'])],
-    tensors: [tensor('w', [32, 40], values(18, 1280))],
-    inputs: [value('x', FLOAT, [1, 32])],
-    outputs: [value('y', FLOAT, [1, 40])],
-  });
-  await writeFile(
-    join(folder, 'noise.onnx'),
-    Uint8Array.from({ length: 500 }, (_, index) => (index * 151) % 256),
-  );
-  const sample = async (name, content) => ['--samples', await saveJson(`${name}.json`, content)];
-  for (const [status, expected, ...args] of [
-    [1, /cannot read .*absent\.onnx/, join(folder, 'absent.onnx')],
-    [1, /noise\.onnx is not a readable ONNX model/, join(folder, 'noise.onnx')],
-    [1, /no operator Fancy of domain com\.example .*it makes y.*mcwc_statistics\.py/, foreign],
-    [1, /tensor table: its data file .*gone\.bin is missing/, missing],
-    [1, /tensor table: its data file \.\.\/secret is not beside the model/, outside],
-    [1, /no float weight has two axes and 1024 elements/, bare],
-    [1, /output y is not finite; the first tensor that is not a number is root/, nan],
-    [1, /no samples in .*empty/, good, '--samples', await emptyFolder('empty')],
-    [1, /sample .*stray\.json: the model has no input tokens; it has ids/, good, ...(await sample('stray', { tokens: [[1]] }))],
-    [
-      1,
-      /sample .*rank\.json: input ids: its shape is 2, the model's batchxsequence/,
-      good,
-      ...(await sample('rank', { ids: [1, 2] })),
-    ],
-    [1, /sample .*real\.json: input ids: 1\.5 is not an integer/, good, ...(await sample('real', { ids: [[1.5]] }))],
-    [1, /input ids is missing/, good, ...(await sample('none', {}))],
-    [1, /fails on ids 1x1: .*indices element out of data bounds/, good, ...(await sample('far', { ids: [[300]] }))],
-    [
-      1,
-      /takes integers \(I64\), not F32/,
-      good,
-      '--samples',
-      await saveTensors('f.safetensors', { ids: ['F32', [1, 1], Float32Array.of(1)] }),
-    ],
-    [1, /no float output is named z; it has y/, good, '--outputs', 'z'],
-    [1, /cannot write .*nowhere/, good, '-o', join(folder, 'nowhere/stats.safetensors')],
-    [2, /takes one model/],
-    [2, /--inputs 0: expected a whole number from 1 to 64/, good, '--inputs', '0'],
-    [2, /Unknown option '--sample'/, good, '--sample', 'x'],
-    [2, /--distortion cosine: expected relative or kl/, good, '--distortion', 'cosine'],
-    [2, /the model has no input pixels; it has ids/, good, '--shape', 'pixels=1x3'],
-  ]) {
-    const result = await run([
-      'calibrate',
-      '--quiet',
-      ...args,
-      ...(args.includes('-o') ? [] : ['-o', join(folder, 'refused.safetensors')]),
-    ]);
-    assert.match(result.stderr, expected);
-    assert.equal(result.status, status, result.stderr);
-    assert.equal(result.stderr.trim().split('\n').length, 1, result.stderr);
-  }
-  assert.deepEqual(
-    (await readdir(folder)).filter((name) => name.startsWith('refused')),
-    [],
-  );
-});
-
-test('says how to install the runtime where it is missing', async () => {
-  const alone = await emptyFolder('alone');
-  await mkdir(join(alone, 'pkg'));
-  await copyFile(CLI, join(alone, 'pkg/cli.js'));
-  await writeFile(join(alone, 'package.json'), '{"type":"module","version":"1.2.3"}');
-  const model = await save('good.onnx', tableModel(300, 8, values(9, 2400)));
-  const cli = join(alone, 'pkg/cli.js');
-  const result = await run(['calibrate', model, '-o', join(alone, 'stats.safetensors')], cli);
-  assert.equal(result.status, 1);
-  assert.equal(result.stderr, 'mcwc: calibrate needs ONNX Runtime: npm install onnxruntime-node\n');
-  assert.equal((await run(['--version'], cli)).stdout, 'mcwc 1.2.3\n');
-});
-
-test('help, and commands that are elsewhere', async () => {
-  assert.match((await run(['--help'])).stdout, /npx mcwc calibrate MODEL\.onnx/);
-  assert.match((await run(['calibrate', '--help'])).stdout, /--samples FILE\|DIR/);
-  const encode = await run(['encode', 'model.onnx']);
-  assert.deepEqual([encode.status, /cargo install mcwc/.test(encode.stderr)], [2, true]);
-  assert.equal((await run(['compress'])).status, 2);
-});
-
-test('an interrupted run leaves no file', async () => {
-  const size = 1024;
-  const layers = [...Array(8).keys()];
-  const model = await save('slow.onnx', {
-    nodes: layers.map((layer) => node('MatMul', [`x${layer}`, `w${layer}`], [`x${layer + 1}`])),
-    tensors: layers.map((layer) => tensor(`w${layer}`, [size, size], values(layer, size * size))),
-    inputs: [value('x0', FLOAT, ['', 64, size])],
-    outputs: [value(`x${layers.length}`, FLOAT, ['', 64, size])],
-  });
-  const output = await emptyFolder('interrupted');
-  const child = spawn(process.execPath, [CLI, 'calibrate', model, '--inputs', '64', '-o', join(output, 'stats.safetensors')]);
-  await new Promise((resolve) => child.stderr.once('data', resolve));
-  child.kill('SIGINT');
-  const [, signal] = await new Promise((resolve) => child.once('exit', (...end) => resolve(end)));
-  assert.equal(signal, 'SIGINT');
-  assert.deepEqual(await readdir(output), []);
-});
-
-test('the package ships the command, the PyTorch script and the layout', async () => {
-  const { stdout } = await promisify(execFile)('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: ROOT });
-  const paths = JSON.parse(stdout)[0].files.map(({ path }) => path);
-  for (const path of ['pkg/cli.js', 'scripts/mcwc_statistics.py', 'CALIBRATION.md']) assert.ok(paths.includes(path), path);
-  assert.equal((await readFile(CLI, 'utf8')).split('\n', 1)[0], '#!/usr/bin/env node');
-});
-
-async function calibrate(model, ...args) {
-  const output = join(await mkdtemp(join(folder, 'run-')), 'stats.safetensors');
-  const { status, stdout, stderr } = await run(['calibrate', model, '-o', output, '--json', '--quiet', ...args]);
-  assert.equal(status, 0, stderr);
-  const bytes = await readFile(output);
-  return { ...parseStatistics(bytes), bytes, report: JSON.parse(stdout) };
-}
-
-async function run(args, cli = CLI) {
-  try {
-    return { status: 0, ...(await promisify(execFile)(process.execPath, [cli, ...args])) };
-  } catch ({ code: status, stdout, stderr }) {
-    return { status, stdout, stderr };
-  }
-}
-
-function parseStatistics(bytes) {
-  const length = Number(bytes.readBigUInt64LE(0));
-  const { __metadata__: metadata, ...header } = JSON.parse(bytes.subarray(8, 8 + length));
-  const data = new Uint8Array(bytes.subarray(8 + length)).buffer;
-  const tensors = new Map();
-  for (const [
-    name,
-    {
-      dtype,
-      shape,
-      data_offsets: [start, end],
-    },
-  ] of Object.entries(header)) {
-    assert.equal(dtype, 'F32');
-    tensors.set(name, { shape, data: new Float32Array(data.slice(start, end)) });
-  }
-  return { metadata, tensors };
-}
-
-/** `positions` are the rows that the weight was multiplied with. */
-function assertMoments({ tensors }, name, positions, tolerance = 1e-4) {
-  assert.ok(tensors.has(name), `${name} is not among ${[...tensors.keys()]}`);
-  const { shape, data } = tensors.get(name);
-  const size = positions[0].length;
-  assert.deepEqual(shape, [size, size]);
-  const expected = product(transpose(positions), positions)
-    .flat()
-    .map((sum) => sum / positions.length);
-  const scale = Math.sqrt(mean(expected.map((value) => value ** 2)));
-  expected.forEach((value, index) =>
-    assert.ok(Math.abs(data[index] - value) <= tolerance * scale, `${name}[${index}]: ${data[index]}, ${value}`),
-  );
-}
-
-function assertNear(found, expected, tolerance) {
-  assert.ok(Math.abs(found / expected - 1) <= tolerance, `${found} is not near ${expected}`);
-}
-
-/** Of each input position, for each channel and tap. */
-function convolutionWindows(x, channels, side, kernel, [top, left, bottom, right], stride, dilation) {
-  const windows = [];
-  const reach = dilation * (kernel - 1);
-  for (let y0 = -top; y0 + reach < side + bottom; y0 += stride) {
-    for (let x0 = -left; x0 + reach < side + right; x0 += stride) {
-      const window = [];
-      for (let channel = 0; channel < channels; channel++) {
-        for (let tap = 0; tap < kernel ** 2; tap++) {
-          const [row, column] = [y0 + dilation * Math.floor(tap / kernel), x0 + dilation * (tap % kernel)];
-          const inside = row >= 0 && row < side && column >= 0 && column < side;
-          window.push(inside ? x[(channel * side + row) * side + column] : 0);
-        }
-      }
-      windows.push(window);
-    }
-  }
-  return windows;
-}
-
-function tableModel(rows, width, table) {
-  return {
-    nodes: [node('Gather', ['table', 'ids'], ['y'])],
-    tensors: [tensor('table', [rows, width], table)],
-    inputs: [value('ids', INT64, ['batch', 'sequence'])],
-    outputs: [value('y', FLOAT, ['batch', 'sequence', width])],
-  };
-}
-
-function matrix(data, rows, columns) {
-  return Array.from({ length: rows }, (_, row) => data.slice(row * columns, (row + 1) * columns));
-}
-
-function transpose(a) {
-  return a[0].map((_, column) => a.map((row) => row[column]));
-}
-
-function product(a, b) {
-  const columns = transpose(b);
-  return a.map((row) => columns.map((column) => row.reduce((sum, value, index) => sum + value * column[index], 0)));
-}
-
-function energy(data) {
-  return data.reduce((sum, value) => sum + value * value, 0);
-}
-
-function mean(data) {
-  return data.reduce((sum, value) => sum + value, 0) / data.length;
-}
-
-function halfToFloat(bits) {
-  return (bits >> 15 ? -1 : 1) * (1 + (bits & 1023) / 1024) * 2 ** (((bits >> 10) & 31) - 15);
-}
-
-async function emptyFolder(name) {
-  const path = join(folder, name);
-  await mkdir(path);
-  return path;
-}
-
-async function saveJson(name, content) {
-  await writeFile(join(folder, name), JSON.stringify(content));
-  return join(folder, name);
-}
-
-async function saveTensors(name, tensors) {
-  let offset = 0;
-  const entries = Object.entries(tensors).map(([name, [dtype, shape, data]]) => {
-    return [name, { dtype, shape, data_offsets: [offset, (offset += data.byteLength)] }];
-  });
-  const header = Buffer.from(JSON.stringify(Object.fromEntries(entries)));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(header.length));
-  await writeFile(
-    join(folder, name),
-    Buffer.concat([length, header, ...Object.values(tensors).map(([, , { buffer }]) => Buffer.from(buffer))]),
-  );
-  return join(folder, name);
-}
-
-function npyFile(descr, shape, { buffer }) {
-  const header = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${shape.join(', ')},), }`.padEnd(117) + '\n';
-  return Buffer.concat([
-    Buffer.from([0x93, ...Buffer.from('NUMPY'), 1, 0, header.length, 0]),
-    Buffer.from(header),
-    Buffer.from(buffer),
-  ]);
-}
-
-async function save(name, graph) {
-  await writeFile(join(folder, name), modelFile(graph));
-  return join(folder, name);
-}

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mcwc::container::{FileEntry, FrameEntry, Hash, TensorEntry, serialize_head};
 use mcwc::decode::Reader;
-use mcwc::encode::ArchiveBuilder;
+use mcwc::encode::assemble::ArchiveBuilder;
 use mcwc::entropy::{EncoderTable, LevelChunk, Table, encode_levels};
 use mcwc::stages::quantize::ROOTS;
 use mcwc::tensor::Limits;

@@ -4,7 +4,7 @@ mod common;
 
 use common::frames::{Case, FLOATS, INTEGERS, case, difference, predicted, taps};
 use mcwc::decode::Reader;
-use mcwc::encode::ArchiveBuilder;
+use mcwc::encode::assemble::ArchiveBuilder;
 use mcwc::encode::levels::matrix::Matrix;
 use mcwc::stages::permute::Permutation;
 use mcwc::tensor::{DType, Limits};

@@ -5,7 +5,7 @@ mod common;
 use common::{Noise, Tensor, safetensors};
 use mcwc::container::Coding;
 use mcwc::decode::Reader;
-use mcwc::encode::{Options, Target, encode, to_f32};
+use mcwc::encode::{Options, Target, encode_to_vec, to_f32};
 use mcwc::formats::SourceFile;
 use mcwc::tensor::{DType, Limits};
 
@@ -70,7 +70,7 @@ fn permuted(model: &Model, random: &mut Noise) -> Model {
 }
 
 fn encoded(file: &[u8], options: &Options) -> Vec<u8> {
-    encode(&[SourceFile { name: "model.safetensors".into(), source: &file }], None, options).unwrap().0
+    encode_to_vec(&[SourceFile { name: "model.safetensors".into(), source: &file }], None, options).unwrap().0
 }
 
 fn open(archive: &[u8]) -> Reader<'_, [u8]> {
@@ -277,7 +277,7 @@ fn free_units_are_the_same_units_in_another_order() {
 fn layers_refine_each_other() {
     let mut random = Noise(7);
     let model = file(&model(2, &mut random));
-    let archive = encoded(&model, &Options { layers: &[2.5, 4.0, 6.0], ..uniform(6.0) });
+    let archive = encoded(&model, &Options { passes: &[2.5, 4.0, 6.0], ..uniform(6.0) });
     let reader = open(&archive);
     let header = reader.archive();
     for tensor in header.tensors.iter().filter(|tensor| tensor.shape.0.len() > 1) {

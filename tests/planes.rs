@@ -5,8 +5,8 @@ mod common;
 use common::Noise;
 use mcwc::container::{FileEntry, TensorEntry};
 use mcwc::decode::Reader;
-use mcwc::encode::ArchiveBuilder;
-use mcwc::encode::levels::frame::exact;
+use mcwc::encode::assemble::ArchiveBuilder;
+use mcwc::encode::exact::frame::exact;
 use mcwc::tensor::{DType, Limits};
 
 struct Part {

@@ -5,7 +5,7 @@ mod common;
 use common::{Noise, Tensor, archive, every_kind, records_archive, safetensors};
 use mcwc::container::{Archive, Coding, Levels};
 use mcwc::decode::Reader;
-use mcwc::encode::{Options, Target, encode, to_f32};
+use mcwc::encode::{Options, Target, encode_to_vec, to_f32};
 use mcwc::formats::SourceFile;
 use mcwc::tensor::{DType, Limits};
 use proptest::prelude::*;
@@ -63,7 +63,7 @@ fn models_of_every_format_come_back_byte_for_byte() {
             names.iter().map(|name| std::fs::read(format!("tests/data/formats/{name}")).unwrap()).collect();
         let sources = names.iter().zip(&contents).map(|(name, source)| SourceFile { name: name.to_string(), source });
         let options = Options { target: Target::Lossless, ..Options::default() };
-        let archive = encode(&sources.collect::<Vec<_>>(), None, &options).unwrap().0;
+        let archive = encode_to_vec(&sources.collect::<Vec<_>>(), None, &options).unwrap().0;
         let reader = reader(&archive);
         for (index, bytes) in contents.iter().enumerate() {
             assert_eq!(&reader.file(index).unwrap(), bytes, "{}", names[index]);
@@ -141,7 +141,7 @@ fn targets_are_met() {
         let len = archive(&file, Target::Size(size)).len() as u64;
         assert!(len <= size && len > size * 97 / 100, "{size}: {len}");
     }
-    let too_small = encode(
+    let too_small = encode_to_vec(
         &[SourceFile { name: "m".into(), source: &file }],
         None,
         &Options { target: Target::Size(2000), ..Options::default() },
@@ -168,7 +168,7 @@ fn excluded_tensors_stay_exact() {
     let file = safetensors(&tensors);
     let files = [SourceFile { name: "m.safetensors".into(), source: &file }];
     let options = Options { keep_exact: &|name| name == "keep", ..Options::default() };
-    let archive = encode(&files, None, &options).unwrap().0;
+    let archive = encode_to_vec(&files, None, &options).unwrap().0;
     assert_eq!(reader(&archive).tensor("keep").unwrap(), tensors[0].bytes);
     assert_ne!(reader(&archive).tensor("code").unwrap(), tensors[1].bytes);
 }
@@ -198,7 +198,7 @@ proptest! {
     #[test]
     fn any_bytes_are_a_file(bytes in proptest::collection::vec(any::<u8>(), 0..3000), name in "[a-z]{1,8}(/[a-z]{1,8}){0,2}") {
         let files = [SourceFile { name: name.clone(), source: &bytes }];
-        let archive = encode(&files, None, &Options::default()).unwrap().0;
+        let archive = encode_to_vec(&files, None, &Options::default()).unwrap().0;
         let reader = reader(&archive);
         prop_assert_eq!(reader.file(0).unwrap(), bytes);
         prop_assert_eq!(&reader.archive().files[0].name, &name);
@@ -210,7 +210,7 @@ proptest! {
         let weights = Noise(seed).normals((rows * columns) as usize, 0.3);
         let file = safetensors(&[Tensor::floats("w", DType::F32, &[rows, columns], &weights)]);
         let files = [SourceFile { name: "m.safetensors".into(), source: &file }];
-        let Ok((archive, _)) = encode(&files, None, &Options { target: Target::Bits(bits), ..Options::default() }) else {
+        let Ok((archive, _)) = encode_to_vec(&files, None, &Options { target: Target::Bits(bits), ..Options::default() }) else {
             // So few bits cannot pay for the hashes of so small a tensor.
             prop_assert!(bits < 2.0);
             return Ok(());

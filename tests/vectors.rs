@@ -6,9 +6,10 @@ use common::frames::{Case, case, difference, predicted, taps};
 use common::{Tensor, safetensors};
 use mcwc::container::{FileEntry, TensorEntry};
 use mcwc::decode::Reader;
+use mcwc::encode::assemble::ArchiveBuilder;
 use mcwc::encode::exact::planes::encode_plane;
 use mcwc::encode::levels::matrix::Matrix;
-use mcwc::encode::{ArchiveBuilder, to_f32};
+use mcwc::encode::to_f32;
 use mcwc::tensor::{DType, Limits};
 
 /// Columns that lie apart in the tensor, kernels under a transform, and both: in many chunks of odd sizes.

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{BaseArgument, file_name, json_text, open, table};
+use super::files::{BaseArgument, file_name, open};
+use super::output::json_text;
+use super::table;
 use crate::container::{self, MAGIC};
 use crate::decode::Reader;
 use crate::encode::to_f32;

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{BaseArgument, human_bytes, io_error, json_text, progress_bar, write_whole};
+use super::files::{BaseArgument, io_error, write_whole};
+use super::output::{json_text, progress_bar};
+use super::sizes::human_bytes;
 use crate::container::File;
 use crate::decode::Reader;
 use crate::error::{Error, Result};

@@ -1,19 +1,21 @@
 //! `mcwc encode`
 
-use std::collections::BTreeMap;
+mod report;
+
 use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use super::{
-    absolute, file_name, human_bytes, io_error, json_text, open, parse_bytes, progress_bar, table, write_whole,
-};
+use super::files::{absolute, file_name, io_error, open, write_whole};
+use super::output::{json_text, progress_bar};
+use super::sizes::parse_bytes;
 use crate::decode::Reader;
-use crate::encode::{LAMBDA, Options, Report, Statistics, Target, TensorReport, encode};
+use crate::encode::{LAMBDA, Options, Report, Statistics, Target, encode};
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
 use crate::source::{FileSource, Source};
 use crate::tensor::Limits;
+use report::report_text;
 
 /// Compress model files into one archive
 ///
@@ -256,81 +258,4 @@ fn globs(patterns: &[Glob]) -> Result<GlobSet> {
         builder.add(pattern.clone());
     });
     builder.build().map_err(|error| Error::argument(error.to_string()))
-}
-
-fn report_text(report: &Report, output: &Path) -> String {
-    let mut kinds: BTreeMap<(bool, _), Vec<&TensorReport>> = BTreeMap::new();
-    for tensor in &report.tensors {
-        kinds.entry((!tensor.lossy, tensor.kind)).or_default().push(tensor);
-    }
-    let mut rows: Vec<Vec<String>> =
-        kinds.iter().map(|((exact, kind), tensors)| row(kind.name(), !exact, tensors)).collect();
-    let framed: u64 = report.tensors.iter().map(|tensor| tensor.original_bytes).sum();
-    let coded: u64 = report.tensors.iter().map(|tensor| tensor.coded_bytes).sum();
-    let shared = "other bytes".to_string();
-    let raw_original = report.original_bytes.saturating_sub(framed);
-    let head = report.archive_bytes.saturating_sub(coded + report.raw_bytes);
-    rows.push(vec![
-        shared,
-        String::new(),
-        human_bytes(raw_original),
-        human_bytes(report.raw_bytes),
-        String::new(),
-        ratio(raw_original, report.raw_bytes),
-        "exact".into(),
-    ]);
-    rows.push(vec![
-        "header".into(),
-        String::new(),
-        String::new(),
-        human_bytes(head),
-        String::new(),
-        String::new(),
-        String::new(),
-    ]);
-    let mut text =
-        table::text(&["kind", "weights", "original", "coded", "bits/weight", "ratio", "error (NMSE)"], &rows, 1);
-    text += &format!(
-        "\n{}: {} -> {}, {} times smaller\n",
-        output.display(),
-        human_bytes(report.original_bytes),
-        human_bytes(report.archive_bytes),
-        ratio(report.original_bytes, report.archive_bytes)
-    );
-    let weights = report.coded_weights();
-    if weights > 0 {
-        let bits = 8.0 * report.archive_bytes as f64 / weights as f64;
-        text += &format!("{bits:.3} bits for each of the {weights} weights coded with loss, everything included\n");
-        text += &if report.calibrated {
-            format!("expected error of the outputs: {:.1e}\n", report.distortion)
-        } else {
-            "Bits were spent evenly, a few more on small tensors. Calibration (npx mcwc calibrate) tells where they matter: the same quality in fewer.\n".into()
-        };
-    }
-    for (pass, &bytes) in report.pass_bytes.iter().enumerate() {
-        text += &format!("pass {pass} can be used after {}\n", human_bytes(bytes));
-    }
-    report.notes.iter().for_each(|note| text += &format!("{note}\n"));
-    text
-}
-
-fn row(name: &str, lossy: bool, tensors: &[&TensorReport]) -> Vec<String> {
-    let sum = |field: fn(&TensorReport) -> u64| tensors.iter().map(|tensor| field(tensor)).sum::<u64>();
-    let (weights, original) = (sum(|tensor| tensor.weights), sum(|tensor| tensor.original_bytes));
-    let coded = sum(|tensor| tensor.coded_bytes);
-    let energy: f64 = tensors.iter().map(|tensor| tensor.energy).sum();
-    let squared_error: f64 = tensors.iter().map(|tensor| tensor.squared_error).sum();
-    vec![
-        name.to_string(),
-        weights.to_string(),
-        human_bytes(original),
-        human_bytes(coded),
-        format!("{:.3}", 8.0 * coded as f64 / weights.max(1) as f64),
-        ratio(original, coded),
-        if lossy { format!("{:.2e}", squared_error / energy.max(f64::MIN_POSITIVE)) } else { "exact".into() },
-    ]
-}
-
-fn ratio(original: u64, coded: u64) -> String {
-    if coded == 0 { "—".into() } else { format!("{:.2}", original as f64 / coded as f64) }
 }

@@ -5,8 +5,10 @@ use js_sys::{Array, Function, Object, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wgpu::webgpu::{GpuBuffer, GpuDevice};
 
-use super::device::{Device, gpu_error};
-use super::{Reconstruction, Reconstructor};
+use super::device::Device;
+use super::error::{gpu_error, js_error};
+use super::navigator::{instance, navigator_gpu};
+use super::reconstructor::{Reconstruction, Reconstructor};
 use crate::error::{Error, Result};
 
 impl Device {
@@ -74,32 +76,6 @@ impl Reconstructor {
     }
 }
 
-/// wgpu's instance, which panics where there is neither a window nor a worker.
-pub(super) fn instance() -> Result<wgpu::Instance> {
-    navigator_gpu()?;
-    let global = js_sys::global();
-    let known = ["Window", "WorkerGlobalScope"].map(|name| Reflect::has(&global, &name.into()).unwrap_or(false));
-    if known == [false, false] {
-        return Err(gpu_error("neither a window nor a worker"));
-    }
-    Ok(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()))
-}
-
-/// Vendor, architecture and description, as far as the browser tells them.
-pub(super) fn adapter_name(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> String {
-    let Ok(fields) = Reflect::get(&device.as_webgpu().into(), &"adapterInfo".into()) else { return info.name.clone() };
-    let field = |name: &str| Reflect::get(&fields, &name.into()).ok()?.as_string().filter(|text| !text.is_empty());
-    ["vendor", "architecture", "description"].into_iter().filter_map(field).collect::<Vec<_>>().join(" ")
-}
-
-fn navigator_gpu() -> Result<JsValue> {
-    let navigator = Reflect::get(&js_sys::global(), &"navigator".into()).map_err(js_error)?;
-    match Reflect::get(&navigator, &"gpu".into()) {
-        Ok(gpu) if gpu.is_object() => Ok(gpu),
-        _ => Err(gpu_error("no WebGPU here")),
-    }
-}
-
 /// Looks to wgpu like the adapter that `device` came from.
 fn stand_in(device: &GpuDevice) -> Result<Object> {
     let empty = JsValue::from_str("");
@@ -132,9 +108,4 @@ fn promising(value: &JsValue) -> Result<Function> {
     let promise = Reflect::get(&global, &"Promise".into()).map_err(js_error)?;
     let resolve: Function = Reflect::get(&promise, &"resolve".into()).map_err(js_error)?.unchecked_into();
     Ok(resolve.bind1(&promise, value).unchecked_into())
-}
-
-fn js_error(error: JsValue) -> Error {
-    let message = error.dyn_ref::<js_sys::Error>().map(|error| String::from(error.message()));
-    gpu_error(message.unwrap_or_default())
 }

@@ -8,7 +8,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 
-use crate::error::{Error, Result};
+use super::error::gpu_error;
+#[cfg(not(target_arch = "wasm32"))]
+use super::native::{adapter_name, instance};
+#[cfg(target_arch = "wasm32")]
+use super::navigator::{adapter_name, instance};
+use crate::error::Result;
 
 /// A device and its queue.
 #[derive(Debug, Clone)]
@@ -127,23 +132,6 @@ impl Device {
         staging.destroy();
         Ok(taken)
     }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn instance() -> Result<wgpu::Instance> {
-    Ok(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()))
-}
-
-#[cfg(target_arch = "wasm32")]
-use super::browser::{adapter_name, instance};
-
-#[cfg(not(target_arch = "wasm32"))]
-fn adapter_name(_: &wgpu::Device, info: &wgpu::AdapterInfo) -> String {
-    info.name.clone()
-}
-
-pub(super) fn gpu_error(error: impl std::fmt::Display) -> Error {
-    Error::Gpu(error.to_string().into())
 }
 
 /// A value that a callback sends once and a future receives.

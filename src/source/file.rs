@@ -106,7 +106,7 @@ mod tests {
         let source = FileSource::open(file.path()).unwrap();
         assert_eq!(source.bytes(), 5);
         assert_eq!(read_range(&source, 1..4).unwrap(), [2, 3, 4]);
-        assert_eq!(read_range(&source, 5..5).unwrap(), []);
+        assert_eq!(read_range(&source, 5..5).unwrap(), [0u8; 0]);
         for range in [3..6, 6..6, 0..u64::MAX] {
             let needed = range.end;
             assert!(matches!(read_range(&source, range), Err(Error::Incomplete { needed: found }) if found == needed));

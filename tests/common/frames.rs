@@ -3,8 +3,9 @@
 use super::Noise;
 use mcwc::container::{Archive, FileEntry, TensorEntry};
 use mcwc::decode::Reader;
-use mcwc::encode::ArchiveBuilder;
-use mcwc::encode::levels::frame::{Frame, LevelPlan, Prediction};
+use mcwc::encode::assemble::ArchiveBuilder;
+use mcwc::encode::exact::frame::CodedFrame;
+use mcwc::encode::levels::frame::{LevelPlan, Prediction};
 use mcwc::encode::levels::matrix::Matrix;
 use mcwc::encode::levels::model_fit::{CLASS_COUNT, Classes, SymbolCounts, TableSet};
 use mcwc::entropy::{EncoderTable, LevelChunk, encode_levels};
@@ -92,7 +93,7 @@ impl Case {
     }
 
     /// Cuts a frame into chunks of `chunk_rows` rows.
-    fn cut(&self, frame: &mut Frame, first_class: usize, tables: &[EncoderTable]) {
+    fn cut(&self, frame: &mut CodedFrame, first_class: usize, tables: &[EncoderTable]) {
         let LevelPlan { matrix, classes, low_bits, trellis, .. } = &self.plan;
         let cols = matrix.row_len();
         let row_class: Vec<i8> = (0..matrix.rows).map(|row| classes.row_class(row) - first_class as i8).collect();

@@ -9,8 +9,9 @@ mod noise;
 pub use noise::Noise;
 
 use mcwc::container::{FileEntry, TensorEntry};
-use mcwc::encode::levels::frame::exact;
-use mcwc::encode::{ArchiveBuilder, Options, Target, encode};
+use mcwc::encode::assemble::ArchiveBuilder;
+use mcwc::encode::exact::frame::exact;
+use mcwc::encode::{Options, Target, encode_to_vec};
 use mcwc::formats::SourceFile;
 use mcwc::tensor::DType;
 
@@ -83,7 +84,7 @@ pub fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
 /// One file, encoded.
 pub fn archive(file: &[u8], target: Target) -> Vec<u8> {
     let files = [SourceFile { name: "model.safetensors".into(), source: &file }];
-    encode(&files, None, &Options { target, ..Options::default() }).unwrap().0
+    encode_to_vec(&files, None, &Options { target, ..Options::default() }).unwrap().0
 }
 
 /// A file of one tensor of bytes, coded exactly as records with these fields.

@@ -1,9 +1,8 @@
 //! Attention heads, queries that share a key, and the units inside heads.
 
-use super::super::{Group, Member};
+use super::super::group::{Group, Member};
 use super::configs::Configs;
-use super::layer;
-use super::names::{Kind, Linear, Names};
+use super::names::{Kind, Linear, Names, layer};
 
 /// Where queries, keys and values come from.
 enum Inputs {
@@ -160,90 +159,105 @@ struct Projection {
     stride: usize,
 }
 
+impl Projection {
+    /// Where a head begins.
+    fn at(&self, head: usize) -> usize {
+        self.start + head * self.stride
+    }
+}
+
+/// The modules of one layer, whose shapes fit.
+struct Modules {
+    query: Projection,
+    key: Projection,
+    value: Projection,
+    output: Linear,
+    /// Of queries and keys, if they hold a weight for every unit of every head.
+    norms: Vec<usize>,
+    /// Heads of keys and values.
+    heads: usize,
+    /// Heads of queries that share one of these.
+    queries_per_head: usize,
+    head_len: usize,
+}
+
 impl Attention {
     fn groups(&self, names: &Names, configs: &Configs, base: &str) -> Option<Vec<Group>> {
+        let modules = self.modules(names, configs, base)?;
+        let (role, layer) = layer(base)?;
+        let group = |what: &str, head, units, members| {
+            let role = format!("{role}.{}.{what}", self.scope);
+            Group { role, layer, head, units, members }
+        };
+        let mut groups = vec![group("heads", None, modules.heads, modules.whole_heads())];
+        for head in 0..modules.heads {
+            if modules.queries_per_head > 1 {
+                groups.push(group("queries", Some(head), modules.queries_per_head, modules.queries_of(head)));
+            }
+            groups.push(group("values", Some(head), modules.head_len, modules.value_units(head)));
+            if !self.is_rotary {
+                groups.push(group("keys", Some(head), modules.head_len, modules.key_units(head)));
+            }
+        }
+        self.knows_all(names, base).then_some(groups)
+    }
+
+    /// Nothing where a module is missing or its shape is another.
+    fn modules(&self, names: &Names, configs: &Configs, base: &str) -> Option<Modules> {
         let output = names.linear(&[base, self.output].concat(), self.kind)?;
         let file = names.tensors[output.weight].file;
         let heads = configs.heads(file, base, self.model_types)?;
-        let linear = |module: &str| names.linear(&[base, module].concat(), self.kind);
         let head_len = output.inputs.checked_div(heads.queries).filter(|len| len * heads.queries == output.inputs)?;
         if heads.head_len.is_some_and(|told| told != head_len) {
             return None;
         }
-        let per_group = heads.queries.checked_div(heads.keys).filter(|ratio| ratio * heads.keys == heads.queries)?;
+        let ratio = heads.queries.checked_div(heads.keys).filter(|ratio| ratio * heads.keys == heads.queries)?;
         let key_len = heads.keys * head_len;
-        let projections = match self.inputs {
+        let [query, key, value] = match self.inputs {
             Inputs::Separate(modules) => {
-                let [query, key, value] = [linear(modules[0])?, linear(modules[1])?, linear(modules[2])?];
-                if [query.out, key.out, value.out] != [output.inputs, key_len, key_len] {
-                    return None;
-                }
-                let has_bias = query.bias.is_some();
-                let key_fits = key.bias.is_some() == has_bias || key.bias.is_none() && self.may_lack_key_bias;
-                // With a rotary position, outputs may have none where the others have one, as in Qwen.
-                let output_fits = output.bias.is_some() == has_bias || self.is_rotary;
-                if value.bias.is_some() != has_bias || !key_fits || !output_fits {
-                    return None;
-                }
-                [query, key, value].map(|linear| Projection { linear, start: 0, stride: head_len })
+                let modules = modules.map(|module| names.linear(&[base, module].concat(), self.kind));
+                self.separate(modules, &output, key_len)?.map(|linear| Projection {
+                    linear,
+                    start: 0,
+                    stride: head_len,
+                })
             }
             Inputs::Thirds(module) | Inputs::ByHead(module) => {
-                let linear = linear(module)?;
-                if heads.keys != heads.queries
-                    || Some(linear.out) != output.inputs.checked_mul(3)
-                    || linear.bias.is_some() != output.bias.is_some()
-                {
+                let linear = names.linear(&[base, module].concat(), self.kind)?;
+                if heads.keys != heads.queries {
                     return None;
                 }
-                let by_head = matches!(self.inputs, Inputs::ByHead(_));
-                let (step, stride) = if by_head { (head_len, 3 * head_len) } else { (output.inputs, head_len) };
-                [0, 1, 2].map(|which| Projection { linear, start: which * step, stride })
+                self.joint(linear, &output, head_len)?
             }
         };
         let norms = self.norm_members(names, base, output.inputs, key_len, head_len)?;
-        let [query, key, value] = &projections;
         if query.linear.inputs != output.out || key.linear.inputs != value.linear.inputs {
             return None;
         }
-        let (role, layer) = layer(base)?;
-        let group = |role: String, head, units, members| Group { role, layer, head, units, members };
-        let role = |what: &str| format!("{role}.{}.{what}", self.scope);
-        let mut groups = Vec::new();
-        let mut members: Vec<Member> = Vec::new();
-        if query.stride == head_len {
-            members.extend(query.linear.outputs(query.start, 1, per_group * head_len));
-            members.extend(key.linear.outputs(key.start, 1, head_len));
-            members.extend(value.linear.outputs(value.start, 1, head_len));
-        } else {
-            members.extend(query.linear.outputs(0, 1, query.stride));
+        Some(Modules { query, key, value, output, norms, heads: heads.keys, queries_per_head: ratio, head_len })
+    }
+
+    /// Query, key and value of three modules.
+    fn separate(&self, modules: [Option<Linear>; 3], output: &Linear, key_len: usize) -> Option<[Linear; 3]> {
+        let [query, key, value] = [modules[0]?, modules[1]?, modules[2]?];
+        if [query.out, key.out, value.out] != [output.inputs, key_len, key_len] {
+            return None;
         }
-        members.push(output.inputs(0, 1, per_group * head_len));
-        for (tensor, unit_len) in norms.iter().zip([per_group * head_len, head_len]) {
-            members.push(Member { tensor: *tensor, axis: 0, start: 0, repeats: 1, unit_len });
+        let has_bias = query.bias.is_some();
+        let key_fits = key.bias.is_some() == has_bias || key.bias.is_none() && self.may_lack_key_bias;
+        // With a rotary position, outputs may have none where the others have one, as in Qwen.
+        let output_fits = output.bias.is_some() == has_bias || self.is_rotary;
+        (value.bias.is_some() == has_bias && key_fits && output_fits).then_some([query, key, value])
+    }
+
+    /// Query, key and value of one module.
+    fn joint(&self, linear: Linear, output: &Linear, head_len: usize) -> Option<[Projection; 3]> {
+        if Some(linear.out) != output.inputs.checked_mul(3) || linear.bias.is_some() != output.bias.is_some() {
+            return None;
         }
-        groups.push(group(role("heads"), None, heads.keys, members));
-        let group_len = per_group * head_len;
-        for head in 0..heads.keys {
-            let at = |projection: &Projection| projection.start + head * projection.stride;
-            let queries_at = query.start + head * per_group * query.stride;
-            if per_group > 1 {
-                let mut members: Vec<Member> = query.linear.outputs(queries_at, 1, head_len).collect();
-                members.push(output.inputs(head * group_len, 1, head_len));
-                if let [norm, _] = norms[..] {
-                    members.push(Member { tensor: norm, axis: 0, start: queries_at, repeats: 1, unit_len: head_len });
-                }
-                groups.push(group(role("queries"), Some(head), per_group, members));
-            }
-            let mut members: Vec<Member> = value.linear.outputs(at(value), 1, 1).collect();
-            members.push(output.inputs(head * group_len, per_group, 1));
-            groups.push(group(role("values"), Some(head), head_len, members));
-            if !self.is_rotary {
-                let mut members: Vec<Member> = query.linear.outputs(queries_at, per_group, 1).collect();
-                members.extend(key.linear.outputs(at(key), 1, 1));
-                groups.push(group(role("keys"), Some(head), head_len, members));
-            }
-        }
-        self.knows_all(names, base).then_some(groups)
+        let by_head = matches!(self.inputs, Inputs::ByHead(_));
+        let (step, stride) = if by_head { (head_len, 3 * head_len) } else { (output.inputs, head_len) };
+        Some([0, 1, 2].map(|which| Projection { linear, start: which * step, stride }))
     }
 
     /// Norms of queries and keys that hold a weight for every unit of every head; nothing where shapes do not fit.
@@ -277,5 +291,55 @@ impl Attention {
         known.extend(self.norms.iter().flatten().map(|norm| format!("{base}{norm}.weight")));
         known.extend(self.others.iter().map(|other| [base, other].concat()));
         names.holds_only(&[base, self.scope].concat(), &known)
+    }
+}
+
+impl Modules {
+    /// Elements of queries that share a key.
+    fn shared_len(&self) -> usize {
+        self.queries_per_head * self.head_len
+    }
+
+    /// Where the first of the queries lies that share a head's key.
+    fn queries_at(&self, head: usize) -> usize {
+        self.query.at(head * self.queries_per_head)
+    }
+
+    fn whole_heads(&self) -> Vec<Member> {
+        let Modules { query, key, value, output, head_len, .. } = self;
+        let mut members: Vec<Member> = Vec::new();
+        if query.stride == *head_len {
+            members.extend(query.linear.outputs(query.start, 1, self.shared_len()));
+            members.extend(key.linear.outputs(key.start, 1, *head_len));
+            members.extend(value.linear.outputs(value.start, 1, *head_len));
+        } else {
+            members.extend(query.linear.outputs(0, 1, query.stride));
+        }
+        members.push(output.inputs(0, 1, self.shared_len()));
+        for (&tensor, unit_len) in self.norms.iter().zip([self.shared_len(), *head_len]) {
+            members.push(Member { tensor, axis: 0, start: 0, repeats: 1, unit_len });
+        }
+        members
+    }
+
+    fn queries_of(&self, head: usize) -> Vec<Member> {
+        let (start, head_len) = (self.queries_at(head), self.head_len);
+        let mut members: Vec<Member> = self.query.linear.outputs(start, 1, head_len).collect();
+        members.push(self.output.inputs(head * self.shared_len(), 1, head_len));
+        if let [tensor, _] = self.norms[..] {
+            members.push(Member { tensor, axis: 0, start, repeats: 1, unit_len: head_len });
+        }
+        members
+    }
+
+    fn value_units(&self, head: usize) -> Vec<Member> {
+        let mut members: Vec<Member> = self.value.linear.outputs(self.value.at(head), 1, 1).collect();
+        members.push(self.output.inputs(head * self.shared_len(), self.queries_per_head, 1));
+        members
+    }
+
+    fn key_units(&self, head: usize) -> Vec<Member> {
+        let queries = self.query.linear.outputs(self.queries_at(head), self.queries_per_head, 1);
+        queries.chain(self.key.linear.outputs(self.key.at(head), 1, 1)).collect()
     }
 }

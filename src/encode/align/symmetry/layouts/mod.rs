@@ -12,7 +12,7 @@ mod names;
 
 use std::collections::HashMap;
 
-use super::Group;
+use super::group::Group;
 use crate::error::Result;
 use crate::formats::SourceFile;
 use crate::tensor::TensorLocation;
@@ -38,14 +38,4 @@ fn drop_odd_ones(mut groups: Vec<Group>) -> Vec<Group> {
     }
     groups.retain(|group| most.get(&group.role) == Some(&group.members.len()));
     groups
-}
-
-/// The role of a layer and its number: `encoder.layer.3.` is number 3 of `encoder.layer.*`. Modules that are not
-/// numbered are no layers of the models we know.
-fn layer(base: &str) -> Option<(String, usize)> {
-    let base = base.strip_suffix('.')?;
-    let (stem, number) = base.rsplit_once('.').unwrap_or(("", base));
-    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let layer = number.parse().ok().filter(|_| is_number)?;
-    Some((if stem.is_empty() { "*".to_owned() } else { format!("{stem}.*") }, layer))
 }

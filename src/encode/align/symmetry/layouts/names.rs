@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::super::Member;
+use super::super::group::Member;
 use crate::error::Result;
 use crate::formats::{self, Format, SourceFile};
 use crate::tensor::TensorLocation;
@@ -131,4 +131,14 @@ fn incomplete_shards(files: &[SourceFile]) -> BTreeSet<String> {
         .filter(|((_, count), names)| names.len() < *count)
         .flat_map(|(_, names)| names.into_iter().cloned())
         .collect()
+}
+
+/// The role of a layer and its number: `encoder.layer.3.` is number 3 of `encoder.layer.*`. Modules that are not
+/// numbered are no layers of the models we know.
+pub(super) fn layer(base: &str) -> Option<(String, usize)> {
+    let base = base.strip_suffix('.')?;
+    let (stem, number) = base.rsplit_once('.').unwrap_or(("", base));
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let layer = number.parse().ok().filter(|_| is_number)?;
+    Some((if stem.is_empty() { "*".to_owned() } else { format!("{stem}.*") }, layer))
 }

@@ -7,6 +7,7 @@ mod refusals;
 use super::*;
 use crate::formats::find_tensors;
 use crate::noise::Noise;
+use crate::stages::permute::Permutation;
 
 /// Names and shapes.
 type Tensors = Vec<(String, Vec<usize>)>;

@@ -1,0 +1,49 @@
+//! `mcwc verify`
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::files::BaseArgument;
+use super::output::{json_text, progress_bar};
+use super::sizes::human_bytes;
+use crate::decode::Reader;
+use crate::error::Result;
+use crate::source::FileSource;
+
+/// Check every hash of an archive, and that every chunk decodes
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The archive
+    input: PathBuf,
+    #[command(flatten)]
+    base: BaseArgument,
+}
+
+pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
+    arguments.base.open(&arguments.input, |reader, _| check_chunks(reader, json))
+}
+
+fn check_chunks(reader: &Reader<FileSource>, json: bool) -> Result<String> {
+    reader.archive().require_base()?;
+    let archive = reader.archive();
+    let bar = progress_bar(archive.chunks.len() as u64, json, "checking {bar:40} {pos:>7} of {len} chunks");
+    for index in 0..archive.chunks.len() {
+        reader.payload(index)?;
+        bar.inc(1);
+    }
+    let total = archive.files.iter().map(|file| file.bytes).sum();
+    bar.set_length(total);
+    bar.set_position(0);
+    bar.set_style(bar.style().template("decoding {bar:40} {bytes:>10} of {total_bytes}").unwrap_or(bar.style()));
+    for index in 0..archive.files.len() {
+        reader.write_file(index, &mut std::io::sink(), &mut |bytes| bar.inc(bytes))?;
+    }
+    bar.finish_and_clear();
+    if json {
+        return json_text(
+            &json!({ "chunks": archive.chunks.len(), "bytes": total, "integrity": archive.integrity.to_string() }),
+        );
+    }
+    Ok(format!("{} chunks are intact and decode to {}\n", archive.chunks.len(), human_bytes(total)))
+}

@@ -1,0 +1,34 @@
+//! The WGSL source: the twins of the stages in one module, as short as pages should have to download it.
+
+/// The shader: all stages in one module.
+pub const SHADER: &str = match str::from_utf8(SOURCE_AND_LEN.0.split_at(SOURCE_AND_LEN.1).0) {
+    Ok(source) => source,
+    Err(_) => panic!("cutting at ASCII keeps UTF-8 whole"),
+};
+const COMMENTED: &str = concat!(
+    include_str!("reconstruct.wgsl"),
+    include_str!("../stages/pack.wgsl"),
+    include_str!("../stages/permute.wgsl"),
+    include_str!("../stages/quantize.wgsl"),
+);
+const SOURCE_AND_LEN: ([u8; COMMENTED.len()], usize) = without_comments(COMMENTED.as_bytes());
+
+/// Leaves out comments, indentation and empty lines: a third of what pages would download.
+const fn without_comments<const N: usize>(source: &[u8]) -> ([u8; N], usize) {
+    let (mut kept, mut len) = ([0; N], 0);
+    let (mut at, mut in_comment) = (0, false);
+    while at < N {
+        let byte = source[at];
+        let starts_line = len == 0 || kept[len - 1] == b'\n';
+        in_comment = byte != b'\n' && (in_comment || (byte == b'/' && at + 1 < N && source[at + 1] == b'/'));
+        if !in_comment && !(starts_line && (byte == b' ' || byte == b'\n')) {
+            kept[len] = byte;
+            len += 1;
+        }
+        at += 1;
+    }
+    (kept, len)
+}
+
+/// Invocations in a workgroup.
+pub const WORKGROUP_LEN: u32 = 64;

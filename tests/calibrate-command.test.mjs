@@ -1,0 +1,138 @@
+// What `mcwc calibrate` refuses, and how the command behaves around it.
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { copyFile, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { CLI, ROOT, emptyFolder, folder, run, save, saveJson, saveTensors, tableModel } from './common/calibration.mjs';
+import { FLOAT, externalTensor, node, tensor, value, values } from './common/onnx.mjs';
+
+test('says what it refuses, and why', async () => {
+  const { good, foreign, missing, outside, bare, nan, noise } = await models();
+  const sample = async (name, content) => ['--samples', await saveJson(`${name}.json`, content)];
+  for (const [status, expected, ...args] of [
+    [1, /cannot read .*absent\.onnx/, join(folder, 'absent.onnx')],
+    [1, /noise\.onnx is not a readable ONNX model/, noise],
+    [1, /no operator Fancy of domain com\.example .*it makes y.*mcwc_statistics\.py/, foreign],
+    [1, /tensor table: its data file .*gone\.bin is missing/, missing],
+    [1, /tensor table: its data file \.\.\/secret is not beside the model/, outside],
+    [1, /no float weight has two axes and 1024 elements/, bare],
+    [1, /output y is not finite; the first tensor that is not a number is root/, nan],
+    [1, /no samples in .*empty/, good, '--samples', await emptyFolder('empty')],
+    [1, /sample .*stray\.json: the model has no input tokens; it has ids/, good, ...(await sample('stray', { tokens: [[1]] }))],
+    [
+      1,
+      /sample .*rank\.json: input ids: its shape is 2, the model's batchxsequence/,
+      good,
+      ...(await sample('rank', { ids: [1, 2] })),
+    ],
+    [1, /sample .*real\.json: input ids: 1\.5 is not an integer/, good, ...(await sample('real', { ids: [[1.5]] }))],
+    [1, /input ids is missing/, good, ...(await sample('none', {}))],
+    [1, /fails on ids 1x1: .*indices element out of data bounds/, good, ...(await sample('far', { ids: [[300]] }))],
+    [
+      1,
+      /takes integers \(I64\), not F32/,
+      good,
+      '--samples',
+      await saveTensors('f.safetensors', { ids: ['F32', [1, 1], Float32Array.of(1)] }),
+    ],
+    [1, /no float output is named z; it has y/, good, '--outputs', 'z'],
+    [1, /cannot write .*nowhere/, good, '-o', join(folder, 'nowhere/stats.safetensors')],
+    [2, /takes one model/],
+    [2, /--inputs 0: expected a whole number from 1 to 64/, good, '--inputs', '0'],
+    [2, /Unknown option '--sample'/, good, '--sample', 'x'],
+    [2, /--distortion cosine: expected relative or kl/, good, '--distortion', 'cosine'],
+    [2, /the model has no input pixels; it has ids/, good, '--shape', 'pixels=1x3'],
+  ]) {
+    const result = await run([
+      'calibrate',
+      '--quiet',
+      ...args,
+      ...(args.includes('-o') ? [] : ['-o', join(folder, 'refused.safetensors')]),
+    ]);
+    assert.match(result.stderr, expected);
+    assert.equal(result.status, status, result.stderr);
+    assert.equal(result.stderr.trim().split('\n').length, 1, result.stderr);
+  }
+  assert.deepEqual(
+    (await readdir(folder)).filter((name) => name.startsWith('refused')),
+    [],
+  );
+});
+
+test('says how to install the runtime where it is missing', async () => {
+  const alone = await emptyFolder('alone');
+  await mkdir(join(alone, 'pkg'));
+  await copyFile(CLI, join(alone, 'pkg/cli.js'));
+  await writeFile(join(alone, 'package.json'), '{"type":"module","version":"1.2.3"}');
+  const model = await save('good.onnx', tableModel(300, 8, values(9, 2400)));
+  const cli = join(alone, 'pkg/cli.js');
+  const result = await run(['calibrate', model, '-o', join(alone, 'stats.safetensors')], cli);
+  assert.equal(result.status, 1);
+  assert.equal(result.stderr, 'mcwc: calibrate needs ONNX Runtime: npm install onnxruntime-node\n');
+  assert.equal((await run(['--version'], cli)).stdout, 'mcwc 1.2.3\n');
+});
+
+test('help, and commands that are elsewhere', async () => {
+  assert.match((await run(['--help'])).stdout, /npx mcwc calibrate MODEL\.onnx/);
+  assert.match((await run(['calibrate', '--help'])).stdout, /--samples FILE\|DIR/);
+  const encode = await run(['encode', 'model.onnx']);
+  assert.deepEqual([encode.status, /cargo install mcwc/.test(encode.stderr)], [2, true]);
+  assert.equal((await run(['compress'])).status, 2);
+});
+
+test('an interrupted run leaves no file', async () => {
+  const size = 1024;
+  const layers = [...Array(8).keys()];
+  const model = await save('slow.onnx', {
+    nodes: layers.map((layer) => node('MatMul', [`x${layer}`, `w${layer}`], [`x${layer + 1}`])),
+    tensors: layers.map((layer) => tensor(`w${layer}`, [size, size], values(layer, size * size))),
+    inputs: [value('x0', FLOAT, ['', 64, size])],
+    outputs: [value(`x${layers.length}`, FLOAT, ['', 64, size])],
+  });
+  const output = await emptyFolder('interrupted');
+  const child = spawn(process.execPath, [CLI, 'calibrate', model, '--inputs', '64', '-o', join(output, 'stats.safetensors')]);
+  await new Promise((resolve) => child.stderr.once('data', resolve));
+  child.kill('SIGINT');
+  const [, signal] = await new Promise((resolve) => child.once('exit', (...end) => resolve(end)));
+  assert.equal(signal, 'SIGINT');
+  assert.deepEqual(await readdir(output), []);
+});
+
+test('the package ships the command, the PyTorch script and the layout', async () => {
+  const { stdout } = await promisify(execFile)('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: ROOT });
+  const paths = JSON.parse(stdout)[0].files.map(({ path }) => path);
+  for (const path of ['pkg/cli.js', 'scripts/mcwc_statistics.py', 'CALIBRATION.md']) assert.ok(paths.includes(path), path);
+  assert.equal((await readFile(CLI, 'utf8')).split('\n', 1)[0], '#!/usr/bin/env node');
+});
+
+/** One that works, and those that do not. */
+async function models() {
+  const good = await save('good.onnx', tableModel(300, 8, values(9, 2400)));
+  const foreign = await save('foreign.onnx', {
+    ...tableModel(300, 8, values(9, 2400)),
+    nodes: [node('Fancy', ['table'], ['y'], [], 'com.example')],
+  });
+  const missing = await save('missing.onnx', {
+    ...tableModel(300, 8, []),
+    tensors: [externalTensor('table', [300, 8], 'gone.bin', 0)],
+  });
+  const outside = await save('outside.onnx', {
+    ...tableModel(300, 8, []),
+    tensors: [externalTensor('table', [300, 8], '../secret', 0)],
+  });
+  const bare = await save('bare.onnx', { ...tableModel(4, 8, values(9, 32)) });
+  const nan = await save('nan.onnx', {
+    nodes: [node('MatMul', ['x', 'w'], ['h']), node('Sqrt', ['h'], ['root']), node('Relu', ['root'], ['y'])],
+    tensors: [tensor('w', [32, 40], values(18, 1280))],
+    inputs: [value('x', FLOAT, [1, 32])],
+    outputs: [value('y', FLOAT, [1, 40])],
+  });
+  const noise = join(folder, 'noise.onnx');
+  await writeFile(
+    noise,
+    Uint8Array.from({ length: 500 }, (_, index) => (index * 151) % 256),
+  );
+  return { good, foreign, missing, outside, bare, nan, noise };
+}

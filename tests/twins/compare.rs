@@ -1,0 +1,77 @@
+//! The adapter, and what counts as the same.
+
+use std::sync::OnceLock;
+
+use crate::case::Case;
+use mcwc::gpu::{Device, LevelFrame, Reconstructor};
+use mcwc::stages::pack::pack;
+use mcwc::tensor::DType;
+
+pub fn reconstructor() -> Option<&'static Reconstructor> {
+    static RECONSTRUCTOR: OnceLock<Option<Reconstructor>> = OnceLock::new();
+    let request = || {
+        if std::env::var_os("MCWC_NO_GPU").is_some_and(|value| value == "1") {
+            eprintln!("skipped: MCWC_NO_GPU=1");
+            return None;
+        }
+        let create = async { Reconstructor::new(Device::request().await?).await };
+        Some(pollster::block_on(create).expect("an adapter, or MCWC_NO_GPU=1"))
+    };
+    RECONSTRUCTOR.get_or_init(request).as_ref()
+}
+
+pub fn on_gpu(gpu: &Reconstructor, frame: &LevelFrame, packed: &[u8], level_bits: u32) -> Vec<u8> {
+    let run = async {
+        let tensor = gpu.reconstruct(frame, packed, level_bits).await?;
+        assert_eq!(tensor.size(), frame.bytes().next_multiple_of(16));
+        let bytes = gpu.device().read(&tensor, tensor.size()).await?;
+        let (bytes, padding) = bytes.split_at(frame.bytes() as usize);
+        assert!(padding.iter().all(|&byte| byte == 0), "the padding is zeros");
+        mcwc::Result::Ok(bytes.to_vec())
+    };
+    pollster::block_on(run).unwrap()
+}
+
+pub fn case_on_gpu(gpu: &Reconstructor, case: &Case) -> Vec<u8> {
+    let mut packed = Vec::new();
+    assert!(pack(&case.levels, case.level_bits, &mut packed));
+    on_gpu(gpu, &case.frame(), &packed, case.level_bits)
+}
+
+/// Elements further apart than the contract allows.
+pub fn differences(dtype: DType, expected: &[u8], found: &[u8]) -> usize {
+    assert_eq!(expected.len(), found.len());
+    let element_bytes = (dtype.bits() / 8) as usize;
+    let elements = expected.chunks_exact(element_bytes).zip(found.chunks_exact(element_bytes));
+    elements.filter(|(expected, found)| distance(dtype, expected, found) > u64::from(dtype.is_float())).count()
+}
+
+/// Steps between two elements: units in the last place for floats. A float64 holds a widened float32, and counts as that.
+pub fn distance(dtype: DType, a: &[u8], b: &[u8]) -> u64 {
+    let ordered = |bytes: &[u8]| {
+        let raw = bytes.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
+        let (raw, bits) = match dtype {
+            DType::F64 if f64::from(f64::from_bits(raw) as f32).to_bits() != raw => return i64::MIN / 2,
+            DType::F64 => (u64::from((f64::from_bits(raw) as f32).to_bits()), 32),
+            _ => (raw, dtype.bits()),
+        };
+        let sign = 1 << (bits - 1);
+        if dtype.is_float() && raw & sign != 0 { -((raw & !sign) as i64) } else { raw as i64 }
+    };
+    ordered(a).abs_diff(ordered(b))
+}
+
+#[track_caller]
+pub fn assert_twins(case: &Case) {
+    let Some(gpu) = reconstructor() else { return };
+    let (expected, found) = (case.on_cpu(), case_on_gpu(gpu, case));
+    assert_eq!(differences(case.dtype, &expected, &found), 0, "{}", case.name());
+}
+
+/// For products that need no rounding: then everything else is integer arithmetic, and must be identical.
+#[track_caller]
+pub fn assert_identical(case: &Case) {
+    let Some(gpu) = reconstructor() else { return };
+    let same = case.on_cpu() == case_on_gpu(gpu, case);
+    assert!(same, "{}", case.name());
+}

@@ -1,0 +1,231 @@
+//! The WGSL stages against their CPU twins, on whatever adapter there is (in CI: lavapipe).
+//!
+//! Integers must be identical, weights within one unit in the last place of the element type. Every comparison is also
+//! shown a frame that was tampered with on one side, and must notice. Without an adapter these tests fail, unless
+//! `MCWC_NO_GPU=1` says that there is none.
+#![cfg(feature = "gpu")]
+
+#[cfg(feature = "encoder")]
+mod archives;
+mod case;
+mod compare;
+#[path = "../../src/noise.rs"]
+mod noise;
+
+use case::{Case, FLOATS, INTEGERS};
+use compare::{assert_identical, assert_twins, case_on_gpu, differences, reconstructor};
+use mcwc::Error;
+use mcwc::gpu::{Device, LevelFrame, Reconstructor};
+use mcwc::stages::pack::{LEVEL_BITS, level_bits, pack};
+use mcwc::stages::permute::Permutation;
+use mcwc::stages::quantize::scales;
+use mcwc::tensor::DType;
+
+const SHAPES: [[usize; 3]; 8] =
+    [[1, 1, 1], [1, 257, 1], [257, 1, 1], [13, 17, 1], [7, 11, 9], [1, 3, 25], [31, 1, 3], [64, 96, 1]];
+
+#[test]
+fn floats_agree_over_shapes_packings_and_arrays() {
+    let mut seed = 0;
+    for dtype in FLOATS {
+        for shape in SHAPES {
+            for level_bits in LEVEL_BITS {
+                for arrays in [0b00000, 0b00111, 0b11000, 0b01010, 0b10101, 0b11111, 0b100000, 0b111111] {
+                    seed += 1;
+                    assert_twins(&Case::new(dtype, shape, level_bits, arrays, 0.0123, seed));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn integers_agree_over_shapes_packings_and_permutations() {
+    let mut seed = 1000;
+    for dtype in INTEGERS {
+        for shape in SHAPES {
+            for level_bits in LEVEL_BITS {
+                for arrays in [0b00000, 0b01000, 0b10000, 0b11000, 0b100000] {
+                    seed += 1;
+                    assert_identical(&Case::new(dtype, shape, level_bits, arrays, 1.0, seed));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn casts_agree_from_the_smallest_scale_to_the_largest() {
+    // Exponents reach from 2^-24 to 2^24; f16 and bf16 saturate at one end, f16 turns subnormal and zero at the other.
+    for dtype in FLOATS {
+        for octave in [-76, -60, -36, -30, -24, -20, -12, 0, 12, 40, 76] {
+            let scale = 1.1 * (octave as f32).exp2();
+            assert_twins(&Case::new(dtype, [19, 23, 3], 32, 0b11111, scale, octave as u64));
+        }
+    }
+}
+
+#[test]
+fn exact_products_are_cast_identically() {
+    // Scales are powers of two: significands of up to 24 bits with all the ties between those of f16 and bf16, from where
+    // f16 is zero to where it saturates.
+    for dtype in FLOATS {
+        let mut case = Case::new(dtype, [2, 1 << 15, 1], 32, 0, 1.0, 5);
+        case.levels = (0..1 << 16).map(|i| if i % 2 == 0 { i / 2 } else { -(i / 2) * 511 }).collect();
+        for octave in [-90, -40, -36, -32, -28, -24, -12, 0, 8, 90] {
+            case.set_scale((octave as f32).exp2());
+            assert_identical(&case);
+        }
+    }
+}
+
+#[test]
+fn dispatches_of_more_than_one_row_agree() {
+    // One row of the dispatch makes 65535 workgroups of 64 words.
+    let mut case = Case::new(DType::F32, [1, 65535 * 64 / 3 + 77, 3], 8, 0b00110, 0.01, 6);
+    assert_twins(&case);
+    case.shape = [case.shape[1], 1, 3];
+    case.exponents[1].clear();
+    case.set_scale(0.01);
+    assert_twins(&case);
+}
+
+#[test]
+fn every_tampered_field_is_noticed() {
+    let Some(gpu) = reconstructor() else { return };
+    let swapped = |permutation: &mut Option<Permutation>| {
+        let mut places = permutation.as_ref().unwrap().places().to_vec();
+        places.swap(0, 1);
+        *permutation = Some(Permutation::new(places).unwrap());
+    };
+    type Tamper<'a> = (&'a str, &'a dyn Fn(&mut Case));
+    let tampers: [Tamper; 8] = [
+        ("a level", &|case| case.levels[4] += 1),
+        ("the last level", &|case| *case.levels.last_mut().unwrap() += 1),
+        ("a row exponent", &|case| case.exponents[0][4] += 1),
+        ("a column exponent", &|case| case.exponents[1][4] += 1),
+        ("a tap exponent", &|case| case.exponents[2][2] += 1),
+        ("the row permutation", &|case| swapped(&mut case.permutations[0])),
+        ("the column permutation", &|case| swapped(&mut case.permutations[1])),
+        ("the zero point", &|case| case.zero_point += 1),
+    ];
+    for dtype in FLOATS.into_iter().chain(INTEGERS) {
+        for level_bits in LEVEL_BITS {
+            let mut case = Case::new(dtype, [7, 11, 3], level_bits, 0b11111, 1.0, 7);
+            case.levels = (0..7 * 11 * 3).map(|i| 1 + i % 100).collect();
+            if dtype.is_float() {
+                // Values that no dtype saturates, and one more step of exponent within the table.
+                case.exponents.iter_mut().flatten().for_each(|exponent| *exponent /= 16);
+                case.set_scale(0.01);
+                case.scales = scales(0.01, case.first_exponent, case.first_exponent + 60).unwrap();
+            }
+            let found = case_on_gpu(gpu, &case);
+            assert_eq!(differences(dtype, &case.on_cpu(), &found), 0, "{}", case.name());
+            for (name, tamper) in &tampers {
+                let applies = match *name {
+                    "the zero point" => !dtype.is_float(),
+                    name => dtype.is_float() || !name.contains("exponent"),
+                };
+                if applies {
+                    let mut tampered = case.clone();
+                    tamper(&mut tampered);
+                    assert!(differences(dtype, &tampered.on_cpu(), &found) > 0, "{name}: {}", case.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn comparison_allows_one_unit_in_the_last_place_and_no_more() {
+    let steps = |value: f32, steps: u32| f32::from_bits(value.to_bits() + steps).to_le_bytes();
+    let differ = |a: &[u8], b: &[u8]| differences(DType::F32, a, b);
+    assert_eq!(differ(&steps(1.5, 0), &steps(1.5, 1)), 0);
+    assert_eq!(differ(&steps(1.5, 0), &steps(1.5, 2)), 1);
+    assert_eq!(differ(&steps(1.5, 0), &(-1.5f32).to_le_bytes()), 1);
+    let widened = |value: f32| f64::from(value).to_le_bytes();
+    let next = f32::from_bits(1.5f32.to_bits() + 1);
+    assert_eq!(differences(DType::F64, &widened(1.5), &widened(next)), 0);
+    assert_eq!(differences(DType::F64, &widened(1.5), &1.500_000_000_1f64.to_le_bytes()), 1);
+    assert_eq!(differences(DType::U8, &[7], &[8]), 1);
+}
+
+#[test]
+fn self_test_passes() {
+    let Some(gpu) = reconstructor() else { return };
+    eprintln!("{} (fallback: {})", gpu.device().name(), gpu.device().is_fallback());
+    pollster::block_on(gpu.self_test()).unwrap();
+}
+
+#[test]
+fn refuses_what_does_not_fit() {
+    let Some(gpu) = reconstructor() else { return };
+    let case = Case::new(DType::F32, [4, 4, 1], 8, 0b11111, 1.0, 8);
+    let error = |frame: &LevelFrame, packed: &[u8], bits| {
+        pollster::block_on(gpu.reconstruct(frame, packed, bits)).expect_err("must be refused")
+    };
+    let frame = case.frame();
+    assert!(matches!(error(&frame, &[0; 15], 8), Error::Argument(_)));
+    assert!(matches!(error(&frame, &[0; 17], 8), Error::Argument(_)));
+    assert!(matches!(error(&frame, &[0; 16], 12), Error::Argument(_)));
+    let short = LevelFrame { scales: &case.scales[1..], ..frame.clone() };
+    assert!(matches!(error(&short, &[0; 16], 8), Error::Argument(_)));
+    let low = LevelFrame { first_exponent: frame.first_exponent + 1, ..frame.clone() };
+    assert!(matches!(error(&low, &[0; 16], 8), Error::Argument(_)));
+    let steps = vec![1.0; 1 << 17];
+    let far = LevelFrame { scales: &steps, first_exponent: -1 << 16, ..frame.clone() };
+    assert!(matches!(error(&far, &[0; 16], 8), Error::Argument(_)));
+    let long = LevelFrame { columns: 5, ..frame.clone() };
+    assert!(matches!(error(&long, &[0; 20], 8), Error::Argument(_)));
+    let whole = LevelFrame { dtype: DType::I64, scales: &[], ..frame.clone() };
+    assert!(matches!(error(&whole, &[0; 16], 8), Error::Unsupported { .. }));
+    let huge = LevelFrame { rows: 1 << 20, columns: 1 << 12, row_exponent: &[], column_exponent: &[], ..frame.clone() };
+    assert!(matches!(error(&huge, &[], 8), Error::Unsupported { .. }));
+    let empty = LevelFrame { rows: 0, ..frame };
+    assert!(matches!(error(&empty, &[], 8), Error::Unsupported { .. }));
+}
+
+#[test]
+fn refuses_a_tensor_above_the_binding_limit() {
+    let Some(gpu) = reconstructor() else { return };
+    let rows = (gpu.device().binding_bytes_max() / (1 << 20)) as usize + 1;
+    let case = Case::new(DType::F64, [1, 1, 1], 8, 0, 1.0, 9);
+    let frame = LevelFrame { rows, columns: 1 << 17, ..case.frame() };
+    let begun = pollster::block_on(gpu.begin(&frame, 8));
+    assert!(matches!(begun, Err(Error::Unsupported { .. })), "{begun:?}");
+}
+
+#[test]
+fn a_lost_device_is_an_error() {
+    if reconstructor().is_none() {
+        return;
+    }
+    let lost = async {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        let adapter = instance.request_adapter(&Default::default()).await.unwrap();
+        let (device, queue) = adapter.request_device(&Default::default()).await.unwrap();
+        let gpu = Reconstructor::new(Device::new(device.clone(), queue, &adapter.get_info())).await.unwrap();
+        gpu.self_test().await.expect("a device of the host serves as well as our own");
+        device.destroy();
+        gpu.self_test().await
+    };
+    let error = pollster::block_on(lost).expect_err("the device is gone");
+    assert_eq!(error.code(), "gpu", "{error}");
+}
+
+#[test]
+fn levels_may_be_written_in_parts() {
+    let Some(gpu) = reconstructor() else { return };
+    let case = Case::new(DType::F16, [8, 24, 1], 16, 0b11011, 0.01, 10);
+    assert_eq!(level_bits(&case.levels), 16);
+    let mut packed = Vec::new();
+    assert!(pack(&case.levels, 16, &mut packed));
+    let run = async {
+        let begun = gpu.begin(&case.frame(), 16).await?;
+        for (part, index) in packed.chunks(48).zip(0..) {
+            gpu.write_levels(&begun, 48 * index, part)?;
+        }
+        gpu.device().read(&gpu.finish(begun).await?, case.frame().bytes()).await
+    };
+    assert_eq!(differences(DType::F16, &case.on_cpu(), &pollster::block_on(run).unwrap()), 0);
+}
