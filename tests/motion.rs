@@ -1,4 +1,4 @@
-//! Predicted frames that the encoder chooses: deltas, resembling layers, exact deltas, layers.
+//! Predicted frames that the encoder chooses: deltas, resembling layers, exact deltas, passes.
 
 mod common;
 
@@ -274,7 +274,7 @@ fn free_units_are_the_same_units_in_another_order() {
 }
 
 #[test]
-fn layers_refine_each_other() {
+fn passes_refine_each_other() {
     let mut random = Noise(7);
     let model = file(&model(2, &mut random));
     let archive = encoded(&model, &Options { layers: &[2.5, 4.0, 6.0], ..uniform(6.0) });
@@ -287,8 +287,8 @@ fn layers_refine_each_other() {
             assert!(matches!(header.frames[pair[1]].coding, Coding::Levels(_)));
         }
     }
-    // All of a layer lies before anything of the next.
-    let first_chunks = |layer: usize| header.tensors.iter().filter_map(move |tensor| tensor.frames.get(layer));
+    // All of a pass lies before anything of the next.
+    let first_chunks = |pass: usize| header.tensors.iter().filter_map(move |tensor| tensor.frames.get(pass));
     let last_coarse = first_chunks(0).map(|&frame| header.frames[frame].first_chunk).max().unwrap();
     assert!(first_chunks(1).all(|&frame| header.frames[frame].first_chunk > last_coarse));
     let one = encoded(&model, &uniform(6.0));

@@ -44,7 +44,7 @@ pub struct Arguments {
     /// Keep every byte exact
     #[arg(help_heading = "Rate", long, group = "target")]
     lossless: bool,
-    /// Layers, coarse to fine, such as 2.5,4: the model can be used at the first rate while the rest still comes
+    /// Passes, coarse to fine, such as 2.5,4: the model can be used at the first rate while the rest still comes
     #[arg(help_heading = "Rate", long, value_name = "B,B", group = "target", value_delimiter = ',', num_args = 1.., value_parser = parse_bits)]
     progressive: Vec<f64>,
     /// How weights become levels: the trellis saves about 4 % of the bits, uniform levels decode about a fifth faster
@@ -303,8 +303,8 @@ fn report_text(report: &Report, output: &Path) -> String {
             "Bits were spent evenly, a few more on small tensors. Calibration (npx mcwc calibrate) tells where they matter: the same quality in fewer.\n".into()
         };
     }
-    for (layer, &bytes) in report.layer_bytes.iter().enumerate() {
-        text += &format!("layer {layer} can be used after {}\n", human_bytes(bytes));
+    for (pass, &bytes) in report.layer_bytes.iter().enumerate() {
+        text += &format!("pass {pass} can be used after {}\n", human_bytes(bytes));
     }
     report.notes.iter().for_each(|note| text += &format!("{note}\n"));
     text

@@ -221,7 +221,7 @@ fn head(inspection: &Inspection) -> String {
     let (number, unit) = size.split_once(' ').unwrap_or((&size, ""));
     fact("Archive", number, &format!("{unit} for {}", human_bytes(original)));
     let lossy: Vec<&FrameReport> = frames.iter().filter(|frame| frame.is_lossy()).collect();
-    let weights: u64 = lossy.iter().filter(|frame| frame.layer == 0).map(|frame| frame.elements).sum();
+    let weights: u64 = lossy.iter().filter(|frame| frame.pass == 0).map(|frame| frame.elements).sum();
     if weights > 0 {
         let bytes: u64 = lossy.iter().map(|frame| frame.bytes).sum();
         fact("Bits for each lossy weight", &format!("{:.3}", 8.0 * bytes as f64 / weights as f64), "");
@@ -290,7 +290,7 @@ fn reading(roles: &[&Role]) -> String {
         text += " An arrow from a ring comes from the base.";
     }
     if any(&|frame| frame.mode == Mode::Refinement) {
-        text += " Refinements stand on the layer that they refine.";
+        text += " Refinements stand on the pass that they refine.";
     }
     if any(&|frame| frame.residual_energy.is_some()) {
         text += " The line below a strip is the part of the levels’ energy that is left in the last frame’s residual: \

@@ -56,7 +56,7 @@ pub struct FrameReport {
     /// The tensors whose frame it is.
     pub tensors: Vec<String>,
     /// Which of its tensor's frames it is, coarse to fine.
-    pub layer: usize,
+    pub pass: usize,
     pub mode: Mode,
     pub coding: &'static str,
     pub reference: Option<Reference>,
@@ -165,10 +165,10 @@ fn inspect<'a>(reader: &'a Reader<FileSource>, base: Option<&Archive>, json: boo
     let mut frames: Vec<FrameReport> = Vec::new();
     let mut places = HashMap::new();
     for tensor in &archive.tensors {
-        for (layer, &index) in tensor.frames.iter().enumerate() {
+        for (pass, &index) in tensor.frames.iter().enumerate() {
             let place = *places.entry(index).or_insert(frames.len());
             if place == frames.len() {
-                frames.push(report(archive, base, tensor, layer));
+                frames.push(report(archive, base, tensor, pass));
             }
             frames[place].tensors.push(tensor.name.clone());
         }
@@ -198,8 +198,8 @@ fn inspect<'a>(reader: &'a Reader<FileSource>, base: Option<&Archive>, json: boo
 }
 
 /// What the header tells about a frame.
-fn report(archive: &Archive, base: Option<&Archive>, tensor: &Tensor, layer: usize) -> FrameReport {
-    let index = tensor.frames[layer];
+fn report(archive: &Archive, base: Option<&Archive>, tensor: &Tensor, pass: usize) -> FrameReport {
+    let index = tensor.frames[pass];
     let frame = &archive.frames[index];
     let (coding, scale, gain) = match &frame.coding {
         Coding::Planes(_) => ("planes", None, None),
@@ -222,7 +222,7 @@ fn report(archive: &Archive, base: Option<&Archive>, tensor: &Tensor, layer: usi
         };
         Reference { base: in_base, frame, tensor: owner.and_then(named) }
     });
-    let mode = match (layer, &reference) {
+    let mode = match (pass, &reference) {
         (0, None) => Mode::Key,
         (0, Some(_)) => Mode::Predicted,
         _ => Mode::Refinement,
@@ -232,7 +232,7 @@ fn report(archive: &Archive, base: Option<&Archive>, tensor: &Tensor, layer: usi
     FrameReport {
         frame: index,
         tensors: Vec::new(),
-        layer,
+        pass,
         mode,
         coding,
         gain: gain.filter(|_| reference.is_some()),
@@ -405,7 +405,7 @@ fn tensor_table(archive: &Archive, frames: &[FrameReport]) -> String {
         for report in tensor.frames.iter().filter_map(|frame| by_index.get(frame)) {
             let is_shared = report.tensors.first() != Some(&tensor.name);
             let mut row =
-                if report.layer == 0 { row.clone() } else { vec![format!("  layer {}", report.layer), String::new()] };
+                if report.pass == 0 { row.clone() } else { vec![format!("  pass {}", report.pass), String::new()] };
             if is_shared {
                 row.extend(["shared".into(), shortened(&report.tensors[0], &tensor.name)]);
             } else {
