@@ -1,5 +1,5 @@
-// Frames -> tensors by way of the GPU: levels are unpacked by the workers and reconstructed there. What the GPU does not
-// take, and everything once it has failed, is left to the CPU.
+// Frames -> tensors by way of the GPU: the workers decode their levels, the GPU reconstructs them. What it does not take, and
+// everything once it has failed, is left to the CPU.
 import type { Chunks } from './chunks.js';
 import type { Description } from './description.js';
 import { bytesPerElement } from './dtype.js';
