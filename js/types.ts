@@ -23,6 +23,8 @@ export type DType =
 /** What `globalThis[Name]` constructs; `Otherwise` if the program does not know it. */
 type Instance<Name extends string, Otherwise> = typeof globalThis extends { [name in Name]: { prototype: infer T } } ? T : Otherwise;
 
+type WasmModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer T } } } ? T : object;
+
 /** That typed array in a memory of its own, which only newer versions tell from shared memory. */
 type TypedArray<Name extends string> = typeof globalThis extends { [name in Name]: { of(...elements: never[]): infer T } } ? T : never;
 
@@ -95,8 +97,6 @@ export interface Progress {
   /** Length of the archive, once it is known. */
   total: number | undefined;
 }
-
-type WasmModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer T } } } ? T : object;
 
 /** How an archive is opened and read. */
 export interface ArchiveOptions {
