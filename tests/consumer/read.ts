@@ -12,7 +12,7 @@ export async function read(source: ArchiveSource): Promise<number> {
   // @ts-expect-error
   if (data instanceof Float32Array) data.fill(0n);
   // @ts-expect-error
-  archive.layers;
+  archive.weights;
   return data.byteLength + shape.length + dtype.length + pass + (await blobOf(delta.file('model.onnx', { pass: 'final' }))).size;
 }
 
