@@ -127,8 +127,8 @@ function signs() {
 }
 
 function progressive() {
-  const layered = encoded(minilm, ['--progressive', '2.5,4']);
-  return { layered, single: encoded(minilm, ['--quality', String(layered.distortion)]) };
+  const refined = encoded(minilm, ['--progressive', '2.5,4']);
+  return { refined, single: encoded(minilm, ['--quality', String(refined.distortion)]) };
 }
 
 /** What another method gives, once. */
@@ -160,9 +160,9 @@ function decoded(archive, flags) {
 
 /** Bytes, bits and the mean of the tensors' relative squared errors. */
 function encoded(source, flags) {
-  const { archive_bytes, distortion, layer_bytes, tensors } = encode(source, flags, join(MOTION, 'measured.mcwc'));
+  const { archive_bytes, distortion, pass_bytes, tensors } = encode(source, flags, join(MOTION, 'measured.mcwc'));
   const weights = tensors.filter(({ lossy }) => lossy).reduce((sum, { weights }) => sum + weights, 0);
-  return { bytes: archive_bytes, weights, distortion, layers: layer_bytes };
+  return { bytes: archive_bytes, weights, distortion, passes: pass_bytes };
 }
 
 /** The first of the rows at a rate, the others at its error: what prediction saves would else show as smaller errors. */

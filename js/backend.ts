@@ -4,7 +4,7 @@ import { Archive, initSync } from 'mcwc-wasm';
 import { McwcError } from './errors.js';
 import type { Gpu } from './gpu.js';
 import { loadWasm } from './platform.js';
-import type { OpenOptions } from './types.js';
+import type { ArchiveOptions } from './types.js';
 import { type Wasm, instantiate } from './wasm.js';
 
 export interface Acquired {
@@ -21,7 +21,7 @@ export interface Loaded {
 const modules = new Map<string, Promise<WebAssembly.Module>>();
 
 /** Loads one of the two modules, and gets a GPU ready if it is that one. */
-export async function loadBackend(options: OpenOptions): Promise<Loaded> {
+export async function loadBackend(options: ArchiveOptions): Promise<Loaded> {
   const { backend = 'auto', device, wasm, wasmUrl } = options;
   let backendReason = 'the CPU was asked for';
   if (backend !== 'cpu') {
@@ -37,7 +37,7 @@ export async function loadBackend(options: OpenOptions): Promise<Loaded> {
   return { wasm: instantiate(module, { Archive, initSync }, 'cpu'), acquired };
 }
 
-async function loadGpu({ device, gpuWasmUrl }: OpenOptions): Promise<Loaded> {
+async function loadGpu({ device, gpuWasmUrl }: ArchiveOptions): Promise<Loaded> {
   const url = gpuWasmUrl ?? new URL('./mcwc_gpu_bg.wasm', import.meta.url);
   const [module, { Archive, createGpu, initSync }] = await Promise.all([moduleAt(url), import('./gpu.js')]);
   const wasm = instantiate(module, { Archive, initSync }, 'webgpu');

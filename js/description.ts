@@ -1,5 +1,29 @@
 // What the wasm module's `describe` gives (src/web/archive.rs) -> the same by name.
-import type { Description } from './types.js';
+import type { FileInfo, TensorInfo } from './types.js';
+
+/** What the header says. */
+export interface Description {
+  integrity: string;
+  bytes: number;
+  metadata: Record<string, string>;
+  files: FileInfo[];
+  tensors: (Omit<TensorInfo, 'file'> & { file: number; offset: number; frames: number[] })[];
+  /** The archive's own, then those of its base. */
+  frames: Frame[];
+}
+
+export interface Frame {
+  /** -1 if there is none. */
+  sideChunk: number;
+  firstChunk: number;
+  chunkCount: number;
+  /** The frame that it is predicted from; -1 if there is none. Those of the base follow the archive's own. */
+  reference: number;
+  /** Bits that its levels need, most likely; 0 for what the GPU does not take: planes, and levels under a transform. */
+  levelBits: number;
+  /** Whether a chunk's elements lie apart in the tensor. */
+  scattered: boolean;
+}
 
 export function descriptionOf([integrity, bytes, metadata, files, tensors, frames]: any[]): Description {
   return {

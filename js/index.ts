@@ -1,7 +1,8 @@
 // What `import 'mcwc'` gives.
-export { type Archive, type ArchiveFile } from './archive.js';
+export type { Archive } from './archive.js';
 export { type ErrorCode, McwcError } from './errors.js';
-export { open } from './open.js';
+export type { ArchiveFile } from './file.js';
+export { type OpenOptions, open } from './open.js';
 export type {
   ArchiveSource,
   Backend,
@@ -9,7 +10,6 @@ export type {
   FileInfo,
   FileOptions,
   GpuTensor,
-  OpenOptions,
   Progress,
   Tensor,
   TensorData,

@@ -1,15 +1,23 @@
 // A source -> a verified header -> an archive that can be read while the rest arrives.
 import { Archive } from './archive.js';
-import { McwcError } from './errors.js';
 import { loadBackend } from './backend.js';
+import { descriptionOf } from './description.js';
+import { McwcError } from './errors.js';
 import { hardwareConcurrency } from './platform.js';
 import { type Source, openSource } from './source.js';
-import { descriptionOf } from './description.js';
-import type { ArchiveSource, OpenOptions } from './types.js';
+import type { ArchiveOptions, ArchiveSource } from './types.js';
 import { type Wasm, parse } from './wasm.js';
 
 const PREAMBLE_BYTES = 32;
 const WORKERS_MAX = 4;
+
+export interface OpenOptions extends ArchiveOptions {
+  /**
+   * What a delta is predicted from: an open archive, which has to stay open, or where to find one; that is then opened with
+   * these options, and closed with the delta.
+   */
+  base?: Archive | ArchiveSource;
+}
 
 /**
  * Opens an archive. Resolves as soon as its header has arrived and proved sound; what is read later waits for its bytes.
@@ -17,7 +25,7 @@ const WORKERS_MAX = 4;
 export async function open(source: ArchiveSource, options: OpenOptions = {}): Promise<Archive> {
   const { base } = options;
   if (base === undefined || base instanceof Archive) return openOn(base, false, source, options);
-  const own = open(base, { ...options, base: undefined, integrity: undefined, onProgress: undefined, onLayer: undefined });
+  const own = open(base, { ...options, base: undefined, integrity: undefined, onProgress: undefined, onPass: undefined });
   // If it fails, that is noticed where it is needed.
   own.catch(() => {});
   try {
@@ -33,7 +41,7 @@ async function openOn(
   base: Archive | Promise<Archive> | undefined,
   isOwn: boolean,
   source: ArchiveSource,
-  options: OpenOptions,
+  options: ArchiveOptions,
 ): Promise<Archive> {
   const { signal, integrity, workers = Math.min(hardwareConcurrency(), WORKERS_MAX) } = options;
   signal?.throwIfAborted();

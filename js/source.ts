@@ -1,7 +1,7 @@
 // Archive bytes from wherever they come, readable by range while they are still arriving.
 import { McwcError } from './errors.js';
 import { nodeModule } from './platform.js';
-import type { ArchiveSource, OpenOptions } from './types.js';
+import type { ArchiveSource, ArchiveOptions } from './types.js';
 
 export interface Source {
   /** Whether all bytes before `end` can be read now. */
@@ -18,7 +18,7 @@ export interface Source {
   close(error: unknown): void;
 }
 
-export async function openSource(source: ArchiveSource, { signal, onProgress }: OpenOptions): Promise<Source> {
+export async function openSource(source: ArchiveSource, { signal, onProgress }: ArchiveOptions): Promise<Source> {
   const node = nodeModule('node:fs');
   if (node && isAddress(source) && isPath(source)) source = await openFile(node, source);
   if (isAddress(source) || source instanceof Request) source = await request(source, signal);
@@ -58,7 +58,7 @@ async function request(address: string | URL | Request, signal: AbortSignal | un
   }
 }
 
-function fromResponse(response: Response, onProgress: OpenOptions['onProgress']): Source {
+function fromResponse(response: Response, onProgress: ArchiveOptions['onProgress']): Source {
   if (!response.ok) throw new McwcError('io', `${response.url}: HTTP ${response.status}`);
   if (!response.body || response.bodyUsed) throw new McwcError('argument', 'the response has no unread body');
   // Behind a Content-Encoding the announced length is not the archive's.
@@ -66,7 +66,7 @@ function fromResponse(response: Response, onProgress: OpenOptions['onProgress'])
   return fromStream(response.body, announced === null ? undefined : Number(announced), onProgress);
 }
 
-function segmentsOf(bytes: Uint8Array, onProgress: OpenOptions['onProgress']): Source {
+function segmentsOf(bytes: Uint8Array, onProgress: ArchiveOptions['onProgress']): Source {
   const source = new SegmentSource(bytes.length, onProgress);
   source.push(bytes);
   source.end();
@@ -76,7 +76,7 @@ function segmentsOf(bytes: Uint8Array, onProgress: OpenOptions['onProgress']): S
 function fromStream(
   stream: ReadableStream<Uint8Array>,
   total: number | undefined,
-  onProgress: OpenOptions['onProgress'],
+  onProgress: ArchiveOptions['onProgress'],
 ): Source {
   if (stream.locked) throw new McwcError('argument', 'the stream is locked to another reader');
   const reader = stream.getReader();
@@ -106,7 +106,7 @@ class SegmentSource implements Source {
 
   constructor(
     private total: number | undefined,
-    private readonly onProgress: OpenOptions['onProgress'],
+    private readonly onProgress: ArchiveOptions['onProgress'],
     private readonly cancel: (reason: unknown) => void = () => {},
   ) {
     this.complete = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
@@ -211,7 +211,7 @@ class BlobSource implements Source {
 
   constructor(
     private readonly blob: Blob,
-    private readonly onProgress: OpenOptions['onProgress'],
+    private readonly onProgress: ArchiveOptions['onProgress'],
   ) {
     this.complete = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     this.complete.catch(() => {});

@@ -1,5 +1,5 @@
 // A byte range of a file -> the chunks to decode for it, in order, and where their bytes go.
-import type { Frame } from './types.js';
+import type { Frame } from './description.js';
 
 /** One chunk, another part of the raw chunk before it, or a frame that is opened without a side chunk. */
 export interface Step {

@@ -1,5 +1,5 @@
-// The public types, and what the wasm module's `describe` gives.
-import type { Archive } from './archive.js';
+// The public types, but for `OpenOptions`. They lead to no others, and are valid in every TypeScript since 5.4, with the types
+// of browsers or those of Node: what not all of these declare is looked up in the program that uses them.
 
 export type DType =
   | 'f32'
@@ -20,29 +20,36 @@ export type DType =
   | 'i4'
   | 'u4';
 
-/** `Float16Array` where the language has it. */
-export type Float16Data = typeof globalThis extends { Float16Array: new (...args: never[]) => infer T } ? T : never;
+/** What `globalThis[Name]` constructs; `Otherwise` if the program does not know it. */
+type Instance<Name extends string, Otherwise> = typeof globalThis extends { [name in Name]: { prototype: infer T } } ? T : Otherwise;
+
+type WasmModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer T } } } ? T : object;
+
+/** That typed array in a memory of its own, which only newer versions tell from shared memory. */
+type TypedArray<Name extends string> = typeof globalThis extends { [name in Name]: { of(...elements: never[]): infer T } } ? T : never;
+
+export type ByteArray = TypedArray<'Uint8Array'>;
 
 /** Elements in row-major order; the bytes of types that JavaScript has no array for. */
 export type TensorData =
-  | Float32Array<ArrayBuffer>
-  | Float64Array<ArrayBuffer>
-  | Float16Data
-  | Int8Array<ArrayBuffer>
-  | Uint8Array<ArrayBuffer>
-  | Int16Array<ArrayBuffer>
-  | Uint16Array<ArrayBuffer>
-  | Int32Array<ArrayBuffer>
-  | Uint32Array<ArrayBuffer>
-  | BigInt64Array<ArrayBuffer>
-  | BigUint64Array<ArrayBuffer>;
+  | TypedArray<'Float32Array'>
+  | TypedArray<'Float64Array'>
+  | TypedArray<'Float16Array'>
+  | TypedArray<'Int8Array'>
+  | ByteArray
+  | TypedArray<'Int16Array'>
+  | TypedArray<'Uint16Array'>
+  | TypedArray<'Int32Array'>
+  | TypedArray<'Uint32Array'>
+  | TypedArray<'BigInt64Array'>
+  | TypedArray<'BigUint64Array'>;
 
 export interface Tensor {
   name: string;
   dtype: DType;
   shape: number[];
-  /** Which of `archive.layers` it is, from 0; the last if nothing better will come. */
-  layer: number;
+  /** Which of `archive.passes` it is, from 0; the last if nothing better will come. */
+  pass: number;
   data: TensorData;
 }
 
@@ -63,11 +70,12 @@ export interface FileInfo {
 }
 
 export interface GpuTensor {
-  buffer: GPUBuffer;
+  /** A `GPUBuffer`. */
+  buffer: Instance<'GPUBuffer', { destroy(): void }>;
   dtype: DType;
   shape: number[];
   /** As that of `Tensor`. */
-  layer: number;
+  pass: number;
   bytes: number;
 }
 
@@ -80,7 +88,7 @@ export type ArchiveSource =
   | Response
   | Blob
   | ArrayBuffer
-  | ArrayBufferView<ArrayBuffer>
+  | ArrayBufferView
   | ReadableStream<Uint8Array>;
 
 export interface Progress {
@@ -90,17 +98,13 @@ export interface Progress {
   total: number | undefined;
 }
 
-export interface OpenOptions {
+/** How an archive is opened and read. */
+export interface ArchiveOptions {
   /** Aborts the download and everything that is being decoded. */
   signal?: AbortSignal;
   onProgress?: (progress: Progress) => void;
-  /**
-   * What a delta is predicted from: an open archive, which has to stay open, or where to find one; that is then opened with
-   * these options, and closed with the delta.
-   */
-  base?: Archive | ArchiveSource;
-  /** Called for each layer, coarse to fine, as soon as it is here for all tensors. */
-  onLayer?: (layer: number) => void;
+  /** Called for each pass, coarse to fine, as soon as it is here for all tensors. */
+  onPass?: (pass: number) => void;
   /** Where weights are reconstructed; `auto` takes WebGPU if there is a real GPU that passes a self-test. */
   backend?: 'auto' | Backend;
   /** Most workers that decode; 0 decodes on this thread. Default: one per core, at most 4. */
@@ -108,11 +112,11 @@ export interface OpenOptions {
   /** The archive's integrity value, 32 hexadecimal digits; any other archive is refused. */
   integrity?: string;
   /** The device to use on WebGPU, so that buffers can be shared with the caller's. */
-  device?: GPUDevice;
+  device?: Instance<'GPUDevice', object>;
   /** Where `mcwc_bg.wasm` is, if it does not lie beside the script. */
   wasmUrl?: string | URL;
-  /** That module itself, instead of its address. */
-  wasm?: WebAssembly.Module | BufferSource;
+  /** That module itself, a `WebAssembly.Module` or its bytes, instead of its address. */
+  wasm?: WasmModule | ArrayBuffer | ArrayBufferView;
   /** Where `worker.js` is. */
   workerUrl?: string | URL;
   /** Where `mcwc_gpu_bg.wasm` is, which WebGPU takes instead. */
@@ -123,37 +127,13 @@ export interface OpenOptions {
 
 export interface TensorOptions {
   signal?: AbortSignal;
-  /** Which layer to wait for. Default: the finest that is here, or the first if none is. */
-  layer?: number | 'final';
+  /** Which pass to wait for. Default: the finest that is here, or the first if none is. */
+  pass?: number | 'final';
   /** Memory to reuse for the result. It is transferred away; `data` is a view of the same memory. */
   buffer?: ArrayBuffer;
 }
 
 export interface FileOptions {
-  /** Which layer of its tensors the file has. Default: the final one. */
-  layer?: number | 'final';
-}
-
-/** What the header says. */
-export interface Description {
-  integrity: string;
-  bytes: number;
-  metadata: Record<string, string>;
-  files: FileInfo[];
-  tensors: (Omit<TensorInfo, 'file'> & { file: number; offset: number; frames: number[] })[];
-  /** The archive's own, then those of its base. */
-  frames: Frame[];
-}
-
-export interface Frame {
-  /** -1 if there is none. */
-  sideChunk: number;
-  firstChunk: number;
-  chunkCount: number;
-  /** The frame that it is predicted from; -1 if there is none. Those of the base follow the archive's own. */
-  reference: number;
-  /** Bits that its levels need, most likely; 0 for what the GPU does not take: planes, and levels under a transform. */
-  levelBits: number;
-  /** Whether a chunk's elements lie apart in the tensor. */
-  scattered: boolean;
+  /** Which pass of its tensors the file has. Default: the final one. */
+  pass?: number | 'final';
 }

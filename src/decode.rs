@@ -34,15 +34,15 @@ pub enum PieceSource {
     Frame(usize),
 }
 
-/// The layer of the finest frames.
-pub const LAYER_FINAL: usize = usize::MAX;
+/// The pass of the finest frames.
+pub const PASS_FINAL: usize = usize::MAX;
 
-/// The pieces that make up `bytes` bytes of file `file` from `offset` on, in order. A tensor has the frame of this layer, 0
+/// The pieces that make up `bytes` bytes of file `file` from `offset` on, in order. A tensor has the frame of this pass, 0
 /// the coarsest, or its last one if it has fewer.
 ///
 /// # Errors
 /// `Argument` if the range is not inside the file.
-pub fn plan(archive: &Archive, file: usize, offset: u64, bytes: u64, layer: usize) -> Result<Vec<Piece>> {
+pub fn plan(archive: &Archive, file: usize, offset: u64, bytes: u64, pass: usize) -> Result<Vec<Piece>> {
     let file = archive.files.get(file).ok_or_else(|| Error::argument(format!("there is no file {file}")))?;
     let end = offset.checked_add(bytes).filter(|&end| end <= file.bytes);
     let end = end.ok_or_else(|| Error::argument(format!("{} ends at byte {}", file.name, file.bytes)))?;
@@ -63,7 +63,7 @@ pub fn plan(archive: &Archive, file: usize, offset: u64, bytes: u64, layer: usiz
             }
             ExtentSource::Tensor(tensor) => {
                 let frames = &archive.tensors[tensor].frames;
-                let Some(&frame) = frames.get(layer).or(frames.last()) else { continue };
+                let Some(&frame) = frames.get(pass).or(frames.last()) else { continue };
                 tensor_pieces(archive, frame, from, to, &mut pieces);
             }
         }
@@ -245,7 +245,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
                 &mut |_| {},
             )?,
             None => {
-                let pieces = plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, LAYER_FINAL)?;
+                let pieces = plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, PASS_FINAL)?;
                 self.write_pieces(&pieces, &mut bytes, &mut |_| {})?;
             }
         }
@@ -257,22 +257,22 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// # Errors
     /// `Argument` if there is no such file, `Io` if writing fails, any error of its chunks.
     pub fn write_file(&self, index: usize, out: &mut dyn Write, progress: &mut dyn FnMut(u64)) -> Result<()> {
-        self.write_layer(index, LAYER_FINAL, out, progress)
+        self.write_pass(index, PASS_FINAL, out, progress)
     }
 
-    /// As [`Reader::write_file`], at a layer of refinement: see [`plan`].
+    /// As [`Reader::write_file`], at a pass of refinement: see [`plan`].
     ///
     /// # Errors
     /// As [`Reader::write_file`].
-    pub fn write_layer(
+    pub fn write_pass(
         &self,
         index: usize,
-        layer: usize,
+        pass: usize,
         out: &mut dyn Write,
         progress: &mut dyn FnMut(u64),
     ) -> Result<()> {
         let file = self.archive.files.get(index).ok_or_else(|| Error::argument(format!("there is no file {index}")))?;
-        self.write_pieces(&plan(&self.archive, index, 0, file.bytes, layer)?, out, progress)
+        self.write_pieces(&plan(&self.archive, index, 0, file.bytes, pass)?, out, progress)
     }
 
     /// The bytes of file `index`.

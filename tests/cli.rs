@@ -131,7 +131,7 @@ fn inspect_shows_what_prediction_saves() {
         let [first, second] = ["layer.0.<w>", "layer.1.<w>"].map(|name| frames(&inspected, name)[0].clone());
         assert_eq!([&first["mode"], &second["mode"]], ["key", "predicted"]);
         assert_eq!(second["reference"]["tensor"], "layer.0.<w>");
-        assert_eq!((first["key_bits"].as_f64(), second["layer"].as_u64()), (None, Some(0)));
+        assert_eq!((first["key_bits"].as_f64(), second["pass"].as_u64()), (None, Some(0)));
         let number = |field: &str| second[field].as_f64().unwrap();
         assert!((0.8..1.2).contains(&number("gain")) && number("residual_energy") < 0.05, "{second}");
         assert!(number("bits") < number("key_bits") - 1.0, "{second}");
@@ -170,7 +170,7 @@ fn inspect_shows_a_delta_with_and_without_its_base() {
 }
 
 #[test]
-fn inspect_shows_layers() {
+fn inspect_shows_passes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     std::fs::write(path.join("m.safetensors"), layered(0, 0.05)).unwrap();
@@ -178,7 +178,7 @@ fn inspect_shows_layers() {
     let inspected = json(path, &["inspect", "m.mcwc", "--json"]);
     let [coarse, fine] = frames(&inspected, "layer.0.<w>").try_into().unwrap();
     assert_eq!([&coarse["mode"], &fine["mode"]], ["key", "refinement"]);
-    assert_eq!((&coarse["layer"], &fine["layer"]), (&0.into(), &1.into()));
+    assert_eq!((&coarse["pass"], &fine["pass"]), (&0.into(), &1.into()));
     assert_eq!(fine["reference"]["frame"], coarse["frame"]);
     let bytes = coarse["bytes"].as_u64().unwrap() + fine["bytes"].as_u64().unwrap();
     assert_eq!(inspected["tensors"][0]["coded_bytes"], bytes);

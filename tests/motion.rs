@@ -1,4 +1,4 @@
-//! Predicted frames that the encoder chooses: deltas, resembling layers, exact deltas, layers.
+//! Predicted frames that the encoder chooses: deltas, resembling layers, exact deltas, passes.
 
 mod common;
 
@@ -7,6 +7,7 @@ use mcwc::container::Coding;
 use mcwc::decode::Reader;
 use mcwc::encode::{Options, Target, encode_to_vec, to_f32};
 use mcwc::formats::SourceFile;
+use mcwc::source::Source;
 use mcwc::tensor::{DType, Limits};
 
 const HIDDEN: usize = 96;
@@ -73,11 +74,13 @@ fn encoded(file: &[u8], options: &Options) -> Vec<u8> {
     encode_to_vec(&[SourceFile { name: "model.safetensors".into(), source: &file }], None, options).unwrap().0
 }
 
-fn open(archive: &[u8]) -> Reader<'_, [u8]> {
-    Reader::open(archive, &Limits::default()).unwrap()
+type Archive = Vec<u8>;
+
+fn open<'a>(archive: &'a Archive) -> Reader<'a, dyn Source> {
+    Reader::open(archive as &dyn Source, &Limits::default()).unwrap()
 }
 
-fn predicted(archive: &[u8]) -> usize {
+fn predicted(archive: &Archive) -> usize {
     open(archive).archive().frames.iter().filter(|frame| frame.reference.is_some()).count()
 }
 
@@ -189,7 +192,7 @@ fn a_reference_meets_its_followers_and_none_errs_more_than_alone() {
         let copies = copies(count, NOISE as f32, &mut random);
         let original = file(&copies);
         let keys = encoded(&original, &Options { prediction: false, ..Options::default() });
-        let errors = |archive: &[u8]| -> Vec<f64> {
+        let errors = |archive: &Archive| -> Vec<f64> {
             let reader = open(archive);
             let of = |(name, _, weights): &(String, Vec<u64>, Vec<f32>)| {
                 let decoded = to_f32(&reader.tensor(name).unwrap(), DType::F32);
@@ -260,7 +263,7 @@ fn free_units_are_the_same_units_in_another_order() {
     let free = Options { unit_order_free: true, ..options };
     let (original, free) = (encoded(&file, &options), encoded(&file, &free));
     assert!(free.len() < original.len() * 95 / 100, "{} {}", free.len(), original.len());
-    let sorted_rows = |archive: &[u8]| {
+    let sorted_rows = |archive: &Archive| {
         let reader = open(archive);
         let bytes = reader.tensor("encoder.layer.1.intermediate.dense.bias").unwrap();
         let mut units: Vec<[u8; 4]> = bytes.as_chunks().0.to_vec();
@@ -274,7 +277,7 @@ fn free_units_are_the_same_units_in_another_order() {
 }
 
 #[test]
-fn layers_refine_each_other() {
+fn passes_refine_each_other() {
     let mut random = Noise(7);
     let model = file(&model(2, &mut random));
     let archive = encoded(&model, &Options { passes: &[2.5, 4.0, 6.0], ..uniform(6.0) });
@@ -287,8 +290,8 @@ fn layers_refine_each_other() {
             assert!(matches!(header.frames[pair[1]].coding, Coding::Levels(_)));
         }
     }
-    // All of a layer lies before anything of the next.
-    let first_chunks = |layer: usize| header.tensors.iter().filter_map(move |tensor| tensor.frames.get(layer));
+    // All of a pass lies before anything of the next.
+    let first_chunks = |pass: usize| header.tensors.iter().filter_map(move |tensor| tensor.frames.get(pass));
     let last_coarse = first_chunks(0).map(|&frame| header.frames[frame].first_chunk).max().unwrap();
     assert!(first_chunks(1).all(|&frame| header.frames[frame].first_chunk > last_coarse));
     let one = encoded(&model, &uniform(6.0));

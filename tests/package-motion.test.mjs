@@ -1,4 +1,4 @@
-// Predicted frames, archives with a base, and layers of refinement in the packed package, in Chromium and in Node.
+// Predicted frames, archives with a base, and passes of refinement in the packed package, in Chromium and in Node.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { places } from './common/package.mjs';
@@ -173,7 +173,7 @@ for (const [place, { run }] of Object.entries(places)) {
       }
     });
 
-    test('gives the layers that have arrived, tells of better ones, and waits for those it is asked for', async () => {
+    test('gives the passes that have arrived, tells of better ones, and waits for those it is asked for', async () => {
       const scenario = async ({ entry, base }) => {
         const { open } = await import(entry);
         const bytes = new Uint8Array(await (await fetch(`${base}/layers.mcwc`)).arrayBuffer());
@@ -187,66 +187,66 @@ for (const [place, { run }] of Object.entries(places)) {
           for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setTimeout(resolve));
         };
         const told = [];
-        const onLayer = (layer) => told.push(layer);
-        const opened = open(stream, { backend: 'cpu', workers: 1, onLayer });
+        const onPass = (pass) => told.push(pass);
+        const opened = open(stream, { backend: 'cpu', workers: 1, onPass });
         await send(32 + new DataView(bytes.buffer).getUint32(12, true));
         const archive = await opened;
         const early = archive.tensor('f32');
         let refined = false;
         archive.refined.then(() => (refined = true));
-        const waited = { 1: archive.tensor('f32', { layer: 1 }), final: archive.tensor('f32', { layer: 'final' }) };
+        const waited = { 1: archive.tensor('f32', { pass: 1 }), final: archive.tensor('f32', { pass: 'final' }) };
         const order = [];
-        for (const [layer, tensor] of Object.entries(waited)) tensor.then(() => order.push(layer));
+        for (const [pass, tensor] of Object.entries(waited)) tensor.then(() => order.push(pass));
         const whole = await open(bytes, { backend: 'cpu', workers: 1 });
         const apart = await open(`${base}/layers-apart.mcwc`, { backend: 'cpu', workers: 1 });
         const values = async (name) => (await apart.tensor(name)).data;
         const same = (a, b) => a.length > 0 && a.length === b.length && a.every((value, index) => value === b[index]);
-        const found = { layers: archive.layers, before: told.join(), stages: [] };
-        for (let layer = 0; layer < 3; layer++) {
-          while (!told.includes(layer) && sent < bytes.length) await send(sent + 199);
+        const found = { passes: archive.passes, before: told.join(), stages: [] };
+        for (let pass = 0; pass < 3; pass++) {
+          while (!told.includes(pass) && sent < bytes.length) await send(sent + 199);
           const stage = { told: told.join(), all: sent === bytes.length, refined };
           for (const [name, last] of [['f32', 2], ['f32.columns', 2], ['f32.two', 1], ['f32.one', 0], ['bf16', 2], ['u8.two', 1]]) {
             const tensor = await archive.tensor(name);
-            stage[name] = [tensor.layer, same(tensor.data, await values(`${name}, layer ${Math.min(layer, last)}`))];
+            stage[name] = [tensor.pass, same(tensor.data, await values(`${name}, layer ${Math.min(pass, last)}`))];
           }
-          const coarse = await archive.file('model.safetensors', { layer }).bytes();
+          const coarse = await archive.file('model.safetensors', { pass }).bytes();
           stage.file = same(coarse, restored);
           stage.order = order.join();
           found.stages.push(stage);
         }
-        found.early = [(await early).layer, same((await early).data, await values('f32, layer 0'))];
-        found.final = (await waited.final).layer;
+        found.early = [(await early).pass, same((await early).data, await values('f32, layer 0'))];
+        found.final = (await waited.final).pass;
         await archive.refined;
-        found.whole = (await whole.tensor('f32', { layer: 0 })).layer;
+        found.whole = (await whole.tensor('f32', { pass: 0 })).pass;
         found.streamed = same(new Uint8Array(await (await archive.file('model.safetensors').blob()).arrayBuffer()), restored);
         const code = (promise) => promise.then(() => 'none', (error) => error.code);
-        found.refused = [await code(archive.tensor('f32', { layer: 3 })), await code(archive.tensor('f32', { layer: -1 })), await code(archive.tensor('f32', { layer: 'best' }))];
+        found.refused = [await code(archive.tensor('f32', { pass: 3 })), await code(archive.tensor('f32', { pass: -1 })), await code(archive.tensor('f32', { pass: 'best' }))];
         [archive, whole, apart].forEach((opened) => opened.close());
         return found;
       };
       const { stages, ...found } = await run(scenario);
-      assert.deepEqual(found, { layers: 3, before: '', early: [0, true], final: 2, whole: 0, streamed: true, refused: ['argument', 'argument', 'argument'] });
-      const layer = (index) => ({ f32: [index, true], 'f32.columns': [index, true], 'bf16': [index, true] });
+      assert.deepEqual(found, { passes: 3, before: '', early: [0, true], final: 2, whole: 0, streamed: true, refused: ['argument', 'argument', 'argument'] });
+      const pass = (index) => ({ f32: [index, true], 'f32.columns': [index, true], 'bf16': [index, true] });
       const expected = [
-        { told: '0', all: false, refined: false, ...layer(0), 'f32.two': [0, true], 'f32.one': [2, true], 'u8.two': [0, true], file: false, order: '' },
-        { told: '0,1', all: false, refined: false, ...layer(1), 'f32.two': [2, true], 'f32.one': [2, true], 'u8.two': [2, true], file: false, order: '1' },
-        { told: '0,1,2', all: true, refined: true, ...layer(2), 'f32.two': [2, true], 'f32.one': [2, true], 'u8.two': [2, true], file: true, order: '1,final' },
+        { told: '0', all: false, refined: false, ...pass(0), 'f32.two': [0, true], 'f32.one': [2, true], 'u8.two': [0, true], file: false, order: '' },
+        { told: '0,1', all: false, refined: false, ...pass(1), 'f32.two': [2, true], 'f32.one': [2, true], 'u8.two': [2, true], file: false, order: '1' },
+        { told: '0,1,2', all: true, refined: true, ...pass(2), 'f32.two': [2, true], 'f32.one': [2, true], 'u8.two': [2, true], file: true, order: '1,final' },
       ];
       assert.deepEqual(stages, expected);
     });
 
-    test('a download that ends early leaves the layers that it had, and is refused as a whole', async () => {
+    test('a download that ends early leaves the passes that it had, and is refused as a whole', async () => {
       const scenario = async ({ entry, base }) => {
         const { open } = await import(entry);
         const bytes = new Uint8Array(await (await fetch(`${base}/layers.mcwc`)).arrayBuffer());
         const told = [];
-        const code = (promise) => promise.then(({ layer } = {}) => layer ?? 'none', (error) => error.code);
+        const code = (promise) => promise.then(({ pass } = {}) => pass ?? 'none', (error) => error.code);
         let controller;
         const stream = new ReadableStream({ start: (given) => (controller = given) });
         controller.enqueue(bytes.slice(0, -1));
-        const archive = await open(stream, { backend: 'cpu', workers: 1, onLayer: (layer) => told.push(layer) });
+        const archive = await open(stream, { backend: 'cpu', workers: 1, onPass: (pass) => told.push(pass) });
         const before = [await code(archive.tensor('f32')), await code(archive.tensor('f32.one'))];
-        const final = code(archive.tensor('u8.two', { layer: 'final' }));
+        const final = code(archive.tensor('u8.two', { pass: 'final' }));
         const refined = code(archive.refined);
         controller.close();
         const outcomes = [before, await final, await refined, told.join()];
@@ -259,7 +259,7 @@ for (const [place, { run }] of Object.entries(places)) {
 }
 
 describe('WebGPU', () => {
-  test('gives the layer that is asked for, in buffers and in values', async () => {
+  test('gives the pass that is asked for, in buffers and in values', async () => {
     const scenario = async ({ entry, base }) => {
       const { open } = await import(entry);
       const gpu = await open(`${base}/layers.mcwc`, { backend: 'webgpu' });
@@ -267,13 +267,13 @@ describe('WebGPU', () => {
       await gpu.refined;
       const found = [];
       for (const name of ['f32', 'f32.columns', 'f32.two', 'bf16', 'u8.two']) {
-        for (const layer of [0, 1, 'final']) {
-          const [ours, theirs] = await Promise.all([gpu, cpu].map((archive) => archive.tensor(name, { layer })));
-          const buffer = await gpu.gpuTensor(name, { layer });
+        for (const pass of [0, 1, 'final']) {
+          const [ours, theirs] = await Promise.all([gpu, cpu].map((archive) => archive.tensor(name, { pass })));
+          const buffer = await gpu.gpuTensor(name, { pass });
           buffer.buffer.destroy();
           // A unit in the last place of a float32.
           const close = (value, index) => Math.abs(value - theirs.data[index]) <= 2 ** -22 * Math.abs(value);
-          found.push([ours.layer === theirs.layer, buffer.layer === theirs.layer, ours.data.length > 0, ours.data.every(close)]);
+          found.push([ours.pass === theirs.pass, buffer.pass === theirs.pass, ours.data.length > 0, ours.data.every(close)]);
         }
       }
       const { backend, backendReason } = gpu;

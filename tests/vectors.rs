@@ -232,8 +232,8 @@ fn check_generations([whole, deltas @ ..]: &[&[u8]; 4]) {
     }
 }
 
-/// Tensors of up to three layers.
-fn layered() -> Vec<(&'static str, Case)> {
+/// Tensors of up to three passes.
+fn refined() -> Vec<(&'static str, Case)> {
     let tensors = [
         ("f32", DType::F32, 3, 42, [33, 1], 17, 2),
         ("f32.columns", DType::F32, 3, 25, [41, 1], 10, 7),
@@ -242,28 +242,28 @@ fn layered() -> Vec<(&'static str, Case)> {
         ("bf16", DType::BF16, 3, 22, [23, 1], 8, 8),
         ("u8.two", DType::U8, 2, 30, [21, 1], 11, 10),
     ];
-    let chain = |(name, dtype, layers, rows, [columns, taps], chunk_rows, seed): (_, _, _, _, [usize; 2], _, _)| {
-        (name, cut(predicted(&vec![rows; layers], columns, taps, dtype, seed), chunk_rows))
+    let chain = |(name, dtype, passes, rows, [columns, taps], chunk_rows, seed): (_, _, _, _, [usize; 2], _, _)| {
+        (name, cut(predicted(&vec![rows; passes], columns, taps, dtype, seed), chunk_rows))
     };
     tensors.into_iter().map(chain).collect()
 }
 
-/// These tensors in one file; and each layer in a file of its own, if they are wanted apart. All frames of a layer lie before
+/// These tensors in one file; and each pass in a file of its own, if they are wanted apart. All frames of a pass lie before
 /// those of the next.
-fn layers_archive(apart: bool) -> Vec<u8> {
-    let tensors = layered();
+fn passes_archive(apart: bool) -> Vec<u8> {
+    let tensors = refined();
     let mut builder = ArchiveBuilder::default();
     let named: Vec<_> = tensors.iter().map(|(name, case)| (name.to_string(), case)).collect();
     push_safetensors("model.safetensors", &named, &mut builder);
     let chains: Vec<_> = tensors.iter().map(|(name, case)| (*name, case.chain())).collect();
-    let layers = [0, 1, 2].map(|layer| {
-        let deep_enough = chains.iter().filter(move |(_, chain)| layer < chain.len());
-        deep_enough.map(move |(name, chain)| (format!("{name}, layer {layer}"), chain[layer])).collect::<Vec<_>>()
+    let passes = [0, 1, 2].map(|pass| {
+        let deep_enough = chains.iter().filter(move |(_, chain)| pass < chain.len());
+        deep_enough.map(move |(name, chain)| (format!("{name}, layer {pass}"), chain[pass])).collect::<Vec<_>>()
     });
-    for (layer, cases) in layers.iter().enumerate().filter(|_| apart) {
-        push_safetensors(&format!("layer-{layer}.safetensors"), cases, &mut builder);
+    for (pass, cases) in passes.iter().enumerate().filter(|_| apart) {
+        push_safetensors(&format!("layer-{pass}.safetensors"), cases, &mut builder);
     }
-    for (name, case) in layers.iter().flatten() {
+    for (name, case) in passes.iter().flatten() {
         let tensor = name.split(", ").next().unwrap();
         let coarser = builder.header.tensors.iter().find(|entry| entry.name == tensor).unwrap().frames.clone();
         let reference = coarser.and_then(|frames| frames.last().copied());
@@ -275,30 +275,30 @@ fn layers_archive(apart: bool) -> Vec<u8> {
 }
 
 #[test]
-fn layers_of_past_and_present_agree_with_the_formulas() {
-    let written = [false, true].map(layers_archive);
+fn passes_of_past_and_present_agree_with_the_formulas() {
+    let written = [false, true].map(passes_archive);
     let stored = [("layers", &written[0]), ("layers-apart", &written[1])]
         .map(|(name, archive)| vector(&format!("tests/vectors/valid/{name}.mcwc"), archive));
     for archives in [written, stored] {
-        let [layers, apart] =
+        let [passes, apart] =
             archives.each_ref().map(|archive| Reader::open(archive.as_slice(), &Limits::default()).unwrap());
-        for (name, case) in layered() {
+        for (name, case) in refined() {
             let chain = case.chain();
-            for (layer, case) in chain.iter().enumerate() {
-                let decoded = apart.tensor(&format!("{name}, layer {layer}")).unwrap();
-                assert_eq!(difference(&decoded, &case.expected()), None, "{name}, layer {layer}");
+            for (pass, case) in chain.iter().enumerate() {
+                let decoded = apart.tensor(&format!("{name}, layer {pass}")).unwrap();
+                assert_eq!(difference(&decoded, &case.expected()), None, "{name}, layer {pass}");
             }
             let finest = apart.tensor(&format!("{name}, layer {}", chain.len() - 1)).unwrap();
-            assert_eq!(layers.tensor(name).unwrap(), finest);
+            assert_eq!(passes.tensor(name).unwrap(), finest);
         }
-        let file = |layer: usize| {
+        let file = |pass: usize| {
             let mut bytes = Vec::new();
-            layers.write_layer(0, layer, &mut bytes, &mut |_| {}).unwrap();
+            passes.write_pass(0, pass, &mut bytes, &mut |_| {}).unwrap();
             bytes
         };
-        assert_eq!(file(2), layers.file(0).unwrap());
-        for layer in 0..3 {
-            assert!(file(layer).ends_with(&apart.tensor(&format!("u8.two, layer {}", layer.min(1))).unwrap()));
+        assert_eq!(file(2), passes.file(0).unwrap());
+        for pass in 0..3 {
+            assert!(file(pass).ends_with(&apart.tensor(&format!("u8.two, layer {}", pass.min(1))).unwrap()));
         }
     }
 }

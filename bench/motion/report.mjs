@@ -36,7 +36,7 @@ export function targets(results) {
   add('grown model: smaller by prediction, at least', results.copies?.grown && 1 - results.copies.grown.predicted.bytes / results.copies.grown.keys.bytes, 0.25, percent, least);
   add('grown model: 1 − cosine with prediction, parts of that of key frames, at most', results.copies?.grown && results.copies.grown.predicted.outputs['1-cos'] / results.copies.grown.keys.outputs['1-cos'], 1.1, (value) => round(value, 3), most);
   for (const { name, ours, xor } of results.lossless ?? []) add(`lossless, ${name}: smaller than XOR + zstd -19, at least`, ours && 1 - ours.bytes / xor.bytes, 0.1, percent, least);
-  add('progressive: larger than one layer at equal error by at most', results.progressive && results.progressive.layered.bytes / results.progressive.single.bytes - 1, 0.06, percent, most);
+  add('progressive: larger than one pass at equal error by at most', results.progressive && results.progressive.refined.bytes / results.progressive.single.bytes - 1, 0.06, percent, most);
   return list;
 }
 
@@ -84,13 +84,13 @@ function signs({ signs }) {
 
 function progressive({ progressive }) {
   if (!progressive) return '';
-  const { single, layered } = progressive;
+  const { single, refined } = progressive;
   const rows = [
-    ['2.5, then 4 bits/weight', megabytes(layered.bytes), change(layered.bytes, single.bytes)],
-    ['one layer of the same error', megabytes(single.bytes), ''],
-    ['until the first layer can be used', megabytes(layered.layers[0]), ''],
+    ['2.5, then 4 bits/weight', megabytes(refined.bytes), change(refined.bytes, single.bytes)],
+    ['one pass of the same error', megabytes(single.bytes), ''],
+    ['until the first pass can be used', megabytes(refined.passes[0]), ''],
   ];
-  return ['Progressive refinement of all-MiniLM-L6-v2:', markdownTable(['', 'MB', 'against one layer'], rows)].join('\n\n');
+  return ['Progressive refinement of all-MiniLM-L6-v2:', markdownTable(['', 'MB', 'against one pass'], rows)].join('\n\n');
 }
 
 function megabytes(bytes) {

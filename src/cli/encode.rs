@@ -45,7 +45,7 @@ pub struct Arguments {
     /// Keep every byte exact
     #[arg(help_heading = "Rate", long, group = "target")]
     lossless: bool,
-    /// Layers, coarse to fine, such as 2.5,4: the model can be used at the first rate while the rest still comes
+    /// Passes, coarse to fine, such as 2.5,4: the model can be used at the first rate while the rest still comes
     #[arg(help_heading = "Rate", long, value_name = "B,B", group = "target", value_delimiter = ',', num_args = 1.., value_parser = parse_bits)]
     progressive: Vec<f64>,
     /// How weights become levels: the trellis saves about 4 % of the bits, uniform levels decode about a fifth faster

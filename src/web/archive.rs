@@ -70,10 +70,10 @@ impl Archive {
         self.archive.chunks.iter().flat_map(|chunk| chunk.hash.0).collect()
     }
 
-    /// The pieces of a byte range of a file, at a layer: frame (-1 for the raw stream), chunk (of the archive if raw, else of the frame;
+    /// The pieces of a byte range of a file, at a pass: frame (-1 for the raw stream), chunk (of the archive if raw, else of the frame;
     /// -1 for all), bytes that it decodes to (only if raw), bytes to skip, bytes to take.
-    pub fn plan(&self, file: usize, offset: f64, bytes: f64, layer: usize) -> JsResult<Vec<f64>> {
-        let pieces = plan(&self.archive, file, offset as u64, bytes as u64, layer).map_err(js_error)?;
+    pub fn plan(&self, file: usize, offset: f64, bytes: f64, pass: usize) -> JsResult<Vec<f64>> {
+        let pieces = plan(&self.archive, file, offset as u64, bytes as u64, pass).map_err(js_error)?;
         let flat = |piece: crate::decode::Piece| {
             let [frame, chunk, decoded] = match piece.source {
                 PieceSource::Raw(chunk, bytes) => [-1.0, chunk as f64, bytes as f64],

@@ -61,10 +61,10 @@ fn inspect<'a>(reader: &'a Reader<FileSource>, base: Option<&Archive>, json: boo
     let mut frames: Vec<FrameReport> = Vec::new();
     let mut places = HashMap::new();
     for tensor in &archive.tensors {
-        for (layer, &index) in tensor.frames.iter().enumerate() {
+        for (pass, &index) in tensor.frames.iter().enumerate() {
             let place = *places.entry(index).or_insert(frames.len());
             if place == frames.len() {
-                frames.push(report(archive, base, tensor, layer));
+                frames.push(report(archive, base, tensor, pass));
             }
             frames[place].tensors.push(tensor.name.clone());
         }

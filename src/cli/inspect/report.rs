@@ -20,7 +20,7 @@ pub struct FrameReport {
     /// The tensors whose frame it is.
     pub tensors: Vec<String>,
     /// Which of its tensor's frames it is, coarse to fine.
-    pub layer: usize,
+    pub pass: usize,
     pub mode: Mode,
     pub coding: &'static str,
     pub reference: Option<Reference>,
@@ -127,8 +127,8 @@ impl Saved {
 }
 
 /// What the header tells about a frame.
-pub fn report(archive: &Archive, base: Option<&Archive>, tensor: &Tensor, layer: usize) -> FrameReport {
-    let index = tensor.frames[layer];
+pub fn report(archive: &Archive, base: Option<&Archive>, tensor: &Tensor, pass: usize) -> FrameReport {
+    let index = tensor.frames[pass];
     let frame = &archive.frames[index];
     let (coding, scale, gain) = match &frame.coding {
         Coding::Planes(_) => ("planes", None, None),
@@ -151,7 +151,7 @@ pub fn report(archive: &Archive, base: Option<&Archive>, tensor: &Tensor, layer:
         };
         Reference { base: in_base, frame, tensor: owner.and_then(named) }
     });
-    let mode = match (layer, &reference) {
+    let mode = match (pass, &reference) {
         (0, None) => Mode::Key,
         (0, Some(_)) => Mode::Predicted,
         _ => Mode::Refinement,
@@ -161,7 +161,7 @@ pub fn report(archive: &Archive, base: Option<&Archive>, tensor: &Tensor, layer:
     FrameReport {
         frame: index,
         tensors: Vec::new(),
-        layer,
+        pass,
         mode,
         coding,
         gain: gain.filter(|_| reference.is_some()),

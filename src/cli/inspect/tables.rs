@@ -47,7 +47,7 @@ fn tensor_table(archive: &Archive, frames: &[FrameReport]) -> String {
         for report in tensor.frames.iter().filter_map(|frame| by_index.get(frame)) {
             let is_shared = report.tensors.first() != Some(&tensor.name);
             let mut row =
-                if report.layer == 0 { row.clone() } else { vec![format!("  layer {}", report.layer), String::new()] };
+                if report.pass == 0 { row.clone() } else { vec![format!("  pass {}", report.pass), String::new()] };
             if is_shared {
                 row.extend(["shared".into(), shortened(&report.tensors[0], &tensor.name)]);
             } else {

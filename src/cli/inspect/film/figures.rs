@@ -23,7 +23,7 @@ pub fn head(inspection: &Inspection) -> String {
     let (number, unit) = size.split_once(' ').unwrap_or((&size, ""));
     fact("Archive", number, &format!("{unit} for {}", human_bytes(original)));
     let lossy: Vec<&FrameReport> = frames.iter().filter(|frame| frame.is_lossy()).collect();
-    let weights: u64 = lossy.iter().filter(|frame| frame.layer == 0).map(|frame| frame.elements).sum();
+    let weights: u64 = lossy.iter().filter(|frame| frame.pass == 0).map(|frame| frame.elements).sum();
     if weights > 0 {
         let bytes: u64 = lossy.iter().map(|frame| frame.bytes).sum();
         fact("Bits for each lossy weight", &format!("{:.3}", 8.0 * bytes as f64 / weights as f64), "");

@@ -133,7 +133,7 @@ pub fn reading(roles: &[&Role]) -> String {
         text += " An arrow from a ring comes from the base.";
     }
     if any(&|frame| frame.mode == Mode::Refinement) {
-        text += " Refinements stand on the layer that they refine.";
+        text += " Refinements stand on the pass that they refine.";
     }
     if any(&|frame| frame.residual_energy.is_some()) {
         text += " The line below a strip is the part of the levels’ energy that is left in the last frame’s residual: \
