@@ -50,7 +50,7 @@ pub struct Arguments {
     /// How weights become levels: the trellis saves about 4 % of the bits, uniform levels decode about a fifth faster
     #[arg(help_heading = "Quantization", long, value_enum, default_value_t = Quantizer::Trellis)]
     quantizer: Quantizer,
-    /// What each weight matters for, made by `npx mcwc calibrate` or the PyTorch script
+    /// What each weight matters for, made by the npm package's `mcwc calibrate` or the PyTorch script (docs/CALIBRATION.md)
     #[arg(help_heading = "Quantization", long, value_name = "STATS.safetensors")]
     calibration: Option<PathBuf>,
     /// Do not transform long kernels
@@ -300,7 +300,7 @@ fn report_text(report: &Report, output: &Path) -> String {
         text += &if report.calibrated {
             format!("expected error of the outputs: {:.1e}\n", report.distortion)
         } else {
-            "Bits were spent evenly, a few more on small tensors. Calibration (npx mcwc calibrate) tells where they matter: the same quality in fewer.\n".into()
+            "Bits were spent evenly, a few more on small tensors. Calibration (docs/CALIBRATION.md) tells where they matter: the same quality in fewer.\n".into()
         };
     }
     for (layer, &bytes) in report.layer_bytes.iter().enumerate() {
