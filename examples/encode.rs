@@ -12,11 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [archive, paths @ ..] = &arguments[..] else { return Err("usage: encode ARCHIVE FILE…".into()) };
     let contents = paths.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>()?;
     let files: Vec<SourceFile> = paths.iter().zip(&contents).map(|(path, bytes)| source(path, bytes)).collect();
-    let options = Options {
-        target: Target::Bits(4.0),
-        keep_exact: &|name| name.contains("lm_head"),
-        ..Options::default()
-    };
+    let options =
+        Options { target: Target::Bits(4.0), keep_exact: &|name| name.contains("lm_head"), ..Options::default() };
     let (bytes, report) = encode(&files, None, &options)?;
     std::fs::write(archive, bytes)?;
     println!("{} -> {} bytes", report.original_bytes, report.archive_bytes);
