@@ -2,7 +2,7 @@
 //   node bench/decode.mjs [--rounds 11]
 // One interleaved run over archives at 4 bits per weight: of MiniLM, and of it with its layers twice, the second time with
 // noise, with and without predicted frames. What is not ours decodes the levels of the first archive. Prints a table, writes
-// bench/results/decode.json and BENCHMARKS.md. Exit status 1 if a result is wrong or a target is missed.
+// bench/results/decode.json and docs/BENCHMARKS.md. Exit status 1 if a result is wrong or a target is missed.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 // How much memory decoding takes, however large the archive.
 //   node bench/memory.mjs [--native-gb 2] [--browser-mb 500]
-// Makes archives of synthetic weights in .cache, and deletes them. Writes bench/results/memory.json and BENCHMARKS.md.
+// Makes archives of synthetic weights in .cache, and deletes them. Writes bench/results/memory.json and docs/BENCHMARKS.md.
 // Exit status 1 if a bound is exceeded or a file comes back changed. Linux only: it reads /proc.
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';

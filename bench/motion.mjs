@@ -1,6 +1,6 @@
 // Bytes that motion compensation saves: between layers, against a base, in copies of layers, and what refinement costs.
 //   node bench/motion.mjs [--parts layers,deltas,copies,lossless,signs,progressive] [--fresh]
-// Writes bench/results/motion.json and BENCHMARKS.md. The models that are made for it, and what other methods gave, stay in
+// Writes bench/results/motion.json and docs/BENCHMARKS.md. The models that are made for it, and what other methods gave, stay in
 // .cache/motion; --fresh makes them anew. Some of the parts update that part of the results. Exit status 1 if a target is missed.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 // Bytes and output distortion of models, compressed by us and by others.
 //   node bench/rate.mjs [--models minilm,ocr,crepe,docs-llama] [--methods ours,ablations,quantizers,nncodec,lossless] [--fresh]
-// Writes bench/results/rate.json, a plot for each model, and BENCHMARKS.md. What other methods gave stays in .cache/rate; --fresh measures
+// Writes bench/results/rate.json, a plot for each model, and docs/BENCHMARKS.md. What other methods gave stays in .cache/rate; --fresh measures
 // it anew. A part of the models or methods updates that part of the results. Exit status 1 if a target is missed.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';

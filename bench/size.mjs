@@ -1,6 +1,6 @@
 // What a page downloads to read archives, against the budgets.
 //   node bench/size.mjs
-// Writes bench/results/size.json and BENCHMARKS.md. Exit status 1 if a budget is exceeded.
+// Writes bench/results/size.json and docs/BENCHMARKS.md. Exit status 1 if a budget is exceeded.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';

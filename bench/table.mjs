@@ -1,9 +1,9 @@
-// Results -> a Markdown table, printed, and kept between markers in BENCHMARKS.md.
+// Results -> a Markdown table, printed, and kept between markers in docs/BENCHMARKS.md.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../scripts/tools.mjs';
 
-const BENCHMARKS = join(ROOT, 'BENCHMARKS.md');
+const BENCHMARKS = join(ROOT, 'docs/BENCHMARKS.md');
 const RESULTS = join(ROOT, 'bench/results');
 
 /** The first column reads from the left, all others are numbers. */
@@ -14,13 +14,13 @@ export function markdownTable(header, rows) {
   return [line(header), rule, ...rows.map(line)].join('\n');
 }
 
-/** Prints the text, and replaces with it what BENCHMARKS.md has between the markers of this section. */
+/** Prints the text, and replaces with it what docs/BENCHMARKS.md has between the markers of this section. */
 export function publish(section, text) {
   console.log(`\n${text}\n`);
   const [begin, end] = [`<!-- begin ${section} -->\n`, `\n<!-- end ${section} -->`];
   const page = readFileSync(BENCHMARKS, 'utf8');
   const [start, stop] = [page.indexOf(begin), page.indexOf(end)];
-  if (start < 0 || stop < start) throw new Error(`BENCHMARKS.md has no section ${section}`);
+  if (start < 0 || stop < start) throw new Error(`docs/BENCHMARKS.md has no section ${section}`);
   writeFileSync(BENCHMARKS, page.slice(0, start) + begin + text + page.slice(stop));
 }
 

@@ -1,4 +1,4 @@
-"""PyTorch model + batches -> statistics file for `mcwc encode --calibration` (layout: CALIBRATION.md).
+"""PyTorch model + batches -> statistics file for `mcwc encode --calibration` (layout: docs/CALIBRATION.md).
 
     from mcwc_statistics import statistics
     statistics(model, batches, "stats.safetensors")

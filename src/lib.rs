@@ -13,7 +13,7 @@ pub mod error;
 pub mod formats;
 #[cfg(feature = "gpu")]
 pub mod gpu;
-#[cfg(test)]
+#[cfg(all(test, feature = "encoder"))]
 mod noise;
 pub mod reconstruct;
 pub mod source;

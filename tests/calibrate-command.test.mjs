@@ -75,10 +75,10 @@ test('says how to install the runtime where it is missing', async () => {
 });
 
 test('help, and commands that are elsewhere', async () => {
-  assert.match((await run(['--help'])).stdout, /npx mcwc calibrate MODEL\.onnx/);
+  assert.match((await run(['--help'])).stdout, /Usage: mcwc calibrate MODEL\.onnx/);
   assert.match((await run(['calibrate', '--help'])).stdout, /--samples FILE\|DIR/);
   const encode = await run(['encode', 'model.onnx']);
-  assert.deepEqual([encode.status, /cargo install mcwc/.test(encode.stderr)], [2, true]);
+  assert.deepEqual([encode.status, /cargo install --path \./.test(encode.stderr)], [2, true]);
   assert.equal((await run(['compress'])).status, 2);
 });
 
@@ -103,7 +103,7 @@ test('an interrupted run leaves no file', async () => {
 test('the package ships the command, the PyTorch script and the layout', async () => {
   const { stdout } = await promisify(execFile)('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: ROOT });
   const paths = JSON.parse(stdout)[0].files.map(({ path }) => path);
-  for (const path of ['pkg/cli.js', 'scripts/mcwc_statistics.py', 'CALIBRATION.md']) assert.ok(paths.includes(path), path);
+  for (const path of ['pkg/cli.js', 'scripts/mcwc_statistics.py', 'docs/CALIBRATION.md', 'LICENSE-MIT']) assert.ok(paths.includes(path), path);
   assert.equal((await readFile(CLI, 'utf8')).split('\n', 1)[0], '#!/usr/bin/env node');
 });
 

@@ -1,5 +1,7 @@
 //! Frames of levels with everything in them, against FORMAT.md's formulas written out plainly.
 
+#![cfg(feature = "encoder")]
+
 mod common;
 
 use common::frames::{Case, FLOATS, INTEGERS, case, difference, predicted, taps};

@@ -1,5 +1,7 @@
 //! Predicted frames that the encoder chooses: deltas, resembling layers, exact deltas, passes.
 
+#![cfg(feature = "encoder")]
+
 mod common;
 
 use common::{Noise, Tensor, safetensors};
@@ -34,6 +36,14 @@ fn file(model: &Model) -> Vec<u8> {
     let tensor =
         |(name, shape, weights): &(String, Vec<u64>, Vec<f32>)| Tensor::floats(name, DType::F32, shape, weights);
     safetensors(&model.iter().map(tensor).collect::<Vec<_>>())
+}
+
+/// A file of two layers, the second like the first but for noise and the order of its units.
+fn resembling(random: &mut Noise) -> Vec<u8> {
+    let lower = model(1, random);
+    let mut second = permuted(&moved(&lower, 0.3, random), random);
+    second.iter_mut().for_each(|(name, ..)| *name = name.replace("layer.0", "layer.1"));
+    file(&[lower, second.split_off(1)].concat())
 }
 
 /// Every weight moved by noise of this part of its tensor's root mean square.
@@ -255,10 +265,7 @@ fn chains_are_no_longer_than_the_interval() {
 #[test]
 fn free_units_are_the_same_units_in_another_order() {
     let mut random = Noise(6);
-    let lower = model(1, &mut random);
-    let mut second = permuted(&moved(&lower, 0.3, &mut random), &mut random);
-    second.iter_mut().for_each(|(name, ..)| *name = name.replace("layer.0", "layer.1"));
-    let file = file(&[lower, second.split_off(1)].concat());
+    let file = resembling(&mut random);
     let options = Options { target: Target::Quality(1e-3), ..Options::default() };
     let free = Options { unit_order_free: true, ..options };
     let (original, free) = (encoded(&file, &options), encoded(&file, &free));
@@ -307,6 +314,14 @@ fn predictions_are_deterministic() {
     let tuned = file(&permuted(&moved(&base_model, 0.05, &mut random), &mut random));
     let base_archive = encoded(&file(&base_model), &uniform(3.0));
     let base = open(&base_archive);
-    let options = Options { base: Some(&base), ..uniform(3.0) };
-    assert!(encoded(&tuned, &options) == encoded(&tuned, &options));
+    let delta = Options { base: Some(&base), ..uniform(3.0) };
+    let free = Options { unit_order_free: true, ..uniform(3.0) };
+    for (file, options) in [(&tuned, &delta), (&resembling(&mut random), &free)] {
+        let [one, others @ ..] = [1, 2, 5].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| encoded(file, options))
+        });
+        assert!(open(&one).archive().frames.iter().any(|frame| frame.reference.is_some()));
+        assert!(others.iter().all(|other| *other == one), "the number of threads shows in the archive");
+    }
 }

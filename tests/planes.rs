@@ -1,5 +1,7 @@
 //! Frames of planes that are predicted from others, of the same archive and of its base.
 
+#![cfg(feature = "encoder")]
+
 mod common;
 
 use common::Noise;

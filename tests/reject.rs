@@ -1,5 +1,7 @@
 //! Damaged, hostile and future archives: a typed error, never a panic, never wrong weights.
 
+#![cfg(feature = "encoder")]
+
 mod common;
 
 use std::sync::LazyLock;

@@ -1,5 +1,7 @@
 //! Files through the encoder and back: exact where exactness is promised, close where loss was asked for.
 
+#![cfg(feature = "encoder")]
+
 mod common;
 
 use common::{Noise, Tensor, archive, every_kind, records_archive, safetensors};

@@ -1,5 +1,7 @@
 //! Frames of stored archives, and of the same written anew, against FORMAT.md's formulas.
 
+#![cfg(feature = "encoder")]
+
 mod common;
 
 use common::frames::{Case, case, difference, predicted, taps};

@@ -1,4 +1,4 @@
-// Results of bench/motion.mjs -> tables for BENCHMARKS.md, and whether targets are met. Parts that were not measured are left out.
+// Results of bench/motion.mjs -> tables for docs/BENCHMARKS.md, and whether targets are met. Parts that were not measured are left out.
 import { round } from '../stats.mjs';
 import { markdownTable } from '../table.mjs';
 

@@ -1,4 +1,4 @@
-// Results of bench/rate.mjs -> tables for BENCHMARKS.md, and whether targets are met.
+// Results of bench/rate.mjs -> tables for docs/BENCHMARKS.md, and whether targets are met.
 //
 // A method's curve is read between its points: log distortion is taken to be linear in bits. Nothing is read outside of them.
 import { round } from '../stats.mjs';

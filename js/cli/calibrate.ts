@@ -1,4 +1,4 @@
-// `mcwc calibrate`: ONNX model, and samples if there are any -> statistics file (CALIBRATION.md) for `mcwc encode --calibration`.
+// `mcwc calibrate`: ONNX model, and samples if there are any -> statistics file (docs/CALIBRATION.md) for `mcwc encode --calibration`.
 import { constants, accessSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, extname } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -10,7 +10,7 @@ import { Random } from './random.js';
 import { serializeSafetensors } from './safetensors.js';
 import { MAX_MEASURED, measure, type Runtime, type Statistics } from './statistics.js';
 
-const HELP = `Usage: npx mcwc calibrate MODEL.onnx [options]
+const HELP = `Usage: mcwc calibrate MODEL.onnx [options]
 
 Measures how much each weight matters to the model's outputs, for mcwc encode --calibration. Needs onnxruntime-node.
 
@@ -43,7 +43,7 @@ const RANDOM_INPUTS = 5;
 export async function calibrate(args: string[]): Promise<void> {
   const { values, positionals } = parse(args);
   if (values.help) return console.log(HELP);
-  if (positionals.length !== 1) throw new UsageError('calibrate takes one model; see npx mcwc calibrate --help');
+  if (positionals.length !== 1) throw new UsageError('calibrate takes one model; see mcwc calibrate --help');
   const [path] = positionals;
   if (values.samples && (values.inputs || values.shape))
     throw new UsageError('--inputs and --shape are for random inputs, not for --samples');

@@ -157,7 +157,7 @@ export class Graph {
     if (!unknown) return;
     throw new CalibrationError(
       `${this.model.path}: ONNX Runtime has no operator ${unknown.op} of domain ${unknown.domain} (it makes ` +
-        `${unknown.outputs[0]}). Statistics can be made in PyTorch too: scripts/mcwc_statistics.py, see CALIBRATION.md`,
+        `${unknown.outputs[0]}). Statistics can be made in PyTorch too: scripts/mcwc_statistics.py, see docs/CALIBRATION.md`,
     );
   }
 

@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs';
 import { calibrate } from './calibrate.js';
 import { CalibrationError, UsageError } from './errors.js';
 
-const HELP = `Usage: npx mcwc calibrate MODEL.onnx [options]     measures how much each weight matters
-       npx mcwc calibrate --help
+const HELP = `Usage: mcwc calibrate MODEL.onnx [options]     measures how much each weight matters
+       mcwc calibrate --help
 
-Encoding, decoding and inspecting are done by the native command: cargo install mcwc`;
+Encoding, decoding and inspecting are done by the native command, which is built from a checkout: cargo install --path .`;
 /** What the native command has. */
 const NATIVE = ['encode', 'decode', 'inspect', 'verify', 'compare'];
 
@@ -14,8 +14,8 @@ async function main([command, ...args]: string[]) {
   if (command === 'calibrate') return calibrate(args);
   if (command === '--version') return console.log(`mcwc ${version()}`);
   if (command === undefined || command === '--help' || command === '-h') return console.log(HELP);
-  if (!NATIVE.includes(command)) throw new UsageError(`unknown command ${command}; see npx mcwc --help`);
-  throw new UsageError(`mcwc ${command} is a part of the native command, which cargo install mcwc installs`);
+  if (!NATIVE.includes(command)) throw new UsageError(`unknown command ${command}; see mcwc --help`);
+  throw new UsageError(`mcwc ${command} is a part of the native command: cargo install --path . in a checkout`);
 }
 
 function version(): string {

@@ -51,7 +51,7 @@ pub struct Arguments {
     /// How weights become levels: the trellis saves about 4 % of the bits, uniform levels decode about a fifth faster
     #[arg(help_heading = "Quantization", long, value_enum, default_value_t = Quantizer::Trellis)]
     quantizer: Quantizer,
-    /// What each weight matters for, made by `npx mcwc calibrate` or the PyTorch script
+    /// What each weight matters for, made by the npm package's `mcwc calibrate` or the PyTorch script (docs/CALIBRATION.md)
     #[arg(help_heading = "Quantization", long, value_name = "STATS.safetensors")]
     calibration: Option<PathBuf>,
     /// Do not transform long kernels

@@ -53,7 +53,7 @@ pub fn report_text(report: &Report, output: &Path) -> String {
         text += &if report.calibrated {
             format!("expected error of the outputs: {:.1e}\n", report.distortion)
         } else {
-            "Bits were spent evenly, a few more on small tensors. Calibration (npx mcwc calibrate) tells where they matter: the same quality in fewer.\n".into()
+            "Bits were spent evenly, a few more on small tensors. Calibration (docs/CALIBRATION.md) tells where they matter: the same quality in fewer.\n".into()
         };
     }
     for (pass, &bytes) in report.pass_bytes.iter().enumerate() {

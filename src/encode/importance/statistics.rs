@@ -1,6 +1,6 @@
 //! A statistics file -> what is known of each weight: how much the outputs depend on it, and what it is multiplied with.
 //!
-//! The layout is CALIBRATION.md's: a safetensors file whose tensors are named `<weight>/<statistic>`.
+//! The layout is that of docs/CALIBRATION.md: a safetensors file whose tensors are named `<weight>/<statistic>`.
 
 use std::collections::HashMap;
 
