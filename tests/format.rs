@@ -8,7 +8,7 @@ use mcwc::container::{FileEntry, FrameEntry, Hash, TensorEntry, serialize_head};
 use mcwc::decode::Reader;
 use mcwc::encode::ArchiveBuilder;
 use mcwc::entropy::{EncoderTable, LevelChunk, Table, encode_levels};
-use mcwc::stages::quantize::ROOTS;
+use mcwc::format::ROOTS;
 use mcwc::tensor::Limits;
 
 const PAGE: &str = include_str!("../FORMAT.md");

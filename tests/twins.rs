@@ -11,10 +11,11 @@ mod noise;
 use std::sync::OnceLock;
 
 use mcwc::Error;
+use mcwc::format::LEVEL_END;
 use mcwc::gpu::{Device, LevelFrame, Reconstructor};
 use mcwc::stages::pack::{LEVEL_BITS, level_bits, pack};
 use mcwc::stages::permute::Permutation;
-use mcwc::stages::quantize::{LEVEL_END, scales};
+use mcwc::stages::quantize::scales;
 use mcwc::tensor::DType;
 use noise::Noise;
 
@@ -421,9 +422,10 @@ fn levels_may_be_written_in_parts() {
 #[cfg(feature = "encoder")]
 mod from_archive_to_tensor {
     use super::*;
-    use mcwc::container::{self, FileEntry, FrameEntry, Header, Side, TensorEntry};
+    use mcwc::container::{FileEntry, FrameEntry, Header, Side, TensorEntry, serialize_chunk_entry, serialize_head};
     use mcwc::decode::Reader;
     use mcwc::entropy::{EncoderTable, LevelChunk, Table, encode_levels, raw_plane};
+    use mcwc::format;
     use mcwc::tensor::Limits;
 
     const ROWS_PER_CHUNK: usize = 2;
@@ -451,13 +453,13 @@ mod from_archive_to_tensor {
         }
         let bits = arrays.into_iter().chain([Side::RowPermutation, Side::ColumnPermutation]).map(Side::bit).sum();
         let frame = FrameEntry {
-            coding: container::CODING_LEVELS,
+            coding: format::CODING_LEVELS,
             chunk_len: (ROWS_PER_CHUNK * row_len) as u32,
             matrix: Some([rows, columns, taps].map(|extent| extent as u64).to_vec()),
             tables: Some(vec![0, tables.len() as u64]),
             scale: Some(scale),
             side: Some(bits),
-            quantizer: trellis.then_some(container::QUANTIZER_TRELLIS),
+            quantizer: trellis.then_some(format::QUANTIZER_TRELLIS),
             ..FrameEntry::default()
         };
         let bytes = case.frame().bytes();
@@ -470,8 +472,8 @@ mod from_archive_to_tensor {
             ..Header::default()
         };
         tables.iter().for_each(|table| table.serialize(&mut header.tables));
-        payloads.iter().for_each(|payload| container::serialize_chunk_entry(payload, &mut header.chunks).unwrap());
-        [container::serialize_head(&header, None).unwrap(), payloads.concat()].concat()
+        payloads.iter().for_each(|payload| serialize_chunk_entry(payload, &mut header.chunks).unwrap());
+        [serialize_head(&header, None).unwrap(), payloads.concat()].concat()
     }
 
     #[test]

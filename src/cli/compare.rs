@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{BaseArgument, file_name, json_text, read, table};
-use crate::container::MAGIC;
 use crate::decode::Reader;
 use crate::encode::to_f32;
 use crate::error::{Error, Result};
+use crate::format::MAGIC;
 use crate::formats::{self, SourceFile};
 use crate::tensor::{DType, Limits, Shape};
 

@@ -10,12 +10,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{BaseArgument, film, human_bytes, io_error, json_text, progress_bar, table, write_whole};
-use crate::container::{Archive, Coding, Frame, GAIN_ONE, Levels, Side, Tensor};
+use crate::container::{Archive, Coding, Frame, Levels, Side, Tensor};
 use crate::decode::Reader;
 use crate::encode::levels::frame::exact;
 use crate::encode::levels::matrix::Matrix;
 use crate::encode::search::key_rate::{KeyFrame, key_bits};
 use crate::error::Result;
+use crate::format::GAIN_ONE;
 use crate::source::FileSource;
 use crate::stages::predict::prediction;
 

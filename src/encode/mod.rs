@@ -19,10 +19,11 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use crate::container::{FileEntry, Hash, Header, RAW_CHUNK_BYTES, TensorEntry, serialize_chunk_entry, serialize_head};
+use crate::container::{FileEntry, Hash, Header, TensorEntry, serialize_chunk_entry, serialize_head};
 use crate::decode::Reader;
 use crate::entropy::EncoderTable;
 use crate::error::{Error, Result};
+use crate::format::RAW_CHUNK_BYTES;
 use crate::formats::{self, SourceFile};
 use crate::tensor::TensorLocation;
 

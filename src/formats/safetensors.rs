@@ -53,7 +53,7 @@ pub(crate) fn parse(index: usize, file: &SourceFile) -> Result<(Vec<TensorLocati
         split_length(file.bytes).ok_or_else(|| invalid("too short for a header length".to_owned()))?;
     if header_bytes > MAX_HEADER_BYTES {
         let (field, limit) = ("safetensors header length", MAX_HEADER_BYTES);
-        return Err(Error::LimitExceeded { field, value: header_bytes, limit });
+        return Err(Error::limit_exceeded(field, header_bytes, limit));
     }
     let (header, data) =
         split_at(rest, header_bytes).ok_or_else(|| invalid(format!("ends within its {header_bytes}-byte header")))?;

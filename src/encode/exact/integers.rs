@@ -13,8 +13,9 @@ use crate::encode::exact::tables::best_table;
 use crate::encode::levels::frame::{Frame, LevelPlan};
 use crate::encode::levels::matrix::Matrix;
 use crate::encode::levels::model_fit::Classes;
-use crate::entropy::{EncoderTable, TOTAL, Table};
+use crate::entropy::{EncoderTable, Table};
 use crate::error::Result;
+use crate::format::TOTAL;
 use crate::tensor::{DType, TensorLocation};
 
 /// Classes in an octave of mean magnitude.

@@ -1,15 +1,15 @@
 //! One tensor -> one frame: payloads of its chunks, and the header entry that describes them.
 
-use crate::container::{
-    CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, FrameEntry, GAIN_ONE, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, Side,
-    TRANSFORM_DCT,
-};
+use crate::container::{FrameEntry, Side};
 use crate::encode::exact::planes;
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{CLASS_COUNT, Classes, VarianceModel};
 use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
 use crate::error::Result;
+use crate::format::{
+    CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, GAIN_ONE, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, TRANSFORM_DCT,
+};
 use crate::stages::permute::Permutation;
 use crate::stages::planes::split_field;
 use crate::stages::quantize::scale_at;

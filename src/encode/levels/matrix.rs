@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::container::CHUNK_LEN_MAX;
 use crate::encode::to_f32;
+use crate::format::CHUNK_LEN_MAX;
 use crate::stages::permute::{Permutation, transpose};
 use crate::stages::quantize::scale_at;
 use crate::stages::transform::Basis;

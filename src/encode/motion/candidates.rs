@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use crate::container::GAIN_ONE;
 use crate::encode::levels::frame::{LevelPlan, Prediction};
 use crate::encode::levels::matrix::Matrix;
 use crate::encode::search::step::CodedTensor;
 use crate::encode::{Model, Options};
+use crate::format::GAIN_ONE;
 
 /// An earlier tensor that a tensor resembles.
 #[derive(Debug, Clone)]

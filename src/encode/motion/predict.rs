@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use crate::container::{Coding, REFERENCE_DEPTH_MAX, Side, Tensor};
+use crate::container::{Coding, Side, Tensor};
 use crate::decode::Reader;
 use crate::encode::Options;
 use crate::encode::align::alignment::Orders;
@@ -20,6 +20,7 @@ use crate::encode::levels::quantizer::{Search, Tally};
 use crate::encode::motion::candidates::RESEMBLANCE;
 use crate::encode::motion::references::References;
 use crate::error::Result;
+use crate::format::REFERENCE_DEPTH_MAX;
 use crate::stages::permute::Permutation;
 use crate::stages::predict::prediction;
 use crate::stages::transform::Basis;

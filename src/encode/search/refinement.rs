@@ -2,12 +2,12 @@
 //!
 //! Every coarse level stands for a cell of fine ones, so that all layers together tell as much as the fine levels alone.
 
-use crate::container::GAIN_ONE;
 use crate::encode::levels::frame::{LevelPlan, Prediction, class_index};
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::model_fit::{SymbolCounts, VarianceModel};
 use crate::encode::motion::predict::Attempt;
 use crate::encode::search::step::CodedTensor;
+use crate::format::GAIN_ONE;
 use crate::stages::predict::prediction;
 
 /// One frame of a tensor: what it codes, and how often each symbol occurs in it.

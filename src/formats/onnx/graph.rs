@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
     fn captures(&self, graph: Span<'a>, names: &mut Vec<String>, depth: u64) -> Result<()> {
         if depth > MAX_GRAPH_DEPTH {
             let (field, limit) = ("onnx graph nesting", MAX_GRAPH_DEPTH);
-            return Err(Error::LimitExceeded { field, value: depth, limit });
+            return Err(Error::limit_exceeded(field, depth, limit));
         }
         for field in graph.fields() {
             match self.readable(field)? {
