@@ -50,7 +50,7 @@ export class Decoder {
     if (step.frame < 0) {
       if (step.chunk >= 0 && step.chunk !== this.#rawChunk) {
         this.#rawChunk = -1;
-        archive.decodeRaw(step.decoded);
+        archive.decodeRaw(step.chunk, step.decoded);
         this.#raw = this.#decoded(step.decoded).slice();
         this.#rawChunk = step.chunk;
       }

@@ -3,14 +3,27 @@
 //! [`plan`] says which chunks make up a byte range of a file; every reader, native or in JavaScript, follows it. So the
 //! memory that decoding takes does not grow with the archive: one payload, one decoded chunk, and the frame's tables.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use std::io::Write;
 
-use crate::container::{Archive, Coding, ExtentSource, RAW_CHUNK_BYTES};
+use crate::container::{Archive, Coding, ExtentSource};
 use crate::entropy::decode_planes;
 use crate::error::{Error, Result};
-use crate::reconstruct::{FrameDecoder, Places};
+use crate::format::{PREAMBLE_BYTES, RAW_CHUNK_BYTES};
+use crate::reconstruct::{FrameDecoder, Places, Scratch};
 use crate::source::Source;
-use crate::tensor::Limits;
+use crate::tensor::{Limits, memory_len};
 
 /// Part of a file: `bytes` bytes from `skip` on of what `source` decodes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,37 +55,40 @@ pub const PASS_FINAL: usize = usize::MAX;
 ///
 /// # Errors
 /// `Argument` if the range is not inside the file.
+#[expect(clippy::arithmetic_side_effects, reason = "all that is added up lies inside the file")]
 pub fn plan(archive: &Archive, file: usize, offset: u64, bytes: u64, pass: usize) -> Result<Vec<Piece>> {
-    let file = archive.files.get(file).ok_or_else(|| Error::argument(format!("there is no file {file}")))?;
+    let file = archive.files.get(file).ok_or_else(|| Error::argument("there is no such file"))?;
     let end = offset.checked_add(bytes).filter(|&end| end <= file.bytes);
-    let end = end.ok_or_else(|| Error::argument(format!("{} ends at byte {}", file.name, file.bytes)))?;
+    let end = end.ok_or_else(|| Error::argument("the range is not inside the file"))?;
     let mut pieces = Vec::new();
     let first = file.extents.partition_point(|extent| extent.offset + extent.bytes <= offset);
-    for extent in file.extents[first..].iter().take_while(|extent| extent.offset < end) {
+    for extent in file.extents.iter().skip(first).take_while(|extent| extent.offset < end) {
         let from = offset.max(extent.offset) - extent.offset;
         let to = end.min(extent.offset + extent.bytes) - extent.offset;
         match extent.source {
             ExtentSource::Raw(start) => {
-                let stream_bytes = file.raw_bytes;
-                let chunk = |index: u64| {
-                    let chunk_bytes = RAW_CHUNK_BYTES.min(stream_bytes - index * RAW_CHUNK_BYTES);
-                    (PieceSource::Raw(file.first_raw_chunk + index as usize, chunk_bytes), chunk_bytes)
-                };
                 let first = (start + from) / RAW_CHUNK_BYTES;
-                push_pieces(first * RAW_CHUNK_BYTES, start + from, start + to, (first..).map(chunk), &mut pieces);
+                let first_byte = first * RAW_CHUNK_BYTES;
+                let sources = (first as usize..).scan(file.raw_bytes - first_byte, |left, index| {
+                    let chunk_bytes = RAW_CHUNK_BYTES.min(*left);
+                    *left -= chunk_bytes;
+                    Some((PieceSource::Raw(file.first_raw_chunk + index, chunk_bytes), chunk_bytes))
+                });
+                push_pieces(first_byte, start + from, start + to, sources, &mut pieces);
             }
             ExtentSource::Tensor(tensor) => {
-                let frames = &archive.tensors[tensor].frames;
-                let Some(&frame) = frames.get(pass).or(frames.last()) else { continue };
-                tensor_pieces(archive, frame, from, to, &mut pieces);
+                let frames = archive.tensors.get(tensor).map_or(&[][..], |tensor| &tensor.frames);
+                let frame = frames.get(pass).or(frames.last());
+                frame.into_iter().for_each(|&frame| tensor_pieces(archive, frame, from, to, &mut pieces));
             }
         }
     }
     Ok(pieces)
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "the range is not empty, and the middle lies between its ends")]
 fn tensor_pieces(archive: &Archive, frame: usize, from: u64, to: u64, pieces: &mut Vec<Piece>) {
-    let entry = &archive.frames[frame];
+    let Some(entry) = archive.frames.get(frame) else { return };
     if matches!(&entry.coding, Coding::Levels(levels) if levels.is_scattered()) {
         pieces.push(Piece { source: PieceSource::Frame(frame), skip: from, bytes: to - from });
         return;
@@ -94,6 +110,7 @@ fn tensor_pieces(archive: &Archive, frame: usize, from: u64, to: u64, pieces: &m
 }
 
 /// Cuts `from..to` at the ends of neighbouring sources, the first of which begins at `start`.
+#[expect(clippy::arithmetic_side_effects, reason = "sources end within the tensor or the raw stream")]
 fn push_pieces(
     mut start: u64,
     from: u64,
@@ -112,6 +129,15 @@ fn push_pieces(
 }
 
 /// Reads files and tensors of one archive.
+///
+/// ```
+/// use mcwc::{Limits, Reader};
+/// let archive = std::fs::read("tests/vectors/valid/every-kind-5-bits.mcwc")?;
+/// let reader = Reader::open(&archive, &Limits::default())?;
+/// let file = &reader.archive().files[0];
+/// assert_eq!(reader.file(0)?.len() as u64, file.bytes);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Reader<'s, S: Source + ?Sized> {
     archive: Archive,
     /// Its own source, that of its base, and so on.
@@ -124,13 +150,14 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// # Errors
     /// As [`Archive::parse`]; `Incomplete` or `Invalid` if the length is wrong.
     pub fn open(source: &'s S, limits: &Limits) -> Result<Self> {
-        let mut preamble = vec![0; source.bytes().min(crate::container::PREAMBLE_BYTES as u64) as usize];
+        let preamble_bytes = usize::try_from(source.bytes()).map_or(PREAMBLE_BYTES, |bytes| bytes.min(PREAMBLE_BYTES));
+        let mut preamble = vec![0; preamble_bytes];
         source.read_at(0, &mut preamble)?;
         let head_bytes = Archive::head_bytes(&preamble, limits)?;
         if head_bytes > source.bytes() {
             return Err(Error::Incomplete { needed: head_bytes });
         }
-        let mut head = vec![0; head_bytes as usize];
+        let mut head = vec![0; memory_len("header", head_bytes)?];
         source.read_at(0, &mut head)?;
         let archive = Archive::parse(&head, limits)?;
         match source.bytes().cmp(&archive.bytes()) {
@@ -160,10 +187,10 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// # Errors
     /// `Checksum` if it is damaged, `Argument` if it does not exist.
     pub fn payload(&self, index: usize) -> Result<Vec<u8>> {
-        let chunk =
-            self.archive.chunks.get(index).ok_or_else(|| Error::argument(format!("there is no chunk {index}")))?;
+        let chunk = self.archive.chunks.get(index).ok_or_else(|| Error::argument("there is no such chunk"))?;
         let mut payload = vec![0; chunk.bytes as usize];
-        self.sources[chunk.archive].read_at(chunk.offset, &mut payload)?;
+        let source = self.sources.get(chunk.archive).ok_or_else(|| Error::argument("the base is missing"))?;
+        source.read_at(chunk.offset, &mut payload)?;
         self.archive.verify_chunk(index, &payload)?;
         Ok(payload)
     }
@@ -174,19 +201,24 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// If the side chunk of the frame or of one that it is predicted from is damaged or invalid; `Argument` if the base is
     /// missing.
     pub fn frame(&self, index: usize) -> Result<FrameDecoder> {
-        self.frame_after(None, index)
+        self.frame_with(Scratch::default(), index)
     }
 
-    fn frame_after(&self, mut previous: Option<FrameDecoder>, index: usize) -> Result<FrameDecoder> {
+    fn frame_with(&self, scratch: Scratch, index: usize) -> Result<FrameDecoder> {
         let frame = self.archive.frames.get(index);
-        if let Some(reference) = frame.and_then(|frame| frame.reference) {
-            if reference >= self.archive.frames.len() {
-                self.archive.require_base()?;
+        let side_chunk = frame.and_then(|frame| frame.side_chunk);
+        let side = side_chunk.map(|chunk| self.payload(chunk)).transpose()?;
+        let (reference, scratch) = match frame.and_then(|frame| frame.reference) {
+            Some(reference) => {
+                if reference >= self.archive.frames.len() {
+                    self.archive.require_base()?;
+                }
+                (Some(self.frame_with(scratch, reference)?), Scratch::default())
             }
-            previous = Some(self.frame_after(previous, reference)?);
-        }
-        let side = frame.and_then(|frame| frame.side_chunk).map(|chunk| self.payload(chunk)).transpose()?;
-        FrameDecoder::after(previous, &self.archive, index, side.as_deref())
+            None => (None, scratch),
+        };
+        let decoder = FrameDecoder::open(&self.archive, index, side.as_deref(), reference, scratch);
+        decoder.map_err(|error| self.archive.within_chunk(side_chunk, error))
     }
 
     /// The levels of element chunk `chunk` of a frame, in coded order: what frames of another archive are predicted from.
@@ -196,8 +228,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     #[cfg(feature = "encoder")]
     pub fn chunk_levels(&self, decoder: &mut FrameDecoder, chunk: usize) -> Result<Vec<i32>> {
         self.decode_references(decoder, chunk)?;
-        let payload = self.payload(decoder.frame().first_chunk + chunk)?;
-        decoder.decode_levels(chunk, &payload)
+        self.with_payload(decoder.chunk(chunk)?, |payload| decoder.decode_levels(chunk, payload))
     }
 
     /// A frame, and all of its levels.
@@ -217,18 +248,21 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// Decodes element chunk `index`, and what it is predicted from.
     fn decode_chunk(&self, decoder: &mut FrameDecoder, index: usize, bytes: &mut [u8]) -> Result<()> {
         self.decode_references(decoder, index)?;
-        let payload = self.payload(decoder.frame().first_chunk + index)?;
-        decoder.decode(index, &payload, bytes)
+        self.with_payload(decoder.chunk(index)?, |payload| decoder.decode(index, payload, bytes))
     }
 
     fn decode_references(&self, decoder: &mut FrameDecoder, index: usize) -> Result<()> {
         for reference in self.archive.references(decoder.index()).into_iter().rev() {
-            let frame = &self.archive.frames[reference];
-            if index < frame.chunk_count {
-                decoder.decode_reference(reference, index, &self.payload(frame.first_chunk + index)?)?;
+            if let Some(chunk) = self.archive.frames.get(reference).and_then(|frame| frame.chunk(index)) {
+                self.with_payload(chunk, |payload| decoder.decode_reference(reference, index, payload))?;
             }
         }
         Ok(())
+    }
+
+    /// Decodes the payload of a chunk of the archive, which errors name.
+    fn with_payload<T>(&self, chunk: usize, decode: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
+        decode(&self.payload(chunk)?).map_err(|error| self.archive.within_chunk(Some(chunk), error))
     }
 
     /// The bytes of a tensor.
@@ -271,7 +305,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         out: &mut dyn Write,
         progress: &mut dyn FnMut(u64),
     ) -> Result<()> {
-        let file = self.archive.files.get(index).ok_or_else(|| Error::argument(format!("there is no file {index}")))?;
+        let file = self.archive.files.get(index).ok_or_else(|| Error::argument("there is no such file"))?;
         self.write_pieces(&plan(&self.archive, index, 0, file.bytes, pass)?, out, progress)
     }
 
@@ -294,8 +328,8 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
             let source = match piece.source {
                 PieceSource::Raw(chunk, bytes) => {
                     if open_raw != Some(chunk) {
-                        raw.resize(bytes as usize, 0);
-                        decode_planes(&self.payload(chunk)?, raw.len(), &mut raw)?;
+                        raw.resize(memory_len("chunk", bytes)?, 0);
+                        self.with_payload(chunk, |payload| decode_planes(payload, raw.len(), &mut raw))?;
                         open_raw = Some(chunk);
                     }
                     &raw
@@ -312,7 +346,10 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
                     &decoded
                 }
             };
-            let bytes = &source[piece.skip as usize..(piece.skip + piece.bytes) as usize];
+            let range =
+                memory_len("tensor", piece.skip)?..memory_len("tensor", piece.skip.saturating_add(piece.bytes))?;
+            let bytes =
+                source.get(range).ok_or_else(|| Error::argument("a piece is not inside what it is cut from"))?;
             out.write_all(bytes).map_err(|error| Error::Io { path: "output".into(), source: error.into() })?;
             progress(piece.bytes);
         }
@@ -321,8 +358,8 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
 
     fn opened<'d>(&self, open: &'d mut Option<(usize, FrameDecoder)>, frame: usize) -> Result<&'d mut FrameDecoder> {
         if open.as_ref().is_none_or(|(index, _)| *index != frame) {
-            let previous = open.take().map(|(_, decoder)| decoder);
-            *open = Some((frame, self.frame_after(previous, frame)?));
+            let scratch = open.take().map_or_else(Scratch::default, |(_, mut decoder)| decoder.take_scratch());
+            *open = Some((frame, self.frame_with(scratch, frame)?));
         }
         open.as_mut().map(|(_, decoder)| decoder).ok_or_else(|| Error::argument("no frame is open"))
     }
@@ -330,22 +367,20 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// All chunks of a frame, elements in the tensor's order.
     fn whole_frame(&self, decoder: &mut FrameDecoder) -> Result<Vec<u8>> {
         let frame = decoder.frame().clone();
-        let mut bytes = vec![0; frame.byte_len(frame.element_len) as usize];
+        let mut bytes = vec![0; memory_len("tensor", frame.byte_len(frame.element_len))?];
         let mut chunk_bytes = Vec::new();
-        let mut written = 0;
+        let mut written = 0usize;
         for index in 0..frame.chunk_count {
             let len = decoder.chunk_bytes(index)?;
             chunk_bytes.resize(len, 0);
             self.decode_chunk(decoder, index, &mut chunk_bytes)?;
-            match decoder.places(index) {
-                Some(Places { run_bytes, offsets }) => {
-                    for (run, offset) in chunk_bytes.chunks_exact(run_bytes).zip(offsets) {
-                        bytes[offset as usize..][..run_bytes].copy_from_slice(run);
-                    }
-                }
-                None => bytes[written..written + len].copy_from_slice(&chunk_bytes),
+            let places = decoder.places(index).unwrap_or(Places { run_bytes: len, offsets: vec![written as u64] });
+            for (run, offset) in chunk_bytes.chunks_exact(places.run_bytes).zip(places.offsets) {
+                let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get_mut(offset..));
+                let place = rest.and_then(|rest| rest.get_mut(..run.len()));
+                place.ok_or_else(|| Error::argument("a run is not inside its tensor"))?.copy_from_slice(run);
             }
-            written += len;
+            written = written.saturating_add(len);
         }
         Ok(bytes)
     }

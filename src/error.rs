@@ -35,20 +35,11 @@ pub enum Error {
     #[error("{field} is {value}, above the limit of {limit}")]
     LimitExceeded {
         /// The size at fault.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What it asked for.
         value: u64,
         /// What is allowed.
         limit: u64,
-    },
-    /// A limit that a model file exceeds.
-    #[cfg(feature = "encoder")]
-    #[error("{name}: {error}")]
-    InFile {
-        /// The file.
-        name: String,
-        /// What is too large in it.
-        error: Box<Error>,
     },
     /// Bytes that do not hash to what the archive promised.
     #[error("checksum mismatch in {what}: the bytes are damaged")]
@@ -80,8 +71,6 @@ impl Error {
             Error::Invalid { .. } => "invalid",
             Error::Unsupported { .. } => "unsupported",
             Error::LimitExceeded { .. } => "limit-exceeded",
-            #[cfg(feature = "encoder")]
-            Error::InFile { error, .. } => error.code(),
             Error::Checksum { .. } => "checksum",
             Error::Argument(_) => "argument",
             Error::Gpu(_) => "gpu",
@@ -99,13 +88,31 @@ impl Error {
         Error::Unsupported { field, value: value.into() }
     }
 
-    /// The same, with the name of the file where the error itself does not tell it.
-    #[cfg(feature = "encoder")]
-    pub fn in_file(self, name: &str) -> Self {
+    /// The same, met in this file, frame, tensor or chunk. What the bytes have nothing to do with stays as it is.
+    ///
+    /// ```
+    /// let error = mcwc::Error::invalid("state", "below 2^16").within("chunk 3 of tensor w");
+    /// assert_eq!(error.to_string(), "invalid state: below 2^16 (chunk 3 of tensor w)");
+    /// ```
+    pub fn within(self, part: &str) -> Self {
+        let with = |text: Cow<str>| Cow::from(format!("{text} ({part})"));
         match self {
-            Error::LimitExceeded { .. } => Error::InFile { name: name.to_owned(), error: Box::new(self) },
-            named => named,
+            Error::Invalid { field, reason } => Error::Invalid { field, reason: with(reason) },
+            Error::Unsupported { field, value } => Error::Unsupported { field, value: with(value) },
+            Error::LimitExceeded { field, value, limit } => Error::LimitExceeded { field: with(field), value, limit },
+            other => other,
         }
+    }
+
+    /// The same, met where `rest` is what is left of `bytes`.
+    #[cold]
+    pub(crate) fn at(self, bytes: &[u8], rest: &[u8]) -> Self {
+        self.within(&format!("byte {}", bytes.len().saturating_sub(rest.len())))
+    }
+
+    /// An [`Error::LimitExceeded`].
+    pub fn limit_exceeded(field: &'static str, value: u64, limit: u64) -> Self {
+        Error::LimitExceeded { field: field.into(), value, limit }
     }
 
     /// An [`Error::Argument`].

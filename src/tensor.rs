@@ -1,6 +1,7 @@
 //! The currency between modules: element types, shapes, and where a tensor lies in a source file.
 
 use crate::error::{Error, Result};
+use crate::format::HEADER_BYTES_MAX;
 
 /// The type of a tensor's elements. The discriminants are FORMAT.md's codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,6 +90,11 @@ impl DType {
         }
     }
 
+    /// Bytes of an element as frames count them: the 4-bit types are taken as bytes.
+    pub fn element_bytes(self) -> usize {
+        (self.bits() / 8).max(1) as usize
+    }
+
     /// Whether weights of this type may be coded with loss.
     pub fn is_float(self) -> bool {
         matches!(self, DType::F32 | DType::F16 | DType::BF16 | DType::F64)
@@ -165,6 +171,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { header_bytes: 64 << 20, entries: 4 << 20, tensor_bytes: 1 << 40, file_bytes: 1 << 42 }
+        Limits { header_bytes: HEADER_BYTES_MAX, entries: 4 << 20, tensor_bytes: 1 << 40, file_bytes: 1 << 42 }
     }
+}
+
+/// A length that this machine's memory must hold.
+///
+/// # Errors
+/// `LimitExceeded` if it cannot.
+pub(crate) fn memory_len(field: &'static str, len: u64) -> Result<usize> {
+    usize::try_from(len).map_err(|_| Error::limit_exceeded(field, len, usize::MAX as u64))
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mcwc::container::Hash;
 use mcwc::decode::Reader;
-use mcwc::stages::quantize::ROOTS;
+use mcwc::format::ROOTS;
 use mcwc::tensor::Limits;
 
 const PAGE: &str = include_str!("../docs/FORMAT.md");

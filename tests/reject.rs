@@ -7,7 +7,7 @@ mod common;
 use std::sync::LazyLock;
 
 use common::{Noise, Tensor, archive, records_archive, safetensors};
-use mcwc::container::{FileEntry, Header, PREAMBLE_BYTES, TensorEntry, serialize_chunk_entry, serialize_head};
+use mcwc::container::{FileEntry, Header, TensorEntry, serialize_chunk_entry, serialize_head};
 use mcwc::decode::Reader;
 use mcwc::encode::Target;
 use mcwc::encode::assemble::ArchiveBuilder;
@@ -15,6 +15,7 @@ use mcwc::encode::levels::frame::{LevelPlan, Prediction};
 use mcwc::encode::levels::matrix::Matrix;
 use mcwc::encode::levels::model_fit::Classes;
 use mcwc::entropy::{EncoderTable, Table, decode_planes};
+use mcwc::format::PREAMBLE_BYTES;
 use mcwc::stages::permute::Permutation;
 use mcwc::tensor::{DType, Limits};
 use mcwc::{Error, Result};
@@ -73,6 +74,14 @@ fn split(archive: &[u8]) -> (Header, Vec<u8>) {
 
 fn code(archive: &[u8]) -> &'static str {
     read_all(archive).map_or_else(|error| error.code(), |_| "ok")
+}
+
+/// Which field breaks a rule.
+fn invalid_field(archive: &[u8]) -> &'static str {
+    match read_all(archive) {
+        Err(Error::Invalid { field, .. }) => field,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -149,10 +158,7 @@ fn defaults_of_reserved_fields_change_nothing() {
 #[test]
 fn rejects_headers_that_contradict_themselves() {
     let archive = small();
-    let invalid = |change: &dyn Fn(&mut Header)| match read_all(&with_header(&archive, change)) {
-        Err(Error::Invalid { field, .. }) => field,
-        other => panic!("{other:?}"),
-    };
+    let invalid = |change: &dyn Fn(&mut Header)| invalid_field(&with_header(&archive, change));
     for name in ["", "/etc/passwd", "../up", "a//b", "a/./b", "c:\\x", "a\\b", "a\nb"] {
         assert_eq!(invalid(&|header| header.files[0].name = name.into()), "file", "{name:?}");
     }
@@ -276,8 +282,7 @@ fn rejects_predictions_that_lead_out_of_range() {
         with_header(&chain(len), |header| header.frames[1..].iter_mut().for_each(|frame| frame.gain = Some(32767)))
     };
     assert_eq!(code(&steep(4)), "ok");
-    let out = read_all(&steep(5));
-    assert!(matches!(out, Err(Error::Invalid { field: "level", .. })), "{out:?}");
+    assert_eq!(invalid_field(&steep(5)), "level");
 }
 
 #[test]
@@ -288,11 +293,9 @@ fn rejects_permutations_that_are_no_bijections() {
     let parsed = mcwc::container::Archive::parse(&archive, &Limits::default()).unwrap();
     let side = parsed.frames[0].side_chunk.unwrap();
     for byte in [6, 7] {
-        let changed = read_all(&with_chunk(&archive, side, |payload| payload[0] = byte));
-        assert!(matches!(changed, Err(Error::Invalid { field: "permutation", .. })), "{changed:?}");
+        assert_eq!(invalid_field(&with_chunk(&archive, side, |payload| payload[0] = byte)), "permutation");
     }
-    let longer = read_all(&with_chunk(&archive, side, |payload| payload.push(0)));
-    assert!(matches!(longer, Err(Error::Invalid { .. })), "{longer:?}");
+    assert_eq!(invalid_field(&with_chunk(&archive, side, |payload| payload.push(0))), "chunk");
 }
 
 /// A frame of three rows that belong elsewhere.
@@ -323,22 +326,21 @@ fn rejects_records_that_do_not_fit() {
     let with_record = |record: &[u64]| with_header(&archive, |header| header.frames[0].record = Some(record.to_vec()));
     let records: [&[u64]; 8] = [&[], &[0], &[18, 0], &[17], &[7, 13], &[1 << 19], &[1 << 63, 1 << 63], &[u64::MAX, 19]];
     for record in records {
-        let result = read_all(&with_record(record));
-        assert!(matches!(result, Err(Error::Invalid { field: "record", .. })), "{record:?}: {result:?}");
+        assert_eq!(invalid_field(&with_record(record)), "record", "{record:?}");
     }
     assert_eq!(code(&with_record(&[1; 65])), "limit-exceeded");
     // One plane instead of two, and three.
     assert_eq!(code(&with_record(&[18])), "invalid");
     assert_eq!(code(&with_record(&[1, 1, 16])), "invalid");
     let cut = with_header(&archive, |header| header.frames[0].chunk_len = 100);
-    assert!(matches!(read_all(&cut), Err(Error::Invalid { field: "record", .. })));
+    assert_eq!(invalid_field(&cut), "record");
     let wide = with_header(&archive, |header| {
         header.tensors[0].dtype = DType::U16 as u32;
         header.tensors[0].shape = vec![900];
     });
-    assert!(matches!(read_all(&wide), Err(Error::Invalid { field: "record", .. })));
+    assert_eq!(invalid_field(&wide), "record");
     let levels = with_header(&small(), |header| header.frames[0].record = Some(vec![1]));
-    assert!(matches!(read_all(&levels), Err(Error::Invalid { field: "record", .. })));
+    assert_eq!(invalid_field(&levels), "record");
 }
 
 #[test]
@@ -361,9 +363,51 @@ fn lanes_must_end_where_they_should() {
     let parsed = mcwc::container::Archive::parse(&archive, &Limits::default()).unwrap();
     let chunk = parsed.frames[0].first_chunk;
     let changed = with_chunk(&archive, chunk, |payload| payload[20] ^= 0x10);
-    assert!(matches!(read_all(&changed), Err(Error::Invalid { field: "lanes", .. })));
+    assert_eq!(invalid_field(&changed), "lanes");
     let longer = with_chunk(&archive, chunk, |payload| payload.push(0));
-    assert!(matches!(read_all(&longer), Err(Error::Invalid { .. })));
+    assert_eq!(invalid_field(&longer), "chunk");
+}
+
+#[test]
+fn errors_name_the_chunk_and_the_tensor_or_file() {
+    let archive = small();
+    let parsed = mcwc::container::Archive::parse(&archive, &Limits::default()).unwrap();
+    let chunk_of = |name: &str| parsed.frames[parsed.tensor(name).unwrap().frames[0]].first_chunk;
+    let error = |archive: &[u8]| read_all(archive).unwrap_err().to_string();
+    let (weights, biases) = (chunk_of("w"), chunk_of("b"));
+    let bytes = |chunk: usize| parsed.chunks[chunk].bytes;
+    let longer = |chunk: usize| error(&with_chunk(&archive, chunk, |payload| payload.push(0)));
+    assert_eq!(
+        longer(weights),
+        format!("invalid chunk: bytes follow its end (byte {}) (chunk {weights} of tensor w)", bytes(weights))
+    );
+    assert_eq!(
+        longer(biases),
+        format!("invalid chunk: bytes follow its end (byte {}) (chunk {biases} of tensor b)", bytes(biases))
+    );
+    let raw = parsed.files[0].first_raw_chunk;
+    let unknown = error(&with_chunk(&archive, raw, |payload| payload[0] = 9));
+    assert_eq!(unknown, format!("unsupported mode: 9 (byte 1) (chunk {raw} of file {})", parsed.files[0].name));
+    let side = parsed.frames[0].side_chunk.expect("the rows of w differ");
+    let cut = error(&with_chunk(&archive, side, |payload| payload.truncate(0)));
+    assert_eq!(cut, format!("invalid mode: the chunk ends early (byte 0) (chunk {side} of tensor w)"));
+
+    let mut damaged = archive.clone();
+    damaged[parsed.chunks[weights].offset as usize] ^= 1;
+    let expected = format!("checksum mismatch in chunk {weights} of tensor w: the bytes are damaged");
+    assert_eq!(error(&damaged), expected);
+}
+
+#[test]
+fn errors_name_the_chunk_of_the_reference_that_gave_them() {
+    let archive = chain(3);
+    let broken = with_chunk(&archive, 1, |payload| payload.truncate(3));
+    let reader = Reader::open(broken.as_slice(), &Limits::default()).unwrap();
+    assert_eq!(reader.tensor("0").map(|_| ()).map_err(|error| error.to_string()), Ok(()));
+    for name in ["1", "2"] {
+        let error = reader.tensor(name).unwrap_err().to_string();
+        assert!(error.ends_with(" (chunk 1 of tensor 1)"), "{error}");
+    }
 }
 
 proptest! {

@@ -3,28 +3,19 @@
 //!
 //! Nothing here reads a payload: what a chunk holds is checked by whoever decodes it.
 
-use super::header::{
-    CODING_LEVELS, CODING_PLANES, FileEntry, FrameEntry, Header, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, TRANSFORM_DCT,
-    TensorEntry,
-};
+use super::header::{FileEntry, FrameEntry, Header, TensorEntry};
 use super::{
-    Archive, CHUNK_BYTES_MAX, CHUNK_LEN_MAX, Chunk, Coding, Extent, ExtentSource, FRAME_TABLES_MAX, File, Frame,
-    GAIN_ONE, Hash, Levels, RAW_CHUNK_BYTES, RECORD_FIELDS_MAX, REFERENCE_DEPTH_MAX, Side, Tensor, check_limit,
-    is_file_name,
+    Archive, Chunk, Coding, Extent, ExtentSource, File, Frame, Hash, Levels, Side, Tensor, check_limit, is_file_name,
 };
 use crate::entropy::Table;
 use crate::error::{Error, Result};
+use crate::format::{
+    CHUNK_BYTES_MAX, CHUNK_ENTRY_BYTES, CHUNK_LEN_MAX, CODING_LEVELS, CODING_PLANES, DCT_TAPS_MAX, EXTENT_MAX,
+    FILES_MAX, FRAME_TABLES_MAX, GAIN_ONE, LAYOUT_COLUMN_MAJOR, LOW_BITS_MAX, QUANTIZER_TRELLIS, RAW_CHUNK_BYTES,
+    RECORD_FIELDS_MAX, REFERENCE_DEPTH_MAX, SIDE_BITS, SIDE_ENTRIES_MAX, TENSOR_FRAMES_MAX, TRANSFORM_DCT,
+};
 use crate::stages::quantize;
 use crate::tensor::{DType, Limits, Shape};
-
-/// Most taps of a transform: its basis is their square.
-const DCT_TAPS_MAX: u64 = 1024;
-const SIDE_ENTRIES_MAX: u64 = 1 << 26;
-const FILES_MAX: u64 = 4096;
-const TENSOR_FRAMES_MAX: u64 = 16;
-/// Most rows, and most levels in a row.
-const EXTENT_MAX: u64 = i32::MAX as u64;
-const CHUNK_ENTRY_BYTES: usize = 20;
 
 /// Turns a stored header into an [`Archive`], or says which rule it breaks.
 pub(super) struct Checker<'a> {
@@ -49,7 +40,7 @@ impl Checker<'_> {
         };
         let chunks = self.chunks(&header.chunks)?;
         let tables = Table::parse_set(&header.tables)?;
-        let tensors = self.tensors(header.tensors, &header.files)?;
+        let tensors = self.tensors(header.tensors, &header.files, header.frames.len())?;
         let files = self.files(header.files, &tensors, chunks.len())?;
         let frames = self.frames(header.frames, &tensors, tables.len(), chunks.len())?;
         let from_base = frames.iter().any(|frame| frame.reference.is_some_and(|index| index >= frames.len()));
@@ -76,37 +67,41 @@ impl Checker<'_> {
         let mut offset = self.head_bytes;
         let mut chunks = Vec::with_capacity(entries.len());
         for entry in entries {
-            let bytes = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+            let [b0, b1, b2, b3, hash @ ..] = *entry;
+            let bytes = u32::from_le_bytes([b0, b1, b2, b3]);
             check_limit("chunk", u64::from(bytes), u64::from(CHUNK_BYTES_MAX))?;
-            chunks.push(Chunk { archive: 0, offset, bytes, hash: Hash(std::array::from_fn(|i| entry[4 + i])) });
-            offset += u64::from(bytes);
+            chunks.push(Chunk { archive: 0, offset, bytes, hash: Hash(hash) });
+            offset = offset.saturating_add(u64::from(bytes));
         }
         Ok(chunks)
     }
 
-    fn tensors(&self, entries: Vec<TensorEntry>, files: &[FileEntry]) -> Result<Vec<Tensor>> {
+    fn tensors(&self, entries: Vec<TensorEntry>, files: &[FileEntry], frames: usize) -> Result<Vec<Tensor>> {
         let mut tensors = Vec::with_capacity(entries.len());
         for mut entry in entries {
             let name = std::mem::take(&mut entry.name);
-            let tensor = self.tensor(entry, files).map_err(|error| within(&name, error))?;
+            let tensor = self.tensor(entry, files, frames).map_err(|error| error.within(&name))?;
             tensors.push(Tensor { name, ..tensor });
         }
         Ok(tensors)
     }
 
     /// A tensor, but for its name.
-    fn tensor(&self, entry: TensorEntry, files: &[FileEntry]) -> Result<Tensor> {
+    fn tensor(&self, entry: TensorEntry, files: &[FileEntry], frame_count: usize) -> Result<Tensor> {
         let dtype = DType::from_code(u8::try_from(entry.dtype).unwrap_or(u8::MAX))?;
         let shape = Shape(entry.shape);
         let bytes = shape.element_len().and_then(|len| dtype.byte_len(len));
         let bytes = bytes.ok_or(Error::invalid("tensor", "its shape overflows"))?;
         check_limit("tensor", bytes, self.limits.tensor_bytes)?;
         let file = entry.file as usize;
-        let file_bytes = files.get(file).map_or(0, |file| file.bytes);
-        let inside = entry.offset.checked_add(bytes).is_some_and(|end| end <= file_bytes);
-        check(file < files.len() && inside, "tensor", "it is not inside a file")?;
+        let end = entry.offset.checked_add(bytes);
+        let inside = files.get(file).zip(end).is_some_and(|(file, end)| end <= file.bytes);
+        check(inside, "tensor", "it is not inside a file")?;
         let listed = entry.frames.is_some();
-        let frames: Vec<usize> = entry.frames.into_iter().flatten().map(|frame| frame as usize).collect();
+        let mut frames = Vec::new();
+        for frame in entry.frames.into_iter().flatten() {
+            frames.push(place(frame, frame_count).ok_or(Error::invalid("tensor", "its frame does not exist"))?);
+        }
         check(listed != frames.is_empty() && (bytes > 0 || !listed), "tensor", "frames of an empty tensor, or none")?;
         check_limit("frames of a tensor", frames.len() as u64, TENSOR_FRAMES_MAX)?;
         Ok(Tensor { name: String::new(), dtype, shape, file, offset: entry.offset, bytes, frames })
@@ -115,10 +110,8 @@ impl Checker<'_> {
     fn files(&self, entries: Vec<FileEntry>, tensors: &[Tensor], chunk_count: usize) -> Result<Vec<File>> {
         check_limit("files", entries.len() as u64, FILES_MAX)?;
         let mut framed: Vec<Vec<usize>> = vec![Vec::new(); entries.len()];
-        for (index, tensor) in tensors.iter().enumerate() {
-            if !tensor.frames.is_empty() {
-                framed[tensor.file].push(index);
-            }
+        for (index, tensor) in tensors.iter().enumerate().filter(|(_, tensor)| !tensor.frames.is_empty()) {
+            framed.get_mut(tensor.file).into_iter().for_each(|framed| framed.push(index));
         }
         let mut files: Vec<File> = Vec::with_capacity(entries.len());
         for (entry, framed) in entries.into_iter().zip(framed) {
@@ -141,11 +134,11 @@ impl Checker<'_> {
             check(unique && is_file_name(&entry.name), "file", "not an allowed name, or a second file of this name")?;
             check_limit("file", entry.bytes, self.limits.file_bytes)?;
             let (extents, raw_bytes) = extents(&entry, framed, tensors)?;
-            let end = u64::from(entry.first_raw_chunk) + raw_bytes.div_ceil(RAW_CHUNK_BYTES);
+            let end = u64::from(entry.first_raw_chunk).saturating_add(raw_bytes.div_ceil(RAW_CHUNK_BYTES));
             check(end <= chunk_count as u64, "first raw chunk", "there are too few chunks")?;
             Ok((extents, raw_bytes))
         };
-        let (extents, raw_bytes) = checked().map_err(|error| within(&entry.name, error))?;
+        let (extents, raw_bytes) = checked().map_err(|error: Error| error.within(&entry.name))?;
         let first_raw_chunk = entry.first_raw_chunk as usize;
         Ok(File { name: entry.name, bytes: entry.bytes, first_raw_chunk, raw_bytes, extents })
     }
@@ -155,10 +148,9 @@ impl Checker<'_> {
         for tensor in tensors {
             let kind = (tensor.dtype, element_len(tensor));
             for &frame in &tensor.frames {
-                let agrees = used.get(frame).is_some_and(|first| first.is_none_or(|first| first == kind));
-                check(agrees, "tensor", "its frame does not exist, or codes tensors of another kind")
-                    .map_err(|error| within(&tensor.name, error))?;
-                used[frame] = Some(kind);
+                let first = used.get_mut(frame).map(|first| *first.get_or_insert(kind));
+                check(first == Some(kind), "tensor", "its frame codes tensors of another kind")
+                    .map_err(|error| error.within(&tensor.name))?;
             }
         }
         let mut frames = Vec::with_capacity(entries.len());
@@ -168,7 +160,7 @@ impl Checker<'_> {
                 let reference = reference(entry, index, entries.len())?;
                 Ok(Frame { reference, ..frame(entry, dtype, len, tables, chunks)? })
             });
-            frames.push(frame.map_err(|error| within(&format_args!("frame {index}"), error))?);
+            frames.push(frame.map_err(|error| error.within(&format!("frame {index}")))?);
         }
         Ok(frames)
     }
@@ -176,9 +168,16 @@ impl Checker<'_> {
 
 /// Elements as frames count them: bytes for the 4-bit types.
 fn element_len(tensor: &Tensor) -> u64 {
-    if tensor.dtype.bits() < 8 { tensor.bytes } else { tensor.bytes / (tensor.dtype.bits() / 8) }
+    tensor.bytes.div_ceil(tensor.dtype.element_bytes() as u64)
 }
 
+/// Which of `len` things a number means. Numbers are never cut to a machine's width: that would turn a wrong one into
+/// another.
+fn place<N: TryFrom<u64> + PartialOrd>(number: u64, len: N) -> Option<N> {
+    N::try_from(number).ok().filter(|place| *place < len)
+}
+
+#[expect(clippy::arithmetic_side_effects, reason = "tensors are known to lie inside the file")]
 fn extents(file: &FileEntry, framed: &[usize], tensors: &[Tensor]) -> Result<(Vec<Extent>, u64)> {
     let mut extents = Vec::with_capacity(2 * framed.len() + 1);
     let (mut end, mut raw_bytes) = (0u64, 0u64);
@@ -188,8 +187,7 @@ fn extents(file: &FileEntry, framed: &[usize], tensors: &[Tensor]) -> Result<(Ve
             raw_bytes += next - end;
         }
     };
-    for &index in framed {
-        let tensor = &tensors[index];
+    for (&index, tensor) in framed.iter().filter_map(|index| Some((index, tensors.get(*index)?))) {
         check(tensor.offset >= end, "tensor", "a tensor with frames overlaps the one before it")?;
         raw_until(end, tensor.offset, &mut extents);
         extents.push(Extent { offset: tensor.offset, bytes: tensor.bytes, source: ExtentSource::Tensor(index) });
@@ -199,6 +197,7 @@ fn extents(file: &FileEntry, framed: &[usize], tensors: &[Tensor]) -> Result<(Ve
     Ok((extents, raw_bytes))
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "rows have levels, and no more pieces than these")]
 fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chunks: usize) -> Result<Frame> {
     refuse_unknown(entry)?;
     let chunk_len = u64::from(entry.chunk_len);
@@ -219,7 +218,7 @@ fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chun
         chunk_len,
         reference: None,
         side_chunk: side_chunk.then_some(entry.first_chunk as usize),
-        first_chunk: entry.first_chunk as usize + usize::from(side_chunk),
+        first_chunk: (entry.first_chunk as usize).saturating_add(side_chunk.into()),
         chunk_count: 0,
         coding,
     };
@@ -227,15 +226,16 @@ fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chun
         Some((row_len, pieces)) => element_len / row_len * pieces,
         None => element_len.div_ceil(chunk_len),
     };
-    let end = (frame.first_chunk as u64).saturating_add(chunk_count);
-    check(end <= chunks as u64, "first chunk", "there are too few chunks")?;
-    frame.chunk_count = chunk_count as usize;
+    let count = usize::try_from(chunk_count).ok();
+    let count = count.filter(|&count| frame.first_chunk.checked_add(count).is_some_and(|end| end <= chunks));
+    frame.chunk_count = count.ok_or(Error::invalid("first chunk", "there are too few chunks"))?;
     Ok(frame)
 }
 
 /// Bytes of each field of the records that a frame of planes holds.
+#[expect(clippy::cast_possible_truncation, reason = "no field has more bytes than a chunk elements")]
 fn record(entry: &FrameEntry, dtype: DType, element_len: u64) -> Result<Vec<usize>> {
-    let element_bytes = (dtype.bits() as usize).div_ceil(8);
+    let element_bytes = dtype.element_bytes();
     let Some(record) = &entry.record else { return Ok(vec![1; element_bytes]) };
     check_limit("record", record.len() as u64, RECORD_FIELDS_MAX)?;
     let bytes = record.iter().fold(0u64, |bytes, &field| bytes.saturating_add(field)).max(1);
@@ -263,18 +263,18 @@ fn reference(entry: &FrameEntry, index: usize, count: usize) -> Result<Option<us
 
 /// Checks that the first `count` frames can be predicted from their references, as far as these are known.
 pub(super) fn references(frames: &[Frame], count: usize) -> Result<()> {
-    for (index, frame) in frames[..count].iter().enumerate() {
+    for (index, frame) in frames.iter().take(count).enumerate() {
         let linked = frames.len() > count;
         let mut next = frame.reference;
-        let mut depth = 0;
+        let mut depth = 0u64;
         while let Some(reference) = next.filter(|&reference| linked || reference < count) {
             let checked = frames.get(reference).ok_or(Error::invalid("reference", "the base has no such frame"));
             let checked = checked.and_then(|reference| match depth {
                 0 => corresponds(frame, reference).map(|()| reference),
                 _ => Ok(reference),
             });
-            next = checked.map_err(|error| within(&format_args!("frame {index}"), error))?.reference;
-            depth += 1;
+            next = checked.map_err(|error| error.within(&format!("frame {index}")))?.reference;
+            depth = depth.saturating_add(1);
             check_limit("references", depth, REFERENCE_DEPTH_MAX)?;
         }
     }
@@ -305,6 +305,7 @@ fn refuse_unknown(entry: &FrameEntry) -> Result<()> {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "extents are below 2^31, and the tables exist")]
 fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> Result<Levels> {
     check(entry.record.is_none(), "record", "levels have none")?;
     let Some(&[rows, columns, taps]) = entry.matrix.as_deref() else {
@@ -337,11 +338,11 @@ fn levels(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize) -> 
     };
     let sets = if levels.trellis { 2 } else { 1 };
     check(table_count.is_multiple_of(sets), "tables", "they do not serve two quantizers")?;
-    check_limit("tables", table_count / sets, FRAME_TABLES_MAX)?;
+    check_limit("tables", table_count.div_ceil(sets), FRAME_TABLES_MAX)?;
     check(!levels.trellis || levels.low_bits == 0, "low_bits", "the trellis has none")?;
     check(!levels.trellis || levels.scale.is_some(), "quantizer", "integers have no trellis")?;
     check(i16::try_from(levels.gain).is_ok(), "gain", "out of range")?;
-    check(levels.low_bits <= 16, "low_bits", "more than 16")?;
+    check(levels.low_bits <= LOW_BITS_MAX, "low_bits", "more than 16")?;
     check_values(&levels, dtype)?;
     check_side(&levels, chunk_len < row_len)?;
     Ok(levels)
@@ -362,8 +363,8 @@ fn check_values(levels: &Levels, dtype: DType) -> Result<()> {
 }
 
 fn check_side(levels: &Levels, rows_are_cut: bool) -> Result<()> {
-    if levels.side >> 9 != 0 {
-        return Err(Error::unsupported("side", format!("{:#x}", levels.side)));
+    if levels.side >> SIDE_BITS != 0 {
+        return Err(Error::unsupported("side", levels.side.to_string()));
     }
     let tap_arrays = levels.has(Side::TapClass) || levels.has(Side::TapExponent);
     check(!tap_arrays || levels.taps > 1, "side", "tap arrays need taps")?;
@@ -384,11 +385,15 @@ fn check(condition: bool, field: &'static str, reason: &'static str) -> Result<(
     if condition { Ok(()) } else { Err(Error::invalid(field, reason)) }
 }
 
-/// Says which part of the header an error is about.
-fn within(part: &dyn std::fmt::Display, error: Error) -> Error {
-    match error {
-        Error::Invalid { field, reason } => Error::invalid(field, format!("{reason} ({part})")),
-        Error::Unsupported { field, value } => Error::unsupported(field, format!("{value} ({part})")),
-        other => other,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_not_cut_to_32_bits() {
+        // What a machine of 32 bits, such as wasm, makes of frame 2^32 where there is a frame 0.
+        assert_eq!(place::<u32>(1 << 32, 5), None);
+        assert_eq!(place::<u32>(u64::MAX, u32::MAX), None);
+        assert_eq!([4, 5].map(|number| place::<u32>(number, 5)), [Some(4), None]);
     }
 }

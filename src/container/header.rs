@@ -7,17 +7,6 @@ use minicbor::data::Int;
 
 use crate::error::{Error, Result};
 
-/// Exact byte planes.
-pub const CODING_PLANES: u32 = 0;
-/// Integer levels.
-pub const CODING_LEVELS: u32 = 1;
-/// One of two quantizers for each level, as the 8-state trellis says.
-pub const QUANTIZER_TRELLIS: u32 = 1;
-/// Transform: a DCT over the taps of each kernel.
-pub const TRANSFORM_DCT: u32 = 1;
-/// Layout: the tensor is the transpose of the matrix.
-pub const LAYOUT_COLUMN_MAJOR: u32 = 1;
-
 /// The header.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Header {
@@ -31,7 +20,7 @@ pub struct Header {
     pub tables: Vec<u8>,
     /// Serialized chunk table.
     pub chunks: Vec<u8>,
-    /// Reserved: integrity of the base archive.
+    /// Integrity of the base archive.
     pub base: Option<Vec<u8>>,
     /// Free text.
     pub metadata: Option<Vec<(String, String)>>,
@@ -68,7 +57,7 @@ pub struct TensorEntry {
 /// How a frame is coded.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FrameEntry {
-    /// [`CODING_PLANES`] or [`CODING_LEVELS`].
+    /// 0 (planes) or 1 (levels).
     pub coding: u32,
     /// The side chunk if there is one, otherwise the first element chunk.
     pub first_chunk: u32,
@@ -90,11 +79,11 @@ pub struct FrameEntry {
     pub reference: Option<Vec<u64>>,
     /// Factor of the prediction, in 1/256.
     pub gain: Option<i32>,
-    /// 0 (uniform) or [`QUANTIZER_TRELLIS`].
+    /// 0 (uniform) or 1 (trellis).
     pub quantizer: Option<u32>,
-    /// 0 (none) or [`TRANSFORM_DCT`].
+    /// 0 (none) or 1 (DCT over taps).
     pub transform: Option<u32>,
-    /// 0 (row-major) or [`LAYOUT_COLUMN_MAJOR`].
+    /// 0 (row-major) or 1 (column-major).
     pub layout: Option<u32>,
     /// Bytes of each field of a record; absent where every byte of an element is a plane.
     pub record: Option<Vec<u64>>,
@@ -214,12 +203,13 @@ impl Header {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let mut header = Header::default();
         let mut reader = Reader { decoder: Decoder::new(bytes), fields_left: 0, key: None };
-        reader.record(&mut header)?;
-        if reader.decoder.position() == bytes.len() {
-            Ok(header)
-        } else {
-            Err(Error::invalid("header", "bytes follow the CBOR item"))
-        }
+        let read = reader.record(&mut header);
+        let rest = bytes.get(reader.decoder.position()..).unwrap_or_default();
+        let read = match read {
+            Ok(()) if !rest.is_empty() => Err(Error::invalid("header", "bytes follow the CBOR item")),
+            read => read,
+        };
+        read.map_err(|error| error.at(bytes, rest)).map(|()| header)
     }
 
     /// The header as CBOR.
@@ -269,8 +259,10 @@ impl Reader<'_> {
 
     /// The key whose value comes next; `None` at the record's end.
     fn next_key(&mut self) -> Result<Option<u8>> {
-        if self.key.is_none() && self.fields_left > 0 {
-            self.fields_left -= 1;
+        if self.key.is_none()
+            && let Some(left) = self.fields_left.checked_sub(1)
+        {
+            self.fields_left = left;
             self.key = Some(self.integer()?);
         }
         Ok(self.key)
@@ -377,7 +369,7 @@ impl Writer {
         write: impl FnOnce(&mut Encoder<Vec<u8>>, &T) -> Written,
     ) -> Result<()> {
         let Some(value) = slot else { return Ok(()) };
-        self.field_count += 1;
+        self.field_count = self.field_count.saturating_add(1);
         written(self.encoder.u8(key).map(drop).and_then(|()| write(&mut self.encoder, value)))
     }
 }

@@ -3,217 +3,62 @@
 //! The only place that knows offsets and hashes. [`Archive::parse`] proves every range and every cross reference of a
 //! header before anyone uses it, so later stages may trust what they find here; chunk payloads are still untrusted.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 mod check;
+mod frame;
 mod header;
+
+use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-pub use header::{
-    CODING_LEVELS, CODING_PLANES, FileEntry, FrameEntry, Header, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, TRANSFORM_DCT,
-    TensorEntry,
-};
+pub use frame::{Coding, Frame, Levels, Side};
+pub use header::{FileEntry, FrameEntry, Header, TensorEntry};
 
 use crate::entropy::{Table, decode_planes};
 use crate::error::{Error, Result};
-use crate::tensor::{DType, Limits, Shape};
-
-/// First bytes of every archive.
-pub const MAGIC: [u8; 8] = *b"\x8dMCWC\r\n\x1a";
-/// The version that this code reads and writes.
-pub const VERSION: u16 = 1;
-/// Bytes before the header.
-pub const PREAMBLE_BYTES: usize = 32;
-/// Bytes of a file's raw stream that one chunk holds.
-pub const RAW_CHUNK_BYTES: u64 = 1 << 20;
-/// Most elements in a chunk.
-pub const CHUNK_LEN_MAX: u64 = 1 << 18;
-/// Longest chunk payload.
-pub const CHUNK_BYTES_MAX: u32 = 4 << 20;
-/// Most tables that one frame may use for each quantizer.
-pub const FRAME_TABLES_MAX: u64 = 64;
-/// A gain of 1.
-pub const GAIN_ONE: i32 = 256;
-/// Most references from a frame to one that stands alone.
-pub const REFERENCE_DEPTH_MAX: u64 = 16;
-/// Most fields of a record.
-pub const RECORD_FIELDS_MAX: u64 = 64;
-
-const FLAG_CODED: u16 = 1;
+#[cfg(feature = "encoder")]
+use crate::format::CHUNK_BYTES_MAX;
+use crate::format::{
+    FILE_NAME_BYTES_MAX, FLAG_CODED, HASH_BYTES, HASHED_PREAMBLE_BYTES, MAGIC, PREAMBLE_BYTES, RAW_CHUNK_BYTES, VERSION,
+};
+use crate::tensor::{DType, Limits, Shape, memory_len};
 
 /// The first 128 bits of SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Hash(pub [u8; 16]);
+pub struct Hash(pub [u8; HASH_BYTES]);
 
 impl Hash {
     /// Hash of the concatenated parts.
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut hasher = Sha256::new();
         parts.iter().for_each(|part| hasher.update(part));
-        let digest = hasher.finalize();
-        Hash(std::array::from_fn(|i| digest[i]))
+        let digest: [u8; 32] = hasher.finalize().into();
+        Hash(digest.first_chunk().copied().unwrap_or_default())
     }
 }
 
 impl std::fmt::Display for Hash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits.filter_map(|digit| char::from_digit(digit.into(), 16)).try_for_each(|digit| f.write_char(digit))
     }
 }
 
 impl std::fmt::Debug for Hash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{self}")
-    }
-}
-
-/// The side arrays of a frame, in the order in which the side chunk holds them; the discriminant is the bit in `side`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-#[allow(missing_docs, reason = "the names are FORMAT.md's")]
-pub enum Side {
-    RowClass = 0,
-    ColumnClass = 1,
-    TapClass = 2,
-    RowExponent = 3,
-    ColumnExponent = 4,
-    TapExponent = 5,
-    RowPermutation = 6,
-    ColumnPermutation = 7,
-    RowGain = 8,
-}
-
-impl Side {
-    /// The arrays of one i8 per row, column or tap.
-    pub const BYTE_ARRAYS: [Side; 6] =
-        [Side::RowClass, Side::ColumnClass, Side::TapClass, Side::RowExponent, Side::ColumnExponent, Side::TapExponent];
-
-    /// Its bit in a frame's `side` field.
-    pub fn bit(self) -> u32 {
-        1 << self as u32
-    }
-}
-
-/// A frame whose fields have been checked against each other and against its tensor.
-#[derive(Debug, Clone)]
-pub struct Frame {
-    /// Element type of the tensors that use it.
-    pub dtype: DType,
-    /// Number of elements; of bytes for the 4-bit types.
-    pub element_len: u64,
-    /// Elements in a chunk.
-    pub chunk_len: u64,
-    /// The side chunk, if any.
-    pub side_chunk: Option<usize>,
-    /// First element chunk.
-    pub first_chunk: usize,
-    /// Number of element chunks.
-    pub chunk_count: usize,
-    /// The frame that it is predicted from.
-    pub reference: Option<usize>,
-    /// What the chunks hold.
-    pub coding: Coding,
-}
-
-/// What the chunks of a frame hold.
-#[derive(Debug, Clone)]
-pub enum Coding {
-    /// Records of fields of this many bytes, plane by plane. An element of several bytes is a record too.
-    Planes(Vec<usize>),
-    /// Quantized integers.
-    Levels(Levels),
-}
-
-/// The fields of a frame of levels.
-#[derive(Debug, Clone)]
-pub struct Levels {
-    /// Rows of the matrix.
-    pub rows: usize,
-    /// Columns of the matrix, without the taps.
-    pub columns: usize,
-    /// Kernel taps of each column; 1 if there are none.
-    pub taps: usize,
-    /// First table in the header's set.
-    pub first_table: usize,
-    /// Number of tables.
-    pub table_count: usize,
-    /// `None` for integers.
-    pub scale: Option<f32>,
-    /// Added to integers.
-    pub zero_point: i32,
-    /// Raw low bits of each level.
-    pub low_bits: u32,
-    /// Bits of [`Side`].
-    pub side: u32,
-    /// Factor of the prediction in every row without one of its own, in 1/256.
-    pub gain: i32,
-    /// Whether levels follow the trellis.
-    pub trellis: bool,
-    /// Whether the tensor is the transpose of the matrix.
-    pub column_major: bool,
-    /// Whether levels are coefficients of a DCT over the taps.
-    pub dct: bool,
-}
-
-impl Levels {
-    /// Whether a chunk's elements lie apart in the tensor.
-    pub fn is_scattered(&self) -> bool {
-        self.column_major || self.has(Side::RowPermutation)
-    }
-
-    /// Levels in a row: columns times taps.
-    pub fn row_len(&self) -> usize {
-        self.columns * self.taps
-    }
-
-    /// Entries of a side array.
-    pub fn side_len(&self, side: Side) -> usize {
-        match side {
-            Side::RowClass | Side::RowExponent | Side::RowPermutation | Side::RowGain => self.rows,
-            Side::ColumnClass | Side::ColumnExponent => self.columns,
-            Side::TapClass | Side::TapExponent => self.taps,
-            Side::ColumnPermutation => self.row_len(),
-        }
-    }
-
-    /// Whether a side array is stored.
-    pub fn has(&self, side: Side) -> bool {
-        self.side & side.bit() != 0
-    }
-}
-
-impl Frame {
-    /// Elements of element chunk `index`: first and count.
-    pub fn chunk_range(&self, index: usize) -> Option<(u64, u64)> {
-        if index >= self.chunk_count {
-            return None;
-        }
-        let index = index as u64;
-        let (first, end) = match self.row_cut() {
-            Some((row_len, pieces)) => {
-                let (row, piece) = (index / pieces, index % pieces);
-                let first = row * row_len + piece * self.chunk_len;
-                (first, (first + self.chunk_len).min((row + 1) * row_len))
-            }
-            None => (index * self.chunk_len, ((index + 1) * self.chunk_len).min(self.element_len)),
-        };
-        Some((first, end - first))
-    }
-
-    /// Length of a row and chunks in it, where chunks are parts of rows.
-    pub fn row_cut(&self) -> Option<(u64, u64)> {
-        let Coding::Levels(levels) = &self.coding else { return None };
-        let row_len = levels.row_len() as u64;
-        (self.chunk_len < row_len).then(|| (row_len, row_len.div_ceil(self.chunk_len)))
-    }
-
-    /// Bytes that `element_len` elements of this frame take.
-    pub fn byte_len(&self, element_len: u64) -> u64 {
-        element_len * self.element_bytes() as u64
-    }
-
-    /// Bytes of an element (of a byte for the 4-bit types).
-    pub fn element_bytes(&self) -> usize {
-        (self.dtype.bits() as usize).div_ceil(8)
     }
 }
 
@@ -262,6 +107,14 @@ pub struct File {
     pub raw_bytes: u64,
     /// What covers the file, in order and without gaps.
     pub extents: Vec<Extent>,
+}
+
+impl File {
+    /// Whether this chunk of the archive is one of the raw stream.
+    fn has_chunk(&self, index: usize) -> bool {
+        let place = index.checked_sub(self.first_raw_chunk);
+        place.is_some_and(|place| (place as u64) < self.raw_bytes.div_ceil(RAW_CHUNK_BYTES))
+    }
 }
 
 /// A byte range of a file.
@@ -318,25 +171,22 @@ impl Archive {
     /// # Errors
     /// `Incomplete` below 32 bytes; `Invalid` for another magic; `Unsupported` for a later version or unknown flags.
     pub fn head_bytes(preamble: &[u8], limits: &Limits) -> Result<u64> {
-        if preamble.len() < PREAMBLE_BYTES && MAGIC.starts_with(&preamble[..preamble.len().min(8)]) {
-            return Err(Error::Incomplete { needed: PREAMBLE_BYTES as u64 });
-        }
-        let preamble =
-            preamble.first_chunk::<PREAMBLE_BYTES>().ok_or(Error::invalid("magic", "not an mcwc archive"))?;
-        if preamble[..8] != MAGIC {
+        if preamble.iter().zip(&MAGIC).any(|(byte, magic)| byte != magic) {
             return Err(Error::invalid("magic", "not an mcwc archive"));
         }
+        let needed = PREAMBLE_BYTES as u64;
+        let preamble = preamble.first_chunk::<PREAMBLE_BYTES>().ok_or(Error::Incomplete { needed })?;
         let version = u16::from_le_bytes([preamble[8], preamble[9]]);
         if version != VERSION {
             return Err(Error::unsupported("version", version.to_string()));
         }
-        let flags = u16::from_le_bytes([preamble[10], preamble[11]]);
+        let flags = flags(preamble);
         if flags & !FLAG_CODED != 0 {
-            return Err(Error::unsupported("flags", format!("{flags:#06x}")));
+            return Err(Error::unsupported("flags", flags.to_string()));
         }
         let header_bytes = u64::from(u32::from_le_bytes([preamble[12], preamble[13], preamble[14], preamble[15]]));
         check_limit("header_bytes", header_bytes, limits.header_bytes)?;
-        Ok(PREAMBLE_BYTES as u64 + header_bytes)
+        Ok(needed.saturating_add(header_bytes))
     }
 
     /// Reads preamble and header from the start of `bytes`, which may go on after them.
@@ -346,19 +196,20 @@ impl Archive {
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
         let head_bytes = Self::head_bytes(bytes, limits)?;
         let head = usize::try_from(head_bytes).ok().and_then(|len| bytes.get(..len));
-        let head = head.ok_or(Error::Incomplete { needed: head_bytes })?;
-        let (preamble, stored) = head.split_at(PREAMBLE_BYTES);
-        let integrity = Hash::of(&[&preamble[..16], stored]);
-        if integrity.0 != preamble[16..] {
+        let head = head.and_then(|head| head.split_first_chunk::<PREAMBLE_BYTES>());
+        let (preamble, stored) = head.ok_or(Error::Incomplete { needed: head_bytes })?;
+        let (hashed, hash) = preamble.split_at(HASHED_PREAMBLE_BYTES);
+        let integrity = Hash::of(&[hashed, stored]);
+        if integrity.0 != hash {
             return Err(Error::Checksum { what: "the header".into() });
         }
-        let header = if preamble[10] & 1 == 0 {
+        let header = if flags(preamble) & FLAG_CODED == 0 {
             Header::parse(stored)
         } else {
             let (len, coded) = stored.split_first_chunk::<4>().ok_or(Error::invalid("header", "it ends early"))?;
             let len = u64::from(u32::from_le_bytes(*len));
             check_limit("header", len, limits.header_bytes)?;
-            let mut cbor = vec![0; len as usize];
+            let mut cbor = vec![0; memory_len("header", len)?];
             decode_planes(coded, cbor.len(), &mut cbor)?;
             Header::parse(&cbor)
         }?;
@@ -370,6 +221,7 @@ impl Archive {
     /// # Errors
     /// `Argument` if it is another archive, or needs a base that it is not linked to; `Invalid` if a frame cannot be
     /// predicted from its reference.
+    #[expect(clippy::arithmetic_side_effects, reason = "no more than the entries of both in memory")]
     pub fn link(&mut self, base: Archive) -> Result<()> {
         if self.base != Some(base.integrity) || self.is_linked() {
             return Err(Error::argument(format!("not the base of this archive: its integrity is {}", base.integrity)));
@@ -416,7 +268,8 @@ impl Archive {
 
     /// Length of the whole archive.
     pub fn bytes(&self) -> u64 {
-        self.chunks[..self.chunk_count].last().map_or(self.head_bytes, |chunk| chunk.offset + u64::from(chunk.bytes))
+        let own = self.chunks.iter().take(self.chunk_count);
+        own.map(|chunk| u64::from(chunk.bytes)).fold(self.head_bytes, u64::saturating_add)
     }
 
     /// Checks the payload of chunk `index` against its length and hash.
@@ -424,11 +277,31 @@ impl Archive {
     /// # Errors
     /// `Checksum` if it differs, `Argument` if there is no such chunk.
     pub fn verify_chunk(&self, index: usize, payload: &[u8]) -> Result<()> {
-        let chunk = self.chunks.get(index).ok_or_else(|| Error::argument(format!("there is no chunk {index}")))?;
+        let chunk = self.chunks.get(index).ok_or_else(|| Error::argument("there is no such chunk"))?;
         if payload.len() as u64 != u64::from(chunk.bytes) || Hash::of(&[payload]) != chunk.hash {
-            return Err(Error::Checksum { what: format!("chunk {index}").into() });
+            return Err(Error::Checksum { what: self.chunk_name(index).into() });
         }
         Ok(())
+    }
+
+    /// An error that a chunk gave, with its number and the tensor or file that it belongs to; the error alone if it was none.
+    pub fn within_chunk(&self, chunk: Option<usize>, error: Error) -> Error {
+        match chunk {
+            Some(index) => error.within(&self.chunk_name(index)),
+            None => error,
+        }
+    }
+
+    fn chunk_name(&self, index: usize) -> String {
+        let has_chunk = |&frame: &usize| self.frames.get(frame).is_some_and(|frame| frame.has_chunk(index));
+        let tensor = self.tensors.iter().find(|tensor| tensor.frames.iter().any(has_chunk));
+        let file = self.files.iter().find(|file| file.has_chunk(index));
+        let (kind, name) = match (tensor, file) {
+            (Some(tensor), _) => ("tensor ", tensor.name.as_str()),
+            (_, Some(file)) => ("file ", file.name.as_str()),
+            _ => ("the base", ""),
+        };
+        format!("chunk {index} of {kind}{name}")
     }
 
     /// The tensor of this name.
@@ -450,6 +323,10 @@ impl Archive {
     }
 }
 
+fn flags(preamble: &[u8; PREAMBLE_BYTES]) -> u16 {
+    u16::from_le_bytes([preamble[10], preamble[11]])
+}
+
 /// Writes a string of bytes as one plane of a planes payload.
 #[cfg(feature = "encoder")]
 pub type PlaneEncoder = fn(&[u8]) -> Vec<u8>;
@@ -462,20 +339,16 @@ pub type PlaneEncoder = fn(&[u8]) -> Vec<u8>;
 pub fn serialize_head(header: &Header, encode_plane: Option<PlaneEncoder>) -> Result<Vec<u8>> {
     let cbor = header.serialize()?;
     let stored = match encode_plane {
-        Some(encode_plane) => [&(cbor.len() as u32).to_le_bytes(), encode_plane(&cbor).as_slice()].concat(),
+        Some(encode_plane) => [&stored_len("header", &cbor)?, encode_plane(&cbor).as_slice()].concat(),
         None => cbor,
     };
     let flags = if encode_plane.is_some() { FLAG_CODED } else { 0 };
-    let header_bytes = u32::try_from(stored.len()).map_err(|_| Error::LimitExceeded {
-        field: "header_bytes",
-        value: stored.len() as u64,
-        limit: u64::from(u32::MAX),
-    })?;
-    let mut head = Vec::with_capacity(PREAMBLE_BYTES + stored.len());
+    let header_bytes = stored_len("header_bytes", &stored)?;
+    let mut head = Vec::new();
     head.extend_from_slice(&MAGIC);
     head.extend_from_slice(&VERSION.to_le_bytes());
     head.extend_from_slice(&flags.to_le_bytes());
-    head.extend_from_slice(&header_bytes.to_le_bytes());
+    head.extend_from_slice(&header_bytes);
     let hash = Hash::of(&[&head, &stored]);
     head.extend_from_slice(&hash.0);
     head.extend_from_slice(&stored);
@@ -489,13 +362,21 @@ pub fn serialize_head(header: &Header, encode_plane: Option<PlaneEncoder>) -> Re
 #[cfg(feature = "encoder")]
 pub fn serialize_chunk_entry(payload: &[u8], chunk_table: &mut Vec<u8>) -> Result<()> {
     check_limit("chunk", payload.len() as u64, u64::from(CHUNK_BYTES_MAX))?;
-    chunk_table.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    chunk_table.extend_from_slice(&stored_len("chunk", payload)?);
     chunk_table.extend_from_slice(&Hash::of(&[payload]).0);
     Ok(())
 }
 
+/// The length of `bytes` as a u32.
+#[cfg(feature = "encoder")]
+fn stored_len(field: &'static str, bytes: &[u8]) -> Result<[u8; 4]> {
+    let len = u32::try_from(bytes.len());
+    let exceeded = |_| Error::limit_exceeded(field, bytes.len() as u64, u64::from(u32::MAX));
+    len.map(u32::to_le_bytes).map_err(exceeded)
+}
+
 fn check_limit(field: &'static str, value: u64, limit: u64) -> Result<()> {
-    if value > limit { Err(Error::LimitExceeded { field, value, limit }) } else { Ok(()) }
+    if value > limit { Err(Error::limit_exceeded(field, value, limit)) } else { Ok(()) }
 }
 
 /// Whether FORMAT.md allows this file name.
@@ -503,5 +384,5 @@ pub fn is_file_name(name: &str) -> bool {
     let component = |part: &[u8]| !matches!(part, b"" | b"." | b"..");
     let allowed = |byte: &u8| !matches!(byte, 0..32 | 127 | b'\\' | b':');
     let bytes = name.as_bytes();
-    bytes.len() <= 1024 && bytes.iter().all(allowed) && bytes.split(|&byte| byte == b'/').all(component)
+    bytes.len() <= FILE_NAME_BYTES_MAX && bytes.iter().all(allowed) && bytes.split(|&byte| byte == b'/').all(component)
 }

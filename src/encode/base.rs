@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::container::{Coding, Frame, REFERENCE_DEPTH_MAX, Side, Tensor};
+use crate::container::{Coding, Frame, Side, Tensor};
 use crate::encode::align::alignment::Orders;
 use crate::encode::coded_weights::CodedWeights;
 use crate::encode::contents::Contents;
@@ -11,6 +11,7 @@ use crate::encode::levels::frame::chunk_len;
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::options::Base;
 use crate::error::Result;
+use crate::format::REFERENCE_DEPTH_MAX;
 use crate::reconstruct::FrameDecoder;
 use crate::stages::permute::Permutation;
 use crate::stages::transform::Basis;

@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::container::RAW_CHUNK_BYTES;
 use crate::encode::base;
 use crate::encode::contents::Contents;
 use crate::encode::exact::frame::{KeptFrame, Payload, exact};
@@ -15,6 +14,7 @@ use crate::encode::options::Options;
 use crate::encode::progress::{Counter, map_in_parts};
 use crate::encode::scratch::Scratch;
 use crate::error::Result;
+use crate::format::RAW_CHUNK_BYTES;
 use crate::source::Source;
 use crate::tensor::TensorLocation;
 

@@ -5,9 +5,11 @@
 
 use std::hint::select_unpredictable;
 
-use super::lanes::START;
-use super::{PRECISION, TOTAL, take_array};
+use super::take_array;
 use crate::error::{Error, Result};
+use crate::format::{
+    CHANCE_START, CHANCE_TARGET, CONTEXT_BITS_MAX, PRECISION, RATE_BITS, SLOW_LIMITS, STATE_START, TOTAL, WORD_BITS,
+};
 
 /// How a plane is modelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,10 @@ pub struct Guide<'a> {
 
 impl Guide<'_> {
     /// The reference's byte `distance` places after that of byte `at` of the plane; 0 after the last.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        reason = "fields have bytes, and places lie inside a chunk or shortly after"
+    )]
     pub fn byte(&self, at: usize, distance: u8) -> u8 {
         let place = at / self.field * self.record_bytes + self.offset + at % self.field;
         self.reference.get(place + usize::from(distance)).copied().unwrap_or(0)
@@ -45,12 +51,12 @@ impl Guide<'_> {
 pub fn context(plane: &[u8], at: usize, distance: u8, guide: Option<&Guide>) -> u8 {
     match guide {
         Some(guide) => guide.byte(at, distance),
-        None => at.checked_sub(distance.into()).map_or(0, |back| plane[back]),
+        None => at.checked_sub(distance.into()).and_then(|back| plane.get(back)).copied().unwrap_or(0),
     }
 }
 
 /// Trees of chances.
-pub struct Model {
+pub struct AdaptiveModel {
     /// Of each inner node: a fast and a slow chance of a one, in 1/65536, and the decisions so far.
     nodes: Vec<[u16; 3]>,
     /// By the decisions so far, in 1/32768: how far a chance moves.
@@ -58,31 +64,44 @@ pub struct Model {
     adaptation: Adaptation,
 }
 
-impl Model {
+impl AdaptiveModel {
     /// The model before the first byte.
+    #[expect(clippy::arithmetic_side_effects, reason = "the limit is a byte, the context of 8 bits at most")]
     pub fn new(adaptation: Adaptation) -> Self {
-        let rates = (0..=8 * i32::from(adaptation.limit)).map(|count| (1 << 16) / (2 * count + 3)).collect();
-        Model { nodes: vec![[1 << 15, 1 << 15, 0]; 256 << adaptation.context_bits], rates, adaptation }
+        let rates = (0..=SLOW_LIMITS * u16::from(adaptation.limit))
+            .map(|count| (1 << 16) / (2 * i32::from(count) + 3))
+            .collect();
+        AdaptiveModel {
+            nodes: vec![[CHANCE_START, CHANCE_START, 0]; 256 << adaptation.context_bits],
+            rates,
+            adaptation,
+        }
     }
 
     /// Takes a byte down the tree that `context` chooses. `decide` is told the chance of a one in 1/4096 at each node, and tells
     /// the bit.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::indexing_slicing,
+        reason = "there is a node for each prefix and a rate for each count; chances stay between 0 and 65535"
+    )]
     pub fn byte(&mut self, context: u8, mut decide: impl FnMut(u32) -> bool) -> u8 {
         let Adaptation { limit, context_bits, .. } = self.adaptation;
-        let tree = (usize::from(context) << context_bits >> 8) << 8;
+        let tree = (usize::from(context) << context_bits >> CONTEXT_BITS_MAX) << 8;
         let mut place = 1;
         while place < 256 {
             let [fast, slow, count] = &mut self.nodes[tree | place];
             let chance = (u32::from(*fast) + u32::from(*slow)) >> (17 - PRECISION);
             let bit = decide(chance.max(1));
-            let target = i32::from(bit) * 65535;
+            let target = i32::from(bit) * CHANCE_TARGET;
             let learn = |chance: &mut u16, count: u16| {
                 let gap = target - i32::from(*chance);
-                *chance = (i32::from(*chance) + ((gap * self.rates[usize::from(count)]) >> 15)) as u16;
+                *chance = (i32::from(*chance) + ((gap * self.rates[usize::from(count)]) >> RATE_BITS)) as u16;
             };
             learn(fast, (*count).min(limit.into()));
             learn(slow, *count);
-            *count = (*count + 1).min(8 * u16::from(limit));
+            *count = (*count + 1).min(SLOW_LIMITS * u16::from(limit));
             place = place << 1 | usize::from(bit);
         }
         place as u8
@@ -102,13 +121,18 @@ impl Model {
 }
 
 /// Decodes the data of a plane of mode adaptive, or guided if there is a guide.
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "as many bytes as the plane has; chances are between 1 and 4095"
+)]
 pub(super) fn decode_adaptive(payload: &mut &[u8], plane: &mut [u8], guide: Option<&Guide>) -> Result<()> {
     let [limit, distance, context_bits] = take_array(payload, "adaptive")?;
     let mut state = u32::from_le_bytes(take_array(payload, "state")?);
-    if limit == 0 || (distance == 0 && guide.is_none()) || context_bits > 8 || state < START {
+    if limit == 0 || (distance == 0 && guide.is_none()) || context_bits > CONTEXT_BITS_MAX || state < STATE_START {
         return Err(invalid());
     }
-    let mut model = Model::new(Adaptation { limit, distance, context_bits });
+    let mut model = AdaptiveModel::new(Adaptation { limit, distance, context_bits });
     for at in 0..plane.len() {
         plane[at] = model.byte(context(plane, at, distance, guide), |chance| {
             let slot = state % TOTAL;
@@ -116,15 +140,15 @@ pub(super) fn decode_adaptive(payload: &mut &[u8], plane: &mut [u8], guide: Opti
             let frequency = select_unpredictable(bit, chance, TOTAL - chance);
             let within = select_unpredictable(bit, slot, slot.wrapping_sub(chance));
             state = frequency * (state >> PRECISION) + within;
-            if state < START {
+            if state < STATE_START {
                 // Once the words run out, the state stays 0, which is not the one at the end.
-                state =
-                    take_array(payload, "words").map_or(0, |word| state << 16 | u32::from(u16::from_le_bytes(word)));
+                state = take_array(payload, "words")
+                    .map_or(0, |word| state << WORD_BITS | u32::from(u16::from_le_bytes(word)));
             }
             bit
         });
     }
-    if state == START { Ok(()) } else { Err(invalid()) }
+    if state == STATE_START { Ok(()) } else { Err(invalid()) }
 }
 
 fn invalid() -> Error {
@@ -135,8 +159,9 @@ fn invalid() -> Error {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{MODE_ADAPTIVE, MODE_GUIDED, adaptive_plane, decode_plane, decode_planes};
+    use super::super::{adaptive_plane, decode_plane, decode_planes};
     use super::*;
+    use crate::format::{MODE_ADAPTIVE, MODE_GUIDED};
 
     fn adaptations() -> impl Strategy<Value = Adaptation> {
         (1..=255u8, 1..=255u8, 0..=8u8).prop_map(|(limit, distance, context_bits)| Adaptation {
@@ -239,7 +264,7 @@ mod tests {
 
     #[test]
     fn chances_follow_the_page() {
-        let mut model = Model::new(Adaptation { limit: 1, distance: 1, context_bits: 0 });
+        let mut model = AdaptiveModel::new(Adaptation { limit: 1, distance: 1, context_bits: 0 });
         let mut first_chances = Vec::new();
         for _ in 0..4 {
             let mut chances = Vec::new();

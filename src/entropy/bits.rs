@@ -1,6 +1,11 @@
 //! Bit fields of one width, least significant first.
 
 /// The fields of `width` bits in `bytes`; none if `width` is 0.
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "fields have 32 bits at most, and the low bits are meant"
+)]
 pub fn unpack_bits(bytes: &[u8], width: u32) -> impl Iterator<Item = u32> {
     let mut bytes = bytes.iter();
     let (mut pending, mut pending_bits) = (0u64, 0);
@@ -17,6 +22,11 @@ pub fn unpack_bits(bytes: &[u8], width: u32) -> impl Iterator<Item = u32> {
 }
 
 /// Packs the low `width` bits of each value; the last byte is padded with zeros.
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "fields have 32 bits at most, and the low bits are meant"
+)]
 pub fn pack_bits(values: impl Iterator<Item = u32>, width: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     let (mut pending, mut pending_bits) = (0u64, 0);

@@ -3,18 +3,15 @@
 use super::planes::decode_coded_plane;
 use super::take_varint;
 use crate::error::{Error, Result};
-
-/// Shortest copy.
-pub const COPY_LEN_MIN: usize = 4;
-/// Byte planes of a distance.
-pub const DISTANCE_BYTES: usize = 3;
+use crate::format::COPY_LEN_MIN;
 
 /// Decodes the data of a plane of mode copies.
+#[expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a copy begins and ends inside the plane")]
 pub(super) fn decode_copies(payload: &mut &[u8], plane: &mut [u8]) -> Result<()> {
     let mut lens = [0; 4];
     for len in &mut lens {
         *len = take_varint(payload, "copies")? as usize;
-        if *len > 2 * plane.len() {
+        if *len > plane.len().saturating_mul(2) {
             return Err(invalid());
         }
     }
@@ -28,9 +25,9 @@ pub(super) fn decode_copies(payload: &mut &[u8], plane: &mut [u8]) -> Result<()>
     let mut end = 0;
     for ((&low, &middle), &high) in low.iter().zip(&middle).zip(&high) {
         let literal_len = take_varint(&mut literal_lens, "copies")? as usize;
-        let copy_len = take_varint(&mut copy_lens, "copies")? as usize + COPY_LEN_MIN;
+        let copy_len = (take_varint(&mut copy_lens, "copies")? as usize).saturating_add(COPY_LEN_MIN);
         end = put_literals(&mut literals, literal_len, plane, end)?;
-        let distance = u32::from_le_bytes([low, middle, high, 0]) as usize + 1;
+        let distance = (u32::from_le_bytes([low, middle, high, 0]) as usize).saturating_add(1);
         let place = end..end.saturating_add(copy_len);
         if distance > end || place.end > plane.len() {
             return Err(invalid());
@@ -46,9 +43,10 @@ pub(super) fn decode_copies(payload: &mut &[u8], plane: &mut [u8]) -> Result<()>
 
 fn put_literals(literals: &mut &[u8], len: usize, plane: &mut [u8], start: usize) -> Result<usize> {
     let (taken, rest) = literals.split_at_checked(len).ok_or_else(invalid)?;
-    plane.get_mut(start..start + len).ok_or_else(invalid)?.copy_from_slice(taken);
+    let end = start.saturating_add(len);
+    plane.get_mut(start..end).ok_or_else(invalid)?.copy_from_slice(taken);
     *literals = rest;
-    Ok(start + len)
+    Ok(end)
 }
 
 fn decode_bytes(payload: &mut &[u8], len: usize) -> Result<Vec<u8>> {

@@ -7,11 +7,12 @@ use constriction::stream::model::{EncoderModel, EntropyModel};
 use constriction::stream::stack::SmallAnsCoder;
 use constriction::stream::{Code, Encode};
 
-use super::adaptive::{Adaptation, Guide, Model, context};
-use super::planes::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_GUIDED, MODE_RANS, MODE_RAW};
-use super::{PRECISION, TOTAL, Table, lanes, pack_bits, put_varint, zigzag_encode};
+use super::adaptive::{Adaptation, AdaptiveModel, Guide, context};
+use super::{Table, pack_bits, put_varint, zigzag_encode};
 use crate::error::{Error, Result};
-use crate::stages::quantize::LEVEL_END;
+use crate::format::{
+    LEVEL_END, MODE_ADAPTIVE, MODE_CONSTANT, MODE_GUIDED, MODE_RANS, MODE_RAW, PRECISION, STATE_START, TOTAL,
+};
 use crate::stages::trellis;
 
 /// A [`Table`] as constriction's encoder sees it: cumulative and frequency by symbol, as a byte.
@@ -119,12 +120,13 @@ pub fn encode_levels(chunk: &LevelChunk, tables: &[EncoderTable]) -> Result<Vec<
     Ok(payload)
 }
 
-const LANES_LOG2_MAX: u32 = 4;
+/// As a power of two, the most lanes that are worth their states.
+const LANES_LOG2: u32 = 4;
 
 /// Lanes of a chunk: as many as keep their states and lengths below half a per cent or so, no more than a decoder walks at once, and no
 /// idle ones.
 pub fn lane_count(symbol_len: usize, cols: usize) -> usize {
-    let by_len = (symbol_len / 2048).max(1).ilog2().min(LANES_LOG2_MAX);
+    let by_len = (symbol_len / 2048).max(1).ilog2().min(LANES_LOG2);
     1 << by_len.min(cols.max(1).ilog2())
 }
 
@@ -139,7 +141,7 @@ fn encode_lanes<'t>(
     let rows = symbols.len() / cols.max(1);
     let lanes: Vec<(u32, Vec<u16>)> = (0..lane_count)
         .map(|lane| {
-            let mut coder = SmallAnsCoder::from_raw_parts(Vec::new(), lanes::START);
+            let mut coder = SmallAnsCoder::from_raw_parts(Vec::new(), STATE_START);
             for col in (lane..cols).step_by(lane_count).rev() {
                 for i in (0..rows).rev().map(|row| row * cols + col) {
                     coder
@@ -163,13 +165,13 @@ fn encode_lanes<'t>(
 
 /// A plane coded as its bytes teach, guided if there is a guide: constriction codes the decisions from the last to the first.
 pub fn adaptive_plane(plane: &[u8], adaptation: Adaptation, guide: Option<&Guide>) -> Vec<u8> {
-    let mut model = Model::new(adaptation);
+    let mut model = AdaptiveModel::new(adaptation);
     let mut decisions = Vec::with_capacity(8 * plane.len());
     for (at, &byte) in plane.iter().enumerate() {
         let context = context(plane, at, adaptation.distance, guide);
         model.encode_byte(byte, context, |bit, chance| decisions.push((bit, chance as u16)));
     }
-    let mut coder = SmallAnsCoder::from_raw_parts(Vec::new(), lanes::START);
+    let mut coder = SmallAnsCoder::from_raw_parts(Vec::new(), STATE_START);
     for (bit, chance) in decisions.into_iter().rev() {
         coder.encode_symbol(bit, Decision { chance }).expect("both bits are possible");
     }

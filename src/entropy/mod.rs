@@ -2,37 +2,78 @@
 //!
 //! Lanes are exactly constriction's `AnsCoder<u16, u32>`. The encoder uses it; decoding has a lean loop of its own
 //! ([`lanes`], and its SIMD twin on wasm) that tests hold equal to constriction's decoder.
+//!
+//! ```
+//! # #[cfg(feature = "encoder")] {
+//! use mcwc::entropy::{EncoderTable, LevelChunk, Table, encode_levels};
+//! let table = Table::new(-1, vec![1024; 4]).unwrap();
+//! let chunk = LevelChunk {
+//!     levels: &[1, 0, -1, 100],
+//!     cols: 2,
+//!     row_class: &[0, 0],
+//!     col_class: &[0, 0],
+//!     low_bits: 0,
+//!     trellis: false,
+//! };
+//! let payload = encode_levels(&chunk, &[EncoderTable::new(&table)]).unwrap();
+//! // One lane (2^0) of no words, its first state, and one escape: 3 places on, the level 100 in zigzag.
+//! assert_eq!(payload, [0, 0, 0, 0x00, 0x48, 0x00, 0x01, 1, 3, 200, 1]);
+//! # }
+//! ```
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
 
 mod adaptive;
 mod bits;
 mod copies;
 #[cfg(feature = "encoder")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "an encoder's own levels, not bytes from outside"
+)]
 mod encode;
 pub mod lanes;
 mod planes;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 #[expect(unsafe_code, reason = "SIMD loads by address; the hot loop, and the only such module")]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "indices are of lanes, rows and columns that `Lanes::start` and `Decoder::new` have compared with the arrays"
+)]
 mod simd;
 mod table;
 
 pub use adaptive::Guide;
 #[cfg(feature = "encoder")]
-pub use adaptive::{Adaptation, Model, context};
+pub use adaptive::{Adaptation, AdaptiveModel, context};
 pub use bits::{pack_bits, unpack_bits};
-pub use copies::{COPY_LEN_MIN, DISTANCE_BYTES};
 #[cfg(feature = "encoder")]
 pub use encode::{
     EncoderTable, LevelChunk, adaptive_plane, constant_plane, encode_levels, lane_count, rans_plane, raw_plane,
 };
 pub(crate) use planes::decode_plane;
-pub use planes::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_COPIES, MODE_GUIDED, MODE_RAW, decode_planes};
-pub use table::{PRECISION, STEPS, TOTAL, Table, step};
+pub use planes::decode_planes;
+pub use table::{Table, step};
 
 use crate::error::{Error, Result};
+use crate::format::{LANES_LOG2_MAX, LEVEL_END, STATE_START};
 use lanes::{LaneChunk, LaneError, Tables, Weights};
-
-/// Most lanes in a chunk, as a power of two.
-pub const LANES_LOG2_MAX: u8 = 8;
 
 /// Decodes all levels of `chunk` to `weights`, with the fastest loop there is.
 fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, weights: &mut Weights) -> Result<()> {
@@ -59,12 +100,14 @@ impl<'a> LevelPayload<'a> {
     ///
     /// # Errors
     /// `Invalid` where the payload breaks a rule.
-    pub fn parse(mut bytes: &'a [u8], rows: usize, cols: usize, low_bits: u32) -> Result<Self> {
-        let lanes = LanePayload::parse(&mut bytes, rows, cols)?;
-        let low = take(&mut bytes, (rows * cols * low_bits as usize).div_ceil(8), "low")?;
-        let escapes = parse_escapes(&mut bytes, rows * cols)?;
-        end(bytes)?;
-        Ok(LevelPayload { lanes, low, escapes })
+    #[expect(clippy::arithmetic_side_effects, reason = "a chunk has 2^18 levels at most")]
+    pub fn parse(payload: &'a [u8], rows: usize, cols: usize, low_bits: u32) -> Result<Self> {
+        parse_whole(payload, |bytes| {
+            let lanes = LanePayload::parse(bytes, rows, cols)?;
+            let low = take(bytes, (rows * cols * low_bits as usize).div_ceil(8), "low")?;
+            let escapes = parse_escapes(bytes, rows * cols)?;
+            Ok(LevelPayload { lanes, low, escapes })
+        })
     }
 
     /// Decodes the symbols to `weights`; low bits and escapes are the caller's.
@@ -91,6 +134,7 @@ struct LanePayload<'a> {
 }
 
 impl<'a> LanePayload<'a> {
+    #[expect(clippy::arithmetic_side_effects, reason = "there are 256 lanes of 65535 words at most")]
     fn parse(bytes: &mut &'a [u8], rows: usize, cols: usize) -> Result<Self> {
         let [lanes_log2] = take_array(bytes, "lanes_log2")?;
         if lanes_log2 > LANES_LOG2_MAX {
@@ -110,13 +154,14 @@ impl<'a> LanePayload<'a> {
         take(bytes, 2 * end as usize, "words")?;
         let states: Vec<u32> =
             take(bytes, 4 * lanes, "state")?.as_chunks().0.iter().map(|&state| u32::from_le_bytes(state)).collect();
-        if states.iter().any(|&state| state < lanes::START) {
+        if states.iter().any(|&state| state < STATE_START) {
             return Err(Error::invalid("state", "below 2^16"));
         }
         Ok(LanePayload { rows, cols, states, ends, words })
     }
 
     /// A single row as the matrix of one column a lane that has the same order: longer runs are faster to decode.
+    #[expect(clippy::arithmetic_side_effects, reason = "there is a lane")]
     fn folded(mut self) -> Self {
         if self.cols.is_multiple_of(self.states.len()) {
             self.rows = self.cols / self.states.len();
@@ -130,6 +175,7 @@ impl<'a> LanePayload<'a> {
     }
 }
 
+#[expect(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, reason = "a chunk has 2^18 levels at most")]
 fn parse_escapes(bytes: &mut &[u8], len: usize) -> Result<Vec<(u32, i32)>> {
     let count = take_varint(bytes, "escape_len")?;
     if count as usize > len {
@@ -140,7 +186,7 @@ fn parse_escapes(bytes: &mut &[u8], len: usize) -> Result<Vec<(u32, i32)>> {
     for _ in 0..count {
         let position = next + u64::from(take_varint(bytes, "escapes")?);
         let value = zigzag_decode(take_varint(bytes, "escapes")?);
-        if position >= len as u64 || value.unsigned_abs() >= crate::stages::quantize::LEVEL_END as u32 {
+        if position >= len as u64 || value.unsigned_abs() >= LEVEL_END as u32 {
             return Err(Error::invalid("escapes", "a position or a level is out of range"));
         }
         escapes.push((position as u32, value));
@@ -150,7 +196,7 @@ fn parse_escapes(bytes: &mut &[u8], len: usize) -> Result<Vec<(u32, i32)>> {
 }
 
 fn zigzag_decode(value: u32) -> i32 {
-    (value >> 1) as i32 ^ -((value & 1) as i32)
+    (value >> 1) as i32 ^ ((value & 1) as i32).wrapping_neg()
 }
 
 #[cfg(feature = "encoder")]
@@ -184,6 +230,7 @@ pub(crate) fn take_varint(bytes: &mut &[u8], field: &'static str) -> Result<u32>
     Err(Error::invalid(field, "not a varint"))
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
 pub(crate) fn put_varint(mut value: u32, bytes: &mut Vec<u8>) {
     while value >= 0x80 {
         bytes.push(value as u8 | 0x80);
@@ -192,9 +239,14 @@ pub(crate) fn put_varint(mut value: u32, bytes: &mut Vec<u8>) {
     bytes.push(value as u8);
 }
 
-/// The end of a payload: nothing may follow.
-pub(crate) fn end(bytes: &[u8]) -> Result<()> {
-    if bytes.is_empty() { Ok(()) } else { Err(Error::invalid("chunk", "bytes follow its end")) }
+/// Parses a payload, after which nothing may follow. Errors say how many bytes were understood.
+pub(crate) fn parse_whole<'a, T>(payload: &'a [u8], parse: impl FnOnce(&mut &'a [u8]) -> Result<T>) -> Result<T> {
+    let mut rest = payload;
+    let parsed = match parse(&mut rest) {
+        Ok(_) if !rest.is_empty() => Err(Error::invalid("chunk", "bytes follow its end")),
+        parsed => parsed,
+    };
+    parsed.map_err(|error| error.at(payload, rest))
 }
 
 fn ends_early(field: &'static str) -> Error {

@@ -3,43 +3,39 @@
 use super::adaptive::{Guide, decode_adaptive};
 use super::copies::decode_copies;
 use super::lanes::{SLOTS, Scales, Tables, Weights};
-use super::{LanePayload, Table, decode_lanes, end, take, take_array};
+use super::{LanePayload, Table, decode_lanes, parse_whole, take, take_array};
 use crate::error::{Error, Result};
-
-/// A plane as it is.
-pub const MODE_RAW: u8 = 0;
-/// A plane of equal bytes.
-pub const MODE_CONSTANT: u8 = 1;
-/// A plane coded with a table of its own.
-pub const MODE_RANS: u8 = 2;
-/// A plane as literals and copies of earlier bytes.
-pub const MODE_COPIES: u8 = 3;
-/// A plane coded by what its own bytes have taught.
-pub const MODE_ADAPTIVE: u8 = 4;
-/// The same, where a reference's bytes choose the trees.
-pub const MODE_GUIDED: u8 = 5;
+use crate::format::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_COPIES, MODE_GUIDED, MODE_RANS, MODE_RAW};
 
 /// Decodes a payload of planes of `plane_len` bytes each; `planes` holds them one after another.
 ///
+/// ```
+/// use mcwc::entropy::decode_planes;
+/// let mut planes = [0; 6];
+/// // Mode 1, a constant plane of sevens; mode 0, a plane as it is.
+/// decode_planes(&[1, 7, 0, 10, 11, 12], 3, &mut planes).unwrap();
+/// assert_eq!(planes, [7, 7, 7, 10, 11, 12]);
+/// ```
+///
 /// # Errors
 /// `Invalid` where the payload breaks a rule, `Unsupported` for an unknown mode.
-pub fn decode_planes(mut payload: &[u8], plane_len: usize, planes: &mut [u8]) -> Result<()> {
-    for plane in planes.chunks_mut(plane_len.max(1)) {
-        decode_plane(&mut payload, plane, None)?;
-    }
-    end(payload)
+pub fn decode_planes(payload: &[u8], plane_len: usize, planes: &mut [u8]) -> Result<()> {
+    parse_whole(payload, |payload| {
+        planes.chunks_mut(plane_len.max(1)).try_for_each(|plane| decode_plane(payload, plane, None))
+    })
 }
 
 /// Decodes one plane from the front of `payload`; there is a guide if the frame is predicted.
 pub(crate) fn decode_plane(payload: &mut &[u8], plane: &mut [u8], guide: Option<&Guide>) -> Result<()> {
-    if payload.first() == Some(&MODE_COPIES) {
-        *payload = &payload[1..];
+    if let Some((&MODE_COPIES, rest)) = payload.split_first() {
+        *payload = rest;
         return decode_copies(payload, plane);
     }
     decode_coded_plane(payload, plane, guide)
 }
 
 /// Decodes a plane of any mode but copies.
+#[expect(clippy::cast_possible_truncation, reason = "symbols are bytes")]
 pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8], guide: Option<&Guide>) -> Result<()> {
     let [mode] = take_array(payload, "mode")?;
     match mode {
@@ -49,8 +45,7 @@ pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8], guide: O
             let mut slots = Vec::with_capacity(SLOTS);
             Table::parse_bytes(payload)?.push_slots(&mut slots);
             let lanes = LanePayload::parse(payload, 1, plane.len())?.folded();
-            let classes = vec![0; lanes.rows.max(lanes.cols)];
-            let tables = Tables { slots: &slots, rows: &classes[..lanes.rows], cols: &classes[..lanes.cols] };
+            let tables = Tables { slots: &slots, rows: &vec![0; lanes.rows], cols: &vec![0; lanes.cols] };
             let (mut symbols, scales) = (vec![0.0; plane.len()], Scales::ones(lanes.rows, lanes.cols));
             decode_lanes(&lanes.chunk(), &tables, false, &mut Weights::new(&mut symbols, &scales, &[]))?;
             plane.iter_mut().zip(symbols).for_each(|(byte, symbol)| *byte = symbol as i32 as u8);

@@ -4,8 +4,8 @@
 //! registers.
 //! Two rows share one fetch of words, as a step uses at most one 16-bit word and a fetch brings two.
 
-use super::lanes::{BLOCK, Decoder, LaneChunk, LaneError, Lanes, SLOTS, START, Tables, WALK, Weights};
-use crate::stages::trellis;
+use super::lanes::{BLOCK, Decoder, LaneChunk, LaneError, Lanes, SLOT_MASK, Tables, WALK, Weights};
+use crate::format::{PRECISION, STATE_START, TRELLIS_NEXT, WORD_BITS};
 use core::arch::wasm32::*;
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -49,7 +49,7 @@ impl<'a> WeightRows<'a> {
         Self {
             weights: &mut out[row * scales.cols + col..],
             row_len: scales.cols,
-            scales: &scales.planes[col..],
+            scales: &scales.variants[col..],
             row_start: scales.row_start[row..].iter(),
             predictions: predictions.get(row * scales.cols + col..).unwrap_or_default(),
         }
@@ -129,7 +129,7 @@ struct WideDecoder<'a> {
     first: u32,
     /// Greatest address that a fetch may start from, one word past the last lane's end.
     limit: v128,
-    /// [`START`], hidden from LLVM: it would turn `>= START` into `> START - 1`, which costs V8 twice as much.
+    /// [`STATE_START`], hidden from LLVM: it would turn `>= STATE_START` into `> STATE_START - 1`, which costs V8 twice as much.
     start: v128,
     /// What the addresses point into stays borrowed.
     memory: PhantomData<(&'a [u32], &'a [u8])>,
@@ -146,7 +146,7 @@ impl<'a> WideDecoder<'a> {
             quantizer_bytes: u32x4_splat(4 * decoder.quantizer_slots),
             first,
             limit: u32x4_splat(first + words_len(chunk) as u32 + 2),
-            start: u32x4_splat(black_box(START)),
+            start: u32x4_splat(black_box(STATE_START)),
             memory: PhantomData,
         }
     }
@@ -229,21 +229,21 @@ impl<'a> WideDecoder<'a> {
     /// One step of four lanes; one that refills takes the low half of its `words`.
     #[inline(always)]
     fn step(&self, state: v128, words: v128, table: v128) -> Step {
-        let index = v128_and(i32x4_shl(state, 2), u32x4_splat(4 * (SLOTS as u32 - 1)));
+        let index = v128_and(i32x4_shl(state, 2), u32x4_splat(4 * SLOT_MASK));
         // SAFETY: `table` comes from `self.tables`, so a whole table is readable from there, and under the trellis
         // also from `quantizer_bytes` further on; `index` is a multiple of 4 below a table's size.
         let slot = unsafe { gather(i32x4_add(table, index)) };
-        let low = u32x4_splat(0xfff);
-        let frequency = v128_and(u32x4_shr(slot, 12), low);
-        let state = i32x4_add(i32x4_mul(frequency, u32x4_shr(state, 12)), v128_and(slot, low));
+        let low = u32x4_splat(SLOT_MASK);
+        let frequency = v128_and(u32x4_shr(slot, PRECISION), low);
+        let state = i32x4_add(i32x4_mul(frequency, u32x4_shr(state, PRECISION)), v128_and(slot, low));
         let kept = u32x4_ge(state, self.start);
         // Upper halves from the shifted state, lower ones from the words. A state that refills is never above
         // its refilled value, so that the maximum chooses.
-        let refilled = i16x8_shuffle::<8, 1, 10, 3, 12, 5, 14, 7>(i32x4_shl(state, 16), words);
+        let refilled = i16x8_shuffle::<8, 1, 10, 3, 12, 5, 14, 7>(i32x4_shl(state, WORD_BITS), words);
         Step {
             state: u32x4_max(state, v128_andnot(refilled, kept)),
-            symbol: i32x4_shr(slot, 24),
-            words: v128_bitselect(words, u32x4_shr(words, 16), kept),
+            symbol: i32x4_shr(slot, 2 * PRECISION),
+            words: v128_bitselect(words, u32x4_shr(words, WORD_BITS), kept),
             kept,
         }
     }
@@ -261,7 +261,7 @@ impl<'a> WideDecoder<'a> {
     }
 }
 
-/// [`trellis::level`] of eight symbols of 16 bits; `quantizer` is 0 or all ones.
+/// [`level`](crate::stages::trellis::level) of eight symbols of 16 bits; `quantizer` is 0 or all ones.
 #[inline(always)]
 fn trellis_level(symbol: v128, quantizer: v128) -> v128 {
     // The sign where quantizer 1 is in force, else 0.
@@ -293,7 +293,7 @@ impl<const TRELLIS: bool> Trellis<TRELLIS> {
         ]
     }
 
-    /// [`trellis::next`]. The quantizer after it follows from the state before it alone, and so is ready before the symbol is.
+    /// [`next`](crate::stages::trellis::next). The quantizer after it follows from the state before it alone, and so is ready before the symbol is.
     #[inline(always)]
     fn advance(&mut self, symbols: v128) {
         let index = v128_or(self.doubled, v128_and(symbols, u8x16_splat(1)));
@@ -307,7 +307,7 @@ const DOUBLED: [u8; WALK] = {
     let mut doubled = [0; WALK];
     let mut index = 0;
     while index < WALK {
-        doubled[index] = 2 * trellis::NEXT[index / 2][index % 2];
+        doubled[index] = 2 * TRELLIS_NEXT[index / 2][index % 2];
         index += 1;
     }
     doubled
@@ -318,7 +318,7 @@ const QUANTIZERS: [u8; WALK] = {
     let mut quantizers = [0; WALK];
     let mut index = 0;
     while index < WALK {
-        let [even, odd] = trellis::NEXT[index / 2];
+        let [even, odd] = TRELLIS_NEXT[index / 2];
         assert!(even % 2 == odd % 2);
         quantizers[index] = 0u8.wrapping_sub(even % 2);
         index += 1;

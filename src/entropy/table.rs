@@ -2,16 +2,10 @@
 
 use super::bits::{pack_bits, unpack_bits};
 use crate::error::{Error, Result};
-
-/// Bits of precision of every table.
-pub const PRECISION: u32 = 12;
-/// What the frequencies of a table sum to.
-pub const TOTAL: u32 = 1 << PRECISION;
-
-/// Frequencies that the coarse form knows.
-pub const STEPS: usize = 44;
+use crate::format::{PRECISION, STEPS, TABLES_MAX, TOTAL};
 
 /// Frequency number `index` of the coarse form: 0 to 8, then four to an octave.
+#[expect(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, reason = "steps are below 44")]
 pub fn step(index: usize) -> u16 {
     match index {
         0..4 => index as u16,
@@ -20,6 +14,7 @@ pub fn step(index: usize) -> u16 {
 }
 
 /// The coarse form of `len` frequencies: changes of the step, zigzag, in unary down to their lowest bit.
+#[expect(clippy::arithmetic_side_effects, reason = "counts of bits in memory")]
 fn parse_coarse(bytes: &mut &[u8], len: usize) -> Result<Vec<u16>> {
     let invalid = || Error::invalid("table", "its coarse form breaks a rule");
     let mut bits = unpack_bits(bytes, 1);
@@ -39,6 +34,11 @@ fn parse_coarse(bytes: &mut &[u8], len: usize) -> Result<Vec<u16>> {
 }
 
 /// Gives the first of the largest frequencies what all lack; `None` if they are too large.
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "no more than 4096 is added to one that is less"
+)]
 fn add_rest(frequencies: &mut [u16]) -> Option<()> {
     let sum: u32 = frequencies.iter().map(|&frequency| u32::from(frequency)).sum();
     let rest = TOTAL.checked_sub(sum)?;
@@ -77,6 +77,7 @@ impl Table {
     }
 
     /// Largest symbol.
+    #[expect(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, reason = "there are 2 to 256 symbols")]
     pub fn last(&self) -> i16 {
         self.first + (self.frequencies.len() - 1) as i16
     }
@@ -95,14 +96,20 @@ impl Table {
     pub(crate) fn parse_set(mut bytes: &[u8]) -> Result<Vec<Self>> {
         let mut tables = Vec::new();
         while !bytes.is_empty() {
-            if tables.len() == usize::from(u16::MAX) {
-                return Err(Error::LimitExceeded { field: "tables", value: 65536, limit: 65535 });
+            let value = tables.len() as u64;
+            if value == TABLES_MAX {
+                return Err(Error::limit_exceeded("tables", value, TABLES_MAX));
             }
             tables.push(Self::parse(&mut bytes, |byte| i16::from(byte as i8))?);
         }
         Ok(tables)
     }
 
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        reason = "the difference of two bytes; frequencies are below 4096"
+    )]
     fn parse(bytes: &mut &[u8], symbol: impl Fn(u8) -> i16) -> Result<Self> {
         let [first, last] = super::take_array::<2>(bytes, "table")?.map(symbol);
         if last < first {
@@ -120,6 +127,7 @@ impl Table {
     }
 
     /// Appends the stored form: the shorter one, if there are two.
+    #[expect(clippy::cast_possible_truncation, reason = "symbols are bytes")]
     pub fn serialize(&self, bytes: &mut Vec<u8>) {
         let mut exact = vec![self.first as u8, self.last() as u8];
         self.frequencies.iter().for_each(|&frequency| super::put_varint(u32::from(frequency), &mut exact));
@@ -128,6 +136,11 @@ impl Table {
     }
 
     /// The coarse form, if it gives just these frequencies.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        reason = "steps are below 44, and symbols are bytes"
+    )]
     fn coarse(&self) -> Option<Vec<u8>> {
         let below = |frequency| (0..STEPS).rev().find(|&index| step(index) <= frequency);
         let indices: Vec<usize> = self.frequencies.iter().map(|&frequency| below(frequency)).collect::<Option<_>>()?;
@@ -147,26 +160,26 @@ impl Table {
     }
 
     /// Appends the decoder's 4096 slots: symbol (8 bits), frequency (12), slot − cumulative (12), high to low.
+    #[expect(clippy::cast_possible_truncation, reason = "symbols are bytes")]
     pub fn push_slots(&self, slots: &mut Vec<u32>) {
         for (symbol, &frequency) in (self.first..).zip(&self.frequencies) {
-            let head = u32::from(symbol as u8) << 24 | u32::from(frequency) << PRECISION;
+            let head = u32::from(symbol as u8) << (2 * PRECISION) | u32::from(frequency) << PRECISION;
             slots.extend((0..u32::from(frequency)).map(|bias| head | bias));
         }
     }
 
     /// The symbol of the largest frequency, as a byte.
     #[cfg(feature = "encoder")]
+    #[expect(clippy::cast_possible_truncation, reason = "symbols are bytes")]
     pub fn likeliest(&self) -> u8 {
         let likeliest = (self.first..).zip(&self.frequencies).max_by_key(|(_, frequency)| **frequency);
         likeliest.map_or(0, |(symbol, _)| symbol as u8)
     }
 
-    /// Cumulative frequency and frequency of a symbol; `None` if it cannot occur.
-    pub fn interval(&self, symbol: i16) -> Option<(u32, u32)> {
-        let index = usize::try_from(symbol - self.first).ok()?;
-        let frequency = u32::from(*self.frequencies.get(index)?);
-        let cumulative = self.frequencies[..index].iter().map(|&frequency| u32::from(frequency)).sum();
-        (frequency > 0).then_some((cumulative, frequency))
+    /// Whether a symbol can occur.
+    #[cfg(all(test, feature = "encoder"))]
+    pub(crate) fn is_possible(&self, symbol: i16) -> bool {
+        (self.first..).zip(&self.frequencies).any(|(possible, &frequency)| possible == symbol && frequency > 0)
     }
 }
 

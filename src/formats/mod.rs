@@ -127,7 +127,7 @@ fn detect_in(file: &Window) -> Result<Format> {
 /// # Errors
 ///
 /// [`Error::Invalid`] where the file is damaged, or where a name is not a relative path below the folder;
-/// [`Error::InFile`] where graphs are nested too deeply or a text is too long; whatever reading the file gives.
+/// `LimitExceeded` where graphs are nested too deeply or a text is too long; whatever reading the file gives.
 pub fn companions(name: &str, source: &dyn Source) -> Result<Vec<String>> {
     let file = Window::new(name, source);
     let names = match detect_in(&file)? {
@@ -136,7 +136,12 @@ pub fn companions(name: &str, source: &dyn Source) -> Result<Vec<String>> {
         Format::Tfjs => tfjs::companions(&file),
         Format::Safetensors | Format::Gguf | Format::Torch | Format::Other => Ok(Vec::new()),
     };
-    names.map_err(|error| error.in_file(name))
+    names.map_err(|error| limit_within(error, name))
+}
+
+/// The name of the file where the error itself does not tell it.
+pub(crate) fn limit_within(error: Error, name: &str) -> Error {
+    if let Error::LimitExceeded { .. } = error { error.within(name) } else { error }
 }
 
 /// All tensors of all files, in the order of the files; within a safetensors or GGUF file in the order of their bytes,
@@ -157,7 +162,7 @@ pub fn companions(name: &str, source: &dyn Source) -> Result<Vec<String>> {
 /// # Errors
 ///
 /// [`Error::Invalid`] where a file is damaged, mentions a path outside its folder, or holds data that does not fit a
-/// tensor's element type and shape; [`Error::InFile`] where ONNX graphs are nested too deeply or a header or name is too
+/// tensor's element type and shape; `LimitExceeded` where ONNX graphs are nested too deeply or a header or name is too
 /// long; [`Error::Argument`] where a companion is missing or two files have the same name; whatever reading a file
 /// gives.
 pub fn find_tensors(files: &[SourceFile]) -> Result<Vec<TensorLocation>> {
@@ -173,7 +178,7 @@ pub fn find_tensors(files: &[SourceFile]) -> Result<Vec<TensorLocation>> {
             Format::Torch => torch::find_tensors(index, &window),
             Format::SafetensorsIndex | Format::Other => Ok(Vec::new()),
         };
-        let tensors = tensors.map_err(|error| error.in_file(&file.name))?;
+        let tensors = tensors.map_err(|error| limit_within(error, &file.name))?;
         mentions.extend(tensors.into_iter().map(|tensor| (index, tensor)));
     }
     prefix_shared_names(files, &mut mentions);

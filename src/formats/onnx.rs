@@ -144,7 +144,7 @@ impl Walk<'_> {
     fn graph(&mut self, graph: Span, depth: u64) -> Result<()> {
         if depth > MAX_GRAPH_DEPTH {
             let (field, limit) = ("onnx graph nesting", MAX_GRAPH_DEPTH);
-            return Err(Error::LimitExceeded { field, value: depth, limit });
+            return Err(Error::limit_exceeded(field, depth, limit));
         }
         for field in graph.fields() {
             match field? {

@@ -65,7 +65,7 @@ pub(crate) fn parse(index: usize, file: &SourceFile) -> Result<(Vec<TensorLocati
     let header_bytes = header_bytes(&window)?.ok_or_else(|| invalid("too short for a header length".to_owned()))?;
     if header_bytes > MAX_HEADER_BYTES {
         let (field, limit) = ("safetensors header length", MAX_HEADER_BYTES);
-        return Err(Error::LimitExceeded { field, value: header_bytes, limit });
+        return Err(Error::limit_exceeded(field, header_bytes, limit));
     }
     let data_start = LENGTH_BYTES.saturating_add(header_bytes);
     let data_bytes = window.bytes.checked_sub(data_start);

@@ -293,7 +293,7 @@ fn probe(name: &str, bytes: &[u8]) {
         Ok(tensors) => assert_sound(&files, &tensors),
         Err(
             error @ (Error::Invalid { .. }
-            | Error::InFile { .. }
+            | Error::LimitExceeded { .. }
             | Error::Argument(_)
             | Error::Unsupported { .. }
             | Error::Incomplete { .. }),

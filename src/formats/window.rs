@@ -59,7 +59,7 @@ impl<'a> Window<'a> {
     pub fn read(&self, range: Range<u64>, what: &'static str, limit: u64) -> Result<Vec<u8>> {
         let value = range.end.saturating_sub(range.start);
         if value > limit {
-            return Err(Error::LimitExceeded { field: what, value, limit });
+            return Err(Error::limit_exceeded(what, value, limit));
         }
         match self.held.borrow().get(range.start, value) {
             Some(bytes) => Ok(bytes.to_vec()),

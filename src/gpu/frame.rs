@@ -5,9 +5,9 @@
 
 use crate::container::{Coding, Side};
 use crate::error::{Error, Result};
+use crate::format::EXPONENT_MIN;
 use crate::reconstruct::{Elements, FrameDecoder, scales_of};
 use crate::stages::permute::Permutation;
-use crate::stages::quantize::EXPONENT_MIN;
 use crate::tensor::DType;
 
 /// Bound on the elements of a frame, so that indices and their padding stay below 2^32 in the shader.
@@ -60,7 +60,7 @@ impl<'a> LevelFrame<'a> {
         }
         let (scales, first_exponent) = shared.scales();
         let side = shared.side();
-        let array = |array: Side| side.arrays[array as usize].as_slice();
+        let array = |array: Side| side.array(array);
         Ok(LevelFrame {
             dtype: decoder.frame().dtype,
             rows: levels.rows,
@@ -90,7 +90,7 @@ impl<'a> LevelFrame<'a> {
 
     /// Bytes of the tensor.
     pub fn bytes(&self) -> u64 {
-        self.element_len() * (self.dtype.bits() / 8)
+        self.element_len() * self.dtype.element_bytes() as u64
     }
 
     /// Proves that no index which the shader computes from these fields leaves its array.
@@ -182,7 +182,7 @@ impl<'a> LevelFrame<'a> {
 
     /// Rows in coded order, put where they belong.
     fn placed(&self, rows: &[u8]) -> Vec<u8> {
-        let element_bytes = (self.dtype.bits() / 8) as usize;
+        let element_bytes = self.dtype.element_bytes();
         let mut bytes = vec![0; rows.len()];
         for (index, element) in rows.chunks_exact(element_bytes).enumerate() {
             let (row, column) = (index / self.row_len(), index % self.row_len());
@@ -257,7 +257,7 @@ fn push_inverse(permutation: Option<&Permutation>, words: &mut Vec<u32>) -> u32 
     first
 }
 
-/// The fields of the shader's `Frame`, by name and in order.
+/// The fields of the shader's `LevelFrame`, by name and in order.
 pub(super) fn uniform_fields(
     frame: &LevelFrame,
     cast: Cast,

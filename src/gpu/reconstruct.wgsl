@@ -12,7 +12,7 @@ const CAST_F64: u32 = 3;
 const CAST_INTEGER_8: u32 = 4;
 const CAST_INTEGER_16: u32 = 5;
 
-struct Frame {
+struct LevelFrame {
     element_len: u32,
     row_len: u32,
     // Elements of a column if the tensor is the transpose of the matrix, else 0.
@@ -32,7 +32,7 @@ struct Frame {
     column_inverse_at: u32,
 }
 
-@group(0) @binding(0) var<uniform> frame: Frame;
+@group(0) @binding(0) var<uniform> frame: LevelFrame;
 @group(0) @binding(1) var<storage, read> levels: array<u32>;
 @group(0) @binding(2) var<storage, read> side: array<u32>;
 @group(0) @binding(3) var<storage, read_write> tensor: array<u32>;

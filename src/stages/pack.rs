@@ -10,11 +10,22 @@ pub const LEVEL_BITS: [u32; 3] = [8, 16, 32];
 pub fn level_bits(levels: &[i32]) -> u32 {
     // A value and its complement need the same bits, so the union of all bits serves both signs.
     let union = levels.iter().fold(0, |union, &level| union | (level ^ level >> 31));
-    LEVEL_BITS[usize::from(union >= 1 << 7) + usize::from(union >= 1 << 15)]
+    match union {
+        0..0x80 => 8,
+        0x80..0x8000 => 16,
+        _ => 32,
+    }
 }
 
 /// Appends levels at one of [`LEVEL_BITS`]; returns whether all fit. If not, the caller starts again with more bits.
+///
+/// ```
+/// let mut packed = Vec::new();
+/// assert!(mcwc::stages::pack::pack(&[1, -1, 300], 16, &mut packed));
+/// assert_eq!(packed, [1, 0, 0xff, 0xff, 0x2c, 0x01]);
+/// ```
 #[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are meant; whether they are all is told")]
 pub fn pack(levels: &[i32], bits: u32, packed: &mut Vec<u8>) -> bool {
     match bits {
         8 => packed.extend(levels.iter().map(|&level| level as u8)),
@@ -29,19 +40,19 @@ pub fn packed_bytes(level_len: u64, bits: u32) -> Option<u64> {
     level_len.checked_mul(u64::from(bits / 8))?.checked_next_multiple_of(4)
 }
 
-/// The levels back from their packed form, without the padding's zeros.
-pub fn unpack(packed: &[u8], bits: u32, level_len: usize) -> Vec<i32> {
-    let level = |bytes: &[u8]| {
-        let unsigned = bytes.iter().rev().fold(0, |value, &byte| value << 8 | i32::from(byte));
-        unsigned << (32 - bits) >> (32 - bits)
-    };
-    packed.chunks_exact(bits as usize / 8).take(level_len).map(level).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// The levels back from their packed form, without the padding's zeros.
+    fn unpack(packed: &[u8], bits: u32, level_len: usize) -> Vec<i32> {
+        let level = |bytes: &[u8]| {
+            let unsigned = bytes.iter().rev().fold(0, |value, &byte| value << 8 | i32::from(byte));
+            unsigned << (32 - bits) >> (32 - bits)
+        };
+        packed.chunks_exact(bits as usize / 8).take(level_len).map(level).collect()
+    }
 
     #[test]
     fn widths_change_where_twos_complement_ends() {

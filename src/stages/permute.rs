@@ -3,6 +3,15 @@
 use crate::error::{Error, Result};
 
 /// A bijection of `0..len`: coded row (or column) `i` belongs at `self.places()[i]`.
+///
+/// ```
+/// use mcwc::stages::permute::Permutation;
+/// let permutation = Permutation::new(vec![2, 0, 1]).unwrap();
+/// assert_eq!(permutation.inverse(), [1, 2, 0]);
+/// // The digits 2, 0, 0 of bases 3, 2, 1 are one group, of 3 bits.
+/// assert_eq!(permutation.serialize(), [2]);
+/// assert_eq!(Permutation::parse(3, &mut &[2][..]).unwrap(), permutation);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permutation(Vec<u32>);
 
@@ -24,6 +33,7 @@ impl Permutation {
     }
 
     /// For each place, the coded row that belongs there.
+    #[expect(clippy::indexing_slicing, reason = "places of a bijection are below its length")]
     pub fn inverse(&self) -> Vec<u32> {
         let mut inverse = vec![0; self.0.len()];
         for (coded, &place) in (0..).zip(&self.0) {
@@ -32,14 +42,12 @@ impl Permutation {
         inverse
     }
 
-    /// Puts the elements of one coded row at their places.
-    pub fn unpermute<T: Copy>(&self, coded: &[T], row: &mut [T]) {
-        for (&value, &place) in coded.iter().zip(&self.0) {
-            row[place as usize] = value;
-        }
-    }
-
     /// The stored form: the Lehmer code, its digits grouped into bit fields.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        reason = "groups are of digits that exist, and their values below 2^64"
+    )]
     pub fn serialize(&self) -> Vec<u8> {
         let digits = lehmer_digits(&self.0);
         let mut bits = BitWriter::default();
@@ -55,6 +63,11 @@ impl Permutation {
     ///
     /// # Errors
     /// `Invalid` if the bytes end early or a group is out of range.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        reason = "bases are 1 to the length, which a u32 counts"
+    )]
     pub fn parse(len: usize, bytes: &mut &[u8]) -> Result<Self> {
         let mut bits = BitReader { bytes, position: 0 };
         let mut digits = Vec::new();
@@ -69,7 +82,7 @@ impl Permutation {
             }
         }
         let used_bytes = bits.position.div_ceil(8);
-        *bytes = &bytes[used_bytes..];
+        *bytes = bytes.get(used_bytes..).unwrap_or_default();
         Ok(Permutation(from_lehmer_digits(&digits)))
     }
 }
@@ -82,17 +95,20 @@ struct DigitGroup {
 }
 
 impl DigitGroup {
+    #[expect(clippy::arithmetic_side_effects, reason = "a group ends where the permutation does")]
     fn bases(&self, permutation_len: usize) -> impl ExactSizeIterator<Item = u64> + DoubleEndedIterator + use<> {
         let first = self.first;
         (0..self.len).map(move |i| (permutation_len - first - i) as u64)
     }
 
     /// Bits of the largest value, `product - 1`.
+    #[expect(clippy::arithmetic_side_effects, reason = "a product is 1 at least")]
     fn width(&self) -> u32 {
         u64::BITS - (self.product - 1).leading_zeros()
     }
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "the next digit is below the length")]
 fn digit_groups(permutation_len: usize) -> impl Iterator<Item = DigitGroup> {
     let mut next = 0;
     std::iter::from_fn(move || {
@@ -111,6 +127,12 @@ fn digit_groups(permutation_len: usize) -> impl Iterator<Item = DigitGroup> {
 /// Counts of the values that are still free, as a binary indexed tree: both directions in n log n.
 struct FreeValues(Vec<u32>);
 
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "nodes are 1 to the length, and values below it are free until they are taken"
+)]
 impl FreeValues {
     fn all(len: usize) -> Self {
         FreeValues((0..=len).map(|node| (node & node.wrapping_neg()) as u32).collect())
@@ -151,6 +173,11 @@ impl FreeValues {
 }
 
 /// Rows of elements to columns of elements, `N` bytes each.
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "rows times columns are no more than elements; both arrays hold as many"
+)]
 pub fn transpose<const N: usize>(from: &[u8], cols: usize, to: &mut [u8]) {
     let (from, to) = (from.as_chunks::<N>().0, to.as_chunks_mut::<N>().0);
     let rows = from.len() / cols.max(1);
@@ -177,6 +204,7 @@ fn lehmer_digits(places: &[u32]) -> Vec<u32> {
     places.iter().map(digit).collect()
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a place is below the length, which a u32 counts")]
 fn from_lehmer_digits(digits: &[u32]) -> Vec<u32> {
     let mut free = FreeValues::all(digits.len());
     let place = |&digit: &u32| {
@@ -194,6 +222,7 @@ struct BitWriter {
 }
 
 impl BitWriter {
+    #[expect(clippy::arithmetic_side_effects, reason = "fewer bits than memory has")]
     fn put(&mut self, value: u64, width: u32) {
         for bit in 0..width {
             if self.used.is_multiple_of(8) {
@@ -213,6 +242,7 @@ struct BitReader<'a> {
 }
 
 impl BitReader<'_> {
+    #[expect(clippy::arithmetic_side_effects, reason = "a width is 64 at most")]
     fn take(&mut self, width: u32) -> Option<u64> {
         let mut value = 0;
         for bit in 0..width {
@@ -256,13 +286,11 @@ mod tests {
         }
 
         #[test]
-        fn unpermute_agrees_with_the_inverse(len in 1usize..100, seed: u64) {
+        fn inverse_undoes_places(len in 1usize..100, seed: u64) {
             let permutation = Permutation::new(shuffled(len, seed)).unwrap();
-            let coded: Vec<u32> = (100..100 + len as u32).collect();
-            let mut row = vec![0; len];
-            permutation.unpermute(&coded, &mut row);
-            let gathered: Vec<u32> = permutation.inverse().iter().map(|&i| coded[i as usize]).collect();
-            prop_assert_eq!(row, gathered);
+            let inverse = permutation.inverse();
+            let back: Vec<u32> = permutation.places().iter().map(|&place| inverse[place as usize]).collect();
+            prop_assert_eq!(back, (0..len as u32).collect::<Vec<_>>());
         }
     }
 

@@ -7,15 +7,29 @@
 use crate::tensor::DType;
 
 /// Plane `plane` of `elements`: one byte of each, 0 being the least significant.
+///
+/// ```
+/// use mcwc::{DType, stages::planes};
+/// let elements = [1.0f32, -1.0].map(f32::to_le_bytes);
+/// // 0x3f800000 and 0xbf800000, rotated: the exponent 127 on top, the sign at the bottom.
+/// let planes = [0, 1, 2, 3].map(|plane| planes::split(elements.as_flattened(), DType::F32, plane));
+/// assert_eq!(planes, [[0, 1], [0, 0], [0, 0], [127, 127]]);
+/// ```
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "elements have 8 planes at most; the low byte is meant"
+)]
 pub fn split(elements: &[u8], dtype: DType, plane: usize) -> Vec<u8> {
     let element = |bytes: &[u8]| {
         let value = load(bytes);
         (if dtype.is_float() { rotate(value, 1, dtype.bits()) } else { value } >> (8 * plane)) as u8
     };
-    elements.chunks_exact(element_bytes(dtype)).map(element).collect()
+    elements.chunks_exact(dtype.element_bytes()).map(element).collect()
 }
 
 /// The plane of field `field` of `records`: its bytes of each of them. `record` holds the length of every field.
+#[expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "the caller asks for one of the fields")]
 pub fn split_field(records: &[u8], record: &[usize], field: usize) -> Vec<u8> {
     let offset: usize = record[..field].iter().sum();
     let fields = records.chunks_exact(record.iter().sum()).map(|bytes| &bytes[offset..offset + record[field]]);
@@ -23,6 +37,7 @@ pub fn split_field(records: &[u8], record: &[usize], field: usize) -> Vec<u8> {
 }
 
 /// Puts a plane's bytes in their places: `field` bytes from `offset` on of every record.
+#[expect(clippy::arithmetic_side_effects, reason = "fields lie inside their record")]
 pub fn join_field(plane: &[u8], field: usize, offset: usize, record_bytes: usize, records: &mut [u8]) {
     for byte in 0..field {
         let places = records.iter_mut().skip(offset + byte).step_by(record_bytes);
@@ -32,7 +47,7 @@ pub fn join_field(plane: &[u8], field: usize, offset: usize, record_bytes: usize
 
 /// Undoes the rotation of elements, once all their bytes are in place.
 pub fn unrotate(elements: &mut [u8], dtype: DType) {
-    match (dtype.is_float(), element_bytes(dtype)) {
+    match (dtype.is_float(), dtype.element_bytes()) {
         (false, _) => {}
         (true, 2) => elements.as_chunks_mut().0.iter_mut().for_each(|element| {
             *element = u16::from_le_bytes(*element).rotate_right(1).to_le_bytes();
@@ -48,10 +63,10 @@ pub fn unrotate(elements: &mut [u8], dtype: DType) {
 
 /// The bytes of a reference as its predicted elements see them: floats rotated, zeros where it is too short.
 pub fn rotated(reference: &[u8], dtype: DType, bytes: usize) -> Vec<u8> {
-    let mut elements = reference[..reference.len().min(bytes)].to_vec();
+    let mut elements = reference.get(..bytes).unwrap_or(reference).to_vec();
     elements.resize(bytes, 0);
     if dtype.is_float() {
-        for element in elements.chunks_exact_mut(element_bytes(dtype)) {
+        for element in elements.chunks_exact_mut(dtype.element_bytes()) {
             store(rotate(load(element), 1, dtype.bits()), element);
         }
     }
@@ -59,10 +74,11 @@ pub fn rotated(reference: &[u8], dtype: DType, bytes: usize) -> Vec<u8> {
 }
 
 /// Residuals -> elements, both rotated as their reference is.
+#[expect(clippy::arithmetic_side_effects, reason = "elements have 8 bytes at most")]
 pub fn add_reference(residuals: &mut [u8], reference: &[u8], dtype: DType) {
-    let unused_bits = 64 - 8 * element_bytes(dtype);
-    let elements = residuals.chunks_exact_mut(element_bytes(dtype));
-    for (element, reference) in elements.zip(reference.chunks_exact(element_bytes(dtype))) {
+    let unused_bits = 64 - 8 * dtype.element_bytes();
+    let elements = residuals.chunks_exact_mut(dtype.element_bytes());
+    for (element, reference) in elements.zip(reference.chunks_exact(dtype.element_bytes())) {
         let (residual, reference) = (unzigzag(load(element)), load(reference));
         let sum = if dtype.is_float() {
             let number = unzigzag(reference).wrapping_add(residual) << unused_bits >> unused_bits;
@@ -75,12 +91,13 @@ pub fn add_reference(residuals: &mut [u8], reference: &[u8], dtype: DType) {
 }
 
 /// Elements -> residuals; the reference is rotated.
+#[expect(clippy::arithmetic_side_effects, reason = "elements have 8 bytes at most")]
 pub fn residuals(elements: &[u8], reference: &[u8], dtype: DType) -> Vec<u8> {
-    let unused_bits = 64 - 8 * element_bytes(dtype);
+    let unused_bits = 64 - 8 * dtype.element_bytes();
     let mut residuals = rotated(elements, dtype, elements.len());
     let number = |value| if dtype.is_float() { unzigzag(value) } else { value as i64 };
-    let elements = residuals.chunks_exact_mut(element_bytes(dtype));
-    for (element, reference) in elements.zip(reference.chunks_exact(element_bytes(dtype))) {
+    let elements = residuals.chunks_exact_mut(dtype.element_bytes());
+    for (element, reference) in elements.zip(reference.chunks_exact(dtype.element_bytes())) {
         let difference = number(load(element)).wrapping_sub(number(load(reference))) << unused_bits >> unused_bits;
         store((difference << 1 ^ difference >> 63) as u64, element);
     }
@@ -96,13 +113,10 @@ fn store(value: u64, bytes: &mut [u8]) {
 }
 
 fn unzigzag(value: u64) -> i64 {
-    (value >> 1) as i64 ^ -((value & 1) as i64)
+    (value >> 1) as i64 ^ ((value & 1) as i64).wrapping_neg()
 }
 
-fn element_bytes(dtype: DType) -> usize {
-    (dtype.bits() as usize).div_ceil(8)
-}
-
+#[expect(clippy::arithmetic_side_effects, reason = "elements have 8 to 64 bits")]
 fn rotate(value: u64, left: u64, bits: u64) -> u64 {
     (value << left | value >> (bits - left)) & (u64::MAX >> (64 - bits))
 }
@@ -116,8 +130,8 @@ mod tests {
         let elements: Vec<u8> = (0..8 * 37u32).map(|i| (i.wrapping_mul(2654435761) >> 13) as u8).collect();
         for dtype in DType::ALL {
             let mut joined = vec![0; elements.len()];
-            for plane in 0..element_bytes(dtype) {
-                join_field(&split(&elements, dtype, plane), 1, plane, element_bytes(dtype), &mut joined);
+            for plane in 0..dtype.element_bytes() {
+                join_field(&split(&elements, dtype, plane), 1, plane, dtype.element_bytes(), &mut joined);
             }
             unrotate(&mut joined, dtype);
             assert_eq!(joined, elements, "{dtype:?}");

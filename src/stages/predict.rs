@@ -1,20 +1,25 @@
 //! Levels of a reference -> predictions (FORMAT.md, section 5.5).
 
-use crate::container::GAIN_ONE;
+use crate::format::{GAIN_BITS, GAIN_ONE};
 
 /// What a level of the reference predicts, at a gain in 1/256.
+#[expect(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, reason = "16 bits of gain and 25 of level")]
 pub fn prediction(reference: i32, gain: i32) -> i32 {
-    ((i64::from(gain) * i64::from(reference) + 128) >> 8) as i32
+    ((i64::from(gain) * i64::from(reference) + i64::from(GAIN_ONE / 2)) >> GAIN_BITS) as i32
 }
 
 /// Takes a row of levels, none of them larger than `bound`, to what they predict, in floats: single precision holds the levels
 /// exactly, and double precision, or single where they are small, their products with gains.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "double precision holds the products, and a level is exact as a float"
+)]
 pub fn predict(levels: &mut [f32], bound: u64, gain: i32) {
     let factor = gain as f32 / GAIN_ONE as f32;
     if gain == GAIN_ONE {
         return;
     }
-    if bound * u64::from(gain.unsigned_abs()) < 1 << 23 {
+    if bound.saturating_mul(gain.unsigned_abs().into()) < 1 << 23 {
         let (fours, rest) = levels.as_chunks_mut();
         fours.iter_mut().for_each(|levels| *levels = predict_four(*levels, factor));
         rest.iter_mut().for_each(|level| *level = predict_four([*level; 4], factor)[0]);

@@ -4,24 +4,9 @@
 //! integer-only cast. A GPU may round the multiplication differently by one unit in the last place, and nothing else.
 
 use crate::error::{Error, Result};
-
-/// Steps of the exponents in one octave.
-pub const EXPONENT_STEPS: i32 = 16;
-/// Smallest and largest sum of a row, a column and a tap exponent.
-pub const EXPONENT_MIN: i32 = 3 * i8::MIN as i32;
-/// See [`EXPONENT_MIN`].
-pub const EXPONENT_MAX: i32 = 3 * i8::MAX as i32;
-/// Bound on the magnitude of a level, so that it is exact as a float.
-pub const LEVEL_END: i32 = 1 << 24;
-
-const SCALE_MIN: f32 = f32::from_bits((127 - 100) << 23);
-const SCALE_MAX: f32 = f32::from_bits((127 + 100) << 23);
-
-/// The float32 nearest to 2^(k/16), as bits (FORMAT.md, annex A).
-pub const ROOTS: [u32; 16] = [
-    0x3f800000, 0x3f85aac3, 0x3f8b95c2, 0x3f91c3d3, 0x3f9837f0, 0x3f9ef532, 0x3fa5fed7, 0x3fad583f, 0x3fb504f3,
-    0x3fbd08a4, 0x3fc5672a, 0x3fce248c, 0x3fd744fd, 0x3fe0ccdf, 0x3feac0c7, 0x3ff5257d,
-];
+#[cfg(feature = "encoder")]
+use crate::format::LEVEL_END;
+use crate::format::{EXPONENT_STEPS, ROOTS, SCALE_MAX, SCALE_MIN};
 
 /// Whether a scale may be used: positive and far enough from both ends that no weight overflows or turns subnormal.
 pub fn is_scale(scale: f32) -> bool {
@@ -29,6 +14,18 @@ pub fn is_scale(scale: f32) -> bool {
 }
 
 /// `S(e)`: the step between levels at exponent `e`.
+///
+/// ```
+/// use mcwc::stages::quantize::{scale_at, to_bf16, to_f16};
+/// assert_eq!([0, 16, -32].map(|exponent| scale_at(0.5, exponent)), [0.5, 1.0, 0.125]);
+/// assert_eq!([to_f16(-3.0 * 0.5), to_bf16(-3.0 * 0.5)], [0xbe00, 0xbfc0]);
+/// ```
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "a remainder is one of 16 roots, and octaves are clamped"
+)]
 pub fn scale_at(scale: f32, exponent: i32) -> f32 {
     let root = f32::from_bits(ROOTS[exponent.rem_euclid(EXPONENT_STEPS) as usize]);
     let octaves = exponent.div_euclid(EXPONENT_STEPS).clamp(-126, 127);
@@ -50,6 +47,11 @@ pub fn scales(scale: f32, first: i32, last: i32) -> Result<Vec<f32>> {
 }
 
 /// Bits of the f16 nearest to a finite float32, ties to even, saturating at the largest finite value.
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "exponents have been compared; 16 bits remain"
+)]
 pub fn to_f16(weight: f32) -> u16 {
     let bits = weight.to_bits();
     let sign = bits >> 16 & 0x8000;
@@ -65,12 +67,14 @@ pub fn to_f16(weight: f32) -> u16 {
 }
 
 /// Bits of the bf16 nearest to a finite float32, ties to even, saturating at the largest finite value.
+#[expect(clippy::cast_possible_truncation, reason = "16 bits remain")]
 pub fn to_bf16(weight: f32) -> u16 {
     let bits = weight.to_bits();
     (bits >> 16 & 0x8000 | round_shift(bits & 0x7fff_ffff, 16).min(0x7f7f)) as u16
 }
 
 /// `value / 2^shift`, ties to even; `shift` from 1 to 24.
+#[expect(clippy::arithmetic_side_effects, reason = "31 bits and less than half of them more")]
 fn round_shift(value: u32, shift: u32) -> u32 {
     let half_less_one = (1 << (shift - 1)) - 1;
     (value + half_less_one + (value >> shift & 1)) >> shift
@@ -78,6 +82,7 @@ fn round_shift(value: u32, shift: u32) -> u32 {
 
 /// The level nearest to a weight.
 #[cfg(feature = "encoder")]
+#[expect(clippy::cast_possible_truncation, reason = "clamped")]
 pub fn quantize(weight: f32, inverse_scale: f32) -> i32 {
     let limit = (LEVEL_END - 1) as f32;
     (weight * inverse_scale).round_ties_even().clamp(-limit, limit) as i32
@@ -86,6 +91,7 @@ pub fn quantize(weight: f32, inverse_scale: f32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::{EXPONENT_MAX, EXPONENT_MIN};
     use proptest::prelude::*;
 
     #[test]

@@ -3,6 +3,16 @@
 use std::f64::consts::PI;
 
 /// The cosines of one kernel length.
+///
+/// ```
+/// let mut kernel = [3.0, 1.0];
+/// let basis = mcwc::stages::transform::Basis::new(2);
+/// basis.forward(&mut kernel);
+/// // Sum and difference, over the root of two.
+/// assert_eq!(kernel.map(|coefficient| (coefficient * coefficient).round()), [8.0, 2.0]);
+/// basis.inverse(&mut kernel);
+/// assert_eq!(kernel.map(f32::round), [3.0, 1.0]);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Basis {
     taps: usize,
@@ -12,6 +22,12 @@ pub struct Basis {
 
 impl Basis {
     /// The basis of kernels of `taps` taps.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::indexing_slicing,
+        reason = "there are 1 to 1024 taps, and remainders of 4 of each"
+    )]
     pub fn new(taps: usize) -> Self {
         let cosines = cosines(4 * taps);
         let norm = |row: usize| (if row == 0 { 1.0 } else { 2.0 } / taps as f64).sqrt();
@@ -23,6 +39,11 @@ impl Basis {
     }
 
     /// Entry of a coefficient and a tap.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::indexing_slicing,
+        reason = "the caller asks for one of the basis"
+    )]
     pub fn value(&self, coefficient: usize, tap: usize) -> f32 {
         self.values[coefficient * self.taps + tap]
     }
@@ -52,6 +73,7 @@ impl Basis {
 }
 
 /// cos(2π·i / len) for every i, by turning a unit vector: no more than arithmetic, so that every machine gets the same.
+#[expect(clippy::arithmetic_side_effects, reason = "orders are below 24")]
 fn cosines(len: usize) -> Vec<f64> {
     let angle = 2.0 * PI / len as f64;
     let (mut term, mut cos, mut sin) = (1.0, 0.0, 0.0);

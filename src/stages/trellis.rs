@@ -3,11 +3,7 @@
 //! Quantizer 0 has the even multiples of the scale, quantizer 1 the odd ones and zero; the parities of the levels before
 //! choose. The entropy loop runs it, because the quantizer also chooses the table of the next symbol.
 
-/// Number of states; a column starts in state 0.
-pub const STATES: usize = 8;
-
-/// The next state, by state and parity of the index.
-pub const NEXT: [[u8; 2]; STATES] = [[0, 2], [5, 7], [1, 3], [6, 4], [2, 0], [4, 6], [3, 1], [7, 5]];
+use crate::format::{TRELLIS_NEXT, TRELLIS_STATES};
 
 /// The quantizer of a state.
 pub fn quantizer(state: u8) -> u8 {
@@ -15,13 +11,15 @@ pub fn quantizer(state: u8) -> u8 {
 }
 
 /// The level, in half steps, of an index of a quantizer.
+#[expect(clippy::arithmetic_side_effects, reason = "symbols and indices are far below 2^30")]
 pub fn level(index: i32, quantizer: u8) -> i32 {
     2 * index - i32::from(quantizer) * index.signum()
 }
 
 /// The state after an index.
+#[expect(clippy::indexing_slicing, reason = "a remainder of 8, and one bit")]
 pub fn next(state: u8, index: i32) -> u8 {
-    NEXT[usize::from(state) % STATES][(index & 1) as usize]
+    TRELLIS_NEXT[usize::from(state) % TRELLIS_STATES][(index & 1) as usize]
 }
 
 #[cfg(test)]
@@ -41,8 +39,8 @@ mod tests {
 
     #[test]
     fn every_state_is_reached_by_two_branches() {
-        let mut arrivals = [0; STATES];
-        NEXT.iter().flatten().for_each(|&state| arrivals[usize::from(state)] += 1);
-        assert_eq!(arrivals, [2; STATES]);
+        let mut arrivals = [0; TRELLIS_STATES];
+        TRELLIS_NEXT.iter().flatten().for_each(|&state| arrivals[usize::from(state)] += 1);
+        assert_eq!(arrivals, [2; TRELLIS_STATES]);
     }
 }

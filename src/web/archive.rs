@@ -3,20 +3,20 @@
 use wasm_bindgen::prelude::*;
 
 use super::js_error;
-use crate::container::{self, Coding};
+use crate::container::{Archive, Chunk, Coding, Levels};
 use crate::decode::{PieceSource, plan};
 use crate::entropy::decode_planes;
-use crate::error::{Error, Result};
-use crate::reconstruct::FrameDecoder;
+use crate::error::Error;
+use crate::reconstruct::{FrameDecoder, Scratch};
 use crate::stages::pack::level_bits;
 use crate::tensor::Limits;
 
 type JsResult<T> = std::result::Result<T, JsValue>;
 
 /// A parsed header, the frame that is being decoded, and the arenas.
-#[wasm_bindgen]
-pub struct Archive {
-    archive: container::Archive,
+#[wasm_bindgen(js_name = Archive)]
+pub struct ArchiveDecoder {
+    archive: Archive,
     frame: Option<FrameDecoder>,
     payload: Vec<u8>,
     /// Decoded bytes, as words so that they are aligned for every dtype.
@@ -25,25 +25,25 @@ pub struct Archive {
     packed: Vec<u8>,
 }
 
-#[wasm_bindgen]
-impl Archive {
+#[wasm_bindgen(js_class = Archive)]
+impl ArchiveDecoder {
     /// Bytes of preamble and header together; `preamble` is the first 32 bytes.
     #[wasm_bindgen(js_name = headBytes)]
     pub fn head_bytes(preamble: &[u8]) -> JsResult<f64> {
-        let bytes = container::Archive::head_bytes(preamble, &Limits::default()).map_err(js_error)?;
+        let bytes = Archive::head_bytes(preamble, &Limits::default()).map_err(js_error)?;
         Ok(bytes as f64)
     }
 
     /// Parses and checks preamble and header; those of a delta are linked to its base, which is used up.
     #[wasm_bindgen(constructor)]
-    pub fn new(head: &[u8], base: Option<Archive>) -> JsResult<Archive> {
-        let mut archive = container::Archive::parse(head, &Limits::default()).map_err(js_error)?;
+    pub fn new(head: &[u8], base: Option<ArchiveDecoder>) -> JsResult<ArchiveDecoder> {
+        let mut archive = Archive::parse(head, &Limits::default()).map_err(js_error)?;
         let linked = match base {
             Some(base) => archive.link(base.archive),
             None => archive.require_base(),
         };
         linked.map_err(js_error)?;
-        Ok(Archive {
+        Ok(ArchiveDecoder {
             archive,
             frame: None,
             payload: Vec::new(),
@@ -61,7 +61,7 @@ impl Archive {
 
     /// Of every chunk: which archive it lies in (0 this one, 1 its base, 2 the base of that), offset, length.
     pub fn chunks(&self) -> Vec<f64> {
-        let place = |chunk: &container::Chunk| [chunk.archive as f64, chunk.offset as f64, f64::from(chunk.bytes)];
+        let place = |chunk: &Chunk| [chunk.archive as f64, chunk.offset as f64, f64::from(chunk.bytes)];
         self.archive.chunks.iter().flat_map(place).collect()
     }
 
@@ -105,9 +105,15 @@ impl Archive {
     /// the frame that is open.
     #[wasm_bindgen(js_name = openFrame)]
     pub fn open_frame(&mut self, frame: usize) -> JsResult<()> {
-        let has_side = self.archive.frames.get(frame).is_some_and(|frame| frame.side_chunk.is_some());
-        let side = has_side.then_some(self.payload.as_slice());
-        self.frame = Some(FrameDecoder::after(self.frame.take(), &self.archive, frame, side).map_err(js_error)?);
+        let entry = self.archive.frames.get(frame);
+        let (side_chunk, reference) = entry.map_or((None, None), |entry| (entry.side_chunk, entry.reference));
+        let side = side_chunk.map(|_| self.payload.as_slice());
+        let (reference, scratch) = match self.frame.take() {
+            Some(open) if Some(open.index()) == reference => (Some(open), Scratch::default()),
+            open => (None, open.map_or_else(Scratch::default, |mut open| open.take_scratch())),
+        };
+        let opened = FrameDecoder::open(&self.archive, frame, side, reference, scratch);
+        self.frame = Some(opened.map_err(|error| self.error(side_chunk, error))?);
         Ok(())
     }
 
@@ -115,28 +121,28 @@ impl Archive {
     /// [`FrameDecoder::decode_reference`].
     #[wasm_bindgen(js_name = decodeReference)]
     pub fn decode_reference(&mut self, frame: usize, index: usize) -> JsResult<()> {
-        opened(&mut self.frame)
-            .and_then(|decoder| decoder.decode_reference(frame, index, &self.payload))
-            .map_err(js_error)
+        let decoded = opened(&mut self.frame)?.decode_reference(frame, index, &self.payload);
+        decoded.map_err(|error| self.error(self.chunk_of(frame, index), error))
     }
 
     /// Decodes the payload as element chunk `index` of the open frame; gives the number of decoded bytes.
     #[wasm_bindgen(js_name = decodeChunk)]
     pub fn decode_chunk(&mut self, index: usize) -> JsResult<usize> {
-        let decoder = opened(&mut self.frame).map_err(js_error)?;
-        let bytes = decoder.chunk_bytes(index).map_err(js_error)?;
+        let decoder = opened(&mut self.frame)?;
+        let (frame, bytes) = (decoder.index(), decoder.chunk_bytes(index).map_err(js_error)?);
         self.decoded.resize(bytes.div_ceil(8), 0);
         let decoded = &mut bytemuck::cast_slice_mut(&mut self.decoded)[..bytes];
-        decoder.decode(index, &self.payload, decoded).map_err(js_error)?;
+        let decoded = decoder.decode(index, &self.payload, decoded);
+        decoded.map_err(|error| self.error(self.chunk_of(frame, index), error))?;
         Ok(bytes)
     }
 
-    /// Decodes the payload as a chunk of a raw stream that holds this many bytes.
+    /// Decodes the payload as this chunk of the archive, of a raw stream, that holds this many bytes.
     #[wasm_bindgen(js_name = decodeRaw)]
-    pub fn decode_raw(&mut self, bytes: usize) -> JsResult<()> {
+    pub fn decode_raw(&mut self, chunk: usize, bytes: usize) -> JsResult<()> {
         self.decoded.resize(bytes.div_ceil(8), 0);
         let decoded = &mut bytemuck::cast_slice_mut(&mut self.decoded)[..bytes];
-        decode_planes(&self.payload, bytes, decoded).map_err(js_error)
+        decode_planes(&self.payload, bytes, decoded).map_err(|error| self.error(Some(chunk), error))
     }
 
     /// Where runs of equal length of the chunk decoded last begin in the tensor; undefined if chunks follow one another.
@@ -147,14 +153,15 @@ impl Archive {
 
 /// Levels for [`super::gpu`].
 #[cfg(feature = "gpu")]
-#[wasm_bindgen]
-impl Archive {
+#[wasm_bindgen(js_class = Archive)]
+impl ArchiveDecoder {
     /// Decodes the payload as element chunk `index` of the open frame, but only to levels, and packs them at `bits` bits
     /// (8, 16 or 32); gives their number of bytes, or -1 if one of them needs more bits.
     #[wasm_bindgen(js_name = decodeLevels)]
     pub fn decode_levels(&mut self, index: usize, bits: u32) -> JsResult<i32> {
-        let decoder = opened(&mut self.frame).map_err(js_error)?;
-        let levels = decoder.decode_levels(index, &self.payload).map_err(js_error)?;
+        let decoder = opened(&mut self.frame)?;
+        let (frame, levels) = (decoder.index(), decoder.decode_levels(index, &self.payload));
+        let levels = levels.map_err(|error| self.error(self.chunk_of(frame, index), error))?;
         self.packed.clear();
         let fits = crate::stages::pack::pack(&levels, bits, &mut self.packed);
         Ok(if fits { self.packed.len() as i32 } else { -1 })
@@ -167,19 +174,31 @@ impl Archive {
 }
 
 #[cfg(feature = "gpu")]
-impl Archive {
+impl ArchiveDecoder {
     /// The parsed header.
-    pub(super) fn header(&self) -> &container::Archive {
+    pub(super) fn header(&self) -> &Archive {
         &self.archive
     }
 }
 
-fn opened(frame: &mut Option<FrameDecoder>) -> Result<&mut FrameDecoder> {
-    frame.as_mut().ok_or_else(|| Error::argument("no frame is open"))
+impl ArchiveDecoder {
+    /// The chunk of the archive that holds element chunk `index` of a frame.
+    fn chunk_of(&self, frame: usize, index: usize) -> Option<usize> {
+        self.archive.frames.get(frame)?.chunk(index)
+    }
+
+    /// An error that names the chunk whose payload gave it.
+    fn error(&self, chunk: Option<usize>, error: Error) -> JsValue {
+        js_error(self.archive.within_chunk(chunk, error))
+    }
+}
+
+fn opened(frame: &mut Option<FrameDecoder>) -> JsResult<&mut FrameDecoder> {
+    frame.as_mut().ok_or_else(|| js_error(Error::argument("no frame is open")))
 }
 
 /// The bits that hold the symbols of a frame as levels.
-fn frame_level_bits(archive: &container::Archive, levels: &container::Levels) -> u32 {
+fn frame_level_bits(archive: &Archive, levels: &Levels) -> u32 {
     let tables = archive.tables.iter().skip(levels.first_table).take(levels.table_count);
     // Under the trellis a level is about twice its symbol.
     let low_bits = levels.low_bits + u32::from(levels.trellis);
@@ -192,7 +211,7 @@ fn frame_level_bits(archive: &container::Archive, levels: &container::Levels) ->
 
 /// One entry for each field of `Description` in types.ts, in its order; records in it likewise (js/description.ts). Tuples, as
 /// names would be written once for each record.
-fn describe(archive: &container::Archive) -> JsResult<JsValue> {
+fn describe(archive: &Archive) -> JsResult<JsValue> {
     let index = |index: Option<usize>| index.map_or(-1, |index| index as i32);
     let tensors = archive.tensors.iter().map(|tensor| {
         let frames = &tensor.frames;

@@ -6,7 +6,7 @@ use js_sys::{Promise, Uint8Array};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
-use super::archive::Archive;
+use super::archive::ArchiveDecoder;
 use super::js_error;
 use crate::gpu::{Device, LevelFrame, Reconstructor};
 use crate::reconstruct::FrameDecoder;
@@ -54,7 +54,7 @@ impl GpuReconstructor {
     #[wasm_bindgen(unchecked_return_type = "Promise<GPUBuffer>")]
     pub fn reconstruct(
         &self,
-        archive: &Archive,
+        archive: &ArchiveDecoder,
         frame: usize,
         side: Option<Vec<u8>>,
         levels: Uint8Array,

@@ -5,6 +5,7 @@ use crate::compare::{differences, on_gpu, reconstructor};
 use mcwc::container::{self, FileEntry, FrameEntry, Header, Side, TensorEntry};
 use mcwc::decode::Reader;
 use mcwc::entropy::{EncoderTable, LevelChunk, Table, encode_levels, raw_plane};
+use mcwc::format;
 use mcwc::gpu::LevelFrame;
 use mcwc::stages::pack::pack;
 use mcwc::tensor::Limits;
@@ -34,13 +35,13 @@ fn archive(case: &Case, scale: f32, trellis: bool) -> Vec<u8> {
     }
     let bits = arrays.into_iter().chain([Side::RowPermutation, Side::ColumnPermutation]).map(Side::bit).sum();
     let frame = FrameEntry {
-        coding: container::CODING_LEVELS,
+        coding: format::CODING_LEVELS,
         chunk_len: (ROWS_PER_CHUNK * row_len) as u32,
         matrix: Some([rows, columns, taps].map(|extent| extent as u64).to_vec()),
         tables: Some(vec![0, tables.len() as u64]),
         scale: Some(scale),
         side: Some(bits),
-        quantizer: trellis.then_some(container::QUANTIZER_TRELLIS),
+        quantizer: trellis.then_some(format::QUANTIZER_TRELLIS),
         ..FrameEntry::default()
     };
     let bytes = case.frame().bytes();

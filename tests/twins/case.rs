@@ -1,9 +1,10 @@
 //! Random frames of every kind, with the extremes in them.
 
 use crate::noise::Noise;
+use mcwc::format::LEVEL_END;
 use mcwc::gpu::LevelFrame;
 use mcwc::stages::permute::Permutation;
-use mcwc::stages::quantize::{LEVEL_END, scales};
+use mcwc::stages::quantize::scales;
 use mcwc::tensor::DType;
 
 pub const FLOATS: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::F64];

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::container::{Archive, Coding, Frame, GAIN_ONE, Side, Tensor};
+use crate::container::{Archive, Coding, Frame, Side, Tensor};
+use crate::format::GAIN_ONE;
 
 /// What an archive holds.
 pub struct Inspection<'a> {

@@ -9,14 +9,17 @@ use crate::source::Source;
 use crate::stages::permute::Permutation;
 use crate::tensor::TensorLocation;
 
+/// What lies at each place along each axis of a tensor; `None` where nothing has moved.
+type Order = Vec<Option<Vec<u32>>>;
+
 /// A file whose units have moved.
 pub struct Arranged<'a> {
     file: &'a SourceFile<'a>,
     /// Index of the file.
     index: usize,
     tensors: &'a [TensorLocation],
-    /// For the tensors that have moved, by offset: their index, and what lies at each place along each axis.
-    moved: BTreeMap<u64, (usize, Vec<Option<Vec<u32>>>)>,
+    /// The tensors that have moved, by offset: their index, and their order.
+    moved: BTreeMap<u64, (usize, Order)>,
 }
 
 impl<'a> Arranged<'a> {
@@ -45,7 +48,7 @@ impl<'a> Arranged<'a> {
     }
 
     /// All bytes of a tensor that has moved.
-    fn rearranged(&self, tensor: usize, orders: &[Option<Vec<u32>>]) -> Result<Vec<u8>> {
+    fn rearranged(&self, tensor: usize, orders: &Order) -> Result<Vec<u8>> {
         let TensorLocation { dtype, shape, offset, bytes, .. } = &self.tensors[tensor];
         let mut elements = vec![0; *bytes as usize];
         self.file.read_at(*offset, &mut elements)?;

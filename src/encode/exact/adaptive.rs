@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use crate::entropy::{Adaptation, Guide, Model, TOTAL, adaptive_plane, context};
+use crate::entropy::{Adaptation, AdaptiveModel, Guide, adaptive_plane, context};
+use crate::format::TOTAL;
 
 /// Limits that are tried: for what changes along the way, for most, for what stays the same, and for what always does.
 const LIMITS: [u8; 7] = [8, 12, 18, 31, 48, 63, 255];
@@ -59,7 +60,7 @@ fn best<'a>(plane: &[u8], ways: impl Iterator<Item = Way<'a>>) -> Way<'a> {
 fn bits(plane: &[u8], Way { adaptation, guide }: Way) -> f64 {
     static BITS: LazyLock<Vec<f32>> =
         LazyLock::new(|| (0..=TOTAL).map(|chance| (TOTAL as f32 / chance as f32).log2()).collect());
-    let mut model = Model::new(adaptation);
+    let mut model = AdaptiveModel::new(adaptation);
     let mut bits = 0.0;
     for (at, &byte) in plane.iter().enumerate() {
         model.encode_byte(byte, context(plane, at, adaptation.distance, guide), |bit, chance| {

@@ -1,7 +1,8 @@
 //! Bytes -> literals and copies of earlier bytes: greedy matching with one byte of look-ahead over hash chains.
 
 use crate::encode::exact::planes::encode_coded_plane;
-use crate::entropy::{COPY_LEN_MIN, DISTANCE_BYTES, MODE_COPIES, put_varint};
+use crate::entropy::put_varint;
+use crate::format::{COPY_LEN_MIN, DISTANCE_BYTES, MODE_COPIES};
 
 const HASH_BITS: u32 = 16;
 /// Candidates that are tried at each position.

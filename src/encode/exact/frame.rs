@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
-use crate::container::{CHUNK_LEN_MAX, CODING_PLANES, FrameEntry, serialize_chunk_entry};
+use crate::container::{FrameEntry, serialize_chunk_entry};
 use crate::encode::exact::planes;
 use crate::encode::scratch::{Kept, Scratch};
 use crate::error::Result;
+use crate::format::{CHUNK_LEN_MAX, CODING_PLANES};
 use crate::stages::planes::split_field;
 use crate::tensor::DType;
 

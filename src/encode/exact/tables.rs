@@ -1,7 +1,8 @@
 //! Counts of bytes -> the table that codes them in the fewest bytes, its own included.
 
 use crate::encode::levels::model_fit::exact_table;
-use crate::entropy::{STEPS, TOTAL, Table, step};
+use crate::entropy::{Table, step};
+use crate::format::{STEPS, TOTAL};
 
 /// The better of an exact and a coarse table for every byte that occurs; `None` if fewer than two do.
 pub fn best_table(counts: &[u64; 256]) -> Option<Table> {
@@ -101,7 +102,7 @@ mod tests {
             prop_assert_eq!(table.is_some(), kinds >= 2);
             for table in table.into_iter().chain(coarse_table(&counts)) {
                 for symbol in (0..256).filter(|&symbol| counts[symbol] > 0) {
-                    prop_assert!(table.interval(symbol as i16).is_some());
+                    prop_assert!(table.is_possible(symbol as i16));
                 }
                 let mut bytes = Vec::new();
                 table.serialize(&mut bytes);

@@ -96,7 +96,7 @@ impl Statistics {
             return Err(invalid("not a safetensors file".into()));
         }
         let file = SourceFile { name: name.to_string(), source };
-        let (tensors, metadata) = safetensors::parse(0, &file).map_err(|error| error.in_file(name))?;
+        let (tensors, metadata) = safetensors::parse(0, &file).map_err(|error| formats::limit_within(error, name))?;
         if metadata.get("format").map(String::as_str) != Some(FORMAT) {
             return Err(invalid(format!("its metadata does not say format = {FORMAT}: is it a model?")));
         }

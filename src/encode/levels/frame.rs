@@ -1,8 +1,7 @@
 //! Levels of one tensor -> one frame: payloads of its chunks, and the header entry that describes them.
 
-use crate::container::{
-    CHUNK_LEN_MAX, CODING_LEVELS, FrameEntry, GAIN_ONE, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, Side, TRANSFORM_DCT,
-};
+use crate::container::{FrameEntry, Side};
+use crate::format::{CHUNK_LEN_MAX, CODING_LEVELS, GAIN_ONE, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, TRANSFORM_DCT};
 use rayon::prelude::*;
 
 use crate::encode::exact::frame::CodedFrame;

@@ -16,8 +16,9 @@ use crate::encode::levels::matrix::Matrix;
 use crate::encode::levels::model_fit::Classes;
 use crate::encode::progress::map_in_parts;
 use crate::encode::scratch::Scratch;
-use crate::entropy::{EncoderTable, TOTAL, Table};
+use crate::entropy::{EncoderTable, Table};
 use crate::error::Result;
+use crate::format::TOTAL;
 use crate::tensor::{DType, TensorLocation};
 
 /// Classes in an octave of mean magnitude.

@@ -1,6 +1,6 @@
 //! Shapes -> the matrices that frames code.
 
-use crate::container::CHUNK_LEN_MAX;
+use crate::format::CHUNK_LEN_MAX;
 use crate::stages::permute::{Permutation, transpose};
 use crate::stages::quantize::scale_at;
 use crate::stages::transform::Basis;

@@ -1,6 +1,7 @@
 //! Weights -> indices under the trellis: the path of least distortion and rate down each column (Viterbi).
 
-use crate::stages::trellis::{NEXT, STATES, level, quantizer};
+use crate::format::{TRELLIS_NEXT, TRELLIS_STATES};
+use crate::stages::trellis::{level, quantizer};
 
 use crate::encode::levels::model_fit::SymbolCosts;
 
@@ -9,7 +10,7 @@ pub struct PathFinder<'c> {
     costs: &'c SymbolCosts,
     lambda: f32,
     /// For each row and state, the state before it on the best path.
-    previous: Vec<[u8; STATES]>,
+    previous: Vec<[u8; TRELLIS_STATES]>,
     /// For each row, the candidate of each quantizer and parity.
     candidates: Vec<[[i32; 2]; 2]>,
     indices: Vec<i32>,
@@ -47,7 +48,7 @@ impl<'c> PathFinder<'c> {
     pub fn column(&mut self, rows: impl Iterator<Item = (f32, usize)>) -> &[i32] {
         self.previous.clear();
         self.candidates.clear();
-        let mut cost = [f32::INFINITY; STATES];
+        let mut cost = [f32::INFINITY; TRELLIS_STATES];
         cost[0] = 0.0;
         for (weight, class) in rows {
             let candidates = [0, 1].map(|quantizer| nearest(weight, quantizer));
@@ -57,9 +58,9 @@ impl<'c> PathFinder<'c> {
                     error * error + self.lambda * self.costs.bits(q, class, index)
                 })
             });
-            let mut best = [f32::INFINITY; STATES];
-            let mut previous = [0; STATES];
-            for (state, next) in NEXT.iter().enumerate() {
+            let mut best = [f32::INFINITY; TRELLIS_STATES];
+            let mut previous = [0; TRELLIS_STATES];
+            for (state, next) in TRELLIS_NEXT.iter().enumerate() {
                 let costs = costs[usize::from(quantizer(state as u8))];
                 for (&next, branch) in next.iter().zip(costs) {
                     let next = usize::from(next);
@@ -79,13 +80,13 @@ impl<'c> PathFinder<'c> {
         &self.indices
     }
 
-    fn trace_back(&mut self, cost: &[f32; STATES]) {
-        let mut state = (0..STATES).min_by(|&a, &b| cost[a].total_cmp(&cost[b])).unwrap_or(0);
+    fn trace_back(&mut self, cost: &[f32; TRELLIS_STATES]) {
+        let mut state = (0..TRELLIS_STATES).min_by(|&a, &b| cost[a].total_cmp(&cost[b])).unwrap_or(0);
         self.indices.clear();
         self.indices.resize(self.previous.len(), 0);
         for row in (0..self.previous.len()).rev() {
             let before = self.previous[row][state];
-            let parity = usize::from(usize::from(NEXT[usize::from(before)][1]) == state);
+            let parity = usize::from(usize::from(TRELLIS_NEXT[usize::from(before)][1]) == state);
             self.indices[row] = self.candidates[row][usize::from(quantizer(before))][parity];
             state = usize::from(before);
         }

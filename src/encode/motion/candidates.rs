@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use crate::container::GAIN_ONE;
 use crate::encode::base::RESEMBLANCE;
 use crate::encode::coded::{CodedTensor, Lossy};
 use crate::encode::coded_weights::CodedWeights;
@@ -13,6 +12,7 @@ use crate::encode::levels::matrix::Matrix;
 use crate::encode::options::Options;
 use crate::encode::progress::map_in_parts;
 use crate::error::Result;
+use crate::format::GAIN_ONE;
 
 /// An earlier tensor that a tensor resembles.
 #[derive(Debug, Clone)]

@@ -2,7 +2,6 @@
 //!
 //! Every coarse level stands for a cell of fine ones, so that all passes together tell as much as the fine levels alone.
 
-use crate::container::GAIN_ONE;
 use crate::encode::coded::CodedTensor;
 use crate::encode::levels::frame::{LevelPlan, Prediction, class_index};
 use crate::encode::levels::indices::Indices;
@@ -10,6 +9,7 @@ use crate::encode::levels::model_fit::{SymbolCounts, VarianceModel};
 use crate::encode::motion::predict::Attempt;
 use crate::encode::scratch::Scratch;
 use crate::error::Result;
+use crate::format::GAIN_ONE;
 use crate::stages::predict::prediction;
 
 /// One frame of a tensor: what it codes, and how often each symbol occurs in it.

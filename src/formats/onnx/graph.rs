@@ -229,7 +229,7 @@ impl Reader<'_> {
 fn captures(graph: Span, names: &mut Vec<String>, depth: u64) -> Result<()> {
     if depth > MAX_GRAPH_DEPTH {
         let (field, limit) = ("onnx graph nesting", MAX_GRAPH_DEPTH);
-        return Err(Error::LimitExceeded { field, value: depth, limit });
+        return Err(Error::limit_exceeded(field, depth, limit));
     }
     for field in graph.fields() {
         match field? {

@@ -157,9 +157,8 @@ fn bounds_the_nesting_of_graphs() {
     for depth in [MAX_GRAPH_DEPTH + 1, 2000] {
         let bytes = nested(depth);
         for error in [find(&bytes).unwrap_err(), companions("m.onnx", &bytes).unwrap_err()] {
-            let Error::InFile { name, error } = error else { panic!("{error}") };
-            assert_eq!(name, "m.onnx");
-            assert!(matches!(*error, Error::LimitExceeded { value: 33, limit: 32, .. }));
+            assert!(error.to_string().contains("(m.onnx)"), "{error}");
+            assert!(matches!(error, Error::LimitExceeded { value: 33, limit: 32, .. }));
         }
     }
 }

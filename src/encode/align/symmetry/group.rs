@@ -47,6 +47,13 @@ impl Member {
             && tensor.record.is_empty()
     }
 
+    /// Weights of each unit in a tensor of this shape.
+    fn weights_of_unit(&self, shape: &[u64]) -> usize {
+        let others =
+            shape.iter().enumerate().filter(|&(axis, _)| axis != self.axis).map(|(_, &extent)| extent as usize);
+        self.repeats * self.unit_len * others.product::<usize>()
+    }
+
     /// Calls `visit` with a unit and the place and length of each run that is the unit's, among the elements of a tensor of
     /// this shape.
     fn runs(&self, units: usize, shape: &[u64], visit: &mut dyn FnMut(usize, usize, usize)) {
@@ -113,24 +120,31 @@ impl Group {
         tensors: &[TensorLocation],
         values: &mut dyn FnMut(usize) -> Result<Option<Vec<f32>>>,
     ) -> Result<Vec<f32>> {
-        let mut parts: Vec<(usize, Vec<f32>)> = Vec::new();
-        for member in &self.members {
+        let fits = |member: &&Member| member.fits(self.units, &tensors[member.tensor]);
+        let members: Vec<&Member> = self.members.iter().filter(fits).collect();
+        let width = |member: &&Member| member.weights_of_unit(&tensors[member.tensor].shape.0);
+        let room: usize = members.iter().map(width).sum();
+        // In place, as units may be as large as the largest tensors.
+        let mut matrix = vec![0.0; self.units * room];
+        let mut row_len = 0;
+        for member in members {
             let tensor = &tensors[member.tensor];
-            let expected = tensor.shape.element_len();
-            let given = values(member.tensor)?.filter(|values| Some(values.len() as u64) == expected);
-            let Some(values) = given.filter(|_| member.fits(self.units, tensor)) else { continue };
-            let mut rows = vec![Vec::new(); self.units];
+            let Some(values) =
+                values(member.tensor)?.filter(|values| Some(values.len() as u64) == tensor.shape.element_len())
+            else {
+                continue;
+            };
+            let mut ends: Vec<usize> = (0..self.units).map(|unit| unit * room + row_len).collect();
             member.runs(self.units, &tensor.shape.0, &mut |unit, offset, len| {
-                rows[unit].extend_from_slice(&values[offset..offset + len]);
+                matrix[ends[unit]..ends[unit] + len].copy_from_slice(&values[offset..offset + len]);
+                ends[unit] += len;
             });
-            parts.push((rows[0].len(), rows.concat()));
+            row_len += width(&member);
         }
-        let mut matrix = Vec::with_capacity(self.units * parts.iter().map(|(len, _)| len).sum::<usize>());
         for unit in 0..self.units {
-            for (len, part) in &parts {
-                matrix.extend_from_slice(&part[unit * len..(unit + 1) * len]);
-            }
+            matrix.copy_within(unit * room..unit * room + row_len, unit * row_len);
         }
+        matrix.truncate(self.units * row_len);
         Ok(matrix)
     }
 }
