@@ -4,7 +4,7 @@
 //! the Hungarian method, for groups of usual width; for wider ones nearly, by exchanges among the likeliest pairs.
 //! Among orders of equal sum the one that leaves more units where they are is taken.
 
-use nalgebra::DMatrixView;
+use nalgebra::{DMatrix, DMatrixView};
 use pathfinding::kuhn_munkres::kuhn_munkres;
 use pathfinding::matrix::Matrix;
 use rayon::prelude::*;
@@ -84,10 +84,10 @@ fn for_each_reference<T: Send>(
     unit_len: usize,
     take: impl Fn(usize, &[f32]) -> T + Sync,
 ) -> Vec<T> {
-    let units = DMatrixView::from_slice_with_strides(units, units.len() / unit_len, unit_len, unit_len, 1);
+    let units = DMatrix::from_row_slice(units.len() / unit_len, unit_len, units);
     let blocks = reference.par_chunks(BLOCK_UNITS * unit_len).enumerate();
     let taken = blocks.flat_map_iter(|(block, rows)| {
-        let products = units * DMatrixView::from_slice(rows, unit_len, rows.len() / unit_len);
+        let products = &units * DMatrixView::from_slice(rows, unit_len, rows.len() / unit_len);
         let first = block * BLOCK_UNITS;
         let columns = products.column_iter().enumerate();
         columns.map(|(column, cosines)| take(first + column, cosines.as_slice())).collect::<Vec<_>>()
@@ -114,6 +114,7 @@ fn shortlisted(units: &[f32], reference: &[f32], unit_len: usize) -> Vec<u32> {
         if list.len() > SHORTLIST_LEN {
             list.select_nth_unstable_by(SHORTLIST_LEN, by_worth);
             list.truncate(SHORTLIST_LEN);
+            list.shrink_to_fit();
         }
         list.sort_unstable_by(by_worth);
         list
