@@ -1,15 +1,13 @@
 // What benchmarks run: the package, the native command, and the module that constriction is measured with.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT, fail, run, step, wasmBindgen } from '../scripts/tools.mjs';
+import { bind, buildBindgen } from '../scripts/bindgen.mjs';
+import { CARGO_TARGET, ROOT, WASM_TARGET, fail, run, step } from '../scripts/tools.mjs';
 
 export const PKG = join(ROOT, 'pkg');
 /** The package's own wasm bindings, before they are bundled. */
 export const BINDINGS = join(ROOT, 'target/bindings/mcwc');
 export const BASELINE = join(ROOT, 'target/bench/baseline');
-
-const CARGO_TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
-const WASM_TARGET = 'wasm32-unknown-unknown';
 
 export function requirePackage() {
   const missing = [join(PKG, 'index.js'), join(PKG, 'mcwc_bg.wasm'), join(BINDINGS, 'mcwc.js')].find((path) => !existsSync(path));
@@ -23,8 +21,9 @@ export function buildCommand() {
   return join(CARGO_TARGET, 'release/mcwc');
 }
 
-export function buildBaseline() {
+export async function buildBaseline() {
+  await buildBindgen();
   step('constriction as wasm');
   run('cargo', ['build', '--manifest-path', 'bench/baseline/Cargo.toml', '--release', '--target', WASM_TARGET, '--target-dir', CARGO_TARGET]);
-  run(wasmBindgen(), ['--target', 'web', '--out-dir', BASELINE, join(CARGO_TARGET, WASM_TARGET, 'release/baseline.wasm')]);
+  await bind(join(CARGO_TARGET, WASM_TARGET, 'release/baseline.wasm'), 'baseline', BASELINE);
 }

@@ -55,7 +55,7 @@ const { values } = parseArgs({ options: { rounds: { type: 'string', default: '11
 const DATA = join(CACHE, 'decode');
 const [first] = Object.keys(ARCHIVES);
 requirePackage();
-buildBaseline();
+await buildBaseline();
 const command = buildCommand();
 Object.entries(ARCHIVES).forEach(encode);
 await compressSymbols();

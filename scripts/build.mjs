@@ -1,9 +1,10 @@
 // Rust and TypeScript -> pkg/: two wasm modules, the JavaScript around them, and types. Fails if they are larger than they may be.
 //   node scripts/build.mjs
-import { copyFileSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { ROOT, fail, run, step, tool, wasmBindgen } from './tools.mjs';
+import { bind, buildBindgen } from './bindgen.mjs';
+import { CARGO_TARGET, ROOT, WASM_TARGET, fail, installPackages, prepareRust, start, step, timed, tool } from './tools.mjs';
 
 /** Functions called once are inlined by rustc where it helps; more of it only makes what is compressed larger. */
 const WASM_PASSES = [
@@ -15,7 +16,6 @@ const WASM_PASSES = [
 ];
 const PKG = join(ROOT, 'pkg');
 const BINDINGS = join(ROOT, 'target/bindings');
-const CARGO_TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
 /** What rustc emits and every browser with SIMD has. `--all-features` would let wasm-opt use proposals that none has. */
 const WASM_FEATURES = [
   'bulk-memory',
@@ -56,50 +56,57 @@ const PUBLIC_TYPES = ['index', 'archive', 'errors', 'open', 'types'];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
-  MODULES.forEach(buildWasm);
-  writeWorkerBindings();
-  await buildScripts();
-  buildTypes();
+  mkdirSync(BINDINGS, { recursive: true });
+  const bindgen = buildBindgen();
+  const finished = [];
+  for (const module of MODULES) {
+    const wasm = join(BINDINGS, `${module.name}.wasm`);
+    await timed(`${module.name}.wasm`, () => compile(module, wasm));
+    finished.push(bindgen.then(() => timed(`${module.name}_bg.wasm`, () => finish(module, wasm))));
+  }
+  await Promise.all(finished);
+  await timed('JavaScript', buildScripts);
+  await timed('Types', buildTypes);
   checkSizes();
 }
 
-function buildWasm({ name, cargo }) {
-  step(`${name}_bg.wasm`);
-  const target = 'wasm32-unknown-unknown';
-  const options = ['--profile', 'wasm', '--target', target, '--config', `target.${target}.rustflags=[${RUSTFLAGS}]`];
+async function compile({ cargo }, wasm) {
+  const options = ['--profile', 'wasm', '--target', WASM_TARGET, '--config', `target.${WASM_TARGET}.rustflags=[${RUSTFLAGS}]`];
   const env = { ...process.env, RUSTC_BOOTSTRAP: '1' };
-  run('cargo', ['rustc', '--lib', '--no-default-features', ...options, ...CARGO, ...cargo], { env });
-  const bindings = join(BINDINGS, name);
-  const wasm = join(CARGO_TARGET, target, 'wasm/mcwc.wasm');
-  run(wasmBindgen(), ['--target', 'web', '--out-name', name, '--out-dir', bindings, wasm]);
-  numberNames(bindings, name);
-  const [bound, optimized] = [bindings, PKG].map((folder) => join(folder, `${name}_bg.wasm`));
+  await start('cargo', ['rustc', '--lib', '--no-default-features', ...options, ...CARGO, ...cargo], { env });
+  copyFileSync(join(CARGO_TARGET, WASM_TARGET, 'wasm/mcwc.wasm'), wasm);
+}
+
+async function finish({ name }, wasm) {
+  await bind(wasm, name, join(BINDINGS, name));
+  const [bound, optimized] = [join(BINDINGS, name), PKG].map((folder) => join(folder, `${name}_bg.wasm`));
   const features = WASM_FEATURES.map((feature) => `--enable-${feature}`);
-  run('node', [tool('binaryen/bin/wasm-opt'), bound, '-o', optimized, ...WASM_PASSES, ...features]);
+  await start('node', [await tool('binaryen/bin/wasm-opt'), bound, '-o', optimized, ...WASM_PASSES, ...features]);
 }
 
-/** Numbers the imports and exports that wasm-bindgen names by hashes. The names keep their lengths, but they compress. */
-function numberNames(bindings, name) {
-  const [glue, wasm] = [`${name}.js`, `${name}_bg.wasm`].map((file) => join(bindings, file));
-  const hashed = /\b(?:__wbg|__wbindgen|wasm_bindgen__convert)\w*_h?[0-9a-f]{16}(?:_\d+)?\b/g;
-  const names = [...new Set(readFileSync(glue, 'utf8').match(hashed))].sort((a, b) => b.length - a.length);
-  const number = (name, index) => `_${String(index).padStart(name.length - 1, '0')}`;
-  const numbered = (text) => names.reduce((text, name, index) => text.replaceAll(name, number(name, index)), text);
-  writeFileSync(glue, numbered(readFileSync(glue, 'utf8')));
-  writeFileSync(wasm, numbered(readFileSync(wasm, 'latin1')), 'latin1');
-}
-
-/** A worker never calls the GPU: of the bindings it needs the functions that the CPU's module imports too. */
-function writeWorkerBindings() {
+/** The bindings for a worker, which never calls the GPU: it needs the functions that the CPU's module imports too. */
+async function writeWorkerBindings() {
+  const { parseAst } = await import('vite');
   const [cpu, gpu] = MODULES.map(({ name }) => readFileSync(join(BINDINGS, name, `${name}.js`), 'utf8'));
-  const imports = /^ {8}(\w+): (function\([^]*?^ {8}\}(?:, arguments\); \})?),$/gm;
-  const needed = new Set([...cpu.matchAll(imports)].map(([, , body]) => body));
-  const worker = gpu.replace(imports, (whole, name, body) => (needed.has(body) ? whole : `        ${name}: unused,`));
+  const needed = new Set(importedFunctions(cpu, parseAst).map(({ start, end }) => cpu.slice(start, end)));
+  const unused = importedFunctions(gpu, parseAst).filter(({ start, end }) => !needed.has(gpu.slice(start, end)));
+  if (unused.length === 0) fail('wasm-bindgen: all that the GPU module imports is in the CPU module');
+  let worker = gpu;
+  for (const { start, end } of unused.reverse()) worker = `${worker.slice(0, start)}unused${worker.slice(end)}`;
   writeFileSync(join(BINDINGS, 'mcwc_gpu/worker.js'), `${worker}\nfunction unused() { throw new Error('not in workers'); }\n`);
 }
 
+/** The functions that a script of wasm-bindgen hands to its module, in the order of the text. */
+function importedFunctions(script, parseAst) {
+  const getImports = parseAst(script).body.find(({ type, id }) => type === 'FunctionDeclaration' && id.name === '__wbg_get_imports');
+  const objects = getImports?.body.body.flatMap(({ declarations = [] }) => declarations.map(({ init }) => init));
+  const properties = objects?.find(({ type }) => type === 'ObjectExpression')?.properties;
+  return properties?.map(({ value }) => value).filter(({ type }) => type !== 'Literal') ?? fail('wasm-bindgen: no imports');
+}
+
 async function buildScripts() {
-  step('JavaScript');
+  await installPackages();
+  await writeWorkerBindings();
   const esbuild = await import('esbuild');
   for (const { out, entry, format, bindings } of BUNDLES) {
     await esbuild.build({
@@ -130,11 +137,11 @@ async function buildScripts() {
   });
 }
 
-function buildTypes() {
-  step('types');
+async function buildTypes() {
   const types = join(ROOT, 'target/types');
-  run('node', [tool('typescript/bin/tsc'), '--project', ROOT, '--outDir', types]);
-  run('node', [tool('typescript/bin/tsc'), '--project', join(ROOT, 'js/cli')]);
+  const tsc = await tool('typescript/bin/tsc');
+  await start('node', [tsc, '--project', ROOT, '--outDir', types]);
+  await start('node', [tsc, '--project', join(ROOT, 'js/cli')]);
   for (const name of PUBLIC_TYPES) copyFileSync(join(types, `${name}.d.ts`), join(PKG, `${name}.d.ts`));
 }
 
@@ -157,4 +164,7 @@ function kilobytes(bytes) {
   return `${(bytes / 1000).toFixed(1).padStart(6)} kB`;
 }
 
-if (import.meta.filename === process.argv[1]) await build();
+if (import.meta.filename === process.argv[1]) {
+  prepareRust();
+  await build();
+}

@@ -3,41 +3,46 @@
 // Works in a fresh clone: installs what is missing.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { ROOT, prepare, prepareBrowser, run, step } from './tools.mjs';
+import { build } from './build.mjs';
+import { buildCommand, buildPage, buildSample } from './demo.mjs';
+import { CARGO_TARGET, ROOT, WASM_TARGET, installPackages, prepareBrowser, prepareRust, printDurations, start, step, timed } from './tools.mjs';
 
-/** Each has to build by itself: reading needs no feature. */
+/** Each has to work by itself: reading needs no feature. */
 const FEATURES = ['', 'encoder', 'gpu', 'cli', 'encoder,gpu'];
 /** Those of the two wasm modules. */
 const WASM_FEATURES = ['', 'gpu'];
 
-prepare();
 const chromium = prepareBrowser();
-
-step('Format');
-run('cargo', ['fmt', '--check']);
-step('Clippy');
-run('cargo', ['clippy', '--all-targets', '--all-features', '--', '--deny', 'warnings']);
-for (const features of WASM_FEATURES) {
-  const target = ['--lib', '--target', 'wasm32-unknown-unknown', '--no-default-features', '--features', features];
-  run('cargo', ['clippy', ...target, '--', '--deny', 'warnings']);
-}
-for (const features of FEATURES) {
-  step(`Features: ${features || 'none'}`);
-  run('cargo', ['check', '--no-default-features', '--features', features]);
-}
-step('Documentation');
-run('cargo', ['doc', '--no-deps'], { env: { ...process.env, RUSTDOCFLAGS: '--deny warnings' } });
-step('Rust tests');
-run('cargo', ['test']);
-
-// Imported only now: what they need may just have been installed.
-const { build } = await import('./build.mjs');
-await build();
-const { buildDemo } = await import('./demo.mjs');
-await buildDemo();
-
-step('Package and page tests');
-const tests = readdirSync(join(ROOT, 'tests')).filter((name) => name.endsWith('.test.mjs'));
-const env = { ...process.env, CHROMIUM: chromium };
-run('node', ['--test', '--test-concurrency=1', ...tests.map((name) => join('tests', name))], { env });
+installPackages();
+prepareRust();
+// They share no folder that cargo would lock.
+await Promise.all([testCrate(), build().then(buildPage), buildCommand().then(buildSample)]);
+await timed('Package and page tests', testPackage);
+printDurations();
 step('All passed');
+
+async function testCrate() {
+  await cargo('Format', ['fmt', '--check']);
+  await cargo('Clippy', ['clippy', '--all-targets', '--all-features', '--', '--deny', 'warnings']);
+  for (const features of WASM_FEATURES) {
+    const target = ['--lib', '--target', WASM_TARGET, '--no-default-features', '--features', features];
+    await cargo(`Clippy, wasm: ${features || 'no features'}`, ['clippy', ...target, '--', '--deny', 'warnings']);
+  }
+  await cargo('Documentation', ['doc', '--no-deps'], { RUSTDOCFLAGS: '--deny warnings' });
+  await cargo('Rust tests', ['test']);
+  for (const features of FEATURES) {
+    await cargo(`Rust tests: ${features || 'no features'}`, ['test', '--no-default-features', '--features', features]);
+  }
+  // In the folder whose packages are built.
+  await cargo('Crate', ['package', '--allow-dirty', '--quiet'], { CARGO_TARGET_DIR: CARGO_TARGET });
+}
+
+function cargo(name, args, env = {}) {
+  return timed(name, () => start('cargo', args, { env: { ...process.env, ...env } }));
+}
+
+function testPackage() {
+  const tests = readdirSync(join(ROOT, 'tests')).filter((name) => name.endsWith('.test.mjs'));
+  const env = { ...process.env, CHROMIUM: chromium };
+  return start('node', ['--test', '--test-concurrency=1', ...tests.map((name) => join('tests', name))], { env });
+}

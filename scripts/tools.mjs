@@ -1,22 +1,64 @@
 // The tools that the scripts need, found or installed. Uses nothing but Node, so that it runs in a fresh clone.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
-const WASM_TARGET = 'wasm32-unknown-unknown';
+/** What cargo builds. */
+export const CARGO_TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
+export const WASM_TARGET = 'wasm32-unknown-unknown';
+
 const started = Date.now();
+/** Of each finished step, its name and how long it took. */
+const durations = [];
+/** Commands that still run. */
+const children = new Set();
+process.on('exit', () => children.forEach((child) => child.kill()));
 
 export function step(name) {
-  const seconds = ((Date.now() - started) / 1000).toFixed(0).padStart(4);
-  console.log(`\x1b[1m[${seconds} s] ${name}\x1b[0m`);
+  console.log(`\x1b[1m[${seconds(Date.now() - started, 4)}] ${name}\x1b[0m`);
+}
+
+/** A step that may run beside others. */
+export async function timed(name, work) {
+  step(name);
+  const began = Date.now();
+  await work();
+  durations.push([name, Date.now() - began]);
+}
+
+/** How long the timed steps took, and everything. They overlap. */
+export function printDurations() {
+  step('Slowest steps');
+  const slowest = durations.toSorted(([, a], [, b]) => b - a).slice(0, 12);
+  for (const [name, duration] of slowest) console.log(`${seconds(duration, 6)}  ${name}`);
+}
+
+function seconds(duration, width) {
+  return `${(duration / 1000).toFixed(0).padStart(width)} s`;
 }
 
 /** Runs a command to its end, its output shown; ends this process if it fails. */
 export function run(command, args, options = {}) {
   const { error, status, signal } = spawnSync(command, args, { cwd: ROOT, stdio: 'inherit', ...options });
+  check(command, args, { error, status, signal });
+}
+
+/** The same beside others. */
+export async function start(command, args, options = {}) {
+  const child = spawn(command, args, { cwd: ROOT, stdio: 'inherit', ...options });
+  children.add(child);
+  const ended = new Promise((resolve) => {
+    child.on('error', (error) => resolve({ error }));
+    child.on('close', (status, signal) => resolve({ status, signal }));
+  });
+  check(command, args, await ended);
+  children.delete(child);
+}
+
+function check(command, args, { error, status, signal }) {
   if (status === 0) return;
   const why = error?.code === 'ENOENT' ? 'it is not installed' : (error?.message ?? (signal || `exit status ${status}`));
   fail(`${command} ${args.join(' ')}\nfailed: ${why}`);
@@ -27,23 +69,26 @@ export function fail(message) {
   process.exit(1);
 }
 
-export function wasmBindgen() {
-  return join(ROOT, 'target/tools/bin/wasm-bindgen');
-}
-
-/** The path of a file of an npm package. */
-export function tool(path) {
+/** The path of a file of an npm package, once it is there. */
+export async function tool(path) {
+  await installPackages();
   return join(ROOT, 'node_modules', path);
 }
 
-/** Everything that building the package needs. */
-export function prepare() {
+/** Installs the npm packages if they are not those of the lock file. */
+export function installPackages() {
+  return (packages ??= npmIsCurrent() ? Promise.resolve() : timed('npm packages', npmCi));
+}
+let packages;
+
+function npmCi() {
+  // What onnxruntime-node downloads when it is installed is for CUDA.
+  return start('npm', ['ci', '--no-audit', '--no-fund'], { env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' } });
+}
+
+/** What cargo needs to build the package. */
+export function prepareRust() {
   if (!has('cargo', ['--version'])) fail('Rust is needed: https://rustup.rs');
-  if (!npmIsCurrent()) {
-    step('npm packages');
-    // What onnxruntime-node downloads when it is installed is for CUDA.
-    run('npm', ['ci', '--no-audit', '--no-fund'], { env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' } });
-  }
   if (!wasmTargetIsInstalled()) {
     step(`Rust target ${WASM_TARGET}`);
     run('rustup', ['target', 'add', WASM_TARGET]);
@@ -51,12 +96,6 @@ export function prepare() {
   if (!existsSync(join(sysroot(), 'lib/rustlib/src/rust/library'))) {
     step('Rust standard library sources');
     run('rustup', ['component', 'add', 'rust-src']);
-  }
-  const version = lockedVersion('wasm-bindgen');
-  if (output(wasmBindgen(), ['--version'])?.trim() !== `wasm-bindgen ${version}`) {
-    step(`wasm-bindgen ${version}`);
-    const root = join(ROOT, 'target/tools');
-    run('cargo', ['install', 'wasm-bindgen-cli', '--version', version, '--root', root, '--bin', 'wasm-bindgen', '--force']);
   }
 }
 
@@ -110,9 +149,4 @@ function wasmTargetIsInstalled() {
 
 function sysroot() {
   return output('rustc', ['--print', 'sysroot'])?.trim() ?? fail('rustc does not run');
-}
-
-function lockedVersion(name) {
-  const lock = readFileSync(join(ROOT, 'Cargo.lock'), 'utf8');
-  return lock.match(new RegExp(`name = "${name}"\\nversion = "([^"]+)"`))?.[1] ?? fail(`Cargo.lock does not name ${name}`);
 }

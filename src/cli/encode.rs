@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use glob::Pattern;
 
 use super::{
     absolute, file_name, human_bytes, io_error, json_text, parse_bytes, progress_bar, read, table, write_whole,
@@ -83,7 +83,7 @@ pub struct Arguments {
     no_entropy_model: bool,
     /// Keep tensors whose names match exact; may be given several times
     #[arg(long, value_name = "GLOB")]
-    exclude: Vec<Glob>,
+    exclude: Vec<Pattern>,
 }
 
 /// Bounds as for `--quality`. Uncalibrated they come to about 8, 6, 5 and 4 bits for each weight.
@@ -150,7 +150,6 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     }
     let files: Vec<SourceFile> =
         inputs.iter().map(|(name, _, bytes)| SourceFile { name: name.clone(), bytes }).collect();
-    let excluded = globs(&arguments.exclude)?;
     let preset = arguments.preset.map(|preset| preset.quality(arguments.calibration.is_some()));
     let target = match (arguments.size, arguments.quality.or(preset), arguments.lossless) {
         (Some(bytes), ..) => Target::Size(bytes),
@@ -183,7 +182,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         layers: &arguments.progressive,
         unit_order_free: arguments.unit_order == UnitOrder::Free,
         key_interval: arguments.key_interval.into(),
-        keep_exact: &|name| excluded.is_match(name),
+        keep_exact: &|name| arguments.exclude.iter().any(|pattern| pattern.matches(name)),
         progress: &progress,
     };
     let (archive, report) = encode(&files, statistics, &options)?;
@@ -244,14 +243,6 @@ fn files_in(directory: &Path, prefix: &str) -> Result<Vec<(String, PathBuf)>> {
         }
     }
     Ok(files)
-}
-
-fn globs(patterns: &[Glob]) -> Result<GlobSet> {
-    let mut builder = GlobSetBuilder::new();
-    patterns.iter().for_each(|pattern| {
-        builder.add(pattern.clone());
-    });
-    builder.build().map_err(|error| Error::argument(error.to_string()))
 }
 
 fn report_text(report: &Report, output: &Path) -> String {
