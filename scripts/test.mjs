@@ -2,6 +2,7 @@
 //   node scripts/test.mjs
 // Works in a fresh clone: installs what is missing.
 import { readFileSync, readdirSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { build } from './build.mjs';
 import { buildCommand, buildPage, buildSample } from './demo.mjs';
@@ -53,8 +54,10 @@ async function testCrate() {
   await cargo('Crate', ['package', '--allow-dirty'], { CARGO_TARGET_DIR: CARGO_TARGET });
 }
 
+/** Beside the package's tests, some of which watch the time. */
 function cargo(name, args, env = {}) {
-  return timed(name, () => start('cargo', args, { env: { ...process.env, ...env } }));
+  const priority = constants.priority.PRIORITY_LOW;
+  return timed(name, () => start('cargo', args, { priority, env: { ...process.env, ...env } }));
 }
 
 /** Shows the tests as they run, and keeps the report. */
