@@ -1,6 +1,7 @@
 // The tools that the scripts need, found or installed. Uses nothing but Node, so that it runs in a fresh clone.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -46,9 +47,10 @@ export function run(command, args, options = {}) {
   check(command, args, { error, status, signal });
 }
 
-/** The same beside others. */
-export async function start(command, args, options = {}) {
+/** The same beside others, which it may leave the processor to. */
+export async function start(command, args, { priority, ...options } = {}) {
   const child = spawn(command, args, { cwd: ROOT, stdio: 'inherit', ...options });
+  if (child.pid && priority !== undefined) setPriority(child.pid, priority);
   children.add(child);
   const ended = new Promise((resolve) => {
     child.on('error', (error) => resolve({ error }));

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn bind(module: &Path, name: &str, folder: &Path) -> Result<()> {
-    let mut output = Bindgen::new().input_path(module).out_name(name).web(true)?.generate_output()?;
+    let mut output = Bindgen::new().input_path(module).out_name(name).web(true)?.typescript(true).generate_output()?;
     let wasm = output.wasm_mut();
     let imports = wasm.imports.iter_mut().map(|import| &mut import.name);
     let exports = wasm.exports.iter_mut().map(|export| &mut export.name);
