@@ -1,8 +1,8 @@
-// How much memory decoding takes, however large the archive.
-//   node bench/memory.mjs [--native-gb 2] [--browser-mb 500]
+// How much memory decoding takes, however large the archive, and encoding, however large the model.
+//   node bench/memory.mjs [--native-gb 2] [--browser-mb 500] [--encode-gb 1,4]
 // Makes archives of synthetic weights in .cache, and deletes them. Writes bench/results/memory.json and docs/BENCHMARKS.md.
 // Exit status 1 if a bound is exceeded or a file comes back changed. Linux only: it reads /proc.
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createReadStream, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,6 +12,8 @@ import { ROOT, step } from '../scripts/tools.mjs';
 import { PKG, buildCommand, requirePackage } from './artifacts.mjs';
 import { openPage } from './browser.mjs';
 import { CACHE } from './fetch.mjs';
+import { encoderTable, encoderTargets, measureEncoder } from './memory-encode.mjs';
+import { peakOf, peakResident } from './resident.mjs';
 import { round } from './stats.mjs';
 import { writeSynthetic } from './synthetic.mjs';
 import { markdownTable, publish, reportTargets, writeResults } from './table.mjs';
@@ -19,10 +21,10 @@ import { markdownTable, publish, reportTargets, writeResults } from './table.mjs
 const BOUND_BYTES = 64 << 20;
 /** Archive bytes for each byte of synthetic weights, about. */
 const RATIO = 0.79;
-const POLL_MS = 10;
 const DATA = join(CACHE, 'memory');
 
-const options = { 'native-gb': { type: 'string', default: '2' }, 'browser-mb': { type: 'string', default: '500' } };
+const text = (value) => ({ type: 'string', default: value });
+const options = { 'native-gb': text('2'), 'browser-mb': text('500'), 'encode-gb': text('1,4') };
 const { values } = parseArgs({ options });
 requirePackage();
 const command = buildCommand();
@@ -31,14 +33,16 @@ let results;
 try {
   const browser = await measureBrowser(Number(values['browser-mb']) * 1e6);
   const native = await measureNative(Number(values['native-gb']) * 1e9);
-  results = { native, browser };
+  const encoder = await measureEncoder(command, values['encode-gb'].split(',').map((gigabytes) => Number(gigabytes) * 1e9));
+  results = { native, browser, encoder };
 } finally {
   rmSync(DATA, { recursive: true });
 }
 writeResults('memory', results);
-publish('memory', report(results));
+publish('memory', `${report(results)}\n\n${encoderTable(results.encoder)}`);
 const bound = (name, bytes) => ({ name: `${name}, at most ${megabytes(BOUND_BYTES)} MB`, value: `${megabytes(bytes)} MB`, met: bytes <= BOUND_BYTES });
 const targets = reportTargets([
+  ...encoderTargets(results.encoder),
   bound('mcwc decode', results.native.peakBytes),
   bound('wasm memory of all threads', results.browser.wasmBytes),
   { name: 'the decoded file is the original', value: String(results.native.same), met: results.native.same },
@@ -66,26 +70,6 @@ async function measureNative(archiveBytes) {
   await pipeline(createReadStream(file), decoded);
   const result = { archiveBytes: statSync(archive).size, fileBytes: statSync(file).size, peakBytes, seconds };
   return { ...result, same: decoded.digest('hex') === hash };
-}
-
-/** Largest resident set of a process, as the kernel keeps it; read until the process ends. */
-async function peakOf(command, args) {
-  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
-  let peak = 0;
-  const timer = setInterval(() => (peak = Math.max(peak, peakResident(child.pid))), POLL_MS);
-  const status = await new Promise((resolve, reject) => child.on('exit', resolve).on('error', reject));
-  clearInterval(timer);
-  if (status !== 0) throw new Error(`${command} ${args.join(' ')}: exit status ${status}`);
-  return peak;
-}
-
-/** 0 for a process that has ended. */
-function peakResident(pid) {
-  try {
-    return 1024 * Number(readFileSync(`/proc/${pid}/status`, 'utf8').match(/VmHWM:\s+(\d+)/)?.[1] ?? 0);
-  } catch {
-    return 0;
-  }
 }
 
 async function measureBrowser(archiveBytes) {

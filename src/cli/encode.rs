@@ -21,7 +21,8 @@ use report::report_text;
 ///
 /// Finds the tensors in safetensors, ONNX, TensorFlow.js, GGUF and PyTorch files (shards and external data come along by
 /// themselves), codes matrices and convolutions of floats at the given rate, and everything else exactly, quantized
-/// weights included. Any other file travels exactly.
+/// weights included. Any other file travels exactly. Takes memory for the largest tensors only, and beside the archive, until
+/// it is done, about one and a half bytes of disk for each weight.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Model files, and any others that should travel with them; a directory stands for all files in it

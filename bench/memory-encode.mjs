@@ -1,0 +1,73 @@
+// How much memory encoding takes, however large the model, and how its time grows.
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { step } from '../scripts/tools.mjs';
+import { CACHE } from './fetch.mjs';
+import { peakOf } from './resident.mjs';
+import { writeSafetensors } from './safetensors.mjs';
+import { round } from './stats.mjs';
+import { transformerImportances, writeTransformer } from './synthetic.mjs';
+import { markdownTable } from './table.mjs';
+
+const BOUND_BYTES = 700e6;
+/** What a larger model may take, compared with the smaller. */
+const GROWTH_MAX = 1.15;
+/** Weights of a fine-tune that differ from its base. */
+const CHANGED = 0.01;
+
+const FOLDER = join(CACHE, 'memory-encode');
+const path = (name) => join(FOLDER, name);
+
+/** In this order, as a delta needs its base. */
+const MODES = {
+  'bits': ['--bits', '4'],
+  'lossless': ['--lossless'],
+  'importances': ['--bits', '4', '--calibration', path('importances.safetensors')],
+  'progressive': ['--progressive', '2.5,4'],
+  'base of nearest levels': ['--bits', '3.6', '--quantizer', 'uniform'],
+  'delta': ['--base', path('base of nearest levels.mcwc')],
+};
+
+/** Peak memory and seconds of every mode, for models of these sizes in bytes. */
+export async function measureEncoder(command, sizes) {
+  const measured = [];
+  for (const bytes of sizes) {
+    mkdirSync(FOLDER, { recursive: true });
+    try {
+      step(`Model of ${bytes / 1e9} GB`);
+      writeTransformer(path('model.safetensors'), bytes);
+      writeTransformer(path('tuned.safetensors'), bytes, CHANGED);
+      writeSafetensors(path('importances.safetensors'), transformerImportances(bytes), { format: 'mcwc-statistics', version: '1' });
+      for (const [mode, args] of Object.entries(MODES)) {
+        const model = path(mode === 'delta' ? 'tuned.safetensors' : 'model.safetensors');
+        const started = performance.now();
+        const peakBytes = await peakOf(command, ['encode', '--json', model, '-o', path(`${mode}.mcwc`), ...args]);
+        measured.push({ mode, bytes, peakBytes, seconds: (performance.now() - started) / 1000 });
+        console.log(`${mode}: ${round(peakBytes / 1e6, 0)} MB`);
+      }
+    } finally {
+      rmSync(FOLDER, { recursive: true });
+    }
+  }
+  return measured;
+}
+
+export function encoderTable(measured) {
+  const sizes = [...new Set(measured.map(({ bytes }) => bytes))];
+  const found = (mode, bytes) => measured.find((one) => one.mode === mode && one.bytes === bytes);
+  const header = ['`mcwc encode`', ...sizes.flatMap((bytes) => [`${bytes / 1e9} GB: peak, MB`, 'seconds'])];
+  const cells = (mode) => sizes.map((bytes) => found(mode, bytes)).flatMap(({ peakBytes, seconds }) => [round(peakBytes / 1e6, 0), round(seconds, 0)]);
+  return markdownTable(header, Object.keys(MODES).map((mode) => [mode, ...cells(mode)]));
+}
+
+export function encoderTargets(measured) {
+  const most = Math.max(...measured.map(({ peakBytes }) => peakBytes));
+  const growths = Object.keys(MODES).map((mode) => {
+    const peaks = measured.filter((one) => one.mode === mode).map(({ peakBytes }) => peakBytes);
+    return peaks.at(-1) / peaks[0];
+  });
+  return [
+    { name: `mcwc encode, at most ${BOUND_BYTES / 1e6} MB`, value: `${round(most / 1e6, 0)} MB`, met: most <= BOUND_BYTES },
+    { name: `the largest model's peak over the smallest's, at most ${GROWTH_MAX}`, value: round(Math.max(...growths), 2), met: Math.max(...growths) <= GROWTH_MAX },
+  ];
+}
