@@ -272,7 +272,7 @@ fn failures_are_one_line_and_status_1() {
     for (arguments, expected) in [
         (vec!["encode", "missing.onnx", "-o", "x.mcwc"], "missing.onnx"),
         (vec!["encode", "broken.safetensors", "-o", "x.mcwc"], "broken.safetensors"),
-        (vec!["encode", "long.safetensors", "-o", "x.mcwc"], "long.safetensors: "),
+        (vec!["encode", "long.safetensors", "-o", "x.mcwc"], "(long.safetensors)"),
         (vec!["encode", "model.json", "-o", "x.mcwc"], "leaves its folder"),
         (vec!["encode", "lost.json", "-o", "x.mcwc"], "lost.bin"),
         (vec!["encode", "short.gguf", "-o", "x.mcwc"], "short.gguf"),

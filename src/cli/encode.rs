@@ -13,7 +13,7 @@ use crate::decode::Reader;
 use crate::encode::{LAMBDA, Options, Report, Statistics, Target, encode};
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
-use crate::source::{FileSource, Source};
+use crate::source::Source;
 use crate::tensor::Limits;
 use report::report_text;
 
@@ -22,7 +22,7 @@ use report::report_text;
 /// Finds the tensors in safetensors, ONNX, TensorFlow.js, GGUF and PyTorch files (shards and external data come along by
 /// themselves), codes matrices and convolutions of floats at the given rate, and everything else exactly, quantized
 /// weights included. Any other file travels exactly. Takes memory for the largest tensors only, and beside the archive, until
-/// it is done, about one and a half bytes of disk for each weight.
+/// it is done, a few bytes of disk for each weight.
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Model files, and any others that should travel with them; a directory stands for all files in it
@@ -166,9 +166,8 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     if !arguments.progressive.is_sorted_by(|a, b| a < b) || arguments.progressive.len() == 1 {
         return Err(Error::argument("--progressive takes two rates or more, each above the one before"));
     }
-    let base_source = arguments.base.as_deref().map(FileSource::open).transpose()?;
-    let base_source = base_source.as_ref().map(|source| source as &dyn Source);
-    let base = base_source.map(|source| Reader::open(source, &Limits::default())).transpose()?;
+    let base_source = arguments.base.as_deref().map(open).transpose()?;
+    let base = base_source.as_deref().map(|source| Reader::open(source, &Limits::default())).transpose()?;
     base.as_ref().map_or(Ok(()), |base| base.archive().require_base())?;
     let trellis = arguments.quantizer == Quantizer::Trellis;
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

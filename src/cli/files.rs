@@ -1,6 +1,7 @@
 //! Files that the command reads and writes. Errors name them.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::container::Archive;
@@ -60,10 +61,11 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.part", std::process::id()));
     let part = path.with_file_name(name);
-    let written = std::fs::File::create(&part).map_err(io_error(path)).and_then(|file| {
-        let mut out = std::io::BufWriter::new(file);
-        write(&mut out)?;
-        out.flush().map_err(io_error(path))
+    let mut out = PartFile { path: &part, out: None };
+    let written = write(&mut out).and_then(|()| {
+        let file = out.file().and_then(|out| out.flush().map(|()| out.get_ref()));
+        // A crash must not leave the name without the bytes.
+        file.and_then(File::sync_all).map_err(io_error(path))
     });
     let moved = written.and_then(|()| std::fs::rename(&part, path).map_err(io_error(path)));
     if moved.is_err() {
@@ -71,6 +73,31 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>
         let _ = std::fs::remove_file(&part);
     }
     moved
+}
+
+/// A file that is made once there is something to write, which may be long after it is asked for.
+struct PartFile<'a> {
+    path: &'a Path,
+    out: Option<BufWriter<File>>,
+}
+
+impl PartFile<'_> {
+    fn file(&mut self) -> std::io::Result<&mut BufWriter<File>> {
+        match &mut self.out {
+            Some(out) => Ok(out),
+            none => Ok(none.insert(BufWriter::new(File::create(self.path)?))),
+        }
+    }
+}
+
+impl Write for PartFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file()?.flush()
+    }
 }
 
 /// The last component of a path, as text.

@@ -63,6 +63,7 @@ pub fn encode(
     }
     let mut tensors = formats::find_tensors(files)?;
     tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
+    statistics.as_ref().map_or(Ok(()), |statistics| statistics.check(&tensors))?;
     (options.progress)("reading", 0.0);
     let aligns = options.alignment && (options.base.is_some() || options.unit_order_free && options.prediction);
     let aligned = if aligns { Some(alignment::align(files, &tensors, options)?) } else { None };
@@ -104,7 +105,6 @@ fn measure<'a>(
     aligned: Option<&Aligned>,
     options: &Options,
 ) -> Result<Lossy<'a>> {
-    statistics.check(&contents.tensors)?;
     let frames: Vec<usize> = (0..contents.frame_count()).filter(|&frame| contents.may_lose(frame, options)).collect();
     let done = Counter::new(frames.len());
     let known = frames.into_iter().map(|frame| {
@@ -162,7 +162,8 @@ fn search(lossy: &Lossy, fixed: &Fixed, options: &Options) -> Result<Assembled> 
     for _ in 0..SIZES_MAX {
         let assembled = match assemble(other_bytes) {
             Ok(assembled) => assembled,
-            Err(error) => return best.ok_or(error),
+            Err(error @ Error::Argument(_)) => return best.ok_or(error),
+            Err(error) => return Err(error),
         };
         let slack = size as i64 - assembled.report.archive_bytes as i64;
         if slack >= 0 && best.as_ref().is_none_or(|best| assembled.report.archive_bytes > best.report.archive_bytes) {

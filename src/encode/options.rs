@@ -51,8 +51,8 @@ pub struct Options<'a> {
     pub key_interval: usize,
     /// Tensors that stay exact, by name.
     pub keep_exact: &'a (dyn Fn(&str) -> bool + Sync),
-    /// A folder on a disk with room for about one and a half bytes a weight, in files without names: levels and payloads wait
-    /// there for the header that precedes them. Without one they wait in memory.
+    /// A folder on a disk with room for a few bytes a weight, in files without names: levels and payloads wait there for the
+    /// header that precedes them. Without one they wait in memory.
     pub scratch: Option<&'a Path>,
     /// Called with a stage's name and the part of it that is done, 0 to 1. May be called from any thread.
     pub progress: &'a (dyn Fn(&'static str, f64) + Sync),

@@ -1,6 +1,7 @@
 //! A model file -> the same file with units of its tensors in another order, read without a copy of it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::symmetry::Member;
 use crate::error::Result;
@@ -47,15 +48,25 @@ impl<'a> Arranged<'a> {
         orders.get(axis)?.as_deref()
     }
 
-    /// All bytes of a tensor that has moved.
-    fn rearranged(&self, tensor: usize, orders: &Order) -> Result<Vec<u8>> {
-        let TensorLocation { dtype, shape, offset, bytes, .. } = &self.tensors[tensor];
-        let mut elements = vec![0; *bytes as usize];
-        self.file.read_at(*offset, &mut elements)?;
-        for (axis, order) in orders.iter().enumerate() {
-            let Some(order) = order else { continue };
-            let inner = shape.0[axis + 1..].iter().product::<u64>() * dtype.bits() / 8;
-            elements = gathered(&elements, order, inner as usize);
+    /// Some rows of a tensor that has moved.
+    fn rows(&self, tensor: usize, orders: &Order, rows: Range<u64>) -> Result<Vec<u8>> {
+        let TensorLocation { dtype, shape, offset, .. } = &self.tensors[tensor];
+        let inner = |axis: usize| shape.0[axis + 1..].iter().product::<u64>() * dtype.bits() / 8;
+        let row_bytes = inner(0);
+        let mut elements = vec![0; ((rows.end - rows.start) * row_bytes) as usize];
+        match &orders[0] {
+            Some(order) => {
+                let places = &order[rows.start as usize..rows.end as usize];
+                for (&place, row) in places.iter().zip(elements.chunks_exact_mut(row_bytes as usize)) {
+                    self.file.read_at(offset + u64::from(place) * row_bytes, row)?;
+                }
+            }
+            None => self.file.read_at(offset + rows.start * row_bytes, &mut elements)?,
+        }
+        for (axis, order) in orders.iter().enumerate().skip(1) {
+            if let Some(order) = order {
+                elements = gathered(&elements, order, inner(axis) as usize);
+            }
         }
         Ok(elements)
     }
@@ -80,9 +91,12 @@ impl Source for Arranged<'_> {
             let from = offset.max(start);
             let to = end.min(start + self.tensors[*index].bytes);
             if from < to {
-                let tensor = self.rearranged(*index, orders)?;
+                let row_bytes = self.tensors[*index].bytes / self.tensors[*index].shape.0[0];
+                let rows = (from - start) / row_bytes..(to - start).div_ceil(row_bytes);
+                let first = start + rows.start * row_bytes;
+                let arranged = self.rows(*index, orders, rows)?;
                 bytes[(from - offset) as usize..(to - offset) as usize]
-                    .copy_from_slice(&tensor[(from - start) as usize..(to - start) as usize]);
+                    .copy_from_slice(&arranged[(from - first) as usize..(to - first) as usize]);
             }
         }
         Ok(())

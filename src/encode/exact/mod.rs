@@ -1,4 +1,4 @@
-//! Everything that loses nothing: bytes -> planes and copies, 8-bit integers -> levels.
+//! Everything that loses nothing: bytes -> planes and copies.
 
 pub mod adaptive;
 pub mod copies;

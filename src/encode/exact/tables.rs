@@ -1,6 +1,5 @@
 //! Counts of bytes -> the table that codes them in the fewest bytes, its own included.
 
-use crate::encode::levels::model_fit::exact_table;
 use crate::entropy::{Table, step};
 use crate::format::{STEPS, TOTAL};
 
@@ -83,10 +82,71 @@ fn nearest_step(target: f64) -> u16 {
     }
 }
 
+/// A table in which every byte that occurs can be coded; `None` if fewer than two do.
+pub fn exact_table(counts: &[u64; 256]) -> Option<Table> {
+    if counts.iter().filter(|&&count| count > 0).count() < 2 {
+        return None;
+    }
+    let weights: Vec<f64> = counts.iter().map(|&count| count as f64).collect();
+    Some(trimmed(0, normalize(&weights, |_, weight| weight > 0.0)))
+}
+
+/// A table of these frequencies from the first to the last that is not zero, of two symbols at least.
+pub fn trimmed(first: i16, mut frequencies: Vec<u16>) -> Table {
+    if frequencies.iter().filter(|&&frequency| frequency > 0).count() < 2 {
+        let likely = frequencies.iter().position(|&frequency| frequency > 0).unwrap_or(0);
+        let other = if likely == 0 { 1 } else { likely - 1 };
+        (frequencies[likely], frequencies[other]) = ((TOTAL - 1) as u16, 1);
+    }
+    let start = frequencies.iter().position(|&frequency| frequency > 0).unwrap_or(0);
+    let end = frequencies.iter().rposition(|&frequency| frequency > 0).unwrap_or(0);
+    Table::new(first + start as i16, frequencies[start..=end].to_vec())
+        .unwrap_or_else(|error| unreachable!("two symbols at least and a sum of {TOTAL}: {error}"))
+}
+
+/// Frequencies that sum to [`TOTAL`], at least 1 where `keep` says so and 0 elsewhere, of least expected code length.
+pub fn normalize(weights: &[f64], keep: impl Fn(usize, f64) -> bool) -> Vec<u16> {
+    let kept: Vec<usize> = (0..weights.len()).filter(|&index| keep(index, weights[index])).collect();
+    let sum: f64 = kept.iter().map(|&index| weights[index]).sum();
+    let mut frequencies = vec![0u32; weights.len()];
+    for &index in &kept {
+        frequencies[index] = ((weights[index] / sum * f64::from(TOTAL)).round() as u32).max(1);
+    }
+    let mut excess = frequencies.iter().sum::<u32>() as i32 - TOTAL as i32;
+    while excess != 0 && !kept.is_empty() {
+        let step = -excess.signum();
+        // Code length gained (or lost least) by moving this frequency by one step.
+        let gain = |&index: &usize| {
+            let frequency = f64::from(frequencies[index]);
+            weights[index] * ((frequency + f64::from(step)) / frequency).log2()
+        };
+        let movable = kept.iter().filter(|&&index| step > 0 || frequencies[index] > 1);
+        let Some(&best) = movable.max_by(|a, b| gain(a).total_cmp(&gain(b))) else { break };
+        frequencies[best] = frequencies[best].wrapping_add_signed(step);
+        excess += step;
+    }
+    frequencies.into_iter().map(|frequency| frequency as u16).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn exact_tables_can_code_every_byte_that_occurs(counts in proptest::collection::vec(prop_oneof![Just(0u64), 1u64..5, 1u64..1_000_000], 256)) {
+            let counts: [u64; 256] = counts.try_into().unwrap();
+            let kinds = counts.iter().filter(|&&count| count > 0).count();
+            let table = exact_table(&counts);
+            prop_assert_eq!(table.is_some(), kinds >= 2);
+            if let Some(table) = table {
+                for (byte, _) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+                    prop_assert!(table.is_possible(byte as i16));
+                }
+            }
+        }
+    }
 
     proptest! {
         #[test]

@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use crate::error::{Error, Result};
 use crate::formats::{self, Format, SourceFile, safetensors};
 use crate::source::{Source, read_range};
-use crate::stages::permute::transpose;
-use crate::stages::transform::Basis;
 use crate::tensor::{DType, Shape, TensorLocation};
 
 use crate::encode::align::alignment::Orders;
-use crate::encode::to_f32;
+use crate::encode::levels::moments::Moments;
+use crate::encode::levels::weights::to_f32;
 
 /// What is known of the weights of a model.
 #[derive(Debug, Default)]
@@ -31,15 +30,6 @@ pub struct WeightStatistics {
     pub columns: Option<Moments>,
     /// Second moments of the inputs, where they run along the rows.
     pub row_moments: Option<Moments>,
-}
-
-/// Second moments `E[x xᵀ]` of inputs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Moments {
-    /// Number of inputs.
-    pub len: usize,
-    /// Rows of the lower triangle, one after another.
-    lower: Vec<f32>,
 }
 
 /// Least importance of a row by its gradient, compared to the mean.
@@ -70,18 +60,6 @@ impl WeightStatistics {
             columns: moments(&self.columns, columns),
             row_moments: moments(&self.row_moments, rows),
         }
-    }
-}
-
-impl Moments {
-    /// Of inputs in another order, each of as many taps as there are inputs for each place; `None` if these do not fit.
-    fn permuted(&self, order: &[u32]) -> Option<Self> {
-        let taps = self.len / order.len().max(1);
-        if taps * order.len() != self.len {
-            return None;
-        }
-        let place = |input: usize| order[input / taps] as usize * taps + input % taps;
-        Some(Moments::from_fn(self.len, |i, j| self.get(place(i), place(j))))
     }
 }
 
@@ -193,49 +171,6 @@ impl WeightStatistics {
             fits("row_moments", moments.len, matrix.rows)?;
         }
         Ok(())
-    }
-}
-
-impl Moments {
-    /// The moments of what is multiplied with coefficients instead of taps.
-    pub fn transformed(&self, basis: &Basis) -> Self {
-        let mut values: Vec<f32> = (0..self.len * self.len).map(|at| self.get(at / self.len, at % self.len)).collect();
-        for _ in 0..2 {
-            basis.forward(&mut values);
-            let mut transposed = vec![0.0; values.len()];
-            transpose::<4>(bytemuck::cast_slice(&values), self.len, bytemuck::cast_slice_mut(&mut transposed));
-            values = transposed;
-        }
-        Moments::symmetric(self.len, &values)
-    }
-
-    /// From `len × len` values, if no square is negative.
-    ///
-    /// # Errors
-    /// What is wrong with them.
-    pub fn new(values: &[f32]) -> std::result::Result<Self, String> {
-        let len = values.len().isqrt();
-        if (0..len).any(|index| values[index * len + index] < 0.0) {
-            return Err("a square on the diagonal is negative".into());
-        }
-        Ok(Moments::symmetric(len, values))
-    }
-
-    /// Of two values that should be one, the mean.
-    fn symmetric(len: usize, values: &[f32]) -> Self {
-        Moments::from_fn(len, |i, j| 0.5 * values[i * len + j] + 0.5 * values[j * len + i])
-    }
-
-    fn from_fn(len: usize, value: impl Fn(usize, usize) -> f32) -> Self {
-        let mut lower = Vec::with_capacity(len * (len + 1) / 2);
-        (0..len).for_each(|i| lower.extend((0..=i).map(|j| value(i, j))));
-        Moments { len, lower }
-    }
-
-    /// `E[x_i x_j]`.
-    pub fn get(&self, i: usize, j: usize) -> f32 {
-        let (i, j) = (i.max(j), i.min(j));
-        self.lower[i * (i + 1) / 2 + j]
     }
 }
 

@@ -7,7 +7,7 @@
 
 use nalgebra::{Cholesky, DMatrix};
 
-use crate::encode::importance::statistics::Moments;
+use crate::encode::levels::moments::Moments;
 
 /// Factors of one tensor's moments, scaled so that errors without any structure cost their squares.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@ pub mod indices;
 pub mod integers;
 pub mod matrix;
 pub mod model_fit;
+pub mod moments;
 pub mod quantizer;
 pub mod trellis;
 pub mod weights;

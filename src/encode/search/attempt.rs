@@ -12,7 +12,7 @@ use crate::encode::progress::{Counter, map_in_parts};
 use crate::encode::scratch::Scratch;
 use crate::encode::search::refinement::{self, Part};
 use crate::entropy::EncoderTable;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// One step for all tensors, and the tables that fit it.
 pub struct Quantization {
@@ -48,7 +48,8 @@ impl Quantized {
         let attempts = attempts(lossy, quantization, candidates, &levels, &done, options)?;
         let mut counts = [1, 2, 1, 2].map(SymbolCounts::new);
         let (mut distortion, mut tensors) = (0.0, Vec::new());
-        for (coded, attempt) in lossy.coded.iter().zip(attempts.into_iter().flatten()) {
+        for (coded, attempt) in lossy.coded.iter().zip(attempts) {
+            let attempt = attempt.ok_or_else(|| Error::argument("a tensor was not quantized"))?;
             let squared_error = attempt.tally.squared_error;
             distortion += coded.distortion(&attempt.tally);
             let parts = refinement::parts(coded, attempt, options.passes, &levels)?;
@@ -88,7 +89,7 @@ impl Quantized {
 
 /// A frame's payloads, and the hashes and lengths that the header keeps for them.
 fn frame_bits(frame: &KeptFrame) -> f64 {
-    8.0 * (frame.bytes() + 20 * frame.payloads.len() as u64) as f64
+    8.0 * frame.payloads.iter().map(|payload| payload.kept.len() + payload.entry.len()).sum::<usize>() as f64
 }
 
 /// How each lossy tensor is coded with one quantization. Candidates that resemble their references, and yet are not worth
