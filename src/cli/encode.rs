@@ -4,7 +4,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use glob::Pattern;
+use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::files::{absolute, file_name, io_error, open, write_whole};
 use super::output::{json_text, progress_bar};
@@ -85,7 +85,7 @@ pub struct Arguments {
     no_entropy_model: bool,
     /// Keep tensors whose names match exact; may be given several times
     #[arg(long, value_name = "GLOB")]
-    exclude: Vec<Pattern>,
+    exclude: Vec<Glob>,
 }
 
 /// Bounds as for `--quality`. Uncalibrated they come to about 8, 6, 5 and 4 bits for each weight.
@@ -151,6 +151,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     }
     let files: Vec<SourceFile> =
         inputs.iter().map(|(name, _, source)| SourceFile { name: name.clone(), source: &**source }).collect();
+    let excluded = globs(&arguments.exclude)?;
     let preset = arguments.preset.map(|preset| preset.quality(arguments.calibration.is_some()));
     let target = match (arguments.size, arguments.quality.or(preset), arguments.lossless) {
         (Some(bytes), ..) => Target::Size(bytes),
@@ -184,7 +185,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         passes: &arguments.progressive,
         unit_order_free: arguments.unit_order == UnitOrder::Free,
         key_interval: arguments.key_interval.into(),
-        keep_exact: &|name| arguments.exclude.iter().any(|pattern| pattern.matches(name)),
+        keep_exact: &|name| excluded.is_match(name),
         scratch: Some(folder),
         progress: &progress,
     };
@@ -249,4 +250,12 @@ fn files_in(directory: &Path, prefix: &str) -> Result<Vec<(String, PathBuf)>> {
         }
     }
     Ok(files)
+}
+
+fn globs(patterns: &[Glob]) -> Result<GlobSet> {
+    let mut builder = GlobSetBuilder::new();
+    for pattern in patterns {
+        builder.add(pattern.clone());
+    }
+    builder.build().map_err(|error| Error::argument(error.to_string()))
 }
