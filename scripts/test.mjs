@@ -17,7 +17,7 @@ const FEATURES = [
   ['gpu', []],
   ['encoder', ['--lib', '--test', 'roundtrip']],
   ['cli', ['--test', 'cli']],
-  ['encoder,gpu', ['--lib', '--test', 'twins']],
+  ['encoder,gpu', ['--test', 'twins']],
 ];
 /** Those of the two wasm modules. */
 const WASM_FEATURES = ['', 'gpu'];
