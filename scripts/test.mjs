@@ -1,7 +1,7 @@
 // Everything that has to hold before a change is merged.
 //   node scripts/test.mjs
 // Works in a fresh clone: installs what is missing.
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { build } from './build.mjs';
@@ -61,9 +61,10 @@ async function testCrate() {
 async function checkCrate() {
   await start('cargo', ['package', '--allow-dirty', '--no-verify', '--target-dir', CARGO_TARGET], BESIDE);
   const folder = join(CARGO_TARGET, 'package');
-  const crate = `mcwc-${VERSION}`;
-  await start('tar', ['-xzf', join(folder, `${crate}.crate`), '-C', folder]);
-  const manifest = join(folder, crate, 'Cargo.toml');
+  const crate = join(folder, `mcwc-${VERSION}`);
+  rmSync(crate, { recursive: true, force: true });
+  await start('tar', ['-xzf', `${crate}.crate`, '-C', folder]);
+  const manifest = join(crate, 'Cargo.toml');
   await start('cargo', ['check', '--locked', '--manifest-path', manifest, '--target-dir', CARGO_TARGET], BESIDE);
 }
 
