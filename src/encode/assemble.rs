@@ -33,18 +33,18 @@ impl Assembled {
             let first_raw_chunk = builder.push_payloads(payloads.clone());
             builder.header.files.push(FileEntry { name: file.name.clone(), bytes: file.bytes(), first_raw_chunk });
         }
-        let tables: Vec<_> = quantized.sets.iter().flat_map(|set| &set.tables).collect();
-        for table in tables.iter().copied().chain(&fixed.integers.tables) {
+        let tables = quantized.tables;
+        for table in tables.iter().chain(&fixed.integers.tables) {
             table.serialize(&mut builder.header.tables);
         }
-        let mut report = Report { raw_bytes: fixed.raw_bytes(), distortion: quantized.distortion, ..Report::default() };
-        let mut coded = lossy.coded.iter().zip(quantized.frames).peekable();
+        let mut report = Report { raw_bytes: fixed.raw_bytes(), distortion: quantized.cost.distortion, ..Report::default() };
+        let mut coded = lossy.coded.iter().zip(quantized.tensors).peekable();
         let mut refinements = Vec::new();
         for index in 0..contents.frame_count() {
             let lossy = coded.next_if(|(coded, _)| coded.frame == index);
-            let loss = lossy.as_ref().map(|(coded, (_, squared_error))| [coded.squares, *squared_error]);
+            let loss = lossy.as_ref().and_then(|(coded, tensor)| Some([coded.squares, tensor.squared_error?]));
             let frames: Vec<KeptFrame> = match lossy {
-                Some((_, (frames, _))) => frames,
+                Some((_, tensor)) => tensor.frames,
                 None => fixed.frame(index, tables.len()).into_iter().collect(),
             };
             let bytes = frames.iter().map(KeptFrame::bytes).sum();

@@ -1,8 +1,12 @@
-//! Tensors that are coded with loss: what about them does not depend on the step.
+//! Tensors that may be coded with loss: what about them does not depend on the step.
+
+use std::sync::OnceLock;
 
 use crate::encode::base::BaseFrame;
 use crate::encode::coded_weights::{CodedWeights, all_weights};
 use crate::encode::contents::Contents;
+use crate::encode::exact::frame::{KeptFrame, exact};
+use crate::encode::fixed::exact_frame;
 use crate::encode::importance::Importance;
 use crate::encode::importance::statistics::WeightStatistics;
 use crate::encode::levels::frame::{Largest, LevelPlan};
@@ -10,19 +14,63 @@ use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{SymbolCosts, VarianceModel};
 use crate::encode::levels::quantizer::{Search, Tally};
 use crate::encode::options::Options;
+use crate::encode::scratch::Scratch;
 use crate::error::Result;
 use crate::stages::quantize::is_scale;
 use crate::stages::transform::Basis;
+use crate::tensor::TensorLocation;
 
-/// The tensors of a model that are coded with loss.
+/// The tensors of a model that may be coded with loss.
 pub struct Lossy<'a> {
     /// Where their weights are.
     pub contents: &'a Contents<'a>,
     /// The tensors, in the order of their frames.
     pub coded: Vec<CodedTensor>,
+    /// The exact frames of those for which they were asked for.
+    exact: Vec<OnceLock<KeptFrame>>,
+    scratch: Scratch,
 }
 
-impl Lossy<'_> {
+impl<'a> Lossy<'a> {
+    /// Of tensors that were measured, in any order.
+    ///
+    /// # Errors
+    /// `Io` if there is no room for exact frames.
+    pub fn new(contents: &'a Contents<'a>, mut coded: Vec<CodedTensor>, options: &Options) -> Result<Self> {
+        coded.sort_by_key(|coded| coded.frame);
+        balance(&mut coded);
+        let exact = coded.iter().map(|_| OnceLock::new()).collect();
+        Ok(Lossy { contents, coded, exact, scratch: Scratch::new(options.scratch)? })
+    }
+
+    /// Whether it is known of any tensor what its errors cost.
+    pub fn is_calibrated(&self) -> bool {
+        self.coded.iter().any(|coded| coded.importance.tensor.is_some_and(|importance| importance > 0.0))
+    }
+
+    /// The distortion of a model of whose weights this part is coded with loss: where it is unknown what errors cost, the mean over
+    /// that part.
+    pub fn mean_distortion(&self, distortion: f64, lossy_part: f64) -> f64 {
+        if self.is_calibrated() || lossy_part == 0.0 { distortion } else { distortion / lossy_part }
+    }
+
+    /// Bits of a tensor's exact frame: as far as a part of it tells, until the frame was asked for.
+    pub fn exact_bits(&self, index: usize) -> f64 {
+        self.exact[index].get().map_or(self.coded[index].exact_bits, KeptFrame::bits)
+    }
+
+    /// A tensor's exact frame, which is coded once.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the tensor, the base, or the room for it.
+    pub fn exact_frame(&self, index: usize, options: &Options) -> Result<&KeptFrame> {
+        if let Some(frame) = self.exact[index].get() {
+            return Ok(frame);
+        }
+        let frame =
+            exact_frame(self.contents, self.contents.tensor(self.coded[index].frame), &self.scratch, options)?;
+        Ok(self.exact[index].get_or_init(|| frame))
+    }
     /// What statistics lacked.
     pub fn notes(&self, calibrated: bool) -> Vec<String> {
         let name = |coded: &CodedTensor| self.contents.tensor(coded.frame).name.clone();
@@ -88,6 +136,8 @@ pub struct CodedTensor {
     variances: VarianceModel,
     largest: Largest,
     trellis: bool,
+    /// Bits of its exact frame, as far as a part of the tensor tells.
+    exact_bits: f64,
     /// Its step where the step of the model is 1.
     unit: f64,
     /// What a unit of weighted squared error costs the outputs.
@@ -97,7 +147,8 @@ pub struct CodedTensor {
 }
 
 impl CodedTensor {
-    /// Measures a tensor; `None` if it cannot be coded with loss (not finite, constant, or out of the range of scales).
+    /// Measures a tensor; `None` if it cannot be coded with loss (not finite, constant, or out of the range of scales), or must
+    /// not be (whole numbers that are too many to be levels: ids and counts are no weights).
     ///
     /// # Errors
     /// Whatever is wrong with reading it.
@@ -115,6 +166,10 @@ impl CodedTensor {
         if weights.iter().any(|weight| !weight.is_finite()) || weights.iter().all(|&weight| weight == first) {
             return Ok(None);
         }
+        if are_ids(&weights) {
+            return Ok(None);
+        }
+        let exact_bits = sampled_exact_bits(contents, tensor)?;
         let squares = weights.iter().map(|&weight| f64::from(weight) * f64::from(weight)).sum();
         let transposed = by_column || options.feedback && statistics.row_moments.is_some();
         let (mut view, base) = match base {
@@ -141,7 +196,19 @@ impl CodedTensor {
         let largest = Largest::of(weights);
         let (unit, cost) = (largest.rms.into(), 1.0);
         let trellis = options.trellis && options.passes.is_empty();
-        let coded = CodedTensor { frame, view, importance, squares, variances, largest, trellis, unit, cost, base };
+        let coded = CodedTensor {
+            frame,
+            view,
+            importance,
+            squares,
+            variances,
+            largest,
+            trellis,
+            exact_bits,
+            unit,
+            cost,
+            base,
+        };
         Ok(coded.steps().into_iter().all(is_scale).then_some(coded))
     }
 
@@ -167,6 +234,15 @@ impl CodedTensor {
         LevelPlan::new(&self.view, &self.variances, step, self.largest, self.trellis)
     }
 
+    /// How to code it with a prediction: no path keeps zeros that are predicted to be something else.
+    pub fn predicted_plan(&self, step: f64) -> LevelPlan {
+        let plan = self.plan(step);
+        if plan.trellis && self.largest.zeros > self.view.matrix.len() / CHANCE_ZEROS {
+            return self.plan_at(plan.scale.unwrap_or(1.0) * plan.quantizer_step());
+        }
+        plan
+    }
+
     /// How to code it without a trellis at this step of its own.
     pub fn plan_at(&self, step: f32) -> LevelPlan {
         LevelPlan::new(&self.view, &self.variances, step, self.largest, false)
@@ -186,7 +262,7 @@ impl CodedTensor {
 
 /// Sets units and costs. Where importance is unknown, a tensor's relative error counts as much as that of the others on
 /// average; where nothing is known, the distortion is the mean of the relative squared errors.
-pub fn balance(coded: &mut [CodedTensor]) {
+fn balance(coded: &mut [CodedTensor]) {
     let len: f64 = coded.iter().map(|coded| coded.view.matrix.len() as f64).sum();
     let mut known = (0.0, 0.0);
     for coded in coded.iter() {
@@ -215,9 +291,43 @@ const SIZE_EXPONENT: f64 = 0.5;
 /// A tensor counts as at least this important, compared to a typical one: what cannot be seen to matter may matter yet.
 const RELATIVE_MIN: f64 = 1.0 / 4096.0;
 
+/// Whether weights are whole numbers beyond those that quantized ones have.
+fn are_ids(weights: &[f32]) -> bool {
+    weights.iter().all(|weight| weight.fract() == 0.0) && weights.iter().any(|weight| weight.abs() > ID_MIN)
+}
+
+/// From here on a whole number is an id, a count or a place.
+const ID_MIN: f32 = 255.0;
+
+/// Bits of a tensor's exact frame, if all of it is like its middle.
+fn sampled_exact_bits(contents: &Contents, tensor: &TensorLocation) -> Result<f64> {
+    let len = tensor.shape.element_len().unwrap_or(0);
+    let element_bytes = tensor.bytes / len.max(1);
+    let sampled = len.min(EXACT_SAMPLE_LEN);
+    let first = (len - sampled) / 2;
+    let bytes = contents.read(tensor, first * element_bytes..(first + sampled) * element_bytes)?;
+    Ok(8.0 * exact(&bytes, tensor.dtype, tensor.record, None).bytes() as f64 * len as f64 / sampled.max(1) as f64)
+}
+
+/// Elements that tell how small an exact frame gets.
+const EXACT_SAMPLE_LEN: u64 = 1 << 16;
+
+/// Whether zeros lie between other weights of a kernel, and are too many for chance: pruned weights, which no transform keeps.
+fn is_pruned_within_kernels(weights: &[f32], taps: usize) -> bool {
+    let zeros = |kernel: &[f32]| kernel.iter().filter(|&&weight| weight == 0.0).count();
+    let within: usize = weights.chunks(taps).map(zeros).filter(|&zeros| zeros < taps).sum();
+    within > weights.len() / CHANCE_ZEROS
+}
+
+/// One of so many weights may be zero by chance.
+const CHANCE_ZEROS: usize = 256;
+
 /// A transform over the taps, where it makes the variances of the matrix more uneven.
 fn chosen_basis(weights: &[f32], matrix: Matrix) -> Option<Basis> {
-    if !(TRANSFORM_TAPS_MIN..=TRANSFORM_TAPS_MAX).contains(&matrix.taps) || matrix.row_len() > TRANSFORM_ROW_MAX {
+    if !(TRANSFORM_TAPS_MIN..=TRANSFORM_TAPS_MAX).contains(&matrix.taps)
+        || matrix.row_len() > TRANSFORM_ROW_MAX
+        || is_pruned_within_kernels(weights, matrix.taps)
+    {
         return None;
     }
     let basis = Basis::new(matrix.taps);
@@ -236,6 +346,9 @@ const TRANSFORM_OCTAVES_MIN: f32 = 0.02;
 
 /// Smallest and largest fraction of the root mean square: about 16 bits and a tenth of a bit.
 pub const STEP_MIN: f64 = 1.0 / 16384.0;
+/// The step of a tensor of typical importance whose relative squared error is a millionth, as it is of a bfloat16: no rate asks
+/// for a finer one.
+pub const STEP_NEAR_LOSSLESS: f64 = 1.0 / 288.0;
 pub const STEP_MAX: f64 = 8.0;
 /// Largest level at the finest step: half of what the format allows, because the trellis counts half steps.
 const LEVEL_MAX: f64 = (1 << 22) as f64;

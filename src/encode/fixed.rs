@@ -75,7 +75,11 @@ impl Fixed {
     }
 }
 
-fn exact_frame(
+/// The exact frame of a tensor, predicted from the base's where that is smaller.
+///
+/// # Errors
+/// Whatever is wrong with the tensor, the base, or the room for payloads.
+pub fn exact_frame(
     contents: &Contents,
     tensor: &TensorLocation,
     scratch: &Scratch,

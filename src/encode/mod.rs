@@ -125,9 +125,7 @@ fn measure<'a>(
         })?;
         coded.extend(measured.into_iter().flatten());
     }
-    coded.sort_by_key(|coded| coded.frame);
-    coded::balance(&mut coded);
-    Ok(Lossy { contents, coded })
+    Lossy::new(contents, coded, options)
 }
 
 /// A frame to be coded with loss, if it can be.

@@ -49,6 +49,11 @@ impl KeptFrame {
     pub fn bytes(&self) -> u64 {
         self.payloads.iter().map(|payload| payload.kept.len() as u64).sum()
     }
+
+    /// Bits of all payloads, and of the hashes and lengths that the header keeps for them.
+    pub fn bits(&self) -> f64 {
+        8.0 * self.payloads.iter().map(|payload| payload.kept.len() + payload.entry.len()).sum::<usize>() as f64
+    }
 }
 
 /// The payload of a chunk, and its entry in the chunk table.

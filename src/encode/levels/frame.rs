@@ -9,6 +9,7 @@ use crate::encode::exact::planes;
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{CLASS_COUNT, Classes, VarianceModel};
+use crate::encode::levels::table_sets::{Sharing, sparsity};
 use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
 use crate::error::Result;
 use crate::stages::permute::Permutation;
@@ -31,6 +32,8 @@ pub struct LevelPlan {
     pub dct: bool,
     /// Whether levels are indices of the trellis' quantizers, and `scale` half of their step.
     pub trellis: bool,
+    /// How sparse the weights are, by [`table_sets::sparsity`](super::table_sets::sparsity).
+    pub sparsity: u8,
     /// Variance classes.
     pub classes: Classes,
     /// Exponents of rows, columns and taps, in sixteenths of an octave; empty where all are zero.
@@ -85,12 +88,19 @@ impl LevelPlan {
             column_major: view.column_major,
             dct: view.basis.is_some(),
             trellis,
+            sparsity: largest.sparsity,
             classes: variances.classes(step, low_bits),
             exponents: view.exponents.clone(),
             row_permutation: view.permutations[0].clone(),
             column_permutation: view.permutations[1].clone(),
             prediction: None,
         }
+    }
+
+    /// What it has in common with frames that share its tables. Residuals are zero as often as the prediction is good.
+    pub fn sharing(&self) -> Sharing {
+        let predicted = self.prediction.is_some();
+        Sharing { sparsity: if predicted { 0 } else { self.sparsity }, predicted, trellis: self.trellis }
     }
 
     /// Class of each row, and what each matrix column adds.
@@ -248,6 +258,10 @@ pub struct Largest {
     pub common: f32,
     /// The largest magnitude.
     pub max: f32,
+    /// How many are zero.
+    pub zeros: usize,
+    /// How sparse that makes them, by [`table_sets::sparsity`](super::table_sets::sparsity).
+    pub sparsity: u8,
 }
 
 impl Largest {
@@ -256,13 +270,15 @@ impl Largest {
         let square: f64 = weights.iter().map(|&weight| f64::from(weight) * f64::from(weight)).sum();
         let rms = (square / weights.len().max(1) as f64).sqrt() as f32;
         weights.iter_mut().for_each(|weight| *weight = weight.abs());
+        let zeros = weights.iter().filter(|&&weight| weight == 0.0).count();
+        let sparsity = sparsity(zeros, weights.len());
         let rare = weights.len() / 10_000;
         let index = weights.len().saturating_sub(1 + rare);
         let common = match weights.get(index) {
             Some(_) => *weights.select_nth_unstable_by(index, f32::total_cmp).1,
             None => 0.0,
         };
-        Largest { rms, common, max: weights.into_iter().fold(0.0, f32::max) }
+        Largest { rms, common, max: weights.into_iter().fold(0.0, f32::max), zeros, sparsity }
     }
 
     /// Fewest low bits that keep symbols well inside a byte and their tables precise.

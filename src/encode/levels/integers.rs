@@ -355,6 +355,7 @@ impl Fit {
             column_major: false,
             dct: false,
             trellis: false,
+            sparsity: 0,
             classes: Classes {
                 base: 0,
                 row: self.rows.iter().map(clamped).collect(),

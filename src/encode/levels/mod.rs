@@ -8,5 +8,6 @@ pub mod matrix;
 pub mod model_fit;
 pub mod moments;
 pub mod quantizer;
+pub mod table_sets;
 pub mod trellis;
 pub mod weights;

@@ -207,11 +207,6 @@ impl SymbolCounts {
         self.counts.iter().flatten().sum()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Tables for the classes from the first to the last that occur; for all classes if none does.
     pub fn tables(&self) -> TableSet {
         let used = |class: &usize| {
@@ -241,15 +236,8 @@ impl SymbolCounts {
         equal
     }
 
-    /// As [`SymbolCounts::tables`], but none if no symbol occurs.
-    pub fn used_tables(&self) -> TableSet {
-        let set = self.tables();
-        if self.is_empty() { TableSet { tables: Vec::new(), ..set } } else { set }
-    }
-
-    /// Bits that these symbols take with these tables, escapes included.
-    pub fn cost_bits(&self, set: &TableSet) -> f64 {
-        let costs = SymbolCosts::new(set);
+    /// Bits that these symbols take, escapes included.
+    pub fn cost_bits(&self, costs: &SymbolCosts) -> f64 {
         let cost = |(index, counts): (usize, &[u64; 256])| {
             let (quantizer, class) = (index / CLASS_COUNT, index % CLASS_COUNT);
             let bits = |(symbol, &count): (usize, &u64)| {

@@ -12,7 +12,7 @@ use crate::encode::levels::feedback::{BLOCK, Feedback};
 use crate::encode::levels::frame::{LevelPlan, class_index};
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts};
-use crate::encode::levels::trellis::PathFinder;
+use crate::encode::levels::trellis::{Goal, PathFinder};
 use crate::encode::scratch::Scratch;
 use crate::error::Result;
 use crate::stages::quantize::{quantize, scale_at};
@@ -203,7 +203,7 @@ impl<'a> ChunkQuantizer<'a> {
                         target.axpy(coefficients[(before, at)], &errors.column(before), 1.0);
                     }
                 }
-                let quantized = self.column(col, targets.column(at), &mut put);
+                let quantized = self.column(col, weights.column(at), targets.column(at), &mut put);
                 let error = weights.column(at) - quantized;
                 self.tally.squared_error += (error.iter().zip(&self.row_step))
                     .map(|(&error, &step)| f64::from(error * step) * f64::from(error * step))
@@ -215,10 +215,12 @@ impl<'a> ChunkQuantizer<'a> {
         }
     }
 
-    /// Quantizes one column; gives what a decoder will find, in steps of the rows.
+    /// Quantizes one column of weights, of which the levels are to meet the targets; gives what a decoder will find, in steps of
+    /// the rows. Where a weight is zero, so is that.
     fn column(
         &mut self,
         col: usize,
+        weights: DVectorView<f32>,
         target: DVectorView<f32>,
         put: &mut impl FnMut(usize, usize, i32),
     ) -> nalgebra::DVector<f32> {
@@ -233,16 +235,18 @@ impl<'a> ChunkQuantizer<'a> {
         let (Aim { prediction, pull, .. }, row_len) = (self.aim, self.plan.matrix.row_len());
         let predicted = |row: usize| prediction.get(row * row_len + col).copied().unwrap_or(0);
         let pulled = |row: usize| pull.get(row * row_len + col).copied().unwrap_or(0.0);
-        let residual = |(row, (&target, &class)): (usize, (&f32, &i8))| {
-            (target * inverse + pulled(row) - predicted(row) as f32, class_index(class, col_class))
+        let goal = |(row, (&target, &class)): (usize, (&f32, &i8))| Goal {
+            residual: target * inverse + pulled(row) - predicted(row) as f32,
+            class: class_index(class, col_class),
+            fixed: (weights[row] == 0.0).then(|| -predicted(row)).filter(|&index| index == 0 || !self.plan.trellis),
         };
-        let residuals = target.iter().zip(&self.row_class).enumerate().map(residual);
+        let goals = target.iter().zip(&self.row_class).enumerate().map(goal);
         let path: &[i32] = if self.plan.trellis {
-            self.finder.column(residuals)
+            self.finder.column(goals)
         } else if !prediction.is_empty() && self.plan.low_bits == 0 {
-            self.finder.cheapest(residuals)
+            self.finder.cheapest(goals)
         } else {
-            self.finder.nearest(residuals.map(|(residual, _)| quantize(residual, 1.0)))
+            self.finder.nearest(goals.map(|goal| goal.fixed.unwrap_or_else(|| quantize(goal.residual, 1.0))))
         };
         let mut state = 0;
         let level = |(row, &index): (usize, &i32)| {

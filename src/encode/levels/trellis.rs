@@ -5,6 +5,17 @@ use crate::stages::trellis::{level, quantizer};
 
 use crate::encode::levels::model_fit::SymbolCosts;
 
+/// What an index is to stand for.
+#[derive(Clone, Copy)]
+pub struct Goal {
+    /// The weight less its prediction, in half steps under the trellis, else in steps.
+    pub residual: f32,
+    /// Its class.
+    pub class: usize,
+    /// The only index that keeps a zero, if there is one for sure; under the trellis that is 0.
+    pub fixed: Option<i32>,
+}
+
 /// Finds paths; keeps its memory from column to column.
 pub struct PathFinder<'c> {
     costs: &'c SymbolCosts,
@@ -30,9 +41,12 @@ impl<'c> PathFinder<'c> {
     }
 
     /// Levels that follow no path: of the two next to each weight the one of least distortion and rate.
-    pub fn cheapest(&mut self, rows: impl Iterator<Item = (f32, usize)>) -> &[i32] {
+    pub fn cheapest(&mut self, rows: impl Iterator<Item = Goal>) -> &[i32] {
         let (costs, lambda) = (self.costs, self.lambda);
-        let level = |(weight, class): (f32, usize)| {
+        let level = |Goal { residual: weight, class, fixed }| {
+            if let Some(fixed) = fixed {
+                return fixed;
+            }
             let limit = (1 << 22) as f32;
             let nearest = weight.round().clamp(-limit, limit);
             let inner = nearest - if nearest == 0.0 { 0.0 } else { 1f32.copysign(nearest) };
@@ -44,18 +58,23 @@ impl<'c> PathFinder<'c> {
         &self.indices
     }
 
-    /// The indices of a column: for each row its weight in half steps, and its class.
-    pub fn column(&mut self, rows: impl Iterator<Item = (f32, usize)>) -> &[i32] {
+    /// The indices of a column.
+    pub fn column(&mut self, rows: impl Iterator<Item = Goal>) -> &[i32] {
         self.previous.clear();
         self.candidates.clear();
         let mut cost = [f32::INFINITY; TRELLIS_STATES];
         cost[0] = 0.0;
-        for (weight, class) in rows {
-            let candidates = [0, 1].map(|quantizer| nearest(weight, quantizer));
+        for Goal { residual: weight, class, fixed } in rows {
+            // Zero is an even index of both.
+            let candidates = match fixed {
+                Some(fixed) => [[fixed, fixed + 1]; 2],
+                None => [0, 1].map(|quantizer| nearest(weight, quantizer)),
+            };
             let costs: [[f32; 2]; 2] = std::array::from_fn(|q| {
                 candidates[q].map(|index| {
                     let error = weight - level(index, q as u8) as f32;
-                    error * error + self.lambda * self.costs.bits(q, class, index)
+                    let allowed = fixed.is_none_or(|fixed| fixed == index);
+                    if allowed { error * error + self.lambda * self.costs.bits(q, class, index) } else { f32::INFINITY }
                 })
             });
             let mut best = [f32::INFINITY; TRELLIS_STATES];
@@ -149,7 +168,8 @@ mod tests {
             counts = SymbolCounts::new(2);
             squared = 0.0;
             for column in weights.chunks(500) {
-                let scaled = column.iter().map(|weight| (weight / half_step, class));
+                let goal = |weight: &f32| Goal { residual: weight / half_step, class, fixed: None };
+                let scaled = column.iter().map(goal);
                 let indices = finder.column(scaled).to_vec();
                 let mut state = 0;
                 for (&weight, (&index, level)) in column.iter().zip(indices.iter().zip(levels_of(&indices))) {
@@ -159,7 +179,7 @@ mod tests {
                 }
             }
         }
-        let bits = counts.cost_bits(&counts.tables()) / weights.len() as f64;
+        let bits = counts.cost_bits(&SymbolCosts::new(&counts.tables())) / weights.len() as f64;
         let decibels = -10.0 * (squared / weights.len() as f64).log10();
         let uniform = 6.0206 * bits - 1.53;
         assert!(decibels > uniform + 0.75, "{bits:.3} bits: {decibels:.2} dB, uniform {uniform:.2}");

@@ -13,8 +13,9 @@ use crate::encode::coded::CodedTensor;
 use crate::encode::coded_weights::CodedWeights;
 use crate::encode::levels::frame::{LevelPlan, Prediction};
 use crate::encode::levels::indices::Indices;
-use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts, TableSet, VarianceModel};
+use crate::encode::levels::model_fit::VarianceModel;
 use crate::encode::levels::quantizer::{Aim, Search, Tally};
+use crate::encode::levels::table_sets::{SharedCosts, SharedCounts};
 use crate::encode::motion::references::References;
 use crate::encode::options::{Base, Options};
 use crate::encode::progress::map_in_parts;
@@ -33,10 +34,15 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// What its symbols take.
+    fn symbol_bits(&self, costs: &SharedCosts) -> f64 {
+        self.tally.counts.cost_bits(costs.of(self.plan.sharing()))
+    }
+
     /// What it takes, with more distortion turned into the bits that would take it back.
-    fn cost_bits(&self, set: &TableSet, distortion: f64) -> f64 {
+    fn cost_bits(&self, costs: &SharedCosts, distortion: f64) -> f64 {
         let octaves = 0.5 * distortion.max(f64::MIN_POSITIVE).log2();
-        self.tally.counts.cost_bits(set) + self.plan.side_bits() + octaves * self.indices.len() as f64
+        self.symbol_bits(costs) + self.plan.side_bits() + octaves * self.indices.len() as f64
     }
 }
 
@@ -63,9 +69,9 @@ impl Motion<'_> {
     ///
     /// # Errors
     /// Whatever is wrong with the weights, the base, or the room for levels.
-    pub fn predict(&self, attempts: &mut [Option<Attempt>], sets: &[TableSet; 2]) -> Result<()> {
-        let mut kept = [1, 2].map(SymbolCounts::new);
-        let mut tables = kept.each_ref().map(SymbolCounts::tables);
+    pub fn predict(&self, attempts: &mut [Option<Attempt>], key_costs: &SharedCosts) -> Result<()> {
+        let mut kept = SharedCounts::default();
+        let mut costs = SharedCosts::default();
         for wave in 1.. {
             let indices: Vec<usize> = (0..attempts.len()).filter(|&index| self.depth(index) == wave).collect();
             if indices.is_empty() {
@@ -73,13 +79,13 @@ impl Motion<'_> {
             }
             // Once with what tables are known, then with those that these symbols make.
             let mut counts = kept.clone();
-            for (_, attempt) in self.attempt_all(attempts, &tables, &indices)? {
-                counts[usize::from(attempt.plan.trellis)].add_all(&attempt.tally.counts);
+            for (_, attempt) in self.attempt_all(attempts, &costs, &indices)? {
+                counts.add(attempt.plan.sharing(), &attempt.tally.counts);
             }
-            tables = counts.each_ref().map(SymbolCounts::tables);
-            for (index, attempt) in self.attempt_all(attempts, &tables, &indices)? {
-                if self.saves(index, &attempt, &tables, attempts[index].as_ref(), sets) {
-                    kept[usize::from(attempt.plan.trellis)].add_all(&attempt.tally.counts);
+            costs = counts.costs();
+            for (index, attempt) in self.attempt_all(attempts, &costs, &indices)? {
+                if self.saves(index, &attempt, &costs, attempts[index].as_ref(), key_costs) {
+                    kept.add(attempt.plan.sharing(), &attempt.tally.counts);
                     attempts[index] = Some(attempt);
                 }
             }
@@ -98,44 +104,39 @@ impl Motion<'_> {
         &self,
         index: usize,
         attempt: &Attempt,
-        tables: &[TableSet; 2],
+        costs: &SharedCosts,
         key: Option<&Attempt>,
-        sets: &[TableSet; 2],
+        key_costs: &SharedCosts,
     ) -> bool {
         let Some(key) = key else { return true };
         let coded = &self.references.lossy.coded[index];
-        let cost = |attempt: &Attempt, sets: &[TableSet; 2]| {
-            let set = usize::from(attempt.plan.trellis);
-            attempt.cost_bits(&sets[set], coded.distortion(&attempt.tally))
-        };
+        let cost = |attempt: &Attempt, costs| attempt.cost_bits(costs, coded.distortion(&attempt.tally));
         let worth = if self.options.unit_order_free { 0.0 } else { SAVED_PART_MIN };
-        let key_bits = key.tally.counts.cost_bits(&sets[usize::from(key.plan.trellis)]);
-        cost(attempt, tables) + worth * key_bits < cost(key, sets)
+        cost(attempt, costs) + worth * key.symbol_bits(key_costs) < cost(key, key_costs)
     }
 
     /// What comes of predicting the tensors at `indices`, of those that have a prediction.
     fn attempt_all(
         &self,
         attempts: &[Option<Attempt>],
-        tables: &[TableSet; 2],
+        costs: &SharedCosts,
         indices: &[usize],
     ) -> Result<Vec<(usize, Attempt)>> {
-        let costs = tables.each_ref().map(SymbolCosts::new);
         let len = |&index: &usize| self.references.lossy.coded[index].view.matrix.len();
         let attempts = map_in_parts(indices.iter().copied(), len, |index| {
-            Ok(self.attempt(index, attempts, &costs)?.map(|attempt| (index, attempt)))
+            Ok(self.attempt(index, attempts, costs)?.map(|attempt| (index, attempt)))
         })?;
         Ok(attempts.into_iter().flatten().collect())
     }
 
     /// The levels of a tensor with its prediction, if it has one.
-    fn attempt(&self, index: usize, attempts: &[Option<Attempt>], costs: &[SymbolCosts; 2]) -> Result<Option<Attempt>> {
+    fn attempt(&self, index: usize, attempts: &[Option<Attempt>], costs: &SharedCosts) -> Result<Option<Attempt>> {
         let &References { lossy, candidates, .. } = self.references;
         let coded = &lossy.coded[index];
-        let mut plan = self.references.plan(index);
+        let mut plan = self.references.predicted_plan(index);
         let Some(predicted) = self.predicted(index, &mut plan, attempts) else { return Ok(None) };
         plan.classes = self.residual_variances(index, &plan, &predicted)?.classes(plan.quantizer_step(), plan.low_bits);
-        let search = coded.search(&costs[usize::from(plan.trellis)], self.options, 1);
+        let search = coded.search(costs.of(plan.sharing()), self.options, 1);
         let lambda = match (&coded.base, &candidates[index]) {
             // Every level that a small delta changes counts: what errors of the base hide of it, no rate makes up for.
             (Some(_), _) => 0.0,

@@ -79,9 +79,14 @@ impl<'a> References<'a> {
         self.fineness[index]
     }
 
-    /// How to code a tensor.
+    /// How to code a tensor without a prediction.
     pub fn plan(&self, index: usize) -> LevelPlan {
         self.lossy.coded[index].plan(self.step * self.fineness[index])
+    }
+
+    /// How to code a tensor with a prediction.
+    pub fn predicted_plan(&self, index: usize) -> LevelPlan {
+        self.lossy.coded[index].predicted_plan(self.step * self.fineness[index])
     }
 
     /// What draws the levels of a tensor to those of its followers.

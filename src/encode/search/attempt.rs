@@ -1,39 +1,75 @@
 //! One quantization of all lossy tensors: levels by its tables, then tables by these levels, then payloads.
 
+use std::collections::{BTreeMap, HashSet};
+
 use crate::encode::coded::Lossy;
-use crate::encode::exact::frame::KeptFrame;
-use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts, TableSet};
-use crate::encode::levels::quantizer::Aim;
+use crate::encode::exact::frame::{CodedFrame, KeptFrame};
+use crate::encode::levels::quantizer::{Aim, Tally};
+use crate::encode::levels::table_sets::{SharedCosts, SharedCounts, Sharing};
 use crate::encode::motion::candidates::Candidate;
 use crate::encode::motion::predict::{Attempt, Motion};
 use crate::encode::motion::references::References;
 use crate::encode::options::Options;
 use crate::encode::progress::{Counter, map_in_parts};
 use crate::encode::scratch::Scratch;
+use crate::encode::search::cost::Cost;
 use crate::encode::search::refinement::{self, Part};
-use crate::entropy::EncoderTable;
+use crate::entropy::{EncoderTable, Table};
 use crate::error::{Error, Result};
 
-/// One step for all tensors, and the tables that fit it.
+/// One step for all tensors, and the costs of symbols under tables that fit it.
+#[derive(Default)]
 pub struct Quantization {
     /// Fraction of each tensor's unit.
     pub step: f64,
-    /// Tables of the frames without and with a trellis.
-    pub sets: [TableSet; 2],
+    /// Bits of each symbol.
+    pub costs: SharedCosts,
+    /// About the bits of each tensor, if it is coded with loss; none where the base decides.
+    pub bits: Vec<f64>,
 }
 
-/// All lossy frames under one quantization.
+impl Quantization {
+    /// Which tensors are exact, because that is no larger.
+    fn exact(&self, lossy: &Lossy, options: &Options) -> Result<Vec<bool>> {
+        let is_exact = |index: usize| self.bits.get(index).is_some_and(|&bits| lossy.exact_bits(index) <= bits);
+        let promised = (0..lossy.coded.len()).filter(|&index| is_exact(index));
+        let len = |&index: &usize| lossy.coded[index].view.matrix.len();
+        map_in_parts(promised, len, |index| lossy.exact_frame(index, options).map(|_| ()))?;
+        Ok((0..lossy.coded.len()).map(is_exact).collect())
+    }
+}
+
+/// All tensors that may lose, under one quantization.
 pub struct Quantized {
-    /// Tables of the key frames without and with a trellis, then of the predicted ones.
-    pub sets: [TableSet; 4],
-    /// Frames, coarse to fine, and squared errors, in the order of the coded tensors.
-    pub frames: Vec<(Vec<KeptFrame>, f64)>,
-    /// What the errors cost the outputs.
-    pub distortion: f64,
+    /// Tables of all their frames.
+    pub tables: Vec<Table>,
+    /// Their frames, in the order of the coded tensors.
+    pub tensors: Vec<QuantizedTensor>,
+    /// What they cost.
+    pub cost: Cost,
+}
+
+/// The frames of a tensor, coarse to fine.
+pub struct QuantizedTensor {
+    /// The frames.
+    pub frames: Vec<KeptFrame>,
+    /// Sum of squared errors of its weights; `None` if they are exact.
+    pub squared_error: Option<f64>,
+    distortion: f64,
+}
+
+impl QuantizedTensor {
+    fn exact(frame: &KeptFrame) -> Self {
+        QuantizedTensor { frames: vec![frame.clone()], squared_error: None, distortion: 0.0 }
+    }
+
+    fn bits(&self) -> f64 {
+        self.frames.iter().map(KeptFrame::bits).sum()
+    }
 }
 
 impl Quantized {
-    /// Codes every lossy tensor with one quantization.
+    /// Codes every lossy tensor with one quantization, or exactly where that is no larger.
     ///
     /// # Errors
     /// Whatever is wrong with the weights, the base, or the room for levels and payloads.
@@ -45,68 +81,128 @@ impl Quantized {
     ) -> Result<Self> {
         let done = Counter::new(2 * lossy.coded.len());
         let levels = Scratch::new(options.scratch)?;
-        let attempts = attempts(lossy, quantization, candidates, &levels, &done, options)?;
-        let mut counts = [1, 2, 1, 2].map(SymbolCounts::new);
-        let (mut distortion, mut tensors) = (0.0, Vec::new());
-        for (coded, attempt) in lossy.coded.iter().zip(attempts) {
-            let attempt = attempt.ok_or_else(|| Error::argument("a tensor was not quantized"))?;
-            let squared_error = attempt.tally.squared_error;
-            distortion += coded.distortion(&attempt.tally);
+        let exact = quantization.exact(lossy, options)?;
+        for (index, candidate) in candidates.iter_mut().enumerate() {
+            candidate.take_if(|candidate| exact[index] || exact[candidate.reference]);
+        }
+        let attempts = attempts(lossy, quantization, candidates, &exact, &levels, &done, options)?;
+        let mut counts = SharedCounts::default();
+        let mut tensors = Vec::new();
+        for (index, attempt) in attempts.into_iter().enumerate() {
+            let coded = &lossy.coded[index];
+            let Some(attempt) = attempt else {
+                tensors.push((index, Vec::new(), Tally::new(1)));
+                continue;
+            };
+            let tally = attempt.tally.clone();
             let parts = refinement::parts(coded, attempt, options.passes, &levels)?;
-            parts.iter().for_each(|part| counts[part.set()].add_all(&part.counts));
-            tensors.push((parts, squared_error));
+            parts.iter().for_each(|part| counts.add(part.plan.sharing(), &part.counts));
+            tensors.push((index, parts, tally));
         }
         if !options.entropy_model {
-            counts = counts.each_ref().map(SymbolCounts::equal);
+            counts = counts.equal();
         }
-        let sets = counts.each_ref().map(SymbolCounts::used_tables);
-        let tables = sets.each_ref().map(|set| set.tables.iter().map(EncoderTable::new).collect::<Vec<_>>());
+        let referenced: HashSet<u64> = tensors.iter().filter_map(|(_, parts, _)| reference(parts)).collect();
+        let coder = Coder::new(&counts);
         let payloads = Scratch::new(options.scratch)?;
-        let encode = |part: &Part| {
-            let set = part.set();
-            let mut frame = part.plan.encode(&part.indices, sets[set].first_class, &tables[set])?;
-            // The tables of all sets follow one another in the header.
-            if let Some([first, _]) = frame.entry.tables.as_deref_mut() {
-                *first = tables[..set].iter().map(|tables| tables.len() as u64).sum();
-            }
-            frame.kept(&payloads)
-        };
-        let len = |(parts, _): &&(Vec<Part>, f64)| parts.iter().map(|part| part.indices.len()).sum();
-        let frames = map_in_parts(&tensors, len, |(parts, squared_error)| {
-            let frames = parts.iter().map(encode).collect::<Result<Vec<_>>>()?;
+        let len = |(_, parts, _): &&(usize, Vec<Part>, Tally)| parts.iter().map(|part| part.indices.len()).sum();
+        let tensors = map_in_parts(&tensors, len, |(index, parts, tally)| {
+            let frames = parts.iter().map(|part| coder.encode(part)?.kept(&payloads)).collect::<Result<_>>()?;
             (options.progress)("coding weights", done.step());
-            Ok((frames, *squared_error))
+            let distortion = lossy.coded[*index].distortion(tally);
+            let tensor = QuantizedTensor { frames, squared_error: Some(tally.squared_error), distortion };
+            let is_reference = referenced.contains(&(lossy.coded[*index].frame as u64));
+            let may_be_larger = lossy.exact_bits(*index) * EXACT_SURE < tensor.bits();
+            if exact[*index] || may_be_larger && !is_reference {
+                let frame = lossy.exact_frame(*index, options)?;
+                if exact[*index] || frame.bits() <= tensor.bits() {
+                    return Ok(QuantizedTensor::exact(frame));
+                }
+            }
+            Ok(tensor)
         })?;
-        Ok(Quantized { sets, frames, distortion })
-    }
-
-    /// Bits of all frames, or of those alone whose step is searched.
-    pub fn bits(&self, lossy: &Lossy, all: bool) -> f64 {
-        let counted = self.frames.iter().zip(&lossy.coded).filter(|(_, coded)| all || coded.base.is_none());
-        counted.flat_map(|((frames, _), _)| frames).map(frame_bits).sum()
+        Ok(Quantized { tables: coder.into_tables(), cost: cost(lossy, &tensors), tensors })
     }
 }
 
-/// A frame's payloads, and the hashes and lengths that the header keeps for them.
-fn frame_bits(frame: &KeptFrame) -> f64 {
-    8.0 * frame.payloads.iter().map(|payload| payload.kept.len() + payload.entry.len()).sum::<usize>() as f64
+/// What a part of a tensor tells of its exact frame is off by this factor at most.
+const EXACT_SURE: f64 = 0.75;
+
+/// The earlier frame that a tensor is predicted from. References of refinements are known later.
+fn reference(parts: &[Part]) -> Option<u64> {
+    let prediction = parts.first()?.plan.prediction.as_ref()?;
+    (prediction.reference[0] == 0).then_some(prediction.reference[1])
 }
 
-/// How each lossy tensor is coded with one quantization. Candidates that resemble their references, and yet are not worth
+fn cost(lossy: &Lossy, tensors: &[QuantizedTensor]) -> Cost {
+    let mut cost = Cost::default();
+    let (mut searched, mut inexact, mut distortion) = (0.0, 0.0, 0.0);
+    for (coded, tensor) in lossy.coded.iter().zip(tensors) {
+        let len = coded.view.matrix.len() as f64;
+        distortion += tensor.distortion;
+        let is_searched = coded.base.is_none();
+        searched += if is_searched { len } else { 0.0 };
+        if is_searched && tensor.squared_error.is_some() {
+            inexact += len;
+            cost.bits += tensor.bits();
+        } else {
+            cost.other_bits += tensor.bits();
+        }
+    }
+    cost.lossy_part = if searched > 0.0 { inexact / searched } else { 0.0 };
+    cost.distortion = lossy.mean_distortion(distortion, cost.lossy_part);
+    cost
+}
+
+/// The tables of all frames.
+struct Coder {
+    /// Of each set: the place of its first table, the class of that, and the tables.
+    sets: BTreeMap<Sharing, (u64, usize, Vec<EncoderTable>)>,
+    tables: Vec<Table>,
+}
+
+impl Coder {
+    fn new(counts: &SharedCounts) -> Self {
+        let (mut sets, mut tables) = (BTreeMap::new(), Vec::new());
+        for (sharing, set) in counts.sets() {
+            let encoders = set.tables.iter().map(EncoderTable::new).collect();
+            sets.insert(sharing, (tables.len() as u64, set.first_class, encoders));
+            tables.extend(set.tables);
+        }
+        Coder { sets, tables }
+    }
+
+    fn encode(&self, part: &Part) -> Result<CodedFrame> {
+        let set = self.sets.get(&part.plan.sharing());
+        let (place, first_class, tables) = set.ok_or_else(|| Error::argument("a frame has no tables"))?;
+        let mut frame = part.plan.encode(&part.indices, *first_class, tables)?;
+        // The tables of all sets follow one another in the header.
+        if let Some([first, _]) = frame.entry.tables.as_deref_mut() {
+            *first = *place;
+        }
+        Ok(frame)
+    }
+
+    fn into_tables(self) -> Vec<Table> {
+        self.tables
+    }
+}
+
+/// How each tensor but the exact ones is coded with one quantization. Candidates that resemble their references, and yet are not worth
 /// predicting, are dropped: those give nothing for them.
 fn attempts(
     lossy: &Lossy,
     quantization: &Quantization,
     candidates: &mut [Option<Candidate>],
+    exact: &[bool],
     scratch: &Scratch,
     done: &Counter,
     options: &Options,
 ) -> Result<Vec<Option<Attempt>>> {
-    let costs = quantization.sets.each_ref().map(SymbolCosts::new);
     loop {
         let references = References::new(lossy, candidates, quantization.step);
-        let mut attempts = key_frames(lossy, &references, &costs, scratch, done, options)?;
-        Motion { references: &references, options, scratch }.predict(&mut attempts, &quantization.sets)?;
+        let mut attempts = key_frames(lossy, &references, &quantization.costs, exact, scratch, done, options)?;
+        Motion { references: &references, options, scratch }.predict(&mut attempts, &quantization.costs)?;
         let mut dropped = false;
         for (candidate, attempt) in candidates.iter_mut().zip(&attempts) {
             let refused = attempt.as_ref().is_some_and(|attempt| attempt.plan.prediction.is_none());
@@ -118,11 +214,12 @@ fn attempts(
     }
 }
 
-/// The key frames of all tensors whose step is searched.
+/// The key frames of all tensors whose step is searched, but for exact ones.
 fn key_frames(
     lossy: &Lossy,
     references: &References,
-    costs: &[SymbolCosts; 2],
+    costs: &SharedCosts,
+    exact: &[bool],
     scratch: &Scratch,
     done: &Counter,
     options: &Options,
@@ -130,12 +227,12 @@ fn key_frames(
     let len = |&index: &usize| lossy.coded[index].view.matrix.len();
     map_in_parts(0..lossy.coded.len(), len, |index| {
         let coded = &lossy.coded[index];
-        if coded.base.is_some() {
+        if coded.base.is_some() || exact[index] {
             return Ok(None);
         }
         let plan = references.plan(index);
         let (weights, pull) = (lossy.weights(index)?, references.pull(index, &plan)?);
-        let search = coded.search(&costs[usize::from(plan.trellis)], options, 1);
+        let search = coded.search(costs.of(plan.sharing()), options, 1);
         let (indices, tally) = plan.quantize(search, scratch, |rows| {
             let weights = weights.rows(rows.clone())?.into_owned();
             Ok(Aim { pull: pull.rows(rows, &weights)?, weights, ..Aim::default() })

@@ -60,8 +60,8 @@ const LANE_BITS: f64 = 40.0;
 pub fn key_bits(frames: &[&KeyFrame]) -> Vec<f64> {
     let mut counts = [1, 2].map(SymbolCounts::new);
     frames.iter().for_each(|frame| counts[usize::from(frame.trellis)].add_all(&frame.counts));
-    let sets = counts.each_ref().map(SymbolCounts::tables);
+    let costs = counts.each_ref().map(|counts| SymbolCosts::new(&counts.tables()));
     let bits =
-        |frame: &&KeyFrame| frame.scale * frame.counts.cost_bits(&sets[usize::from(frame.trellis)]) + frame.fixed_bits;
+        |frame: &&KeyFrame| frame.scale * frame.counts.cost_bits(&costs[usize::from(frame.trellis)]) + frame.fixed_bits;
     frames.iter().map(bits).collect()
 }

@@ -40,11 +40,6 @@ impl Part {
         indices.for_each_piece(counted)?.iter().for_each(|piece| counts.add_all(piece));
         Ok(Part { plan, indices, counts })
     }
-
-    /// Which of the four sets of tables it uses.
-    pub fn set(&self) -> usize {
-        usize::from(self.plan.trellis) + 2 * usize::from(self.plan.prediction.is_some())
-    }
 }
 
 /// The frames of a tensor, coarse to fine: one, or as many as there are bits in `passes`.

@@ -6,55 +6,15 @@
 
 use rayon::prelude::*;
 
-use crate::encode::coded::{CodedTensor, Lossy, STEP_MAX, STEP_MIN};
-use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts};
+use crate::encode::coded::{CodedTensor, Lossy, STEP_MAX};
 use crate::encode::levels::quantizer::{Sample, Tally};
+use crate::encode::levels::table_sets::{SharedCosts, SharedCounts, Sharing};
 use crate::encode::motion::candidates;
 use crate::encode::options::{Options, Target};
 use crate::encode::progress::{Counter, map_in_parts};
 use crate::encode::search::attempt::{Quantization, Quantized};
+use crate::encode::search::cost::{Cost, Goal};
 use crate::error::{Error, Result};
-
-/// What a step is judged by.
-#[derive(Clone, Copy)]
-enum Goal {
-    /// Bits of all frames, at most.
-    Bits(f64),
-    /// Distortion, at most.
-    Distortion(f64),
-}
-
-impl Goal {
-    fn of(self, bits: f64, distortion: f64) -> f64 {
-        match self {
-            Goal::Bits(_) => bits,
-            Goal::Distortion(_) => distortion,
-        }
-    }
-
-    fn bound(self) -> f64 {
-        match self {
-            Goal::Bits(bound) | Goal::Distortion(bound) => bound,
-        }
-    }
-
-    /// The same for another bound.
-    fn at(self, bound: f64) -> Self {
-        match self {
-            Goal::Bits(_) => Goal::Bits(bound),
-            Goal::Distortion(_) => Goal::Distortion(bound),
-        }
-    }
-
-    /// By how many octaves the step may grow if this is what it came to.
-    fn octaves_off(self, value: f64, weights: f64) -> f64 {
-        match self {
-            // An octave is a bit for each weight at high rates, and less at low ones.
-            Goal::Bits(bound) => (value - bound) / weights,
-            Goal::Distortion(bound) => 0.5 * (bound / value).log2(),
-        }
-    }
-}
 
 /// Finds the quantization that meets the target closest, and codes all tensors with it. Everything but the coded tensors
 /// takes `other_bytes`.
@@ -64,28 +24,26 @@ impl Goal {
 pub fn search(lossy: &Lossy, other_bytes: u64, options: &Options) -> Result<Quantized> {
     let weight_count = lossy.searched_len();
     let goal = match options.target {
-        Target::Bits(bits) if bits.is_finite() && bits > 0.0 => Goal::Bits(bits * weight_count as f64),
+        Target::Bits(bits) if bits.is_finite() && bits > 0.0 => Goal::Rate(bits * weight_count as f64),
         Target::Quality(bound) if bound.is_finite() && bound > 0.0 => Goal::Distortion(bound),
         Target::Bits(value) | Target::Quality(value) => {
             return Err(Error::argument(format!("{value} cannot be a target")));
         }
-        Target::Size(bytes) => Goal::Bits((bytes as f64 - other_bytes as f64) * 8.0),
-        Target::Lossless => Goal::Bits(0.0),
+        Target::Size(bytes) => Goal::Size((bytes as f64 - other_bytes as f64) * 8.0),
+        Target::Lossless => Goal::Size(0.0),
     };
     let mut candidates = candidates::candidates(lossy, options)?;
     if weight_count == 0 {
-        let quantization = Quantization { step: 1.0, sets: [1, 2].map(|count| SymbolCounts::new(count).tables()) };
-        let quantized = Quantized::new(lossy, &quantization, &mut candidates, options)?;
-        let other_bytes = other_bytes + (quantized.bits(lossy, true) / 8.0) as u64;
+        let quantized = Quantized::new(lossy, &Quantization::default(), &mut candidates, options)?;
+        let other_bytes = other_bytes + (quantized.cost.other_bits / 8.0) as u64;
         let fits = !matches!(options.target, Target::Size(bytes) if other_bytes > bytes);
         return if fits { Ok(quantized) } else { Err(out_of_reach(options.target)) };
     }
     let samples = Samples::of(lossy, options)?;
-    let whole = matches!(options.target, Target::Size(_));
     let mut tried = Tried::new(goal);
     // A Gaussian's entropy and error at this step, so that the first guess is close.
     let mut step = match goal {
-        Goal::Bits(bits) => (4.13f64.log2() - bits / weight_count as f64).exp2(),
+        Goal::Rate(bits) | Goal::Size(bits) => (4.13f64.log2() - bits / weight_count as f64).exp2(),
         Goal::Distortion(bound) => (12.0 * bound).sqrt(),
     };
     for _ in 0..QUANTIZATIONS_MAX {
@@ -93,7 +51,7 @@ pub fn search(lossy: &Lossy, other_bytes: u64, options: &Options) -> Result<Quan
             Some(quantization) => {
                 step = quantization.step;
                 let quantized = Quantized::new(lossy, &quantization, &mut candidates, options)?;
-                let value = goal.of(quantized.bits(lossy, whole), quantized.distortion);
+                let value = goal.of(quantized.cost);
                 if tried.take(step, value, quantized) {
                     break;
                 }
@@ -129,14 +87,14 @@ impl Tried {
         let within = value <= bound;
         if within && self.best.as_ref().is_none_or(|(most, _)| value > *most) {
             self.best = Some((value, quantized));
-            if step <= STEP_MIN * 1.01 || step >= STEP_MAX * 0.99 || value >= bound * 0.998 {
+            if step <= self.goal.step_min() * 1.01 || step >= STEP_MAX * 0.99 || value >= bound * 0.998 {
                 return true;
             }
         }
         // What a sample does not show (lanes, side arrays, feedback): aim lower or higher by as much.
         let stride = self.strides.next(within);
         let next = match self.goal {
-            Goal::Bits(bound) => self.aim.bound() + stride * (bound * 0.9995 - value),
+            Goal::Rate(bound) | Goal::Size(bound) => self.aim.bound() + stride * (bound * 0.9995 - value),
             Goal::Distortion(bound) => self.aim.bound() * (bound * 0.9995 / value).powf(stride),
         };
         if within {
@@ -222,19 +180,20 @@ impl<'a> Samples<'a> {
 
     /// The coarsest step within a bound on distortion, or the finest within one on bits, sought from `guess` on.
     fn find_step(&self, goal: Goal, guess: f64, options: &Options) -> Option<Quantization> {
-        let (mut fine, mut coarse) = (STEP_MIN.log2(), STEP_MAX.log2());
+        let finest = goal.step_min().log2();
+        let (mut fine, mut coarse) = (finest, STEP_MAX.log2());
         let mut octaves = guess.log2().clamp(fine, coarse);
         let (mut best, mut strides) = (None, Strides::default());
         for round in 0..STEPS_MAX {
             (options.progress)("finding the step", round as f64 / STEPS_MAX as f64);
-            let (quantization, bits, distortion) = self.try_step(octaves.exp2(), options);
-            let value = goal.of(bits, distortion);
+            let (quantization, cost) = self.try_step(octaves.exp2(), options);
+            let value = goal.of(cost);
             let within = value <= goal.bound();
-            let close = within && value >= goal.bound() * 0.9995;
+            let close = within && (value >= goal.bound() * 0.9995 || goal.is_rate() && octaves <= finest);
             if within {
                 best = Some(quantization);
             }
-            let too_coarse = within == matches!(goal, Goal::Bits(_));
+            let too_coarse = within == goal.is_rate();
             if too_coarse {
                 coarse = octaves;
             } else {
@@ -251,35 +210,74 @@ impl<'a> Samples<'a> {
         best
     }
 
-    /// Tables that fit this step, the bits they take, and the distortion.
-    fn try_step(&self, step: f64, options: &Options) -> (Quantization, f64, f64) {
-        let mut sets = [1, 2].map(|quantizers| Tally::new(quantizers).counts.tables());
-        let (mut bits, mut distortion) = (0.0, 0.0);
-        // The first round's paths follow tables of Gaussians, the second's the tables that these paths make.
-        for _ in 0..2 {
-            let costs = sets.each_ref().map(SymbolCosts::new);
-            let tried = |(index, sample): &(usize, Sample)| {
-                let coded: &CodedTensor = &self.lossy.coded[*index];
-                let (plan, len) = (coded.plan(step), coded.view.matrix.len() as f64);
-                let set = usize::from(plan.trellis);
-                let tally = plan.sample(sample, coded.search(&costs[set], options, sample.stride));
-                let part = tally.counts.len() as f64 / len;
-                (set, f64::from(plan.low_bits) * len, coded.distortion(&tally) / part, tally)
-            };
-            let tallies: Vec<(usize, f64, f64, Tally)> = self.tensors.par_iter().map(tried).collect();
-            let mut counts = [1, 2].map(|quantizers| Tally::new(quantizers).counts);
-            (bits, distortion) = (0.0, 0.0);
-            for (set, low_bits, tensor_distortion, tally) in &tallies {
-                counts[*set].add_all(&tally.counts);
-                bits += low_bits;
-                distortion += tensor_distortion;
-            }
-            sets = counts.each_ref().map(|counts| counts.tables());
-            let sampled_bits: f64 = counts.iter().zip(&sets).map(|(counts, set)| counts.cost_bits(set)).sum();
-            let sampled = counts.iter().map(|counts| counts.len()).sum::<u64>() as f64;
-            bits += sampled_bits * self.weight_count as f64 / sampled;
+    /// What this step comes to, with tables that fit it.
+    fn try_step(&self, step: f64, options: &Options) -> (Quantization, Cost) {
+        // The first round's paths follow tables of Gaussians, the second's the tables that these paths make, by which it is
+        // known what is no larger if it is exact.
+        let costs = self.counts(&self.try_all(step, &SharedCosts::default(), options)).costs();
+        let mut tried = self.try_all(step, &costs, options);
+        let mut bits = vec![0.0; self.lossy.coded.len()];
+        for ((index, _), tensor) in self.tensors.iter().zip(&tried) {
+            bits[*index] = tensor.bits(&costs);
         }
-        (Quantization { step, sets }, bits, distortion)
+        let is_exact = |index: usize| self.lossy.exact_bits(index) <= bits[index];
+        let exact = self.tensors.iter().filter(|(index, _)| is_exact(*index));
+        let other_bits = exact.map(|(index, _)| self.lossy.exact_bits(*index)).sum();
+        let mut tensors = self.tensors.iter();
+        tried.retain(|_| tensors.next().is_some_and(|(index, _)| !is_exact(*index)));
+        let counts = self.counts(&tried);
+        let costs = counts.costs();
+        let len: f64 = tried.iter().map(|tensor| tensor.len).sum();
+        let low_bits: f64 = tried.iter().map(|tensor| tensor.low_bits).sum();
+        let sampled = counts.len().max(1) as f64;
+        let lossy_part = len / self.weight_count as f64;
+        let distortion: f64 = tried.iter().map(|tensor| tensor.distortion).sum();
+        let cost = Cost {
+            bits: low_bits + counts.cost_bits(&costs) * len / sampled,
+            other_bits,
+            lossy_part,
+            distortion: self.lossy.mean_distortion(distortion, lossy_part),
+        };
+        (Quantization { step, costs, bits }, cost)
+    }
+
+    fn try_all(&self, step: f64, costs: &SharedCosts, options: &Options) -> Vec<TriedTensor> {
+        let tried = |(index, sample): &(usize, Sample)| {
+            let coded: &CodedTensor = &self.lossy.coded[*index];
+            let (plan, len) = (coded.plan(step), coded.view.matrix.len() as f64);
+            let sharing = plan.sharing();
+            let tally = plan.sample(sample, coded.search(costs.of(sharing), options, sample.stride));
+            let distortion = coded.distortion(&tally) * len / tally.counts.len() as f64;
+            TriedTensor { sharing, len, low_bits: f64::from(plan.low_bits) * len, distortion, tally }
+        };
+        self.tensors.par_iter().map(tried).collect()
+    }
+
+    fn counts(&self, tried: &[TriedTensor]) -> SharedCounts {
+        let mut counts = SharedCounts::default();
+        tried.iter().for_each(|tensor| counts.add(tensor.sharing, &tensor.tally.counts));
+        counts
+    }
+}
+
+/// What quantizing the sample of a tensor came to.
+struct TriedTensor {
+    sharing: Sharing,
+    /// Weights of the tensor.
+    len: f64,
+    /// Of the tensor.
+    low_bits: f64,
+    /// Of the tensor.
+    distortion: f64,
+    /// Of the sample.
+    tally: Tally,
+}
+
+impl TriedTensor {
+    /// Bits of the tensor.
+    fn bits(&self, costs: &SharedCosts) -> f64 {
+        let sampled = self.tally.counts.len().max(1) as f64;
+        self.low_bits + self.tally.counts.cost_bits(costs.of(self.sharing)) * self.len / sampled
     }
 }
 
