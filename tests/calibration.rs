@@ -38,12 +38,7 @@ fn statistics(tensors: &[(&str, &[u64], Vec<f32>)]) -> Vec<u8> {
 fn statistics_of(metadata: &str, tensors: &[(&str, &[u64], Vec<f32>)]) -> Vec<u8> {
     let tensors: Vec<Tensor> =
         tensors.iter().map(|(name, shape, values)| Tensor::floats(name, DType::F32, shape, values)).collect();
-    let file = common::safetensors(&tensors);
-    let data = tensors.iter().map(|tensor| tensor.bytes.len()).sum::<usize>();
-    let mut header: Value = serde_json::from_slice(&file[8..file.len() - data]).unwrap();
-    header["__metadata__"] = serde_json::from_str(metadata).unwrap();
-    let header = header.to_string().into_bytes();
-    [&(header.len() as u64).to_le_bytes()[..], &header, &file[file.len() - data..]].concat()
+    common::statistics(metadata, &tensors)
 }
 
 /// Of as many inputs as there are columns, each depending on a few others.

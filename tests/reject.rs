@@ -200,6 +200,7 @@ fn plan(rows: usize, columns: usize) -> LevelPlan {
         column_major: false,
         dct: false,
         trellis: false,
+        sparsity: 0,
         classes: Classes { base: 0, row: Vec::new(), column: Vec::new(), tap: Vec::new() },
         exponents: Default::default(),
         row_permutation: None,

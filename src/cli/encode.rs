@@ -31,7 +31,7 @@ pub struct Arguments {
     /// The archive to write [default: the first input, ending in .mcwc]
     #[arg(short, long)]
     output: Option<PathBuf>,
-    /// Bits for each weight of a matrix or convolution [default: 6]
+    /// Bits for each weight of a matrix or convolution, at most: near-lossless ones take no more than they need
     #[arg(help_heading = "Rate", long, value_name = "B", group = "target", value_parser = parse_bits)]
     bits: Option<f64>,
     /// Largest size of the whole archive, such as 12MB
@@ -40,7 +40,7 @@ pub struct Arguments {
     /// Largest error: of the model's outputs with --calibration, else of the weights (mean relative squared error), such as 0.01
     #[arg(help_heading = "Rate", long, value_name = "D", group = "target", value_parser = parse_quality)]
     quality: Option<f64>,
-    /// A quality, so that neither bits nor errors need be known
+    /// A quality, so that neither bits nor errors need be known [default: high]
     #[arg(help_heading = "Rate", long, value_enum, group = "target")]
     preset: Option<Preset>,
     /// Keep every byte exact
@@ -125,8 +125,6 @@ enum UnitOrder {
     Free,
 }
 
-const DEFAULT_BITS: f64 = 6.0;
-
 fn parse_bits(text: &str) -> std::result::Result<f64, String> {
     let bits: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
     if (0.1..=16.0).contains(&bits) { Ok(bits) } else { Err("between 0.1 and 16, please".into()) }
@@ -152,13 +150,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     let files: Vec<SourceFile> =
         inputs.iter().map(|(name, _, source)| SourceFile { name: name.clone(), source: &**source }).collect();
     let excluded = globs(&arguments.exclude)?;
-    let preset = arguments.preset.map(|preset| preset.quality(arguments.calibration.is_some()));
-    let target = match (arguments.size, arguments.quality.or(preset), arguments.lossless) {
-        (Some(bytes), ..) => Target::Size(bytes),
-        (_, Some(bound), _) => Target::Quality(bound),
-        (_, _, true) => Target::Lossless,
-        _ => Target::Bits(arguments.progressive.last().copied().or(arguments.bits).unwrap_or(DEFAULT_BITS)),
-    };
+    let target = target(arguments);
     let bar = progress_bar(1000, json, "{msg:<22} {bar:40} {percent:>3} %");
     let progress = |stage: &'static str, part: f64| {
         bar.set_message(stage);
@@ -199,6 +191,17 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         return json_text(&report);
     }
     Ok(report_text(&report, &output))
+}
+
+fn target(arguments: &Arguments) -> Target {
+    let bits = arguments.progressive.last().copied().or(arguments.bits);
+    match (arguments.size, arguments.quality, bits, arguments.lossless) {
+        (Some(bytes), ..) => Target::Size(bytes),
+        (_, Some(bound), ..) => Target::Quality(bound),
+        (_, _, Some(bits), _) => Target::Bits(bits),
+        (.., true) => Target::Lossless,
+        _ => Target::Quality(arguments.preset.unwrap_or(Preset::High).quality(arguments.calibration.is_some())),
+    }
 }
 
 fn read_statistics(path: &Path) -> Result<Statistics> {

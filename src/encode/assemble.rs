@@ -33,11 +33,16 @@ impl Assembled {
             let first_raw_chunk = builder.push_payloads(payloads.clone());
             builder.header.files.push(FileEntry { name: file.name.clone(), bytes: file.bytes(), first_raw_chunk });
         }
-        let tables = quantized.tables;
+        let tables = &quantized.tables;
         for table in tables.iter().chain(&fixed.integers.tables) {
             table.serialize(&mut builder.header.tables);
         }
-        let mut report = Report { raw_bytes: fixed.raw_bytes(), distortion: quantized.cost.distortion, ..Report::default() };
+        let mut report = Report {
+            raw_bytes: fixed.raw_bytes(),
+            distortion: quantized.distortion(lossy),
+            near_lossless: quantized.near_lossless,
+            ..Report::default()
+        };
         let mut coded = lossy.coded.iter().zip(quantized.tensors).peekable();
         let mut refinements = Vec::new();
         for index in 0..contents.frame_count() {

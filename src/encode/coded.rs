@@ -13,7 +13,7 @@ use crate::encode::levels::frame::{Largest, LevelPlan};
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{SymbolCosts, VarianceModel};
 use crate::encode::levels::quantizer::{Search, Tally};
-use crate::encode::options::Options;
+use crate::encode::options::{Options, Target};
 use crate::encode::scratch::Scratch;
 use crate::error::Result;
 use crate::stages::quantize::is_scale;
@@ -48,10 +48,10 @@ impl<'a> Lossy<'a> {
         self.coded.iter().any(|coded| coded.importance.tensor.is_some_and(|importance| importance > 0.0))
     }
 
-    /// The distortion of a model of whose weights this part is coded with loss: where it is unknown what errors cost, the mean over
-    /// that part.
-    pub fn mean_distortion(&self, distortion: f64, lossy_part: f64) -> f64 {
-        if self.is_calibrated() || lossy_part == 0.0 { distortion } else { distortion / lossy_part }
+    /// The distortion of so many weights that are coded with loss: where it is unknown what errors cost, the mean over them.
+    pub fn mean_distortion(&self, distortion: f64, weights: f64) -> f64 {
+        let all: f64 = self.coded.iter().map(|coded| coded.view.matrix.len() as f64).sum();
+        if self.is_calibrated() || weights == 0.0 { distortion } else { distortion * all / weights }
     }
 
     /// Bits of a tensor's exact frame: as far as a part of it tells, until the frame was asked for.
@@ -67,47 +67,9 @@ impl<'a> Lossy<'a> {
         if let Some(frame) = self.exact[index].get() {
             return Ok(frame);
         }
-        let frame =
-            exact_frame(self.contents, self.contents.tensor(self.coded[index].frame), &self.scratch, options)?;
+        let frame = exact_frame(self.contents, self.contents.tensor(self.coded[index].frame), &self.scratch, options)?;
         Ok(self.exact[index].get_or_init(|| frame))
     }
-    /// What statistics lacked.
-    pub fn notes(&self, calibrated: bool) -> Vec<String> {
-        let name = |coded: &CodedTensor| self.contents.tensor(coded.frame).name.clone();
-        let names = |which: &dyn Fn(&CodedTensor) -> bool| {
-            let names: Vec<String> = self.coded.iter().filter(|coded| which(coded)).map(name).collect();
-            (names.len(), names.into_iter().take(3).collect::<Vec<_>>().join(", "))
-        };
-        let note = |(count, names): (usize, String), what: &str| {
-            let (tensors, more) = (if count == 1 { "tensor" } else { "tensors" }, if count > 3 { ", …" } else { "" });
-            (count > 0).then(|| format!("{count} {tensors} {what}: {names}{more}"))
-        };
-        let on_trellis = names(&|coded| coded.base.as_ref().is_some_and(|base| base.trellis));
-        let base =
-            note(on_trellis, "follow the base's trellis; a base made with --quantizer uniform makes a smaller delta");
-        if !calibrated {
-            return base.into_iter().collect();
-        }
-        [
-            base,
-            note(
-                names(&|coded| coded.importance.tensor.is_none()),
-                "without an importance, taken to matter as much as the others on average",
-            ),
-            note(
-                names(&|coded| coded.importance.tensor == Some(0.0)),
-                "without any effect on the outputs, coded coarsely",
-            ),
-            note(
-                names(&|coded| coded.importance.unused_moments),
-                "without error feedback, moments being all zero or no such thing",
-            ),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
-
     /// Weights of the tensors whose step is searched.
     pub fn searched_len(&self) -> usize {
         self.coded.iter().filter(|coded| coded.base.is_none()).map(|coded| coded.view.matrix.len()).sum()
@@ -136,6 +98,8 @@ pub struct CodedTensor {
     variances: VarianceModel,
     largest: Largest,
     trellis: bool,
+    /// Whether bits are bounded, and not errors.
+    rate_is_bound: bool,
     /// Bits of its exact frame, as far as a part of the tensor tells.
     exact_bits: f64,
     /// Its step where the step of the model is 1.
@@ -204,6 +168,7 @@ impl CodedTensor {
             variances,
             largest,
             trellis,
+            rate_is_bound: !matches!(options.target, Target::Quality(_)),
             exact_bits,
             unit,
             cost,
@@ -220,7 +185,8 @@ impl CodedTensor {
     /// The finest and the coarsest step.
     fn steps(&self) -> [f32; 2] {
         let rms = f64::from(self.largest.rms);
-        let fine = (rms * STEP_MIN).max(f64::from(self.largest.max) / LEVEL_MAX);
+        let sparse = if self.rate_is_bound { f64::from(self.largest.sparse_step_min()) } else { 0.0 };
+        let fine = (rms * STEP_MIN).max(f64::from(self.largest.max) / LEVEL_MAX).max(sparse);
         [fine, fine.max(rms * STEP_MAX)].map(|step| step as f32)
     }
 

@@ -20,6 +20,7 @@ pub mod importance;
 #[doc(hidden)]
 pub mod levels;
 mod motion;
+mod notes;
 mod options;
 mod progress;
 mod report;
@@ -79,7 +80,7 @@ pub fn encode(
     let fixed = Fixed::new(&contents, &frames, options)?;
     let mut assembled = search(&lossy, &fixed, options)?;
     assembled.report.calibrated = calibrated;
-    assembled.report.notes = lossy.notes(calibrated);
+    assembled.report.notes = notes::notes(&lossy, &assembled.report, calibrated, options);
     assembled.write(out)?;
     Ok(assembled.report)
 }

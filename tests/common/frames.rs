@@ -63,6 +63,7 @@ pub fn case(matrix: Matrix, dtype: DType, parts: u32, low_bits: u32, seed: u64) 
         column_major: has(9),
         dct: false,
         trellis: float && low_bits == 0 && parts >> 8 & 1 == 1,
+        sparsity: 0,
         classes,
         exponents,
         row_permutation: (has(6) && !has(9)).then(|| shuffled(matrix.rows, random)),

@@ -16,6 +16,7 @@ use mcwc::formats::SourceFile;
 use mcwc::tensor::DType;
 
 /// A tensor to be written into a safetensors file.
+#[derive(Clone)]
 pub struct Tensor {
     pub name: String,
     pub dtype: DType,
@@ -85,6 +86,16 @@ pub fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
 pub fn archive(file: &[u8], target: Target) -> Vec<u8> {
     let files = [SourceFile { name: "model.safetensors".into(), source: &file }];
     encode_to_vec(&files, None, &Options { target, ..Options::default() }).unwrap().0
+}
+
+/// A statistics file with this metadata, as JSON.
+pub fn statistics(metadata: &str, tensors: &[Tensor]) -> Vec<u8> {
+    let file = safetensors(tensors);
+    let data = tensors.iter().map(|tensor| tensor.bytes.len()).sum::<usize>();
+    let mut header: serde_json::Value = serde_json::from_slice(&file[8..file.len() - data]).unwrap();
+    header["__metadata__"] = serde_json::from_str(metadata).unwrap();
+    let header = header.to_string().into_bytes();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &file[file.len() - data..]].concat()
 }
 
 /// A file of one tensor of bytes, coded exactly as records with these fields.

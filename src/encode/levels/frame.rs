@@ -226,6 +226,8 @@ const TRELLIS_RMS_MAX: f32 = 40.0;
 /// than a symbol can be.
 const SYMBOL_MAX: f32 = 120.0;
 const TRELLIS_SYMBOL_MAX: f32 = 200.0;
+/// Weights are sparse from this sparsity on: half of them are zero.
+const SPARSE: u8 = 2;
 /// Step of a tensor without a trellis, relative to those under it: for errors of about the same size, as a bit takes as much from
 /// either then.
 const STEP_WITHOUT_TRELLIS: f32 = 0.9;
@@ -254,7 +256,7 @@ pub fn chunk_len(row_len: usize) -> usize {
 pub struct Largest {
     /// Root of the mean square.
     pub rms: f32,
-    /// All but one weight in ten thousand are smaller.
+    /// All but one weight in ten thousand are smaller; of sparse ones, all but one in two hundred.
     pub common: f32,
     /// The largest magnitude.
     pub max: f32,
@@ -272,7 +274,7 @@ impl Largest {
         weights.iter_mut().for_each(|weight| *weight = weight.abs());
         let zeros = weights.iter().filter(|&&weight| weight == 0.0).count();
         let sparsity = sparsity(zeros, weights.len());
-        let rare = weights.len() / 10_000;
+        let rare = weights.len() / if sparsity >= SPARSE { 200 } else { 10_000 };
         let index = weights.len().saturating_sub(1 + rare);
         let common = match weights.get(index) {
             Some(_) => *weights.select_nth_unstable_by(index, f32::total_cmp).1,
@@ -281,10 +283,17 @@ impl Largest {
         Largest { rms, common, max: weights.into_iter().fold(0.0, f32::max), zeros, sparsity }
     }
 
-    /// Fewest low bits that keep symbols well inside a byte and their tables precise.
+    /// Fewest low bits that keep symbols well inside a byte and their tables precise. Zeros have them too, so that those of sparse
+    /// weights would be dear.
     fn low_bits(&self, scale: f32) -> u32 {
-        let excess = (self.common / scale / SYMBOL_MAX).max(self.rms / scale / RMS_MAX);
+        let precise = if self.sparsity >= SPARSE { 0.0 } else { self.rms / scale / RMS_MAX };
+        let excess = (self.common / scale / SYMBOL_MAX).max(precise);
         (excess.log2().ceil().max(0.0) as u32).min(16)
+    }
+
+    /// The finest step of sparse weights without low bits, which take more than they tell.
+    pub fn sparse_step_min(&self) -> f32 {
+        if self.sparsity >= SPARSE { self.common / SYMBOL_MAX } else { 0.0 }
     }
 
     /// Whether the trellis, which has no low bits, codes the levels of these weights well at this step.

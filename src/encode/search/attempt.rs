@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::encode::coded::Lossy;
+use crate::encode::coded::{Lossy, STEP_NEAR_LOSSLESS};
 use crate::encode::exact::frame::{CodedFrame, KeptFrame};
 use crate::encode::levels::quantizer::{Aim, Tally};
 use crate::encode::levels::table_sets::{SharedCosts, SharedCounts, Sharing};
 use crate::encode::motion::candidates::Candidate;
 use crate::encode::motion::predict::{Attempt, Motion};
 use crate::encode::motion::references::References;
-use crate::encode::options::Options;
+use crate::encode::options::{Options, Target};
 use crate::encode::progress::{Counter, map_in_parts};
 use crate::encode::scratch::Scratch;
 use crate::encode::search::cost::Cost;
@@ -18,7 +18,6 @@ use crate::entropy::{EncoderTable, Table};
 use crate::error::{Error, Result};
 
 /// One step for all tensors, and the costs of symbols under tables that fit it.
-#[derive(Default)]
 pub struct Quantization {
     /// Fraction of each tensor's unit.
     pub step: f64,
@@ -47,6 +46,8 @@ pub struct Quantized {
     pub tensors: Vec<QuantizedTensor>,
     /// What they cost.
     pub cost: Cost,
+    /// Whether no finer step is worth its bits.
+    pub near_lossless: bool,
 }
 
 /// The frames of a tensor, coarse to fine.
@@ -69,6 +70,15 @@ impl QuantizedTensor {
 }
 
 impl Quantized {
+    /// What the errors of all tensors cost the outputs; where that is unknown, their mean relative squared error.
+    pub fn distortion(&self, lossy: &Lossy) -> f64 {
+        let inexact = lossy.coded.iter().zip(&self.tensors).filter(|(_, tensor)| tensor.squared_error.is_some());
+        let sums = inexact.fold((0.0, 0.0), |sums, (coded, tensor)| {
+            (sums.0 + tensor.distortion, sums.1 + coded.view.matrix.len() as f64)
+        });
+        lossy.mean_distortion(sums.0, sums.1)
+    }
+
     /// Codes every lossy tensor with one quantization, or exactly where that is no larger.
     ///
     /// # Errors
@@ -121,7 +131,9 @@ impl Quantized {
             }
             Ok(tensor)
         })?;
-        Ok(Quantized { tables: coder.into_tables(), cost: cost(lossy, &tensors), tensors })
+        let near_lossless =
+            quantization.step <= STEP_NEAR_LOSSLESS * 1.01 && !matches!(options.target, Target::Quality(_));
+        Ok(Quantized { tables: coder.tables, cost: cost(lossy, &tensors), tensors, near_lossless })
     }
 }
 
@@ -136,21 +148,20 @@ fn reference(parts: &[Part]) -> Option<u64> {
 
 fn cost(lossy: &Lossy, tensors: &[QuantizedTensor]) -> Cost {
     let mut cost = Cost::default();
-    let (mut searched, mut inexact, mut distortion) = (0.0, 0.0, 0.0);
+    let (mut searched, mut inexact) = (0.0, 0.0);
     for (coded, tensor) in lossy.coded.iter().zip(tensors) {
-        let len = coded.view.matrix.len() as f64;
-        distortion += tensor.distortion;
-        let is_searched = coded.base.is_none();
+        let (len, is_searched) = (coded.view.matrix.len() as f64, coded.base.is_none());
         searched += if is_searched { len } else { 0.0 };
         if is_searched && tensor.squared_error.is_some() {
             inexact += len;
             cost.bits += tensor.bits();
+            cost.distortion += tensor.distortion;
         } else {
             cost.other_bits += tensor.bits();
         }
     }
     cost.lossy_part = if searched > 0.0 { inexact / searched } else { 0.0 };
-    cost.distortion = lossy.mean_distortion(distortion, cost.lossy_part);
+    cost.distortion = lossy.mean_distortion(cost.distortion, inexact);
     cost
 }
 
@@ -181,10 +192,6 @@ impl Coder {
             *first = *place;
         }
         Ok(frame)
-    }
-
-    fn into_tables(self) -> Vec<Table> {
-        self.tables
     }
 }
 

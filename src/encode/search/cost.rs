@@ -11,7 +11,8 @@ pub struct Cost {
     pub other_bits: f64,
     /// The part of the weights with a searched step that is coded with loss; the rest is exact, being no larger so.
     pub lossy_part: f64,
-    /// What the errors cost the outputs; where that is unknown, the mean relative squared error of what is coded with loss.
+    /// What the errors of those whose step is searched cost the outputs; where that is unknown, the mean relative squared error of
+    /// what is coded with loss.
     pub distortion: f64,
 }
 

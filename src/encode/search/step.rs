@@ -34,7 +34,8 @@ pub fn search(lossy: &Lossy, other_bytes: u64, options: &Options) -> Result<Quan
     };
     let mut candidates = candidates::candidates(lossy, options)?;
     if weight_count == 0 {
-        let quantized = Quantized::new(lossy, &Quantization::default(), &mut candidates, options)?;
+        let quantization = Quantization { step: 1.0, costs: SharedCosts::default(), bits: Vec::new() };
+        let quantized = Quantized::new(lossy, &quantization, &mut candidates, options)?;
         let other_bytes = other_bytes + (quantized.cost.other_bits / 8.0) as u64;
         let fits = !matches!(options.target, Target::Size(bytes) if other_bytes > bytes);
         return if fits { Ok(quantized) } else { Err(out_of_reach(options.target)) };
@@ -236,7 +237,7 @@ impl<'a> Samples<'a> {
             bits: low_bits + counts.cost_bits(&costs) * len / sampled,
             other_bits,
             lossy_part,
-            distortion: self.lossy.mean_distortion(distortion, lossy_part),
+            distortion: self.lossy.mean_distortion(distortion, len),
         };
         (Quantization { step, costs, bits }, cost)
     }

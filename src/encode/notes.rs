@@ -1,0 +1,55 @@
+//! What the user may want to know of an encoding.
+
+use crate::encode::coded::{CodedTensor, Lossy};
+use crate::encode::options::{Options, Target};
+use crate::encode::report::Report;
+
+/// Most tensors that a note names.
+const NAMES_MAX: usize = 3;
+
+/// What was not done as asked, or need not have been asked for. `calibrated` tells whether there were statistics.
+pub fn notes(lossy: &Lossy, report: &Report, calibrated: bool, options: &Options) -> Vec<String> {
+    let note = |which: &dyn Fn(&CodedTensor) -> bool, what: &str| {
+        let found: Vec<&CodedTensor> = lossy.coded.iter().filter(|coded| which(coded)).collect();
+        let names = found.iter().take(NAMES_MAX).map(|coded| lossy.contents.tensor(coded.frame).name.as_str());
+        let names = names.collect::<Vec<_>>().join(", ");
+        let (tensors, more) = match found.len() {
+            0 => return None,
+            1 => ("tensor", ""),
+            count => ("tensors", if count > NAMES_MAX { ", …" } else { "" }),
+        };
+        Some(format!("{} {tensors} {what}: {names}{more}", found.len()))
+    };
+    let is_exact = |coded: &CodedTensor| report.tensors.get(coded.frame).is_some_and(|tensor| !tensor.lossy);
+    let mut notes = vec![
+        near_lossless(report, options),
+        note(&is_exact, "exact, which is no larger"),
+        note(
+            &|coded| coded.base.as_ref().is_some_and(|base| base.trellis),
+            "follow the base's trellis; a base made with --quantizer uniform makes a smaller delta",
+        ),
+    ];
+    if calibrated {
+        let unused = "without error feedback, moments being all zero or no such thing";
+        notes.extend([
+            note(
+                &|coded| coded.importance.tensor.is_none(),
+                "without an importance, taken to matter as much as the others on average",
+            ),
+            note(&|coded| coded.importance.tensor == Some(0.0), "without any effect on the outputs, coded coarsely"),
+            note(&|coded| coded.importance.unused_moments, unused),
+        ]);
+    }
+    notes.into_iter().flatten().collect()
+}
+
+/// How many bits near-lossless weights leave of those that they may have.
+fn near_lossless(report: &Report, options: &Options) -> Option<String> {
+    let Target::Bits(bits) = options.target else { return None };
+    let lossy = report.tensors.iter().filter(|tensor| tensor.lossy);
+    let (weights, bytes) = lossy.fold((0, 0), |sum, tensor| (sum.0 + tensor.weights, sum.1 + tensor.coded_bytes));
+    (report.near_lossless && weights > 0).then(|| {
+        let used = 8.0 * bytes as f64 / weights as f64;
+        format!("{used:.2} of {bits} bits for each weight are enough for an error of a millionth; --quality or --lossless takes more")
+    })
+}

@@ -1,0 +1,198 @@
+//! Where loss is safe: what is no larger exact is exact, zeros stay zeros, and no weight takes more bits than it needs.
+
+#![cfg(feature = "encoder")]
+
+mod common;
+
+use common::{Noise, Tensor, safetensors};
+use mcwc::decode::Reader;
+use mcwc::encode::{Options, Report, Statistics, Target, encode_to_vec, to_f32};
+use mcwc::formats::SourceFile;
+use mcwc::tensor::{DType, Limits};
+
+const ROWS: usize = 256;
+const COLUMNS: usize = 320;
+
+fn encode(tensors: &[Tensor], statistics: Option<Statistics>, options: &Options) -> (Vec<u8>, Report) {
+    let file = safetensors(tensors);
+    let files = [SourceFile { name: "m.safetensors".into(), source: &file }];
+    encode_to_vec(&files, statistics, options).unwrap_or_else(|error| panic!("{:?}: {error}", options.target))
+}
+
+fn target(target: Target) -> Options<'static> {
+    Options { target, ..Options::default() }
+}
+
+fn decoded(archive: &[u8], tensor: &Tensor) -> Vec<f32> {
+    let reader = Reader::open(archive, &Limits::default()).unwrap();
+    to_f32(&reader.tensor(&tensor.name).unwrap(), tensor.dtype)
+}
+
+fn matrix(name: &str, weights: &[f32]) -> Tensor {
+    Tensor::floats(name, DType::F32, &[ROWS as u64, COLUMNS as u64], weights)
+}
+
+fn normals(seed: u64) -> Vec<f32> {
+    Noise(seed).normals(ROWS * COLUMNS, 0.05)
+}
+
+/// The smallest weights of each group of `len` are zero, but for `kept`.
+fn pruned(mut weights: Vec<f32>, len: usize, kept: usize) -> Vec<f32> {
+    for group in weights.chunks_mut(len) {
+        let mut magnitudes: Vec<f32> = group.iter().map(|weight| weight.abs()).collect();
+        magnitudes.sort_by(|a, b| b.total_cmp(a));
+        let least = magnitudes.get(kept.saturating_sub(1)).filter(|_| kept > 0).copied().unwrap_or(f32::INFINITY);
+        group.iter_mut().filter(|weight| weight.abs() < least).for_each(|weight| *weight = 0.0);
+    }
+    weights
+}
+
+fn zeros_kept(original: &[f32], decoded: &[f32]) -> bool {
+    original.iter().zip(decoded).all(|(original, decoded)| *original != 0.0 || decoded.to_bits() == 0)
+}
+
+#[test]
+fn grids_masks_ids_and_one_hot_rows_are_exact() {
+    let cells = || (0..ROWS * COLUMNS).map(|at| (at / COLUMNS, at % COLUMNS));
+    let mut random = Noise(1);
+    let tables = [
+        matrix("anchors", &cells().map(|(row, column)| 8.0 * (row + column) as f32 + 4.0).collect::<Vec<_>>()),
+        matrix("mask", &cells().map(|(row, column)| if column > row { -1e4 } else { 0.0 }).collect::<Vec<_>>()),
+        matrix("eye", &cells().map(|(row, column)| f32::from(u8::from(row == column))).collect::<Vec<_>>()),
+        matrix("ids", &cells().map(|_| (random.next() % 30_000) as f32).collect::<Vec<_>>()),
+        matrix("signs", &cells().map(|_| (random.next() % 2) as f32 - 0.5).collect::<Vec<_>>()),
+    ];
+    let weights = matrix("weights", &normals(2));
+    for options in [target(Target::Bits(4.0)), target(Target::Quality(1e-3)), target(Target::Bits(1.5))] {
+        let tensors = [&tables[..], std::slice::from_ref(&weights)].concat();
+        let (archive, report) = encode(&tensors, None, &options);
+        for table in &tables {
+            assert_eq!(decoded(&archive, table), to_f32(&table.bytes, DType::F32), "{}", table.name);
+        }
+        let lossy: Vec<&str> =
+            report.tensors.iter().filter(|tensor| tensor.lossy).map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!(lossy, ["weights"]);
+    }
+}
+
+#[test]
+fn nothing_coded_with_loss_is_larger_than_exact() {
+    let tensors: Vec<Tensor> = [DType::F32, DType::F16, DType::BF16]
+        .into_iter()
+        .map(|dtype| Tensor::floats(dtype.name(), dtype, &[ROWS as u64, COLUMNS as u64], &normals(3)))
+        .collect();
+    let bytes = |report: Report| report.tensors.into_iter().map(|tensor| tensor.coded_bytes).collect::<Vec<_>>();
+    let exact = bytes(encode(&tensors, None, &target(Target::Lossless)).1);
+    for error in [1e-3, 1e-6, 1e-9] {
+        let lossy = bytes(encode(&tensors, None, &target(Target::Quality(error))).1);
+        assert!(lossy.iter().zip(&exact).all(|(lossy, exact)| lossy <= exact), "{error}: {lossy:?} {exact:?}");
+    }
+}
+
+#[test]
+fn a_rate_is_a_ceiling() {
+    let tensors = [matrix("weights", &normals(4))];
+    let (_, report) = encode(&tensors, None, &target(Target::Bits(14.0)));
+    let [tensor] = &report.tensors[..] else { panic!() };
+    let bits = 8.0 * tensor.coded_bytes as f64 / tensor.weights as f64;
+    assert!(bits < 10.5 && tensor.squared_error / tensor.energy < 1.1e-6, "{bits} {}", tensor.squared_error);
+    assert!(report.near_lossless && report.notes[0].contains(" of 14 bits"), "{:?}", report.notes);
+    let (_, report) = encode(&tensors, None, &target(Target::Bits(6.0)));
+    assert!(!report.near_lossless && report.notes.is_empty(), "{:?}", report.notes);
+}
+
+#[test]
+fn zeros_stay_zeros_at_every_rate() {
+    let weights = normals(5);
+    let mut channels = weights.clone();
+    channels.chunks_mut(COLUMNS).step_by(3).for_each(|row| row.fill(0.0));
+    let variants = [
+        pruned(weights.clone(), 1000, 500),
+        pruned(weights.clone(), 1000, 100),
+        pruned(weights.clone(), 1000, 20),
+        pruned(weights, 4, 2),
+        channels,
+    ];
+    let uniform = Options { trellis: false, ..target(Target::Bits(2.0)) };
+    let passes = Options { passes: &[0.5, 1.0], ..target(Target::Bits(1.0)) };
+    let modes = [0.05, 1e-3, 2.6e-4, 1.7e-5, 1e-6].map(|error| target(Target::Quality(error)));
+    for weights in variants {
+        let tensors = [matrix("weights", &weights)];
+        for options in modes.iter().chain([&uniform, &passes, &target(Target::Bits(0.5))]) {
+            let (archive, _) = encode(&tensors, None, options);
+            assert!(zeros_kept(&weights, &decoded(&archive, &tensors[0])), "{:?}", options.target);
+        }
+    }
+}
+
+#[test]
+fn zeros_stay_zeros_where_columns_make_up_for_each_other() {
+    let weights = pruned(normals(6), 1000, 300);
+    let tensors = [matrix("weights", &weights)];
+    let moments: Vec<f32> =
+        (0..COLUMNS * COLUMNS).map(|at| 0.9f32.powi((at / COLUMNS).abs_diff(at % COLUMNS) as i32)).collect();
+    let columns = Tensor::floats("weights/columns", DType::F32, &[COLUMNS as u64; 2], &moments);
+    let file = common::statistics(r#"{"format": "mcwc-statistics", "version": "1", "inputs": "samples"}"#, &[columns]);
+    let statistics = Statistics::parse("stats", &file).unwrap();
+    let (archive, _) = encode(&tensors, Some(statistics), &target(Target::Bits(1.5)));
+    assert!(zeros_kept(&weights, &decoded(&archive, &tensors[0])));
+}
+
+#[test]
+fn zeros_stay_zeros_in_a_delta_and_in_a_copy() {
+    let weights = pruned(normals(7), 1000, 200);
+    let mut random = Noise(8);
+    let tuned: Vec<f32> =
+        weights.iter().map(|weight| if *weight == 0.0 { 0.0 } else { weight + random.normal() * 2e-3 }).collect();
+    for trellis in [false, true] {
+        let options = Options { trellis, ..target(Target::Quality(1e-3)) };
+        let (base, _) = encode(&[matrix("weights", &weights)], None, &options);
+        let reader = Reader::<dyn mcwc::source::Source>::open(&base, &Limits::default()).unwrap();
+        let file = safetensors(&[matrix("weights", &tuned)]);
+        let files = [SourceFile { name: "m.safetensors".into(), source: &file }];
+        let options = Options { base: Some(&reader), ..options };
+        let (delta, _) = encode_to_vec(&files, None, &options).unwrap();
+        let delta = Reader::<dyn mcwc::source::Source>::open(&delta, &Limits::default()).unwrap();
+        let bytes = delta.with_base(&reader).unwrap().tensor("weights").unwrap();
+        assert!(zeros_kept(&tuned, &to_f32(&bytes, DType::F32)), "{trellis}");
+    }
+    let copies = [matrix("a", &weights), matrix("b", &tuned)];
+    let (archive, _) = encode(&copies, None, &target(Target::Bits(1.0)));
+    assert!(copies.iter().all(|copy| zeros_kept(&weights, &decoded(&archive, copy))));
+}
+
+#[test]
+fn zeros_of_kernels_survive_where_others_are_transformed() {
+    // Smooth kernels, which a transform pays for.
+    let mut random = Noise(9);
+    let mut kernels: Vec<f32> = Vec::new();
+    for _ in 0..64 * 16 {
+        let [level, slope] = [random.normal(), random.normal()];
+        kernels.extend((0..32).map(|tap| level + slope * tap as f32 / 16.0 + 0.01 * random.normal()));
+    }
+    let mut whole = kernels.clone();
+    whole.chunks_mut(32).step_by(2).for_each(|kernel| kernel.fill(0.0));
+    let mut single = kernels;
+    single.iter_mut().step_by(3).for_each(|weight| *weight = 0.0);
+    for weights in [whole, single] {
+        let tensors = [Tensor::floats("kernels", DType::F32, &[64, 16, 32], &weights)];
+        let (archive, _) = encode(&tensors, None, &target(Target::Quality(1e-3)));
+        assert!(zeros_kept(&weights, &decoded(&archive, &tensors[0])));
+    }
+}
+
+#[test]
+fn sparse_weights_take_the_entropy_of_their_places_and_their_own_bits() {
+    let dense = 8.0
+        * encode(&[matrix("weights", &normals(10))], None, &target(Target::Quality(2.6e-4))).1.tensors[0].coded_bytes
+            as f64;
+    let count = (ROWS * COLUMNS) as f64;
+    for kept in [0.5f64, 0.2, 0.1, 0.05] {
+        let tensors = [matrix("weights", &pruned(normals(10), 1000, (1000.0 * kept) as usize))];
+        let (_, report) = encode(&tensors, None, &target(Target::Quality(2.6e-4)));
+        let places = -kept * kept.log2() - (1.0 - kept) * (1.0 - kept).log2();
+        let bound = count * places + kept * dense;
+        let bits = 8.0 * report.tensors[0].coded_bytes as f64;
+        assert!(report.tensors[0].lossy && bits <= 1.05 * bound, "{kept}: {bits} of {bound}");
+    }
+}
