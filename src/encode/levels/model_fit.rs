@@ -203,7 +203,7 @@ impl SymbolCounts {
     }
 
     /// Number of symbols.
-    pub fn len(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.counts.iter().flatten().sum()
     }
 

@@ -42,8 +42,8 @@ impl SharedCounts {
     }
 
     /// Number of symbols.
-    pub fn len(&self) -> u64 {
-        self.0.values().map(SymbolCounts::len).sum()
+    pub fn total(&self) -> u64 {
+        self.0.values().map(SymbolCounts::total).sum()
     }
 
     /// Bits that each symbol takes with the tables that serve them.

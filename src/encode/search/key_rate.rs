@@ -42,7 +42,7 @@ impl KeyFrame {
         plan.exponents.clone_from(exponents);
         let low_bits = f64::from(plan.low_bits) * weights.len() as f64;
         KeyFrame {
-            scale: weights.len() as f64 / counts.len().max(1) as f64,
+            scale: weights.len() as f64 / counts.total().max(1) as f64,
             counts,
             trellis: plan.trellis,
             fixed_bits: low_bits + plan.side_bits() + LANE_BITS * lanes as f64,

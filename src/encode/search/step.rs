@@ -230,7 +230,7 @@ impl<'a> Samples<'a> {
         let costs = counts.costs();
         let len: f64 = tried.iter().map(|tensor| tensor.len).sum();
         let low_bits: f64 = tried.iter().map(|tensor| tensor.low_bits).sum();
-        let sampled = counts.len().max(1) as f64;
+        let sampled = counts.total().max(1) as f64;
         let lossy_part = len / self.weight_count as f64;
         let distortion: f64 = tried.iter().map(|tensor| tensor.distortion).sum();
         let cost = Cost {
@@ -248,7 +248,7 @@ impl<'a> Samples<'a> {
             let (plan, len) = (coded.plan(step), coded.view.matrix.len() as f64);
             let sharing = plan.sharing();
             let tally = plan.sample(sample, coded.search(costs.of(sharing), options, sample.stride));
-            let distortion = coded.distortion(&tally) * len / tally.counts.len() as f64;
+            let distortion = coded.distortion(&tally) * len / tally.counts.total() as f64;
             TriedTensor { sharing, len, low_bits: f64::from(plan.low_bits) * len, distortion, tally }
         };
         self.tensors.par_iter().map(tried).collect()
@@ -277,7 +277,7 @@ struct TriedTensor {
 impl TriedTensor {
     /// Bits of the tensor.
     fn bits(&self, costs: &SharedCosts) -> f64 {
-        let sampled = self.tally.counts.len().max(1) as f64;
+        let sampled = self.tally.counts.total().max(1) as f64;
         self.low_bits + self.tally.counts.cost_bits(costs.of(self.sharing)) * self.len / sampled
     }
 }
