@@ -8,6 +8,7 @@ use common::{Noise, Tensor, safetensors};
 use mcwc::container::Coding;
 use mcwc::decode::Reader;
 use mcwc::encode::{Options, Target, encode_to_vec, to_f32};
+use mcwc::error::Error;
 use mcwc::formats::SourceFile;
 use mcwc::source::Source;
 use mcwc::tensor::{DType, Limits};
@@ -145,6 +146,80 @@ fn a_permuted_copy_is_found_again() {
     assert!(unaligned.len() > 2 * delta.len(), "{} {}", unaligned.len(), delta.len());
     let decoded = open(&delta).with_base(&base).unwrap().file(0).unwrap();
     assert!(error(&shuffled, &decoded) < 0.01);
+}
+
+/// A delta to a base, with the weights that it was made of; its bytes, and the decoded file.
+fn delta_with_weights(base: &Archive, weights: &[u8], tuned: &[u8], options: Options) -> (usize, Vec<u8>) {
+    let reader = open(base);
+    let weights = [SourceFile { name: "base.safetensors".into(), source: &weights }];
+    let delta = encoded(tuned, &Options { base: Some(&reader), base_weights: Some(&weights), ..options });
+    (delta.len(), open(&delta).with_base(&reader).unwrap().file(0).unwrap())
+}
+
+/// ⟨true change, decoded change⟩ over the energy of the true change: 1 if all of it arrives.
+fn part_of_change(before: &[u8], tuned: &[u8], decoded_base: &[u8], decoded: &[u8]) -> f64 {
+    let header = 8 + u64::from_le_bytes(before[..8].try_into().unwrap()) as usize;
+    let [before, tuned, decoded_base, decoded] =
+        [before, tuned, decoded_base, decoded].map(|file| to_f32(&file[header..], DType::F32));
+    let (mut product, mut energy) = (0.0, 0.0);
+    for at in 0..before.len() {
+        let change = f64::from(tuned[at] - before[at]);
+        product += change * f64::from(decoded[at] - decoded_base[at]);
+        energy += change * change;
+    }
+    product / energy
+}
+
+#[test]
+fn with_the_weights_of_a_base_only_the_change_is_coded() {
+    let mut random = Noise(12);
+    let base_model = model(3, &mut random);
+    let tuned_model = moved(&base_model, 0.01, &mut random);
+    let (weights, tuned) = (file(&base_model), file(&tuned_model));
+    let options = || Options { target: Target::Bits(4.0), ..Options::default() };
+    let base = encoded(&weights, &options());
+    let reader = open(&base);
+    let against_levels = encoded(&tuned, &Options { base: Some(&reader), ..options() }).len();
+    let (bytes, decoded) = delta_with_weights(&base, &weights, &tuned, options());
+    assert!(bytes < against_levels / 3, "{bytes} {against_levels}");
+    let decoded_base = reader.file(0).unwrap();
+    let [of_delta, of_base] = [error(&tuned, &decoded), error(&weights, &decoded_base)];
+    assert!(of_delta < 1.02 * of_base, "{of_delta} {of_base}");
+    let part = part_of_change(&weights, &tuned, &decoded_base, &decoded);
+    assert!((part - 1.0).abs() < 0.05, "{part}");
+    let shuffled = file(&permuted(&tuned_model, &mut random));
+    let (moved_bytes, decoded) = delta_with_weights(&base, &weights, &shuffled, options());
+    assert!(moved_bytes < bytes + 3 * (2 * 170 + 4 * UNITS), "{moved_bytes} {bytes}");
+    assert!(error(&shuffled, &decoded) < 1.02 * of_base);
+}
+
+#[test]
+fn weights_that_the_base_was_not_made_of_are_refused() {
+    let mut random = Noise(13);
+    let base_model = model(2, &mut random);
+    let tuned = file(&moved(&base_model, 0.01, &mut random));
+    let base = encoded(&file(&base_model), &uniform(4.0));
+    let reader = open(&base);
+    let other = file(&model(2, &mut random));
+    for base in [Some(&reader), None] {
+        let weights = [SourceFile { name: "base.safetensors".into(), source: &other }];
+        let options = Options { base, base_weights: Some(&weights), ..uniform(4.0) };
+        let files = [SourceFile { name: "model.safetensors".into(), source: &tuned }];
+        assert!(matches!(encode_to_vec(&files, None, &options), Err(Error::Argument(_))));
+    }
+}
+
+#[test]
+fn a_base_of_no_use_is_not_needed_but_accepted() {
+    let mut random = Noise(14);
+    let base_archive = encoded(&file(&model(2, &mut random)), &uniform(4.0));
+    let base = open(&base_archive);
+    let other = file(&model(2, &mut random));
+    let files = [SourceFile { name: "model.safetensors".into(), source: &other }];
+    let (delta, report) = encode_to_vec(&files, None, &Options { base: Some(&base), ..uniform(4.0) }).unwrap();
+    assert!(!report.needs_base && report.notes.iter().any(|note| note.contains("does not need it")), "{report:?}");
+    let alone = open(&delta).file(0).unwrap();
+    assert_eq!(open(&delta).with_base(&base).unwrap().file(0).unwrap(), alone);
 }
 
 #[test]

@@ -67,6 +67,10 @@ pub struct Arguments {
     /// Write a delta: only what differs from this archive, which decoding then needs too
     #[arg(help_heading = "Prediction", long, value_name = "BASE.mcwc")]
     base: Option<PathBuf>,
+    /// The model that the base was made of: with it only what changed is coded, and not what the base errs by. Several files, or a
+    /// directory, as for the model
+    #[arg(help_heading = "Prediction", long, value_name = "MODEL", requires = "base", num_args = 1..)]
+    base_weights: Vec<PathBuf>,
     /// Free: hidden units, heads and channels may come back in another order, in which they resemble those of earlier layers;
     /// the model computes the same
     #[arg(help_heading = "Prediction", long, value_enum, default_value_t = UnitOrder::Original)]
@@ -147,8 +151,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     if inputs.iter().any(|(_, path, _)| absolute(path) == absolute(&output)) {
         return Err(Error::argument(format!("{}: is an input too", output.display())));
     }
-    let files: Vec<SourceFile> =
-        inputs.iter().map(|(name, _, source)| SourceFile { name: name.clone(), source: &**source }).collect();
+    let files = source_files(&inputs);
     let excluded = globs(&arguments.exclude)?;
     let target = target(arguments);
     let bar = progress_bar(1000, json, "{msg:<22} {bar:40} {percent:>3} %");
@@ -162,6 +165,8 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     let base_source = arguments.base.as_deref().map(open).transpose()?;
     let base = base_source.as_deref().map(|source| Reader::open(source, &Limits::default())).transpose()?;
     base.as_ref().map_or(Ok(()), |base| base.archive().require_base())?;
+    let base_inputs = collect(&arguments.base_weights)?;
+    let base_files = source_files(&base_inputs);
     let trellis = arguments.quantizer == Quantizer::Trellis;
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let options = Options {
@@ -171,6 +176,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         transform: !arguments.no_transform,
         feedback: !arguments.no_feedback,
         base: base.as_ref(),
+        base_weights: (!base_files.is_empty()).then_some(&base_files),
         prediction: !arguments.no_prediction,
         alignment: !arguments.no_alignment,
         entropy_model: !arguments.no_entropy_model,
@@ -209,6 +215,10 @@ fn read_statistics(path: &Path) -> Result<Statistics> {
 }
 
 type Input = (String, PathBuf, Box<dyn Source>);
+
+fn source_files(inputs: &[Input]) -> Vec<SourceFile<'_>> {
+    inputs.iter().map(|(name, _, source)| SourceFile { name: name.clone(), source: &**source }).collect()
+}
 
 /// All files: the given ones, those in given directories, and the companions they refer to, by name in the archive.
 fn collect(paths: &[PathBuf]) -> Result<Vec<Input>> {

@@ -216,15 +216,17 @@ impl Archive {
         check::Checker { limits, head_bytes }.check(header, integrity)
     }
 
-    /// Appends what `base` holds, so that frames find their references.
+    /// Appends what `base` holds, so that frames find their references. An archive that needs no base stays as it is.
     ///
     /// # Errors
     /// `Argument` if it is another archive, or needs a base that it is not linked to; `Invalid` if a frame cannot be
     /// predicted from its reference.
     #[expect(clippy::arithmetic_side_effects, reason = "no more than the entries of both in memory")]
     pub fn link(&mut self, base: Archive) -> Result<()> {
-        if self.base != Some(base.integrity) || self.is_linked() {
-            return Err(Error::argument(format!("not the base of this archive: its integrity is {}", base.integrity)));
+        let Some(needed) = self.base else { return Ok(()) };
+        if needed != base.integrity || self.is_linked() {
+            let reason = format!("not the base of this archive, whose integrity is {needed}: {}", base.integrity);
+            return Err(Error::argument(reason));
         }
         base.require_base()?;
         let (tables, chunks) = (self.tables.len(), self.chunks.len());

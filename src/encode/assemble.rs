@@ -73,6 +73,7 @@ impl Assembled {
                 frames: frame.map(|frame| frames_of[frame].clone()),
             });
         }
+        report.needs_base = builder.header.base.is_some();
         let head = builder.head()?;
         report.pass_bytes.iter_mut().for_each(|bytes| *bytes += head.len() as u64);
         report.original_bytes = contents.files.iter().map(Source::bytes).sum();

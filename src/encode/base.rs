@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::container::{Coding, Frame, Side, Tensor};
 use crate::encode::align::alignment::Orders;
+use crate::encode::cell_errors::{CellErrors, ErrorCounts};
 use crate::encode::coded_weights::CodedWeights;
 use crate::encode::contents::Contents;
 use crate::encode::exact::frame::{CodedFrame, exact};
@@ -22,7 +23,7 @@ use crate::tensor::TensorLocation;
 pub const RESEMBLANCE: f64 = 0.5;
 
 /// A frame of the base that a tensor is predicted from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct BaseFrame {
     /// Its index in the base.
     pub frame: usize,
@@ -30,9 +31,27 @@ pub struct BaseFrame {
     pub scale: f32,
     /// Whether its step is half of its quantizer's.
     pub trellis: bool,
+    /// The weights that it was made of, if they are at hand.
+    pub original: Option<Original>,
+}
+
+/// The weights that a frame of the base was made of.
+#[derive(Debug, Clone)]
+pub struct Original {
+    /// Which of the tensors of the base's files.
+    pub tensor: usize,
+    /// How the base sees it.
+    pub view: View,
+    /// What the base's levels err by.
+    pub errors: CellErrors,
 }
 
 impl BaseFrame {
+    /// Step of its quantizer, in its levels.
+    pub fn quantizer_step(&self) -> f32 {
+        if self.trellis { 2.0 } else { 1.0 }
+    }
+
     /// Its levels in some rows of a tensor, in coded order; zeros in rows that it lacks.
     ///
     /// # Errors
@@ -61,7 +80,8 @@ fn chunks_of(frame: &Frame, rows: &Range<usize>, row_len: usize) -> Range<usize>
     first.min(frame.chunk_count)..end.min(frame.chunk_count)
 }
 
-/// How the base's tensor of this name sees `tensor`; `None` if there is none that could predict it.
+/// How the base's tensor of this name sees `tensor`; `None` if there is none that could predict it. The weights of the base are
+/// among `originals`, if these are known.
 ///
 /// # Errors
 /// Whatever is wrong with the base, or with reading the tensor.
@@ -70,6 +90,7 @@ pub fn base_frame(
     contents: &Contents,
     tensor: &TensorLocation,
     orders: &Orders,
+    originals: Option<&Contents>,
 ) -> Result<Option<(View, BaseFrame)>> {
     let archive = base.archive();
     let Some((_, index)) = in_base(base, &tensor.name) else { return Ok(None) };
@@ -89,10 +110,45 @@ pub fn base_frame(
     if !look_alike(&decoder, orders, &mut view)? {
         return Ok(None);
     }
-    let frame = BaseFrame { frame: index, scale, trellis: levels.trellis };
-    let resembles = resembles(base, &frame, &CodedWeights::new(contents, tensor, &view)?, &view)?;
-    Ok(resembles.then_some((view, frame)))
+    let mut frame = BaseFrame { frame: index, scale, trellis: levels.trellis, original: None };
+    if !resembles(base, &frame, &CodedWeights::new(contents, tensor, &view)?, &view)? {
+        return Ok(None);
+    }
+    if let Some(originals) = originals {
+        let mut seen = View { permutations: Default::default(), ..view.clone() };
+        if look_alike(&decoder, &[None, None], &mut seen)? {
+            frame.original = original(base, &frame, originals, tensor, seen)?;
+        }
+    }
+    Ok(Some((view, frame)))
 }
+
+/// The tensor that a frame of the base was made of: of the same name and shape, and no farther away than quantizing takes it.
+fn original(
+    base: &Base,
+    frame: &BaseFrame,
+    originals: &Contents,
+    tensor: &TensorLocation,
+    view: View,
+) -> Result<Option<Original>> {
+    let is_same = |original: &TensorLocation| {
+        original.name == tensor.name && original.shape == tensor.shape && original.dtype.is_float()
+    };
+    let Some(index) = originals.tensors.iter().position(is_same) else { return Ok(None) };
+    let weights = CodedWeights::new(originals, &originals.tensors[index], &view)?;
+    let step = frame.quantizer_step();
+    let (mut counts, mut squares) = (ErrorCounts::new(), 0.0);
+    for_each_level(base, frame, &weights, &view, |weight, level| {
+        let error = (weight - level as f32) / step;
+        squares += f64::from(error * error);
+        counts.add(error, level);
+    })?;
+    let fits = squares <= ORIGINAL_ERROR_MAX * view.matrix.len() as f64;
+    Ok(fits.then(|| Original { tensor: index, view, errors: counts.distributions() }))
+}
+
+/// The largest mean square of what quantizing takes from weights, in squared steps: at low rates, a step of several deviations.
+const ORIGINAL_ERROR_MAX: f64 = 0.5;
 
 /// Makes a view one of the base's rows and columns; false if these do not fit.
 fn look_alike(decoder: &FrameDecoder, orders: &Orders, view: &mut View) -> Result<bool> {
@@ -110,20 +166,35 @@ fn look_alike(decoder: &FrameDecoder, orders: &Orders, view: &mut View) -> Resul
 
 /// Whether a prediction leaves little enough of the energy of weights.
 fn resembles(base: &Base, frame: &BaseFrame, weights: &CodedWeights, view: &View) -> Result<bool> {
+    let [mut before, mut after] = [0.0, 0.0];
+    for_each_level(base, frame, weights, view, |weight, level| {
+        before += f64::from(weight).powi(2);
+        after += f64::from(weight - level as f32).powi(2);
+    })?;
+    Ok(after < RESEMBLANCE * before)
+}
+
+/// Visits every weight, in steps of the frame, and the frame's level in its place.
+fn for_each_level(
+    base: &Base,
+    frame: &BaseFrame,
+    weights: &CodedWeights,
+    view: &View,
+    mut visit: impl FnMut(f32, i32),
+) -> Result<()> {
     let Matrix { rows, .. } = view.matrix;
     let row_len = view.matrix.row_len();
     let chunk_rows = (chunk_len(row_len) / row_len).max(1);
-    let [mut before, mut after] = [0.0, 0.0];
     for first in (0..rows).step_by(chunk_rows) {
         let range = first..rows.min(first + chunk_rows);
         let levels = frame.levels(base, range.clone(), row_len)?;
-        for (weight, level) in weights.unit_rows(range)?.into_iter().zip(levels) {
-            let weight = weight / frame.scale;
-            before += f64::from(weight).powi(2);
-            after += f64::from(weight - level as f32).powi(2);
-        }
+        weights
+            .unit_rows(range)?
+            .into_iter()
+            .zip(levels)
+            .for_each(|(weight, level)| visit(weight / frame.scale, level));
     }
-    Ok(after < RESEMBLANCE * before)
+    Ok(())
 }
 
 /// The base's tensor of this name, and its frame, if another frame may refer to it.

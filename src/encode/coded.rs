@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::encode::base::BaseFrame;
+use crate::encode::base::{BaseFrame, Original};
 use crate::encode::coded_weights::{CodedWeights, all_weights};
 use crate::encode::contents::Contents;
 use crate::encode::exact::frame::{KeptFrame, exact};
@@ -13,6 +13,7 @@ use crate::encode::levels::frame::{Largest, LevelPlan};
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{SymbolCosts, VarianceModel};
 use crate::encode::levels::quantizer::{Search, Tally};
+use crate::encode::motion::change::Change;
 use crate::encode::options::{Options, Target};
 use crate::encode::scratch::Scratch;
 use crate::error::Result;
@@ -26,6 +27,8 @@ pub struct Lossy<'a> {
     pub contents: &'a Contents<'a>,
     /// The tensors, in the order of their frames.
     pub coded: Vec<CodedTensor>,
+    /// The files that the base was made of.
+    originals: Option<Contents<'a>>,
     /// The exact frames of those for which they were asked for.
     exact: Vec<OnceLock<KeptFrame>>,
     scratch: Scratch,
@@ -36,11 +39,16 @@ impl<'a> Lossy<'a> {
     ///
     /// # Errors
     /// `Io` if there is no room for exact frames.
-    pub fn new(contents: &'a Contents<'a>, mut coded: Vec<CodedTensor>, options: &Options) -> Result<Self> {
+    pub fn new(
+        contents: &'a Contents<'a>,
+        originals: Option<Contents<'a>>,
+        mut coded: Vec<CodedTensor>,
+        options: &Options,
+    ) -> Result<Self> {
         coded.sort_by_key(|coded| coded.frame);
         balance(&mut coded);
         let exact = coded.iter().map(|_| OnceLock::new()).collect();
-        Ok(Lossy { contents, coded, exact, scratch: Scratch::new(options.scratch)? })
+        Ok(Lossy { contents, coded, originals, exact, scratch: Scratch::new(options.scratch)? })
     }
 
     /// Whether it is known of any tensor what its errors cost.
@@ -70,6 +78,25 @@ impl<'a> Lossy<'a> {
         let frame = exact_frame(self.contents, self.contents.tensor(self.coded[index].frame), &self.scratch, options)?;
         Ok(self.exact[index].get_or_init(|| frame))
     }
+    /// Whether the base's weights were given, and are those of no tensor that the base predicts.
+    pub fn lacks_all_originals(&self) -> bool {
+        let mut based = self.coded.iter().filter_map(|coded| coded.base.as_ref()).peekable();
+        self.originals.is_some() && based.peek().is_some() && based.all(|base| base.original.is_none())
+    }
+
+    /// What differs between a tensor and the weights that its base was made of, if these are known.
+    ///
+    /// # Errors
+    /// Whatever is wrong with reading the base's weights.
+    pub fn change(&self, index: usize) -> Result<Option<Change<'_>>> {
+        let CodedTensor { base: Some(frame), view, .. } = &self.coded[index] else { return Ok(None) };
+        let (Some(contents), Some(Original { tensor, view: seen, errors })) = (&self.originals, &frame.original) else {
+            return Ok(None);
+        };
+        let originals = CodedWeights::new(contents, &contents.tensors[*tensor], seen)?;
+        Ok(Some(Change { originals, errors, view, frame }))
+    }
+
     /// Weights of the tensors whose step is searched.
     pub fn searched_len(&self) -> usize {
         self.coded.iter().filter(|coded| coded.base.is_none()).map(|coded| coded.view.matrix.len()).sum()

@@ -8,7 +8,7 @@ use crate::encode::levels::integers;
 use crate::encode::options::{Options, Target};
 use crate::encode::progress::map_in_parts;
 use crate::error::{Error, Result};
-use crate::formats::SourceFile;
+use crate::formats::{self, SourceFile};
 use crate::source::Source;
 use crate::tensor::TensorLocation;
 
@@ -44,6 +44,15 @@ impl<'a> Contents<'a> {
         let mut contents = Contents { files, tensors, frame_of, framed: Vec::new() };
         contents.assign_frames()?;
         Ok(contents)
+    }
+
+    /// Files whose tensors are only read.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the files.
+    pub fn unframed(files: &'a [SourceFile<'a>]) -> Result<Self> {
+        let tensors = formats::find_tensors(files)?;
+        Ok(Contents { files, frame_of: vec![None; tensors.len()], tensors, framed: Vec::new() })
     }
 
     /// Number of frames.

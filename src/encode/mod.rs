@@ -9,6 +9,7 @@ pub mod align;
 #[doc(hidden)]
 pub mod assemble;
 mod base;
+mod cell_errors;
 mod coded;
 mod coded_weights;
 mod contents;
@@ -62,6 +63,9 @@ pub fn encode(
     if options.base.is_some() && !options.passes.is_empty() {
         return Err(Error::argument("a delta has no passes: refine its base, or leave the base out"));
     }
+    if options.base.is_none() && options.base_weights.is_some() {
+        return Err(Error::argument("weights of a base need the base"));
+    }
     let mut tensors = formats::find_tensors(files)?;
     tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
     statistics.as_ref().map_or(Ok(()), |statistics| statistics.check(&tensors))?;
@@ -75,7 +79,11 @@ pub fn encode(
     });
     let contents = Contents::new(arranged.as_deref().unwrap_or(files), tensors.clone())?;
     let calibrated = statistics.is_some();
-    let lossy = measure(&contents, statistics.unwrap_or_default(), aligned.as_ref(), options)?;
+    let originals = options.base_weights.map(Contents::unframed).transpose()?;
+    let lossy = measure(&contents, originals, statistics.unwrap_or_default(), aligned.as_ref(), options)?;
+    if lossy.lacks_all_originals() {
+        return Err(Error::argument("the base was made of other weights than those given for it"));
+    }
     let frames = lossy.coded.iter().map(|coded| coded.frame).collect();
     let fixed = Fixed::new(&contents, &frames, options)?;
     let mut assembled = search(&lossy, &fixed, options)?;
@@ -102,6 +110,7 @@ pub fn encode_to_vec(
 /// Measures all tensors that may be coded with loss.
 fn measure<'a>(
     contents: &'a Contents<'a>,
+    originals: Option<Contents<'a>>,
     mut statistics: Statistics,
     aligned: Option<&Aligned>,
     options: &Options,
@@ -120,18 +129,19 @@ fn measure<'a>(
         let len =
             |(frame, _): &(usize, WeightStatistics)| contents.tensor(*frame).shape.element_len().unwrap_or(0) as usize;
         let measured = map_in_parts(part, len, |(frame, statistics)| {
-            let measured = measure_tensor(contents, frame, statistics, aligned, options);
+            let measured = measure_tensor(contents, originals.as_ref(), frame, statistics, aligned, options);
             (options.progress)("reading", done.step());
             measured
         })?;
         coded.extend(measured.into_iter().flatten());
     }
-    Lossy::new(contents, coded, options)
+    Lossy::new(contents, originals, coded, options)
 }
 
 /// A frame to be coded with loss, if it can be.
 fn measure_tensor(
     contents: &Contents,
+    originals: Option<&Contents>,
     frame: usize,
     statistics: WeightStatistics,
     aligned: Option<&Aligned>,
@@ -139,10 +149,19 @@ fn measure_tensor(
 ) -> Result<Option<CodedTensor>> {
     let index = contents.tensor_index(frame);
     let moved = aligned.map_or([None, None], |aligned| aligned.orders(index));
-    let statistics = if moved == [None, None] { statistics } else { statistics.permuted(&moved) };
-    let orders = if options.unit_order_free { [None, None] } else { moved };
+    // Units of any order lie in theirs already.
+    let (orders, statistics) = match options.unit_order_free {
+        true if moved != [None, None] => ([None, None], statistics.permuted(&moved)),
+        true => ([None, None], statistics),
+        false => (moved, statistics),
+    };
     let tensor = contents.tensor(frame);
-    let base = options.base.map(|base| base::base_frame(base, contents, tensor, &orders)).transpose()?.flatten();
+    let base =
+        options.base.map(|base| base::base_frame(base, contents, tensor, &orders, originals)).transpose()?.flatten();
+    let statistics = match &base {
+        Some((view, _)) if !view.has_rows_in_place() && !view.column_major => statistics.permuted(&view.orders()),
+        _ => statistics,
+    };
     let by_column = aligned.is_some_and(|aligned| aligned.columns.contains(&index));
     CodedTensor::new(frame, contents, statistics, base, by_column, options)
 }

@@ -1,5 +1,6 @@
 //! What the user may want to know of an encoding.
 
+use crate::encode::base::BaseFrame;
 use crate::encode::coded::{CodedTensor, Lossy};
 use crate::encode::options::{Options, Target};
 use crate::encode::report::Report;
@@ -24,10 +25,8 @@ pub fn notes(lossy: &Lossy, report: &Report, calibrated: bool, options: &Options
     let mut notes = vec![
         near_lossless(report, options),
         note(&is_exact, "exact, which is no larger"),
-        note(
-            &|coded| coded.base.as_ref().is_some_and(|base| base.trellis),
-            "follow the base's trellis; a base made with --quantizer uniform makes a smaller delta",
-        ),
+        unused_base(report, options),
+        note(&|coded| base_errors_are_coded(coded, options), base_errors(options)),
     ];
     if calibrated {
         let unused = "without error feedback, moments being all zero or no such thing";
@@ -41,6 +40,26 @@ pub fn notes(lossy: &Lossy, report: &Report, calibrated: bool, options: &Options
         ]);
     }
     notes.into_iter().flatten().collect()
+}
+
+/// Whether what the base errs by is coded along with the change.
+fn base_errors_are_coded(coded: &CodedTensor, options: &Options) -> bool {
+    let original = |base: &BaseFrame| base.original.is_none() && (base.trellis || options.base_weights.is_some());
+    coded.base.as_ref().is_some_and(original)
+}
+
+fn base_errors(options: &Options) -> &'static str {
+    if options.base_weights.is_some() {
+        "predicted without the base's weights, which lack them or are not those that the base was made of"
+    } else {
+        "follow the base's trellis; with --base-weights, or a base made with --quantizer uniform, the delta is smaller"
+    }
+}
+
+/// Whether the base was of no use.
+fn unused_base(report: &Report, options: &Options) -> Option<String> {
+    let is_unused = options.base.is_some() && !report.needs_base;
+    is_unused.then(|| "nothing is predicted from the base: the archive does not need it".into())
 }
 
 /// How many bits near-lossless weights leave of those that they may have.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::decode::Reader;
+use crate::formats::SourceFile;
 use crate::source::Source;
 
 /// What the archive is to cost.
@@ -37,6 +38,8 @@ pub struct Options<'a> {
     pub feedback: bool,
     /// The archive that this one is to be a delta to.
     pub base: Option<&'a Base<'a>>,
+    /// The files that the base was made of: with them only the change is coded, and not what the base's levels err by.
+    pub base_weights: Option<&'a [SourceFile<'a>]>,
     /// Whether tensors may be predicted from earlier ones that they resemble.
     pub prediction: bool,
     /// Whether units are matched with those of the reference.
@@ -67,6 +70,7 @@ impl Default for Options<'_> {
             transform: true,
             feedback: true,
             base: None,
+            base_weights: None,
             prediction: true,
             alignment: true,
             unit_order_free: false,

@@ -15,6 +15,8 @@ pub struct Report {
     pub raw_bytes: u64,
     /// What the errors cost, in the units of [`Target::Quality`](super::Target::Quality), as far as the encoder can tell.
     pub distortion: f64,
+    /// Whether decoding needs the base.
+    pub needs_base: bool,
     /// Whether fewer bits than allowed make the weights near-lossless.
     pub near_lossless: bool,
     /// Whether statistics told what errors cost.

@@ -74,6 +74,11 @@ impl View {
         }
     }
 
+    /// The places of coded rows and columns, where these lie in another order.
+    pub fn orders(&self) -> [Option<Vec<u32>>; 2] {
+        self.permutations.each_ref().map(|permutation| Some(permutation.as_ref()?.places().to_vec()))
+    }
+
     /// Whether rows of the tensor are rows of the matrix, in order.
     pub fn has_rows_in_place(&self) -> bool {
         !self.column_major && self.permutations.iter().all(Option::is_none)

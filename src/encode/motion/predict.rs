@@ -20,7 +20,7 @@ use crate::encode::motion::references::References;
 use crate::encode::options::{Base, Options};
 use crate::encode::progress::map_in_parts;
 use crate::encode::scratch::Scratch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::stages::predict::prediction;
 
 /// A coded tensor's levels, and what they came to.
@@ -146,7 +146,10 @@ impl Motion<'_> {
             }
             _ => search.lambda,
         };
-        let search = Search { lambda, ..search };
+        // A level that makes up for the errors of others would be coded though nothing changed.
+        let keeps_errors = coded.base.as_ref().is_some_and(|base| base.original.is_some());
+        let feedback = search.feedback.filter(|_| !keeps_errors);
+        let search = Search { lambda, feedback, ..search };
         let weights = lossy.weights(index)?;
         let (mut indices, mut tally) = self.quantize(index, &plan, search, &weights, &predicted)?;
         if coded.base.is_some() {
@@ -166,10 +169,15 @@ impl Motion<'_> {
         predicted: &Predicted,
     ) -> Result<(Indices, Tally)> {
         let pull = self.references.pull(index, plan)?;
+        let change = self.references.lossy.change(index)?;
         plan.quantize(search, self.scratch, |rows| {
             let weights = weights.rows(rows.clone())?.into_owned();
-            let pull = pull.rows(rows.clone(), &weights)?;
-            Ok(Aim { prediction: predicted.rows(rows, plan)?, pull, weights })
+            let prediction = predicted.rows(rows.clone(), plan)?;
+            let pull = match &change {
+                Some(change) => change.pull(rows, &weights, &prediction)?,
+                None => pull.rows(rows, &weights)?,
+            };
+            Ok(Aim { prediction, pull, weights })
         })
     }
 
@@ -184,7 +192,7 @@ impl Motion<'_> {
         match (&lossy.coded[index], &candidates[index]) {
             (CodedTensor { base: Some(frame), .. }, _) => {
                 plan.prediction = Some(Prediction::same([1, frame.frame as u64]));
-                Some(Predicted::Base(self.options.base?, *frame))
+                Some(Predicted::Base(self.options.base?, frame))
             }
             (_, Some(candidate)) => {
                 let chain = Chain { references: self.references, attempts };
@@ -218,7 +226,7 @@ impl Motion<'_> {
 /// What levels are predicted from.
 enum Predicted<'a> {
     /// A frame of the base.
-    Base(&'a Base<'a>, BaseFrame),
+    Base(&'a Base<'a>, &'a BaseFrame),
     /// An earlier tensor.
     Earlier(Chain<'a>, usize),
 }
@@ -237,7 +245,7 @@ impl Predicted<'_> {
                 }
                 Ok(levels)
             }
-            (Predicted::Earlier(..), None) => Ok(Vec::new()),
+            (Predicted::Earlier(..), None) => Err(Error::argument("a prediction has no gain")),
         }
     }
 }
@@ -252,7 +260,8 @@ struct Chain<'a> {
 impl Chain<'_> {
     /// The levels of a chunk's rows, which are those that a decoder finds.
     fn levels(&self, index: usize, rows: Range<usize>) -> Result<Vec<i32>> {
-        let Some(Attempt { plan, indices, .. }) = &self.attempts[index] else { return Ok(Vec::new()) };
+        let attempt = self.attempts[index].as_ref();
+        let Attempt { plan, indices, .. } = attempt.ok_or_else(|| Error::argument("a reference was not quantized"))?;
         let row_len = plan.matrix.row_len();
         let mut levels = plan.levels(indices.range(rows.start * row_len..rows.end * row_len)?);
         if let (Some(_), Some(candidate)) = (&plan.prediction, &self.references.candidates[index]) {
