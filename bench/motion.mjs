@@ -1,5 +1,5 @@
 // Bytes that motion compensation saves: between layers, against a base, in copies of layers, and what refinement costs.
-//   node bench/motion.mjs [--parts layers,deltas,copies,lossless,signs,progressive] [--fresh]
+//   node bench/motion.mjs [--parts layers,deltas,weights,copies,lossless,signs,progressive] [--fresh]
 // Writes bench/results/motion.json and docs/BENCHMARKS.md. The models that are made for it, and what other methods gave, stay in
 // .cache/motion; --fresh makes them anew. Some of the parts update that part of the results. Exit status 1 if a target is missed.
 import { execFileSync } from 'node:child_process';
@@ -31,8 +31,10 @@ const LAYERS = [
 /** Models of which only the first two are measured. */
 const OTHERS = ['ocr', 'docs-llama'];
 const BASE_BITS = [5.3, 3.6, 2.3];
+/** Of a base on the trellis. */
+const TRELLIS_BASE_BITS = 3.6;
 const TUNED = ['finetuned', 'finetuned-permuted', 'finetuned-5x', 'finetuned-20x'];
-const PARTS = { layers, deltas, copies, lossless, signs, progressive };
+const PARTS = { layers, deltas, weights, copies, lossless, signs, progressive };
 
 const { values } = parseArgs({ options: { parts: { type: 'string' }, fresh: { type: 'boolean', default: false } } });
 const parts = values.parts?.split(',') ?? Object.keys(PARTS);
@@ -83,6 +85,19 @@ function deltas() {
       const delta = evaluated(source, ['--base', base], ['--base', base]);
       return { variant: name, base: bits, alone, delta };
     });
+  });
+}
+
+/** The fine-tune against a base on the trellis, whose own weights are at hand. */
+function weights() {
+  const base = join(MOTION, 'base.mcwc');
+  const flags = ['--bits', String(TRELLIS_BASE_BITS)];
+  encode(minilm, flags, base);
+  return TUNED.map((name) => {
+    const source = variant(name);
+    const alone = evaluated(source, flags);
+    const delta = evaluated(source, ['--base', base, '--base-weights', minilm], ['--base', base]);
+    return { variant: name, base: TRELLIS_BASE_BITS, alone, delta };
   });
 }
 

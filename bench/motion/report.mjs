@@ -25,11 +25,15 @@ export function targets(results) {
     add(`${model}: larger with prediction, at most`, rowOf(rows, 'predicted').bytes / keys - 1, 0.0005, percent, most);
     if (model === 'minilm') add(`${model}: smaller by cross-layer prediction, units in any order, at least`, 1 - rowOf(rows, 'predicted, units in any order').bytes / keys, 0.0025, percent, least);
   }
-  const delta = (variant, base) => results.deltas?.find((row) => row.variant === variant && row.base === base)?.delta.bits;
+  const bitsOf = (rows, variant, base) => rows?.find((row) => row.variant === variant && row.base === base)?.delta.bits;
+  const delta = (variant, base) => bitsOf(results.deltas, variant, base);
+  const ofChange = (variant) => bitsOf(results.weights, variant, 3.6);
   add('fine-tune against its base of 3.6 bits, at most', delta('finetuned', 3.6), 0.1, bits, most);
   add('20 × amplified, at most', delta('finetuned-20x', 3.6), 0.75, bits, most);
   add('permuted, more than unpermuted by at most', delta('finetuned-permuted', 3.6) - delta('finetuned', 3.6), 0.02, bits, most);
-  for (const { variant, delta, alone } of results.deltas ?? []) {
+  add('fine-tune against a base on the trellis with its weights, at most', ofChange('finetuned'), 0.1, bits, most);
+  add('the same, 20 × amplified, at most', ofChange('finetuned-20x'), 0.75, bits, most);
+  for (const { variant, delta, alone } of [...(results.deltas ?? []), ...(results.weights ?? [])]) {
     add(`${variant}: 1 − cosine as a delta, parts of that of a standalone archive, at most`, delta.outputs['1-cos'] / alone.outputs['1-cos'], 1.05, (value) => round(value, 3), most);
   }
   add('shared layers, at most', results.copies?.sharedBits, 0.01, bits, most);
@@ -45,7 +49,7 @@ function rowOf(rows, name) {
 }
 
 export function report(results) {
-  return [layers, deltas, copies, lossless, signs, progressive].map((section) => section(results)).filter(Boolean).join('\n\n');
+  return [layers, deltas, weights, copies, lossless, signs, progressive].map((section) => section(results)).filter(Boolean).join('\n\n');
 }
 
 function layers({ layers }) {
@@ -58,10 +62,18 @@ function layers({ layers }) {
 }
 
 function deltas({ deltas }) {
-  if (!deltas) return '';
-  const rows = deltas.map(({ variant, base, delta, alone }) => [VARIANTS[variant], round(base, 1), round(alone.bits, 2), scientific(alone.outputs), round(delta.bits, 3), megabytes(delta.bytes), scientific(delta.outputs)]);
+  return deltaTable(deltas, 'A fine-tune against its base, on the steps of the base; bits/weight of whole archives, and megabytes of the delta:');
+}
+
+function weights({ weights }) {
+  return deltaTable(weights, 'The same against a base on the trellis, with the weights that it was made of:');
+}
+
+function deltaTable(measured, title) {
+  if (!measured) return '';
+  const rows = measured.map(({ variant, base, delta, alone }) => [VARIANTS[variant], round(base, 1), round(alone.bits, 2), scientific(alone.outputs), round(delta.bits, 3), megabytes(delta.bytes), scientific(delta.outputs)]);
   const header = ['', 'bits/weight of the base', 'standalone', '1 − cosine', 'delta', 'delta, MB', '1 − cosine'];
-  return ['A fine-tune against its base, on the steps of the base; bits/weight of whole archives, and megabytes of the delta:', markdownTable(header, rows)].join('\n\n');
+  return [title, markdownTable(header, rows)].join('\n\n');
 }
 
 function copies({ copies }) {
