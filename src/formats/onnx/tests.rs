@@ -41,7 +41,7 @@ fn external(entries: &[(&str, &str)]) -> Vec<u8> {
     [entries.iter().flat_map(entry).collect(), integer(14, 1)].concat()
 }
 
-fn find(bytes: &[u8]) -> Result<Vec<TensorLocation>> {
+fn find(bytes: &[u8]) -> Result<Vec<crate::tensor::TensorLocation>> {
     let data = SourceFile { name: "data".to_owned(), source: &vec![0; 20] };
     find_tensors(&[SourceFile { name: "m.onnx".to_owned(), source: &bytes }, data])
 }
