@@ -88,3 +88,67 @@ fn misfit(weights: &HashMap<String, WeightStatistics>, model: &Model) -> Option<
         Some(format!("the statistics do not fit {name:?} of shape {}: {reason}", tensor.shape))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::{self, SourceFile};
+
+    /// A safetensors file of bytes, two by three.
+    fn model(names: &[&str]) -> Vec<u8> {
+        let entry = |(index, name): (usize, &&str)| {
+            format!(r#""{name}":{{"dtype":"U8","shape":[2,3],"data_offsets":[{},{}]}}"#, 6 * index, 6 * index + 6)
+        };
+        let header = format!("{{{}}}", names.iter().enumerate().map(entry).collect::<Vec<_>>().join(","));
+        [(header.len() as u64).to_le_bytes().to_vec(), header.into_bytes(), vec![0; 6 * names.len()]].concat()
+    }
+
+    fn statistics(name: &str, weights: &[&str]) -> Statistics {
+        let weights = weights.iter().map(|weight| ((*weight).to_owned(), WeightStatistics::default())).collect();
+        Statistics { name: name.to_owned(), weights }
+    }
+
+    /// The tensors of these models that these statistics are of.
+    fn fitted(models: &[(&str, &[&str])], files: &[(&str, &[&str])]) -> std::result::Result<Vec<String>, String> {
+        let bytes: Vec<Vec<u8>> = models.iter().map(|(_, names)| model(names)).collect();
+        let source = |((name, _), source): (&(&str, &[&str]), _)| SourceFile { name: (*name).to_owned(), source };
+        let sources: Vec<SourceFile> = models.iter().zip(bytes.iter().map(|bytes| bytes as _)).map(source).collect();
+        let found = formats::find(&sources, false).unwrap();
+        let files = files.iter().map(|(name, weights)| statistics(name, weights));
+        let known = fit(files, &found.tensors, &found.names).map_err(|error| error.to_string())?;
+        let mut names: Vec<String> = known.into_keys().collect();
+        names.sort();
+        Ok(names)
+    }
+
+    #[test]
+    fn statistics_are_of_the_model_that_all_of_them_fit() {
+        let models: [(&str, &[&str]); 2] = [("det", &["w", "box"]), ("rec", &["w", "text"])];
+        assert_eq!(fitted(&models, &[("s", &["w", "text"])]).unwrap(), ["rec/w", "text"]);
+        assert_eq!(
+            fitted(&models, &[("s", &["det/w", "text"])]).unwrap(),
+            ["det/w", "text"],
+            "by names in the archive"
+        );
+        assert_eq!(fitted(&models, &[("s", &["box"]), ("t", &["w", "text"])]).unwrap(), ["box", "rec/w", "text"]);
+        assert_eq!(
+            fitted(&models, &[("s", &["w"])]).unwrap_err(),
+            "s: fits more than one model (det, rec): encode these apart"
+        );
+        let none = fitted(&models, &[("s", &["w", "box", "text"])]).unwrap_err();
+        assert!(none.starts_with("s: fits none of the models, not even"), "{none}");
+        let twice = fitted(&models, &[("s", &["box"]), ("t", &["w", "box"])]).unwrap_err();
+        assert_eq!(twice, "t: \"box\" has statistics in another file too");
+    }
+
+    #[test]
+    fn the_shards_of_a_model_are_one() {
+        let shards: [(&str, &[&str]); 3] = [
+            ("a-00001-of-00002.safetensors", &["w"]),
+            ("a-00002-of-00002.safetensors", &["v"]),
+            ("b.safetensors", &["w", "u"]),
+        ];
+        let known = fitted(&shards, &[("s", &["w", "v"]), ("t", &["w", "u"])]).unwrap();
+        assert_eq!(known, ["a-00001-of-00002.safetensors/w", "b.safetensors/w", "u", "v"]);
+    }
+}
