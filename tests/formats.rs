@@ -171,7 +171,7 @@ mod torch {
         ]);
         let found = packed(&[("m.pt", file)], &["m.pt"], &["--bits", "5"]);
         assert_eq!(found.names(), ["bias", "layer.weight", "CONSTANTS.c0"]);
-        assert_eq!((found.codings(), found.notes), (vec!["key levels"; 3], Vec::new()));
+        assert_eq!((found.codings(), &found.notes), (vec!["key levels"; 3], &Vec::new()));
     }
 
     #[test]
@@ -285,8 +285,8 @@ mod tfjs {
         let int64 = [model("", &(before("int64") + &matrix())), ("a.bin", data.clone())];
         let found = packed(&int64, &["model.json"], &["--bits", "5"]);
         assert_eq!(
-            (found.names(), found.codings(), found.notes),
-            (vec!["k", "f"], vec!["raw", "key levels"], Vec::new())
+            (found.names(), found.codings(), &found.notes),
+            (vec!["k", "f"], vec!["raw", "key levels"], &Vec::new())
         );
         let unknown = [model("", &(before("posit64") + &matrix())), ("a.bin", data)];
         let found = packed(&unknown, &["model.json"], &["--bits", "5"]);
