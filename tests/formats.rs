@@ -180,7 +180,7 @@ mod torch {
         let all = zip(&[("m/data.pkl", 8, &pickle), ("m/data/0", 8, &floats)]);
         let found = packed(&[("m.pt", all)], &["m.pt"], &[]);
         assert_eq!(found.names(), [""; 0]);
-        let expected = "no tensors found in m.pt: it travels exactly (compressed inside the file: packed anew without compression it would be found)";
+        let expected = "no tensors found in m.pt: it travels exactly (compressed inside the zip, where only what is stored as it is can be found)";
         assert_eq!(found.notes, [expected]);
         let some = zip(&[("m/data.pkl", 0, &pickle), ("m/data/0", 0, &floats), ("m/data/1", 8, &floats)]);
         let found = packed(&[("m.pt", some)], &["m.pt"], &[]);

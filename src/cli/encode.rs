@@ -19,7 +19,7 @@ use report::report_text;
 
 /// Compress model files into one archive
 ///
-/// Finds the tensors in safetensors, ONNX, TensorFlow.js, GGUF and PyTorch files (shards and external data come along by
+/// Finds the tensors in safetensors, ONNX, TensorFlow.js, GGUF and PyTorch files (shards, split parts and external data come along by
 /// themselves), codes matrices and convolutions of floats at the given rate, and everything else exactly, quantized
 /// weights included. Any other file travels exactly. Takes memory for the largest tensors only, and beside the archive, until
 /// it is done, a few bytes of disk for each weight.
@@ -84,7 +84,7 @@ pub struct Arguments {
     /// Code all symbols as equally likely, to see what the entropy model is worth
     #[arg(long, hide = true)]
     no_entropy_model: bool,
-    /// Keep tensors whose names match exact; may be given several times
+    /// Keep tensors whose names match exact, with or without the name of their file before; may be given several times
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<Glob>,
     /// Accept safetensors files with bytes between or after their tensors, and keep those exact

@@ -59,7 +59,7 @@ impl LeftOut {
     fn text(self) -> &'static str {
         match self {
             LeftOut::BigEndian => "its byte order is big-endian",
-            LeftOut::Compressed => "compressed inside the file: packed anew without compression it would be found",
+            LeftOut::Compressed => "compressed inside the zip, where only what is stored as it is can be found",
             LeftOut::Hdf5 => "tensors in HDF5 are not looked for",
             LeftOut::NotInFile => "its data is not in the file",
             LeftOut::NotInOrder => "elements that do not lie row by row",
