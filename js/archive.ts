@@ -6,7 +6,6 @@ import { McwcError } from './errors.js';
 import { ArchiveFile } from './file.js';
 import type { Gpu } from './gpu.js';
 import { GpuReader } from './gpu-reader.js';
-import { Names } from './names.js';
 import { type Job, Pool } from './pool.js';
 import { adopt, nextTurn, unlessAborted } from './platform.js';
 import { type Held, type Piece, type Step, nothing, piecesOf, stepsOf } from './steps.js';
@@ -40,7 +39,9 @@ export class Archive {
   #parts: Parts;
   #chunks: Chunks;
   #pool: Pool;
-  #names: Names;
+  /** Places of tensors by name, the first of each, and by name in their files. */
+  #tensorIndex: Map<string, number>;
+  #fileIndex: Map<string, number>;
   #gpuReader: GpuReader;
   #backendReason: string;
   #closed: unknown;
@@ -60,7 +61,8 @@ export class Archive {
     this.integrity = description.integrity;
     this.bytes = description.bytes;
     this.passes = description.tensors.reduce((passes, { frames }) => Math.max(passes, frames.length), 1);
-    this.#names = new Names(this.tensors);
+    this.#tensorIndex = new Map(this.tensors.map(({ name }, index) => [name, index] as const).reverse());
+    this.#fileIndex = new Map(this.tensors.map(({ name, file }, index) => [`${file}\n${name}`, index] as const).reverse());
     this.#backendReason = parts.backendReason;
     this.#pool = new Pool({
       wasm,
@@ -182,7 +184,13 @@ export class Archive {
 
   #find(name: string, file: string | undefined): Description['tensors'][number] {
     this.#throwIfClosed();
-    return this.#parts.description.tensors[this.#names.find(name, file)];
+    // Names that several models share have their files' names before them.
+    const index = file === undefined ? this.#tensorIndex.get(name) : (this.#fileIndex.get(`${file}\n${name}`) ?? this.#tensorIndex.get(`${file}/${name}`));
+    if (index === undefined) {
+      const where = file === undefined ? '' : ` in ${JSON.stringify(file)}`;
+      throw new McwcError('argument', `the archive has no tensor named ${JSON.stringify(name)}${where}`);
+    }
+    return this.#parts.description.tensors[index];
   }
 
   #plan({ file, offset, bytes }: Range, pass: number): Piece[] {

@@ -348,7 +348,7 @@ fn each_model_may_have_statistics_of_its_own() {
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(1) && message.contains(expected), "{message}");
     };
-    refused(&with(&["--calibration", "other.stats"]), "other.stats: fits none of the models, not even det.safetensors");
+    refused(&with(&["--calibration", "other.stats"]), "other.stats: the statistics fit none of the models");
     refused(
         &with(&["copy.safetensors", "--calibration", "rec.stats"]),
         "more than one model (copy.safetensors, rec.safetensors)",

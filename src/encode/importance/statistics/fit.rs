@@ -62,16 +62,19 @@ fn model_of<'m, 'a>(
     let argument = |reason: String| Err(Error::argument(format!("{file}: {reason}")));
     match fitting.as_slice() {
         [(_, model)] => Ok(model),
-        [] if models.len() < 2 => argument(misfit),
+        [] if models.len() < 2 => argument(format!("the statistics are of another model: {misfit}")),
         [] => {
             let found = |model: &Model| weights.keys().filter(|name| model.contains_key(name.as_str())).count();
             let nearest = models.iter().max_by_key(|(_, model)| found(model));
-            let why = nearest.and_then(|(name, model)| Some(format!("{name}, {}", self::misfit(weights, model)?)));
-            argument(format!("fits none of the models, not even {}", why.unwrap_or_default()))
+            let why = nearest.and_then(|(name, model)| Some(format!("{name}: {}", self::misfit(weights, model)?)));
+            argument(format!(
+                "the statistics fit none of the models, the least unlike of which is {}",
+                why.unwrap_or_default()
+            ))
         }
         several => {
             let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
-            argument(format!("fits more than one model ({}): encode these apart", names.join(", ")))
+            argument(format!("the statistics fit more than one model ({}): encode these apart", names.join(", ")))
         }
     }
 }
@@ -82,10 +85,10 @@ fn misfit(weights: &HashMap<String, WeightStatistics>, model: &Model) -> Option<
     names.sort();
     names.into_iter().find_map(|name| {
         let Some(tensor) = model.get(name.as_str()) else {
-            return Some(format!("the statistics are of another model: it has no tensor {name:?}"));
+            return Some(format!("it has no tensor {name:?}"));
         };
         let reason = weights.get(name)?.check(&tensor.shape).err()?;
-        Some(format!("the statistics do not fit {name:?} of shape {}: {reason}", tensor.shape))
+        Some(format!("its {name:?} has the shape {}, and the file a {reason}", tensor.shape))
     })
 }
 
@@ -133,10 +136,10 @@ mod tests {
         assert_eq!(fitted(&models, &[("s", &["box"]), ("t", &["w", "text"])]).unwrap(), ["box", "rec/w", "text"]);
         assert_eq!(
             fitted(&models, &[("s", &["w"])]).unwrap_err(),
-            "s: fits more than one model (det, rec): encode these apart"
+            "s: the statistics fit more than one model (det, rec): encode these apart"
         );
         let none = fitted(&models, &[("s", &["w", "box", "text"])]).unwrap_err();
-        assert!(none.starts_with("s: fits none of the models, not even"), "{none}");
+        assert!(none.starts_with("s: the statistics fit none of the models, the least unlike of which is "), "{none}");
         let twice = fitted(&models, &[("s", &["box"]), ("t", &["w", "box"])]).unwrap_err();
         assert_eq!(twice, "t: \"box\" has statistics in another file too");
     }
