@@ -39,7 +39,9 @@ export class Archive {
   #parts: Parts;
   #chunks: Chunks;
   #pool: Pool;
+  /** Places of tensors by name, the first of each, and by name in their files. */
   #tensorIndex: Map<string, number>;
+  #fileIndex: Map<string, number>;
   #gpuReader: GpuReader;
   #backendReason: string;
   #closed: unknown;
@@ -59,7 +61,8 @@ export class Archive {
     this.integrity = description.integrity;
     this.bytes = description.bytes;
     this.passes = description.tensors.reduce((passes, { frames }) => Math.max(passes, frames.length), 1);
-    this.#tensorIndex = new Map(description.tensors.map(({ name }, index) => [name, index]));
+    this.#tensorIndex = new Map(this.tensors.map(({ name }, index) => [name, index] as const).reverse());
+    this.#fileIndex = new Map(this.tensors.map(({ name, file }, index) => [`${file}\n${name}`, index] as const).reverse());
     this.#backendReason = parts.backendReason;
     this.#pool = new Pool({
       wasm,
@@ -106,9 +109,12 @@ export class Archive {
     return Promise.all(this.#parts.chain.map(({ source }) => source.complete)).then(() => {});
   }
 
-  /** The values of a tensor: unless a pass is asked for, at the finest one that is here, or the first that will be. */
-  async tensor(name: string, { signal, buffer, pass: wanted }: TensorOptions = {}): Promise<Tensor> {
-    const tensor = this.#find(name);
+  /**
+   * The values of a tensor: unless a pass is asked for, at the finest one that is here, or the first that will be. Its name is
+   * that in `tensors`, or its own in `file`.
+   */
+  async tensor(name: string, { file: model, signal, buffer, pass: wanted }: TensorOptions = {}): Promise<Tensor> {
+    const tensor = this.#find(name, model);
     const { dtype, shape, bytes, file, offset } = tensor;
     if (buffer && buffer.byteLength < bytes) {
       throw new McwcError('argument', `${name} takes ${bytes} bytes, the buffer has ${buffer.byteLength}`);
@@ -116,12 +122,12 @@ export class Archive {
     const pass = this.#passOf(tensor, wanted);
     const pieces = this.#gpuReader.merged(this.#plan(tensor, pass), file, offset);
     const decoded = await this.#read(pieces, { signal, buffer });
-    return { name, dtype, shape: [...shape], pass, data: dataOf(dtype, decoded, bytes) };
+    return { name: tensor.name, dtype, shape: [...shape], pass, data: dataOf(dtype, decoded, bytes) };
   }
 
   /** A tensor in a buffer of the GPU's, which the caller destroys. Only with the backend `webgpu`. */
-  async gpuTensor(name: string, { signal, pass: wanted }: Omit<TensorOptions, 'buffer'> = {}): Promise<GpuTensor> {
-    const tensor = this.#find(name);
+  async gpuTensor(name: string, { file, signal, pass: wanted }: Omit<TensorOptions, 'buffer'> = {}): Promise<GpuTensor> {
+    const tensor = this.#find(name, file);
     const { dtype, shape, bytes, frames } = tensor;
     const pass = this.#passOf(tensor, wanted);
     const found = { dtype, shape: [...shape], bytes, pass };
@@ -176,10 +182,14 @@ export class Archive {
     if (this.#closed) throw this.#closed;
   }
 
-  #find(name: string): Description['tensors'][number] {
+  #find(name: string, file: string | undefined): Description['tensors'][number] {
     this.#throwIfClosed();
-    const index = this.#tensorIndex.get(name);
-    if (index === undefined) throw new McwcError('argument', `the archive has no tensor named ${JSON.stringify(name)}`);
+    // Names that several models share have their files' names before them.
+    const index = file === undefined ? this.#tensorIndex.get(name) : (this.#fileIndex.get(`${file}\n${name}`) ?? this.#tensorIndex.get(`${file}/${name}`));
+    if (index === undefined) {
+      const where = file === undefined ? '' : ` in ${JSON.stringify(file)}`;
+      throw new McwcError('argument', `the archive has no tensor named ${JSON.stringify(name)}${where}`);
+    }
     return this.#parts.description.tensors[index];
   }
 

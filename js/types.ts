@@ -126,6 +126,8 @@ export interface ArchiveOptions {
 }
 
 export interface TensorOptions {
+  /** The file that the tensor is asked for by its own name: that of the model, or that in which its bytes lie. */
+  file?: string;
   signal?: AbortSignal;
   /** Which pass to wait for. Default: the finest that is here, or the first if none is. */
   pass?: number | 'final';

@@ -305,3 +305,53 @@ fn two_targets_are_wrong_usage() {
     }
     assert!(!directory.path().join("m.mcwc").exists());
 }
+
+/// Statistics of which one weight matters and another hardly does.
+fn importances(much: &str, little: &str) -> Vec<u8> {
+    let name = |weight: &str| format!("{weight}/importance");
+    statistics(&[(&name(much), &[], vec![1e4]), (&name(little), &[], vec![1.0])])
+}
+
+#[test]
+fn each_model_may_have_statistics_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let mut random = Noise(32);
+    let mut write = |file: &str, names: [&str; 2]| {
+        let tensors = names.map(|name| {
+            let weights = random.normals(ROWS * COLUMNS, 0.1);
+            Tensor::floats(name, DType::F32, &[ROWS as u64, COLUMNS as u64], &weights)
+        });
+        std::fs::write(path.join(file), common::safetensors(&tensors)).unwrap();
+    };
+    write("det.safetensors", ["w", "box"]);
+    write("rec.safetensors", ["w", "text"]);
+    write("copy.safetensors", ["w", "text"]);
+    std::fs::write(path.join("det.stats"), importances("w", "box")).unwrap();
+    std::fs::write(path.join("rec.stats"), importances("text", "w")).unwrap();
+    std::fs::write(path.join("other.stats"), importances("w", "unknown")).unwrap();
+    let encode = ["encode", "det.safetensors", "rec.safetensors", "-o", "m.mcwc", "--json"];
+    let with = |more: &[&'static str]| [&encode, more].concat();
+    for order in [["det.stats", "rec.stats"], ["rec.stats", "det.stats"]] {
+        let report = json(path, &with(&["--calibration", order[0], "--calibration", order[1]]));
+        assert_eq!(report["calibrated"], true);
+        let tensors = report["tensors"].as_array().unwrap();
+        let error = |name: &str| {
+            let tensor = tensors.iter().find(|tensor| tensor["name"] == name).unwrap();
+            tensor["squared_error"].as_f64().unwrap()
+        };
+        let [det, rec] = ["det.safetensors/w", "rec.safetensors/w"].map(error);
+        assert!(100.0 * det < error("box") && 100.0 * error("text") < rec, "{det} {rec}");
+    }
+    let refused = |arguments: &[&str], expected: &str| {
+        let output = mcwc(path, arguments);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && message.contains(expected), "{message}");
+    };
+    refused(&with(&["--calibration", "other.stats"]), "other.stats: the statistics fit none of the models");
+    refused(
+        &with(&["copy.safetensors", "--calibration", "rec.stats"]),
+        "more than one model (copy.safetensors, rec.safetensors)",
+    );
+    refused(&with(&["--calibration", "det.stats", "--calibration", "det.stats"]), "has statistics in another file too");
+}

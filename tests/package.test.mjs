@@ -86,6 +86,39 @@ for (const [place, { run }] of Object.entries(places)) {
       assert.deepEqual(await run(scenario), ['McwcError io', argument, argument, argument, 'McwcError gpu', argument, argument]);
     });
 
+    test('finds a tensor by its own name within a file', async () => {
+      const scenario = async ({ entry, base }) => {
+        const { open } = await import(entry);
+        const archive = await open(`${base}/twins.mcwc`, { backend: 'cpu' });
+        const first = (promise) => promise.then(({ name, data }) => `${name} ${data[0]}`, ({ code, message }) => `${code}: ${message}`);
+        const [det, rec] = archive.files.map(({ name }) => name);
+        const found = [
+          await first(archive.tensor('w', { file: det })),
+          await first(archive.tensor('w', { file: rec })),
+          await first(archive.tensor(`${rec}/w`)),
+          await first(archive.tensor(`${rec}/w`, { file: rec })),
+          await first(archive.tensor('box')),
+          await first(archive.tensor('box', { file: det })),
+          await first(archive.tensor('w')),
+          await first(archive.tensor('box', { file: rec })),
+          await first(archive.gpuTensor('box', { file: rec })),
+        ];
+        archive.close();
+        return found;
+      };
+      const [det, rec] = ['det.safetensors', 'rec.safetensors'];
+      assert.deepEqual(await run(scenario), [
+        `${det}/w 1`,
+        `${rec}/w 2`,
+        `${rec}/w 2`,
+        `${rec}/w 2`,
+        'box 1',
+        'box 1',
+        'argument: the archive has no tensor named "w"',
+        ...Array(2).fill(`argument: the archive has no tensor named "box" in "${rec}"`),
+      ]);
+    });
+
     test('reads ranges that cut through scattered and transformed tensors', async () => {
       const [path, name] = ['scattered-and-transformed.mcwc', 'frames.safetensors'];
       const scenario = async ({ entry, base, path, name }) => {

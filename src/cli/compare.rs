@@ -207,7 +207,7 @@ impl Files {
         let files = self.files.iter();
         let files: Vec<SourceFile> =
             files.map(|(name, source)| SourceFile { name: name.clone(), source: &**source }).collect();
-        let locations = formats::find_tensors(&files)?;
+        let locations = formats::find(&files, true)?.tensors;
         let tensor = |tensor: &TensorLocation| Tensor::new(&tensor.name, tensor.dtype, &tensor.shape);
         let tensors = locations.iter().map(tensor).collect();
         let read = move |index: usize| {

@@ -19,7 +19,7 @@ use report::report_text;
 
 /// Compress model files into one archive
 ///
-/// Finds the tensors in safetensors, ONNX, TensorFlow.js, GGUF and PyTorch files (shards and external data come along by
+/// Finds the tensors in safetensors, ONNX, TensorFlow.js, GGUF and PyTorch files (shards, split parts and external data come along by
 /// themselves), codes matrices and convolutions of floats at the given rate, and everything else exactly, quantized
 /// weights included. Any other file travels exactly. Takes memory for the largest tensors only, and beside the archive, until
 /// it is done, a few bytes of disk for each weight.
@@ -52,9 +52,10 @@ pub struct Arguments {
     /// How weights become levels: the trellis saves about 4 % of the bits, uniform levels decode about a fifth faster
     #[arg(help_heading = "Quantization", long, value_enum, default_value_t = Quantizer::Trellis)]
     quantizer: Quantizer,
-    /// What each weight matters for, made by the npm package's `mcwc calibrate` or the PyTorch script (docs/CALIBRATION.md)
+    /// What each weight matters for, made by the npm package's `mcwc calibrate` or the PyTorch script (docs/CALIBRATION.md);
+    /// given once for each model that has one
     #[arg(help_heading = "Quantization", long, value_name = "STATS.safetensors")]
-    calibration: Option<PathBuf>,
+    calibration: Vec<PathBuf>,
     /// Do not transform long kernels
     #[arg(help_heading = "Quantization", long)]
     no_transform: bool,
@@ -87,9 +88,12 @@ pub struct Arguments {
     /// Code all symbols as equally likely, to see what the entropy model is worth
     #[arg(long, hide = true)]
     no_entropy_model: bool,
-    /// Keep tensors whose names match exact; may be given several times
+    /// Keep tensors whose names match exact, with or without the name of their file before; may be given several times
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<Glob>,
+    /// Accept safetensors files with bytes between or after their tensors, and keep those exact
+    #[arg(long)]
+    lenient: bool,
 }
 
 /// Bounds as for `--quality`. Uncalibrated they come to about 8, 6, 5 and 4 bits for each weight.
@@ -145,7 +149,8 @@ fn parse_lambda(text: &str) -> std::result::Result<f32, String> {
 }
 
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
-    let statistics = arguments.calibration.as_deref().map(read_statistics).transpose()?;
+    let statistics: Vec<Statistics> =
+        arguments.calibration.iter().map(|path| read_statistics(path)).collect::<Result<_>>()?;
     let inputs = collect(&arguments.inputs)?;
     let output = arguments.output.clone().unwrap_or_else(|| arguments.inputs[0].with_extension("mcwc"));
     if inputs.iter().any(|(_, path, _)| absolute(path) == absolute(&output)) {
@@ -184,6 +189,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         unit_order_free: arguments.unit_order == UnitOrder::Free,
         key_interval: arguments.key_interval.into(),
         keep_exact: &|name| excluded.is_match(name),
+        lenient: arguments.lenient,
         scratch: Some(folder),
         progress: &progress,
     };
@@ -206,7 +212,7 @@ fn target(arguments: &Arguments) -> Target {
         (_, Some(bound), ..) => Target::Quality(bound),
         (_, _, Some(bits), _) => Target::Bits(bits),
         (.., true) => Target::Lossless,
-        _ => Target::Quality(arguments.preset.unwrap_or(Preset::High).quality(arguments.calibration.is_some())),
+        _ => Target::Quality(arguments.preset.unwrap_or(Preset::High).quality(!arguments.calibration.is_empty())),
     }
 }
 

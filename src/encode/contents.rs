@@ -50,8 +50,8 @@ impl<'a> Contents<'a> {
     ///
     /// # Errors
     /// Whatever is wrong with the files.
-    pub fn unframed(files: &'a [SourceFile<'a>]) -> Result<Self> {
-        let tensors = formats::find_tensors(files)?;
+    pub fn unframed(files: &'a [SourceFile<'a>], lenient: bool) -> Result<Self> {
+        let tensors = formats::find(files, lenient)?.tensors;
         Ok(Contents { files, frame_of: vec![None; tensors.len()], tensors, framed: Vec::new() })
     }
 

@@ -30,6 +30,7 @@ pub mod scratch;
 #[doc(hidden)]
 pub mod search;
 
+use std::collections::HashMap;
 use std::io::Write;
 
 use align::alignment::{self, Aligned};
@@ -37,18 +38,19 @@ use assemble::Assembled;
 use coded::{CodedTensor, Lossy};
 use contents::Contents;
 use fixed::Fixed;
-use importance::statistics::WeightStatistics;
+use importance::statistics::{self, WeightStatistics};
 use progress::{Counter, map_in_parts};
 
 use crate::error::{Error, Result};
-use crate::formats::{self, SourceFile};
+use crate::formats::{self, Found, SourceFile};
 
 pub use importance::statistics::Statistics;
 pub use levels::weights::to_f32;
 pub use options::{Base, LAMBDA, Options, Target};
 pub use report::{Kind, Report, TensorReport};
 
-/// Encodes files into one archive, which goes to `out` once all of it is known. `statistics` tell what is known of the weights.
+/// Encodes files into one archive, which goes to `out` once all of it is known. `statistics` tell what is known of
+/// the weights of one model each, or of the only one.
 /// The memory that it takes depends on the largest tensors, not on the model, if there is a [scratch](Options::scratch) folder.
 ///
 /// # Errors
@@ -56,7 +58,7 @@ pub use report::{Kind, Report, TensorReport};
 /// room for the archive.
 pub fn encode(
     files: &[SourceFile],
-    statistics: Option<Statistics>,
+    statistics: impl IntoIterator<Item = Statistics>,
     options: &Options,
     out: &mut dyn Write,
 ) -> Result<Report> {
@@ -66,9 +68,12 @@ pub fn encode(
     if options.base.is_none() && options.base_weights.is_some() {
         return Err(Error::argument("weights of a base need the base"));
     }
-    let mut tensors = formats::find_tensors(files)?;
+    let Found { mut tensors, names, notes: not_found } = formats::find(files, options.lenient)?;
     tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
-    statistics.as_ref().map_or(Ok(()), |statistics| statistics.check(&tensors))?;
+    let statistics = statistics::fit(statistics, &tensors, &names)?;
+    let calibrated = !statistics.is_empty();
+    let keep_exact = |name: &str| names.any(name, options.keep_exact);
+    let options = &Options { keep_exact: &keep_exact, ..*options };
     (options.progress)("reading", 0.0);
     let aligns = options.alignment && (options.base.is_some() || options.unit_order_free && options.prediction);
     let aligned = if aligns { Some(alignment::align(files, &tensors, options)?) } else { None };
@@ -78,9 +83,8 @@ pub fn encode(
         files.iter().zip(aligned.files.iter().map(|file| file as _)).map(file).collect()
     });
     let contents = Contents::new(arranged.as_deref().unwrap_or(files), tensors.clone())?;
-    let calibrated = statistics.is_some();
-    let originals = options.base_weights.map(Contents::unframed).transpose()?;
-    let lossy = measure(&contents, originals, statistics.unwrap_or_default(), aligned.as_ref(), options)?;
+    let originals = options.base_weights.map(|files| Contents::unframed(files, options.lenient)).transpose()?;
+    let lossy = measure(&contents, originals, statistics, aligned.as_ref(), options)?;
     if lossy.lacks_all_originals() {
         return Err(Error::argument("the base was made of other weights than those given for it"));
     }
@@ -88,7 +92,8 @@ pub fn encode(
     let fixed = Fixed::new(&contents, &frames, options)?;
     let mut assembled = search(&lossy, &fixed, options)?;
     assembled.report.calibrated = calibrated;
-    assembled.report.notes = notes::notes(&lossy, &assembled.report, calibrated, options);
+    let told = notes::notes(&lossy, &assembled.report, calibrated, options);
+    assembled.report.notes = [not_found, told].concat();
     assembled.write(out)?;
     Ok(assembled.report)
 }
@@ -99,7 +104,7 @@ pub fn encode(
 /// As [`encode`].
 pub fn encode_to_vec(
     files: &[SourceFile],
-    statistics: Option<Statistics>,
+    statistics: impl IntoIterator<Item = Statistics>,
     options: &Options,
 ) -> Result<(Vec<u8>, Report)> {
     let mut archive = Vec::new();
@@ -111,7 +116,7 @@ pub fn encode_to_vec(
 fn measure<'a>(
     contents: &'a Contents<'a>,
     originals: Option<Contents<'a>>,
-    mut statistics: Statistics,
+    mut statistics: HashMap<String, WeightStatistics>,
     aligned: Option<&Aligned>,
     options: &Options,
 ) -> Result<Lossy<'a>> {
@@ -119,7 +124,7 @@ fn measure<'a>(
     let done = Counter::new(frames.len());
     let known = frames.into_iter().map(|frame| {
         // Of the first of its tensors of which anything is known.
-        let known = contents.users(frame).find_map(|tensor| statistics.take(&tensor.name));
+        let known = contents.users(frame).find_map(|tensor| statistics.remove(&tensor.name));
         (frame, known.unwrap_or_default())
     });
     // Moments are large, and gone once they are factored.

@@ -52,8 +52,11 @@ pub struct Options<'a> {
     pub passes: &'a [f64],
     /// Every how many frames of a chain of predictions one is a key frame. Decoding a frame decodes all before it in its chain.
     pub key_interval: usize,
-    /// Tensors that stay exact, by name.
+    /// Tensors that stay exact, by any name that they go by: in an archive of several models, with and without the name of the
+    /// tensor's file before it.
     pub keep_exact: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Whether safetensors files may hold bytes that belong to no tensor; these stay exact.
+    pub lenient: bool,
     /// A folder on a disk with room for a few bytes a weight, in files without names: levels and payloads wait there for the
     /// header that precedes them. Without one they wait in memory.
     pub scratch: Option<&'a Path>,
@@ -78,6 +81,7 @@ impl Default for Options<'_> {
             passes: &[],
             key_interval: 4,
             keep_exact: &|_| false,
+            lenient: false,
             scratch: None,
             progress: &|_, _| {},
         }

@@ -2,13 +2,16 @@
 //!
 //! The file is a magic, counts, metadata, the descriptions of its tensors, and their aligned bytes. Quantized weights
 //! lie in blocks: a block is a record of fields (scales, then packed integers), and its tensor is one of bytes, whose
-//! last axis counts the bytes of a row. See <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! last axis counts the bytes of a row. A model may be split into several such files, whose names count them. See <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::ops::Range;
 
 use super::window::Window;
-use super::{MAX_AXES, tensor_bytes};
+use super::{LeftOut, MAX_AXES, Reading, base_name, shard, tensor_bytes};
 use crate::error::{Error, Result};
 use crate::tensor::{Axes, DType, Shape, TensorLocation};
 
@@ -26,40 +29,44 @@ pub(super) fn looks_like(file: &Window) -> Result<bool> {
     Ok(matches!(head, Some([MAGIC, [1..=255, 0, 0, 0] | [0, 0, 0, 1..=255]])))
 }
 
+/// The other files of a model that is split.
+pub(super) fn companions(file: &Window) -> Result<Vec<String>> {
+    let others = shard(file.name).filter(|shard| shard.ending.eq_ignore_ascii_case(".gguf"));
+    let this = base_name(file.name);
+    Ok(others.iter().flat_map(|shard| shard.names()).filter(|name| name != this).collect())
+}
+
 /// The tensors of the file with this index, in the order of their bytes.
-pub(super) fn find_tensors(index: usize, file: &Window) -> Result<Vec<TensorLocation>> {
+pub(super) fn find_tensors(index: usize, file: &Window) -> Result<Reading> {
     let mut cursor = Cursor { file, position: 0 };
     if file.array(0)? != Some(MAGIC) {
         return Err(cursor.invalid("does not begin with GGUF"));
     }
     cursor.skip(4)?;
     let version = cursor.u32()?;
-    if !matches!(version, 2 | 3) {
+    if is_known(version.swap_bytes()) {
+        let mut reading = Reading::default();
+        reading.leave_out_all(LeftOut::BigEndian);
+        return Ok(reading);
+    }
+    if !is_known(version) {
         let value = format!("{}: version {}", file.name, version.min(version.swap_bytes()));
         return Err(Error::unsupported("gguf", value));
     }
-    let mut tensors = read_tensors(index, &mut cursor)?;
-    tensors.sort_by_key(|tensor| (tensor.offset, tensor.bytes));
-    check_disjoint(&tensors).map_err(|why| cursor.invalid(why))?;
-    Ok(tensors)
+    let mut reading = read_tensors(index, &mut cursor)?;
+    reading.tensors.sort_by_key(|tensor| (tensor.offset, tensor.bytes));
+    check_disjoint(&reading.tensors).map_err(|why| cursor.invalid(why))?;
+    Ok(reading)
+}
+
+fn is_known(version: u32) -> bool {
+    matches!(version, 2 | 3)
 }
 
 /// Everything after the version.
-fn read_tensors(index: usize, cursor: &mut Cursor) -> Result<Vec<TensorLocation>> {
+fn read_tensors(index: usize, cursor: &mut Cursor) -> Result<Reading> {
     let tensor_count = cursor.u64()?;
-    let mut alignment = DEFAULT_ALIGNMENT;
-    for _ in 0..cursor.u64()? {
-        let is_alignment = cursor.string_is(b"general.alignment")?;
-        let value_type = cursor.u32()?;
-        if is_alignment {
-            alignment = if value_type == TYPE_U32 { cursor.u32()?.into() } else { 0 };
-        } else {
-            cursor.skip_value(value_type, 0)?;
-        }
-    }
-    if !alignment.is_power_of_two() {
-        return Err(cursor.invalid("its alignment is no power of two"));
-    }
+    let alignment = read_alignment(cursor)?;
     let mut names = HashSet::new();
     let mut infos = Vec::new();
     for _ in 0..tensor_count {
@@ -71,12 +78,33 @@ fn read_tensors(index: usize, cursor: &mut Cursor) -> Result<Vec<TensorLocation>
     }
     let data_start = cursor.position.checked_next_multiple_of(alignment);
     let data_start = data_start.ok_or_else(|| cursor.invalid("its alignment is too large"))?;
-    let mut tensors = Vec::new();
+    let mut reading = Reading::default();
     for info in infos {
         let invalid = |why| cursor.invalid(format!("tensor {:?} {why}", info.name));
-        tensors.extend(info.locate(index, data_start, alignment, cursor.file.bytes).map_err(invalid)?);
+        match info.locate(index, data_start, alignment, cursor.file.bytes).map_err(invalid)? {
+            Some(tensor) => reading.tensors.push(tensor),
+            None => reading.leave_out(LeftOut::UnknownType, info.name),
+        }
     }
-    Ok(tensors)
+    Ok(reading)
+}
+
+/// Passes over the metadata; what it says of the alignment.
+fn read_alignment(cursor: &mut Cursor) -> Result<u64> {
+    let mut alignment = DEFAULT_ALIGNMENT;
+    for _ in 0..cursor.u64()? {
+        let is_alignment = cursor.string_is(b"general.alignment")?;
+        let value_type = cursor.u32()?;
+        if is_alignment {
+            alignment = if value_type == TYPE_U32 { cursor.u32()?.into() } else { 0 };
+        } else {
+            cursor.skip_value(value_type, 0)?;
+        }
+    }
+    match alignment.is_power_of_two() {
+        true => Ok(alignment),
+        false => Err(cursor.invalid("its alignment is no power of two")),
+    }
 }
 
 /// Proves that tensors, sorted by offset, do not overlap.
@@ -287,129 +315,5 @@ fn scalar_bytes(value_type: u32) -> Option<u64> {
         4..=6 => Some(4),
         10..=12 => Some(8),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn string(text: &str) -> Vec<u8> {
-        [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
-    }
-
-    fn info(name: &str, extents: &[u64], kind: u32, offset: u64) -> Vec<u8> {
-        let extents_bytes: Vec<u8> = extents.iter().flat_map(|extent| extent.to_le_bytes()).collect();
-        let head = [string(name), (extents.len() as u32).to_le_bytes().to_vec(), extents_bytes].concat();
-        [head, kind.to_le_bytes().to_vec(), offset.to_le_bytes().to_vec()].concat()
-    }
-
-    /// A file with these metadata pairs, tensor descriptions and bytes of data.
-    fn file(metadata: &[Vec<u8>], infos: &[Vec<u8>], data_bytes: usize) -> Vec<u8> {
-        let counts = [infos.len() as u64, metadata.len() as u64].map(u64::to_le_bytes).concat();
-        let mut file = [b"GGUF".to_vec(), 3u32.to_le_bytes().to_vec(), counts].concat();
-        metadata.iter().chain(infos).for_each(|part| file.extend(part));
-        file.resize(file.len().next_multiple_of(32) + data_bytes, 7);
-        file
-    }
-
-    fn pair(key: &str, value_type: u32, value: &[u8]) -> Vec<u8> {
-        [string(key), value_type.to_le_bytes().to_vec(), value.to_vec()].concat()
-    }
-
-    fn find(bytes: &[u8]) -> Result<Vec<TensorLocation>> {
-        find_tensors(0, &Window::new("m.gguf", &bytes))
-    }
-
-    fn reason(metadata: &[Vec<u8>], infos: &[Vec<u8>], data_bytes: usize) -> String {
-        find(&file(metadata, infos, data_bytes)).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn the_fastest_axis_comes_last_and_blocks_count_as_bytes() {
-        let bytes = file(&[], &[info("q", &[64, 3], 2, 32), info("f", &[5], 0, 0)], 32 + 108);
-        let tensors = find(&bytes).unwrap();
-        assert_eq!((tensors[0].name.as_str(), tensors[0].shape.clone()), ("f", Shape(vec![5])));
-        assert_eq!((tensors[1].name.as_str(), tensors[1].shape.clone()), ("q", Shape(vec![3, 36])));
-        assert_eq!((tensors[1].dtype, tensors[1].record), (DType::U8, [1, 1, 16].as_slice()));
-        assert_eq!(tensors[1].offset + 108, bytes.len() as u64);
-    }
-
-    #[test]
-    fn every_block_has_fields() {
-        for code in 0..64 {
-            let Some((dtype, block_len, record)) = kind(code) else { continue };
-            assert!(record.is_empty() != (dtype == DType::U8 && block_len >= 32), "{code}");
-            assert!(record.iter().all(|&field| field > 0) && record.len() <= 64, "{code}");
-        }
-    }
-
-    #[test]
-    fn metadata_of_every_kind_is_passed_over() {
-        let strings = [8u32.to_le_bytes().as_slice(), &2u64.to_le_bytes(), &string("a"), &string("")].concat();
-        let nested = [9u32.to_le_bytes().as_slice(), &1u64.to_le_bytes(), &strings].concat();
-        let doubles = [12u32.to_le_bytes().as_slice(), &2u64.to_le_bytes(), &[0; 16]].concat();
-        let metadata = [
-            pair("a", 7, &[1]),
-            pair("b", 8, &string("text")),
-            pair("c", 9, &strings),
-            pair("d", 9, &nested),
-            pair("e", 9, &doubles),
-            pair("f", 11, &[0; 8]),
-            pair("general.alignment", 4, &8u32.to_le_bytes()),
-        ];
-        assert_eq!(find(&file(&metadata, &[info("w", &[2], 0, 8)], 40)).unwrap().len(), 1);
-        assert!(reason(&[pair("a", 13, &[])], &[], 0).contains("unknown type 13"));
-        let endless = [9u32.to_le_bytes().as_slice(), &1u64.to_le_bytes()].concat().repeat(100);
-        assert!(reason(&[pair("a", 9, &endless)], &[], 0).contains("nested deeper"));
-        for alignment in [0u32, 24] {
-            let metadata = [pair("general.alignment", 4, &alignment.to_le_bytes())];
-            assert!(reason(&metadata, &[], 0).contains("no power of two"), "{alignment}");
-        }
-    }
-
-    #[test]
-    fn rejects_tensors_that_do_not_fit() {
-        let one = |extents: &[u64], kind, offset| reason(&[], &[info("w", extents, kind, offset)], 64);
-        assert!(one(&[17], 0, 0).contains("beyond the file"));
-        assert!(one(&[1], 0, 4).contains("not aligned"));
-        assert!(one(&[1], 0, 1 << 63).contains("beyond the file"));
-        assert!(one(&[1], 0, u64::MAX - 31).contains("beyond the file"));
-        assert!(one(&[31], 2, 0).contains("whole blocks of 32"));
-        assert!(one(&[], 2, 0).contains("scalar of blocks"));
-        assert!(one(&[!31], 8, 0).contains("impossible shape"));
-        assert!(one(&[1 << 40, 1 << 40], 0, 0).contains("impossible shape"));
-        assert!(one(&[1; 65], 0, 0).contains("more than 64 axes"));
-        let twice = [info("w", &[1], 0, 0), info("w", &[1], 0, 32)];
-        assert!(reason(&[], &twice, 64).contains("two tensors are named \"w\""));
-        let overlapping = [info("a", &[9], 0, 0), info("b", &[1], 0, 32)];
-        assert!(reason(&[], &overlapping, 64).contains("tensor \"b\" overlaps"));
-    }
-
-    #[test]
-    fn types_of_the_future_are_left_out() {
-        let tensors = find(&file(&[], &[info("new", &[7], 99, 0), info("w", &[1], 0, 32)], 64)).unwrap();
-        assert_eq!(tensors.len(), 1);
-    }
-
-    #[test]
-    fn counts_beyond_the_file_end_quickly() {
-        let huge = [b"GGUF".as_slice(), &3u32.to_le_bytes(), &u64::MAX.to_le_bytes(), &0u64.to_le_bytes()].concat();
-        assert!(find(&huge).unwrap_err().to_string().contains("ends within 8 bytes"));
-        let strings = [8u32.to_le_bytes().as_slice(), &u64::MAX.to_le_bytes()].concat();
-        assert!(reason(&[pair("a", 9, &strings)], &[], 0).contains("ends within"));
-        let doubles = [12u32.to_le_bytes().as_slice(), &u64::MAX.to_le_bytes()].concat();
-        assert!(reason(&[pair("a", 9, &doubles)], &[], 0).contains("ends within"));
-    }
-
-    #[test]
-    fn names_the_versions_it_cannot_read() {
-        for version in [1u32, 4, 3u32.swap_bytes()] {
-            let bytes = [b"GGUF".as_slice(), &version.to_le_bytes(), &[0; 16]].concat();
-            assert!(looks_like(&Window::new("m", &bytes)).unwrap());
-            assert!(matches!(find(&bytes), Err(Error::Unsupported { field: "gguf", .. })), "{version}");
-        }
-        assert!(!looks_like(&Window::new("m", &b"GGUF is a file format".as_slice())).unwrap());
-        assert!(matches!(find(b"<html>"), Err(Error::Invalid { field: "gguf", .. })));
     }
 }

@@ -18,24 +18,33 @@
 )]
 
 mod gguf;
+mod names;
 pub(crate) mod onnx;
 mod protobuf;
+mod reading;
 pub(crate) mod safetensors;
+mod stand_in;
 #[cfg(test)]
 mod tests;
 mod tfjs;
 mod torch;
 mod window;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::source::Source;
 use crate::tensor::{DType, Shape, TensorLocation};
+pub(crate) use names::{Names, Shard, shard};
+use reading::{LeftOut, Reading};
 use window::Window;
 
 /// Most axes that a tensor may have.
 const MAX_AXES: usize = 64;
+/// What stands in the names of files that name the shards of others.
+const INDEX_INFIXES: [&str; 2] = [".safetensors.index.", ".bin.index."];
+/// What may stand before a text, and is no part of it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Longest JSON file that is parsed.
 const MAX_JSON_BYTES: u64 = 1 << 28;
 
@@ -64,7 +73,7 @@ impl Source for SourceFile<'_> {
 pub enum Format {
     /// A safetensors file, or one shard of several.
     Safetensors,
-    /// The JSON that names the shards of a sharded safetensors model. It holds no tensors itself.
+    /// The JSON that names the shards of a sharded safetensors model, or of a PyTorch checkpoint. It holds no tensors itself.
     SafetensorsIndex,
     /// An ONNX `ModelProto`. Its tensors may lie in further files ("external data").
     Onnx,
@@ -72,7 +81,7 @@ pub enum Format {
     Gguf,
     /// The JSON of a TensorFlow.js model, or of a weights manifest alone. Its tensors lie in the shards that it names.
     Tfjs,
-    /// A PyTorch checkpoint, a zip.
+    /// A PyTorch checkpoint, or a module of TorchScript.
     Torch,
     /// Anything else: a file without tensors that we know of.
     Other,
@@ -113,7 +122,7 @@ fn detect_in(file: &Window) -> Result<Format> {
         Format::Onnx
     } else if name.ends_with(".gguf") {
         Format::Gguf
-    } else if name.contains(".safetensors.index.") && name.ends_with(".json") {
+    } else if INDEX_INFIXES.iter().any(|infix| name.contains(infix)) && name.ends_with(".json") {
         Format::SafetensorsIndex
     } else {
         Format::Other
@@ -121,20 +130,23 @@ fn detect_in(file: &Window) -> Result<Format> {
 }
 
 /// Names of further files that this one refers to: the shards of a `model.safetensors.index.json`, the external data
-/// of an ONNX model, the shards of a TensorFlow.js model. Each is relative to the folder of `name`, normalized (no `.` or empty parts), and listed once, in
-/// the order in which the file first mentions it.
+/// of an ONNX model, the shards of a TensorFlow.js model, the other parts of a GGUF model `name-00001-of-00003.gguf`. Each is relative to the
+/// folder of `name`, normalized (no `.` or empty parts), and listed once, in the order in which the file first mentions it.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] where the file is damaged, or where a name is not a relative path below the folder;
+/// [`Error::Argument`] where something else lies under a model's name, such as a Git LFS pointer;
 /// `LimitExceeded` where graphs are nested too deeply or a text is too long; whatever reading the file gives.
 pub fn companions(name: &str, source: &dyn Source) -> Result<Vec<String>> {
     let file = Window::new(name, source);
+    stand_in::refuse(&file)?;
     let names = match detect_in(&file)? {
         Format::SafetensorsIndex => safetensors::companions(&file),
         Format::Onnx => onnx::companions(&file),
         Format::Tfjs => tfjs::companions(&file),
-        Format::Safetensors | Format::Gguf | Format::Torch | Format::Other => Ok(Vec::new()),
+        Format::Gguf => gguf::companions(&file),
+        Format::Safetensors | Format::Torch | Format::Other => Ok(Vec::new()),
     };
     names.map_err(|error| limit_within(error, name))
 }
@@ -148,8 +160,9 @@ pub(crate) fn limit_within(error: Error, name: &str) -> Error {
 /// within any other in the order in which it mentions them. `files` must include every file's [`companions`], under
 /// names that are relative to the same root.
 ///
-/// Names are unique: one that occurs in several files is prefixed with the name of the file that mentions it
-/// (`det.onnx/conv1.w`), and one that still occurs again (in two branches of an ONNX `If`) is numbered (`bias#2`).
+/// Names are unique. One that occurs again in its file (in two branches of an ONNX `If`) is numbered (`bias#2`). Where several
+/// files have tensors, each name that two of them share, or that begins like `<name of one of the files>/`, gets the name of the
+/// file that mentions it as a prefix: `det.onnx/conv1.w`.
 ///
 /// Every range lies within its file and is exactly as long as element type and shape demand. Ranges within one file's
 /// own structure are disjoint, but two ONNX tensors may refer to the same or to overlapping external data: both are
@@ -163,28 +176,43 @@ pub(crate) fn limit_within(error: Error, name: &str) -> Error {
 ///
 /// [`Error::Invalid`] where a file is damaged, mentions a path outside its folder, or holds data that does not fit a
 /// tensor's element type and shape; `LimitExceeded` where ONNX graphs are nested too deeply or a header or name is too
-/// long; [`Error::Argument`] where a companion is missing or two files have the same name; whatever reading a file
-/// gives.
+/// long; [`Error::Argument`] where a companion is missing, two files have the same name, or something else lies under a model's name;
+/// whatever reading a file gives.
 pub fn find_tensors(files: &[SourceFile]) -> Result<Vec<TensorLocation>> {
+    Ok(find(files, false)?.tensors)
+}
+
+/// What is found in files.
+pub(crate) struct Found {
+    /// As [`find_tensors`] gives them.
+    pub tensors: Vec<TensorLocation>,
+    /// What else the tensors are called.
+    pub names: Names,
+    /// Of which files no tensors were found, or not all.
+    pub notes: Vec<String>,
+}
+
+/// As [`find_tensors`]. A `lenient` search accepts safetensors files with bytes that belong to no tensor.
+pub(crate) fn find(files: &[SourceFile], lenient: bool) -> Result<Found> {
     let sources = Sources::new(files)?;
-    let mut mentions = Vec::new();
+    let mut readings = Vec::new();
     for (index, (file, format)) in files.iter().zip(&sources.formats).enumerate() {
         let window = Window::of(file);
-        let tensors = match format {
-            Format::Safetensors => safetensors::parse(index, file).map(|(tensors, _)| tensors),
+        stand_in::refuse(&window)?;
+        let reading = match format {
+            Format::Safetensors => safetensors::find_tensors(index, file, lenient),
             Format::Onnx => onnx::find_tensors(index, &window, &sources),
             Format::Gguf => gguf::find_tensors(index, &window),
             Format::Tfjs => tfjs::find_tensors(&window, &sources),
             Format::Torch => torch::find_tensors(index, &window),
-            Format::SafetensorsIndex | Format::Other => Ok(Vec::new()),
+            Format::SafetensorsIndex => Ok(Reading::default()),
+            Format::Other => reading::of_other(&window),
         };
-        let tensors = tensors.map_err(|error| limit_within(error, &file.name))?;
-        mentions.extend(tensors.into_iter().map(|tensor| (index, tensor)));
+        readings.push(reading.map_err(|error| limit_within(error, &file.name))?);
     }
-    prefix_shared_names(files, &mut mentions);
-    let mut tensors: Vec<TensorLocation> = mentions.into_iter().map(|(_, tensor)| tensor).collect();
-    number_repeated_names(&mut tensors);
-    Ok(tensors)
+    let notes = reading::notes(files, &readings);
+    let (tensors, names) = names::settle(files, readings.into_iter().map(|reading| reading.tensors));
+    Ok(Found { tensors, names, notes })
 }
 
 /// The main graph of the ONNX model with this index.
@@ -221,50 +249,21 @@ impl<'a> Sources<'a> {
             let file = self.files.get(index)?;
             Some((index, file, *self.formats.get(index)?))
         });
-        found.ok_or_else(|| Error::argument(format!("{mentioned_by} needs {name}, which is not among the files")))
-    }
-}
-
-/// Puts the mentioning file's name before each tensor name that several files mention.
-fn prefix_shared_names(files: &[SourceFile], mentions: &mut [(usize, TensorLocation)]) {
-    let mut first_mention = HashMap::new();
-    let mut shared = HashSet::new();
-    for (file, tensor) in mentions.iter() {
-        if first_mention.entry(tensor.name.as_str()).or_insert(file) != &file {
-            shared.insert(tensor.name.clone());
-        }
-    }
-    for (file, tensor) in mentions {
-        if let Some(file) = files.get(*file)
-            && shared.contains(&tensor.name)
-        {
-            tensor.name = format!("{}/{}", file.name, tensor.name);
-        }
-    }
-}
-
-/// Appends `#2`, `#3`, … to every further tensor of the same name, passing over names that exist already.
-fn number_repeated_names(tensors: &mut [TensorLocation]) {
-    let mut taken = HashSet::new();
-    let repeats: Vec<&mut TensorLocation> =
-        tensors.iter_mut().filter_map(|tensor| (!taken.insert(tensor.name.clone())).then_some(tensor)).collect();
-    let mut next_numbers: HashMap<String, u64> = HashMap::new();
-    for tensor in repeats {
-        let next = next_numbers.entry(tensor.name.clone()).or_insert(2);
-        for number in *next.. {
-            let name = format!("{}#{number}", tensor.name);
-            if taken.insert(name.clone()) {
-                *next = number.saturating_add(1);
-                tensor.name = name;
-                break;
-            }
-        }
+        let missing = || Error::argument(format!("{mentioned_by} needs {name}, which is not among the files"));
+        let found = found.ok_or_else(missing)?;
+        stand_in::refuse_pointer(&Window::of(found.1))?;
+        Ok(found)
     }
 }
 
 /// The last part of a `/`-separated name.
 fn base_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
+}
+
+/// A text without its byte-order mark.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 
 /// A path that a file mentions, normalized; or why it must not be followed. Only paths below the file's own folder

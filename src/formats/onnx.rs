@@ -14,11 +14,10 @@ mod tests;
 use std::collections::HashSet;
 
 use self::tensor::TensorProto;
-use super::Sources;
 use super::protobuf::{Field, Span, Value};
 use super::window::Window;
+use super::{Reading, Sources};
 use crate::error::{Error, Result};
-use crate::tensor::TensorLocation;
 
 /// Deepest subgraph in a subgraph. One level takes three messages, and protobuf readers stop at 100 of them.
 const MAX_GRAPH_DEPTH: u64 = 32;
@@ -85,13 +84,13 @@ pub(super) fn companions(file: &Window) -> Result<Vec<String>> {
 }
 
 /// The tensors of the model with this index, in the order in which it mentions them.
-pub(super) fn find_tensors(index: usize, file: &Window, sources: &Sources) -> Result<Vec<TensorLocation>> {
+pub(super) fn find_tensors(index: usize, file: &Window, sources: &Sources) -> Result<Reading> {
     let mut tensors = Vec::new();
     walk_tensors(file, &mut |tensor| {
         tensors.extend(tensor.locate(index, file.name, sources)?);
         Ok(())
     })?;
-    Ok(tensors)
+    Ok(tensors.into())
 }
 
 fn walk_tensors(file: &Window, visit: &mut dyn FnMut(TensorProto) -> Result<()>) -> Result<()> {

@@ -1,7 +1,7 @@
-//! A safetensors file -> its tensors; a safetensors index -> its shards.
+//! A safetensors file -> its tensors; an index of a sharded model -> its shards.
 //!
 //! The file is a little-endian `u64`, a JSON header of that many bytes, and the tensors' bytes, which must follow
-//! one another without hole or overlap up to the file's end. See <https://huggingface.co/docs/safetensors>.
+//! one another without hole or overlap up to the file's end: a lenient reader accepts holes, and bytes at the end. See <https://huggingface.co/docs/safetensors>.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::window::Window;
-use super::{MAX_JSON_BYTES, SourceFile, relative_path, tensor_bytes};
+use super::{LeftOut, MAX_JSON_BYTES, Reading, SourceFile, relative_path, tensor_bytes, without_mark};
 use crate::error::{Error, Result};
 use crate::source::read_range;
 use crate::tensor::{Axes, DType, Shape, TensorLocation};
@@ -41,9 +41,9 @@ fn header_bytes(file: &Window) -> Result<Option<u64>> {
 
 /// The shards that an index names, in the order of their first mention.
 pub(super) fn companions(file: &Window) -> Result<Vec<String>> {
-    let invalid = |reason: String| Error::invalid("safetensors index", format!("{}: {reason}", file.name));
-    let bytes = file.read(0..file.bytes, "safetensors index length", MAX_JSON_BYTES)?;
-    let index: Index = serde_json::from_slice(&bytes).map_err(|error| invalid(error.to_string()))?;
+    let invalid = |reason: String| Error::invalid("index", format!("{}: {reason}", file.name));
+    let bytes = file.read(0..file.bytes, "index length", MAX_JSON_BYTES)?;
+    let index: Index = serde_json::from_slice(without_mark(&bytes)).map_err(|error| invalid(error.to_string()))?;
     let mut seen = HashSet::new();
     let mut shards = Vec::new();
     for shard in index.weight_map.values() {
@@ -58,8 +58,18 @@ pub(super) fn companions(file: &Window) -> Result<Vec<String>> {
     Ok(shards)
 }
 
-/// The tensors of the file with this index, in the order of their bytes, and the header's metadata (none if it is not made of strings).
-pub(crate) fn parse(index: usize, file: &SourceFile) -> Result<(Vec<TensorLocation>, HashMap<String, String>)> {
+/// The tensors of the file with this index, in the order of their bytes.
+pub(super) fn find_tensors(index: usize, file: &SourceFile, lenient: bool) -> Result<Reading> {
+    Ok(parse(index, file, lenient)?.0)
+}
+
+/// The tensors of a file without holes, in the order of their bytes, and the header's metadata (none if it is not made of strings).
+pub(crate) fn find_with_metadata(file: &SourceFile) -> Result<(Vec<TensorLocation>, HashMap<String, String>)> {
+    let (reading, metadata) = parse(0, file, false)?;
+    Ok((reading.tensors, metadata))
+}
+
+fn parse(index: usize, file: &SourceFile, lenient: bool) -> Result<(Reading, HashMap<String, String>)> {
     let invalid = |reason: String| Error::invalid("safetensors", format!("{}: {reason}", file.name));
     let window = Window::of(file);
     let header_bytes = header_bytes(&window)?.ok_or_else(|| invalid("too short for a header length".to_owned()))?;
@@ -74,45 +84,51 @@ pub(crate) fn parse(index: usize, file: &SourceFile) -> Result<(Vec<TensorLocati
     let header: Header = serde_json::from_slice(&header).map_err(|error| invalid(format!("header: {error}")))?;
     let mut entries = header.entries;
     entries.sort_by_key(|(_, entry)| entry.data_offsets);
-    check_ranges(&entries, data_bytes).map_err(invalid)?;
-    let mut tensors = Vec::new();
+    check_ranges(&entries, data_bytes, lenient).map_err(invalid)?;
+    let mut reading = Reading::default();
     for (name, entry) in entries {
-        tensors.extend(locate(index, data_start, name, entry).map_err(invalid)?);
+        match dtype(&entry.dtype) {
+            Some(dtype) => reading.tensors.push(locate(index, data_start, name, dtype, entry).map_err(invalid)?),
+            None => reading.leave_out(LeftOut::UnknownType, name),
+        }
     }
     let metadata = header.metadata.and_then(|text| serde_json::from_str(text.get()).ok());
-    Ok((tensors, metadata.unwrap_or_default()))
+    Ok((reading, metadata.unwrap_or_default()))
 }
 
-/// Proves that names are unique and that the entries, sorted by offset, cover `data_bytes` exactly.
-fn check_ranges(entries: &[(String, Entry)], data_bytes: u64) -> std::result::Result<(), String> {
+/// Proves that names are unique and that the entries, sorted by offset, do not overlap and lie within `data_bytes`; unless
+/// `lenient`, also that they cover these exactly.
+fn check_ranges(entries: &[(String, Entry)], data_bytes: u64, lenient: bool) -> std::result::Result<(), String> {
     let mut names = HashSet::new();
     let mut covered = 0;
+    let hint = "--lenient packs such a file, those bytes exactly";
     for (name, entry) in entries {
         if !names.insert(name) {
             return Err(format!("two tensors are named {name:?}"));
         }
         let (start, end) = entry.data_offsets;
-        if start != covered || end < start {
-            return Err(format!("tensor {name:?} has bytes {start}..{end} where {covered}.. was due"));
+        if start < covered || end < start || end > data_bytes {
+            return Err(format!("tensor {name:?} has bytes {start}..{end} where {covered}.. was due, of {data_bytes}"));
+        }
+        if start > covered && !lenient {
+            return Err(format!("bytes {covered}..{start}, before tensor {name:?}, belong to no tensor; {hint}"));
         }
         covered = end;
     }
-    if covered != data_bytes {
-        return Err(format!("the tensors take {covered} bytes but {data_bytes} follow the header"));
+    if covered < data_bytes && !lenient {
+        return Err(format!("bytes {covered}..{data_bytes}, after the last tensor, belong to no tensor; {hint}"));
     }
     Ok(())
 }
 
-/// The tensor of an entry whose range is known to lie within the file; none where its element type is unknown.
+/// The tensor of an entry whose range is known to lie within the file.
 fn locate(
     file: usize,
     data_start: u64,
     name: String,
+    dtype: DType,
     entry: Entry,
-) -> std::result::Result<Option<TensorLocation>, String> {
-    let Some(dtype) = dtype(&entry.dtype) else {
-        return Ok(None);
-    };
+) -> std::result::Result<TensorLocation, String> {
     let shape = Shape(entry.shape);
     let bytes = tensor_bytes(dtype, &shape).map_err(|why| format!("tensor {name:?} {why}"))?;
     let (start, end) = entry.data_offsets;
@@ -121,7 +137,7 @@ fn locate(
     }
     let offset =
         data_start.checked_add(start).ok_or_else(|| format!("tensor {name:?} begins beyond the largest offset"))?;
-    Ok(Some(TensorLocation { name, dtype, shape, file, offset, bytes, axes: Axes::OutputFirst, record: &[] }))
+    Ok(TensorLocation { name, dtype, shape, file, offset, bytes, axes: Axes::OutputFirst, record: &[] })
 }
 
 fn dtype(name: &str) -> Option<DType> {
@@ -201,7 +217,7 @@ mod tests {
     }
 
     fn find(bytes: &[u8]) -> Result<Vec<TensorLocation>> {
-        Ok(parse(0, &SourceFile { name: "m.safetensors".to_owned(), source: &bytes })?.0)
+        Ok(find_with_metadata(&SourceFile { name: "m.safetensors".to_owned(), source: &bytes })?.0)
     }
 
     fn shards(index: &str) -> Result<Vec<String>> {
@@ -238,24 +254,41 @@ mod tests {
         let tensors = find(&file(&header(2), &[0; 4])).unwrap();
         assert_eq!(tensors.len(), 1);
         assert_eq!(tensors[0].name, "a");
-        assert!(reason(&header(1), &[0; 4]).contains("1.. was due"));
+        assert!(reason(&header(1), &[0; 4]).contains("bytes 1..2, before tensor \"a\""));
     }
 
     #[test]
     fn rejects_holes_overlaps_and_leftovers() {
         let two = |start| format!("{{{},{}}}", u8_entry("a", 0, 2), u8_entry("b", start, 4));
         assert!(find(&file(&two(2), &[0; 4])).is_ok());
-        assert!(reason(&two(3), &[0; 4]).contains("tensor \"b\" has bytes 3..4 where 2.. was due"));
+        assert!(reason(&two(3), &[0; 4]).contains("bytes 2..3, before tensor \"b\", belong to no tensor; --lenient"));
         assert!(reason(&two(1), &[0; 4]).contains("tensor \"b\" has bytes 1..4 where 2.. was due"));
-        assert!(reason(&two(2), &[0; 5]).contains("take 4 bytes but 5 follow"));
-        assert!(reason(&two(2), &[0; 3]).contains("take 4 bytes but 3 follow"));
-        assert!(reason("{}", &[0]).contains("take 0 bytes but 1 follow"));
+        assert!(reason(&two(2), &[0; 5]).contains("bytes 4..5, after the last tensor, belong to no tensor; --lenient"));
+        assert!(reason(&two(2), &[0; 3]).contains("tensor \"b\" has bytes 2..4 where 2.. was due, of 3"));
+        assert!(reason("{}", &[0]).contains("bytes 0..1, after the last tensor"));
+    }
+
+    #[test]
+    fn a_lenient_reader_accepts_holes_and_leftovers_but_nothing_worse() {
+        let two = |start| format!("{{{},{}}}", u8_entry("a", 1, 2), u8_entry("b", start, 4));
+        let found = |header: &str, data: &[u8]| {
+            let bytes = file(header, data);
+            let source = SourceFile { name: "m.safetensors".to_owned(), source: &bytes };
+            let found = find_tensors(0, &source, true).map_err(|error| error.to_string())?.tensors;
+            let start = 8 + header.len() as u64;
+            Ok::<_, String>(found.iter().map(|tensor| (tensor.offset - start, tensor.bytes)).collect::<Vec<_>>())
+        };
+        assert_eq!(found(&two(3), &[0; 9]).unwrap(), [(1, 1), (3, 1)]);
+        assert_eq!(found("{}", &[0; 9]).unwrap(), []);
+        assert!(found(&two(1), &[0; 9]).unwrap_err().contains("tensor \"b\" has bytes 1..4 where 2.. was due"));
+        let cut = found(&two(3), &[0; 3]).unwrap_err();
+        assert!(cut.contains("has bytes 3..4 where 2.. was due, of 3") && !cut.contains("--lenient"), "{cut}");
     }
 
     #[test]
     fn rejects_a_range_that_ends_before_it_starts() {
         let header = r#"{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[0],"data_offsets":[2,1]}}"#;
-        assert!(reason(header, &[0; 1]).contains("tensor \"b\" has bytes 2..1"));
+        assert!(reason(header, &[0; 2]).contains("tensor \"b\" has bytes 2..1"));
     }
 
     #[test]
@@ -307,7 +340,7 @@ mod tests {
         for shard in [r#""../x""#, r#""/x""#, r#""c:\\x""#, r#""""#, "1", "null"] {
             let index = format!(r#"{{"weight_map":{{"a":{shard}}}}}"#);
             let error = shards(&index).unwrap_err();
-            assert!(matches!(error, Error::Invalid { field: "safetensors index", .. }), "{shard}");
+            assert!(matches!(error, Error::Invalid { field: "index", .. }), "{shard}");
         }
         assert!(shards("{}").is_err());
     }

@@ -2,9 +2,10 @@
 
 mod reading;
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::source::read_range;
-use crate::tensor::Axes;
 
 static FIXTURES: &[(&str, &[u8])] = &[
     ("dtypes.safetensors", include_bytes!("../../tests/data/formats/dtypes.safetensors")),
@@ -164,7 +165,8 @@ fn detects_by_name_where_content_is_silent() {
         ("model.safetensors/readme", Format::Other),
         ("model.safetensors.index.json", Format::SafetensorsIndex),
         ("unet/model.safetensors.index.fp16.json", Format::SafetensorsIndex),
-        ("pytorch_model.bin.index.json", Format::Other),
+        ("pytorch_model.bin.index.json", Format::SafetensorsIndex),
+        ("bin.index.json", Format::Other),
         ("tokenizer.json", Format::Other),
     ];
     for (name, format) in cases {
@@ -247,23 +249,6 @@ fn shared_names_in_external_data_carry_the_name_of_the_model() {
     assert_eq!(tensors[0].name, "x.onnx/a");
     assert_eq!(tensors[4].name, "y.onnx/a");
     assert_eq!((tensors[0].file, tensors[0].offset), (tensors[4].file, tensors[4].offset));
-}
-
-#[test]
-fn numbering_passes_over_names_that_exist() {
-    let named = |name: &str| TensorLocation {
-        name: name.to_owned(),
-        dtype: DType::U8,
-        shape: Shape(vec![0]),
-        file: 0,
-        offset: 0,
-        bytes: 0,
-        axes: Axes::OutputFirst,
-        record: &[],
-    };
-    let mut tensors = ["a", "a", "a#2", "b", "a", "a#2", "b"].map(named);
-    number_repeated_names(&mut tensors);
-    assert_eq!(tensors.map(|tensor| tensor.name), ["a", "a#3", "a#2", "b", "a#4", "a#2#2", "b#2"]);
 }
 
 #[test]

@@ -4,18 +4,27 @@
 //! of its shards, so one may begin in a shard and end in the next. Quantized weights are the integers that are stored;
 //! scale and minimum stay in the JSON. The outputs are the last axis: `[in, out]`, `[kernel…, in, out]`.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::window::Window;
-use super::{Format, MAX_JSON_BYTES, Sources, base_name, relative_path, tensor_bytes};
+use super::{
+    BYTE_ORDER_MARK, Format, LeftOut, MAX_JSON_BYTES, Reading, Sources, base_name, relative_path, tensor_bytes,
+    without_mark,
+};
 use crate::error::{Error, Result};
 use crate::tensor::{Axes, DType, Shape, TensorLocation};
 
 /// The member of a `model.json` that lists its weights.
 const MANIFEST_KEY: &[u8] = b"\"weightsManifest\"";
+
+/// Bits that an element of an unknown type may take.
+const UNKNOWN_BITS: [u64; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 
 /// Whether this is JSON with a manifest, or damaged JSON that is named and begins like one.
 pub(super) fn looks_like(file: &Window) -> Result<bool> {
@@ -28,7 +37,9 @@ pub(super) fn looks_like(file: &Window) -> Result<bool> {
         return Ok(false);
     }
     let name = base_name(file.name).to_ascii_lowercase();
-    match file.first_visible(0..file.bytes)? {
+    let is_marked = file.array(0)?.is_some_and(|mark: [u8; BYTE_ORDER_MARK.len()]| mark == BYTE_ORDER_MARK);
+    let start = if is_marked { BYTE_ORDER_MARK.len() as u64 } else { 0 };
+    match file.first_visible(start..file.bytes)? {
         Some(b'{') => {
             let bytes = read_json(file)?;
             let is_mentioned = bytes.windows(MANIFEST_KEY.len()).any(|window| window == MANIFEST_KEY);
@@ -44,7 +55,8 @@ pub(super) fn looks_like(file: &Window) -> Result<bool> {
 }
 
 fn read_json(file: &Window) -> Result<Vec<u8>> {
-    file.read(0..file.bytes, "tfjs JSON length", MAX_JSON_BYTES)
+    let bytes = file.read(0..file.bytes, "tfjs JSON length", MAX_JSON_BYTES)?;
+    Ok(without_mark(&bytes).to_vec())
 }
 
 /// The shards, in the order of their first mention.
@@ -63,12 +75,12 @@ pub(super) fn companions(file: &Window) -> Result<Vec<String>> {
 /// The tensors of a manifest, in its order. One that crosses into another shard is cut into pieces of whole rows,
 /// named `kernel[0:96]` by their rows where all axes but the last are rows; the bytes of a row that is cut itself
 /// belong to no piece.
-pub(super) fn find_tensors(file: &Window, sources: &Sources) -> Result<Vec<TensorLocation>> {
-    let mut tensors = Vec::new();
+pub(super) fn find_tensors(file: &Window, sources: &Sources) -> Result<Reading> {
+    let mut reading = Reading::default();
     for group in read_groups(file)? {
-        Shards::open(file.name, &group.paths, sources)?.find_tensors(group.weights, &mut tensors)?;
+        Shards::open(file.name, &group.paths, sources)?.find_tensors(group.weights, &mut reading)?;
     }
-    Ok(tensors)
+    Ok(reading)
 }
 
 fn invalid(name: &str, reason: &str) -> Error {
@@ -116,6 +128,11 @@ struct Quantization {
 }
 
 impl Weight {
+    /// Bytes of elements of so many bits.
+    fn bytes_at(&self, bits: u64) -> Option<u64> {
+        Some(self.shape.iter().try_fold(bits, |product, &extent| product.checked_mul(extent))?.div_ceil(8))
+    }
+
     /// The type of the elements as they are stored.
     fn stored_type(&self) -> &str {
         self.quantization.as_ref().map_or(&self.dtype, |quantization| &quantization.dtype)
@@ -126,8 +143,15 @@ fn dtype(name: &str) -> Option<DType> {
     Some(match name {
         "float32" => DType::F32,
         "float16" => DType::F16,
+        "float64" => DType::F64,
+        "bfloat16" => DType::BF16,
+        "int64" => DType::I64,
+        "uint64" => DType::U64,
         "int32" => DType::I32,
+        "uint32" => DType::U32,
+        "int16" => DType::I16,
         "uint16" => DType::U16,
+        "int8" => DType::I8,
         "uint8" => DType::U8,
         "bool" => DType::Bool,
         _ => return None,
@@ -165,23 +189,51 @@ impl<'a> Shards<'a> {
         Ok(shards)
     }
 
-    fn find_tensors(&self, weights: Vec<Weight>, tensors: &mut Vec<TensorLocation>) -> Result<()> {
+    fn find_tensors(&self, weights: Vec<Weight>, reading: &mut Reading) -> Result<()> {
+        let unknown_bits = self.unknown_bits(&weights)?;
         let mut start = 0;
-        for weight in weights {
-            let Some(bytes) = self.weight_bytes(&weight, start)? else {
+        let mut weights = weights.into_iter();
+        while let Some(weight) = weights.next() {
+            let of_unknown = || unknown_bits.and_then(|bits| weight.bytes_at(bits));
+            let Some(bytes) = self.weight_bytes(&weight, start)?.or_else(of_unknown) else {
                 // Without its length nothing that follows can be found.
+                reading.leave_out(LeftOut::UnknownType, weight.name);
+                weights.for_each(|weight| reading.leave_out(LeftOut::UnknownPlace, weight.name));
                 return Ok(());
             };
             let end = u64::checked_add(start, bytes).filter(|&end| end <= self.bytes);
             let end = end.ok_or_else(|| {
                 self.invalid(&weight, format!("takes {bytes} bytes at {start}, but its shards hold {}", self.bytes))
             })?;
-            if let Some(dtype) = dtype(weight.stored_type()) {
-                self.locate(weight, dtype, start, end, tensors);
+            match dtype(weight.stored_type()) {
+                Some(dtype) => self.locate(weight, dtype, start, end, reading),
+                None => reading.leave_out(LeftOut::UnknownType, weight.name),
             }
             start = end;
         }
         Ok(())
+    }
+
+    /// Bits of an element of the one type that is unknown: with them its weights take what the others leave of the shards.
+    fn unknown_bits(&self, weights: &[Weight]) -> Result<Option<u64>> {
+        let mut rest = Some(self.bytes);
+        let mut unknown: Vec<&Weight> = Vec::new();
+        for weight in weights {
+            // The length of strings can be read only where they begin.
+            if weight.stored_type() == "string" {
+                return Ok(None);
+            }
+            match self.weight_bytes(weight, 0)? {
+                Some(bytes) => rest = rest.and_then(|rest| rest.checked_sub(bytes)),
+                None => unknown.push(weight),
+            }
+        }
+        let first = unknown.first().map(|weight| weight.stored_type());
+        if unknown.iter().any(|weight| Some(weight.stored_type()) != first) {
+            return Ok(None);
+        }
+        let bytes_at = |bits| unknown.iter().try_fold(0u64, |sum, weight| sum.checked_add(weight.bytes_at(bits)?));
+        Ok(UNKNOWN_BITS.into_iter().find(|&bits| rest.is_some() && bytes_at(bits) == rest))
     }
 
     fn invalid(&self, weight: &Weight, why: impl std::fmt::Display) -> Error {
@@ -230,7 +282,7 @@ impl<'a> Shards<'a> {
     }
 
     /// Adds the tensor at `start..end`, or the pieces of it that lie in one shard each.
-    fn locate(&self, weight: Weight, dtype: DType, start: u64, end: u64, tensors: &mut Vec<TensorLocation>) {
+    fn locate(&self, weight: Weight, dtype: DType, start: u64, end: u64, reading: &mut Reading) {
         let Weight { name, shape, .. } = weight;
         let shape = Shape(shape);
         // An empty tensor may stand at the very end.
@@ -247,7 +299,7 @@ impl<'a> Shards<'a> {
             record: &[],
         };
         if let Some(shard) = shards.first().filter(|shard| end <= shard.end) {
-            tensors.push(add(name, shape, shard, start, end));
+            reading.tensors.push(add(name, shape, shard, start, end));
             return;
         }
         let row_len = if shape.0.len() > 1 { shape.0.last().copied() } else { None };
@@ -258,146 +310,8 @@ impl<'a> Shards<'a> {
             let last = shard.end.min(end).saturating_sub(start).checked_div(row_bytes).unwrap_or(0);
             if first < last {
                 let piece = Shape([last.saturating_sub(first)].into_iter().chain(row_len).collect());
-                tensors.push(add(format!("{name}[{first}:{last}]"), piece, shard, row_at(first), row_at(last)));
+                reading.tensors.push(add(format!("{name}[{first}:{last}]"), piece, shard, row_at(first), row_at(last)));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{SourceFile, companions, find_tensors};
-    use super::*;
-
-    const NAME: &str = "web/model.json";
-
-    fn find(json: &str, shards: &[&[u8]]) -> Result<Vec<TensorLocation>> {
-        let json = json.as_bytes();
-        let mut files = vec![SourceFile { name: NAME.to_owned(), source: &json }];
-        for (index, source) in shards.iter().enumerate() {
-            files.push(SourceFile { name: format!("web/{index}.bin"), source });
-        }
-        find_tensors(&files)
-    }
-
-    fn model(paths: &str, weights: &str) -> String {
-        format!(r#"{{"format": "x", "weightsManifest": [{{"paths": [{paths}], "weights": [{weights}]}}]}}"#)
-    }
-
-    fn weight(name: &str, shape: &str, dtype: &str) -> String {
-        format!(r#"{{"name": "{name}", "shape": {shape}, "dtype": "{dtype}"}}"#)
-    }
-
-    fn found(json: &str, shards: &[&[u8]]) -> Vec<(String, Vec<u64>, usize, u64, u64)> {
-        let tensors = find(json, shards).unwrap();
-        tensors.into_iter().map(|t| (t.name, t.shape.0, t.file, t.offset, t.bytes)).collect()
-    }
-
-    #[test]
-    fn a_tensor_that_crosses_shards_is_cut_into_whole_rows() {
-        let json = model(r#""0.bin", "1.bin", "2.bin""#, &weight("w", "[2, 4, 3]", "float32"));
-        // Rows of 12 bytes: 0 to 2 in the first shard, the fourth is cut, 4 and 5 in the second, 7 in the third.
-        let pieces = found(&json, &[&[0; 40], &[0; 33], &[0; 23]]);
-        let expected = [
-            ("w[0:3]".to_owned(), vec![3, 3], 1, 0, 36),
-            ("w[4:6]".to_owned(), vec![2, 3], 2, 8, 24),
-            ("w[7:8]".to_owned(), vec![1, 3], 3, 11, 12),
-        ];
-        assert_eq!(pieces, expected);
-        let vector = model(r#""0.bin", "1.bin""#, &weight("v", "[5]", "uint16"));
-        let pieces = found(&vector, &[&[0; 5], &[0; 5]]);
-        assert_eq!(pieces, [("v[0:2]".to_owned(), vec![2], 1, 0, 4), ("v[3:5]".to_owned(), vec![2], 2, 1, 4)]);
-        let narrow = model(r#""0.bin", "1.bin", "2.bin""#, &weight("s", "[]", "float32"));
-        assert_eq!(found(&narrow, &[&[0; 1], &[0; 2], &[0; 1]]), []);
-    }
-
-    #[test]
-    fn strings_and_complex_numbers_are_passed_over() {
-        let weights = [
-            weight("a", "[1]", "uint8"),
-            weight("words", "[2]", "string"),
-            weight("waves", "[1]", "complex64"),
-            weight("empty", "[0, 3]", "float32"),
-            weight("b", "[2]", "bool"),
-            weight("end", "[0]", "int32"),
-        ];
-        let shards: [&[u8]; 2] = [&[9, 3, 0], &[0, 0, b'o', b'n', b'e', 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 0]];
-        let json = model(r#""0.bin", "./1.bin""#, &weights.join(","));
-        let expected = [
-            ("a".to_owned(), vec![1], 1, 0, 1),
-            ("empty".to_owned(), vec![0, 3], 2, 17, 0),
-            ("b".to_owned(), vec![2], 2, 17, 2),
-            ("end".to_owned(), vec![0], 2, 19, 0),
-        ];
-        assert_eq!(found(&json, &shards), expected);
-    }
-
-    #[test]
-    fn what_follows_an_unknown_type_is_left_out() {
-        let weights = [weight("a", "[4]", "uint8"), weight("new", "[1]", "int4"), weight("b", "[4]", "uint8")];
-        assert_eq!(found(&model(r#""0.bin""#, &weights.join(",")), &[&[0; 9]]).len(), 1);
-    }
-
-    #[test]
-    fn quantized_weights_have_the_type_that_is_stored() {
-        let quantized = r#"{"name": "q", "shape": [3], "dtype": "float32",
-            "quantization": {"dtype": "uint16", "scale": 0.1, "min": -1}}"#;
-        let tensors = find(&model(r#""0.bin""#, quantized), &[&[0; 6]]).unwrap();
-        assert_eq!((tensors[0].dtype, tensors[0].bytes, tensors[0].axes), (DType::U16, 6, Axes::OutputLast));
-    }
-
-    #[test]
-    fn rejects_weights_that_do_not_fit() {
-        let reason = |shape: &str, dtype: &str, bytes: &[u8]| {
-            find(&model(r#""0.bin""#, &weight("w", shape, dtype)), &[bytes]).unwrap_err().to_string()
-        };
-        assert_eq!(
-            reason("[2]", "float32", &[0; 7]),
-            "invalid tfjs: web/model.json: \"w\" takes 8 bytes at 0, but its shards hold 7"
-        );
-        assert!(reason("[1099511627776, 1099511627776]", "uint8", &[]).contains("impossible shape"));
-        assert!(reason("[1152921504606846976]", "uint8", &[0; 9]).contains("its shards hold 9"));
-        assert!(reason("[-1]", "uint8", &[]).contains("web/model.json: "));
-        assert!(reason("[1152921504606846976]", "string", &[0; 16]).contains("beyond its shards"));
-        assert!(reason("[1]", "string", &[255; 16]).contains("beyond its shards"));
-        assert!(reason("[1]", "string", &[0; 3]).contains("beyond its shards"));
-    }
-
-    #[test]
-    fn shards_must_be_files_below_the_folder() {
-        for path in ["../x", "/x", "c:x", "http://x/y", "", "model.json", "./model.json"] {
-            let json = model(&format!("{path:?}"), "");
-            for result in [companions(NAME, &json.as_bytes()).map(drop), find(&json, &[]).map(drop)] {
-                assert!(matches!(result, Err(Error::Invalid { field: "tfjs", .. })), "{path:?}");
-            }
-        }
-        assert!(matches!(find(&model(r#""0.bin""#, ""), &[]), Err(Error::Argument(_))));
-        let other = model("", "");
-        let error = find(&model(r#""0.bin""#, ""), &[other.as_bytes()]).unwrap_err().to_string();
-        assert!(error.contains("shard \"0.bin\" is a model"), "{error}");
-    }
-
-    #[test]
-    fn only_manifests_are_recognized() {
-        let manifest = r#" [{"weights": [], "paths": ["x.bin"]}]"#;
-        for (name, json, expected) in [
-            ("x.json", manifest, true),
-            ("x", manifest, true),
-            ("x.json", r#"{"weightsManifest": []}"#, true),
-            ("x.json", r#"{"weightsManifest": null}"#, false),
-            ("x.json", r#"{"note": "no \"weightsManifest\" here"}"#, false),
-            ("x.json", r#"{"inner": {"weightsManifest": []}}"#, false),
-            ("x.json", "[]", false),
-            ("x.json", r#"[{"paths": ["a"]}]"#, false),
-            ("x.json", r#"{"weightsManifest": [{"#, true),
-            ("x.js", r#"{"weightsManifest": [{"#, false),
-            ("x-weights_manifest.json", "[{", true),
-            ("x.json", "[{", false),
-        ] {
-            assert_eq!(looks_like(&Window::new(name, &json.as_bytes())).unwrap(), expected, "{name}: {json}");
-        }
-        assert!(companions("x-weights_manifest.json", &b"[{".as_slice()).is_err());
-        assert!(find(r#"{"weightsManifest": [{"paths": 1}]}"#, &[]).is_err());
-        assert_eq!(companions("x.json", &manifest.as_bytes()).unwrap(), ["x.bin"]);
     }
 }

@@ -43,6 +43,7 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'mcwc-package-'));
   installPackage();
   await writeSmall();
+  await writeTwins();
   vectors = await restoreVectors();
   small = await describeRestored('small');
   server = createServer((request, response) => serve(request, response));
@@ -91,6 +92,14 @@ async function writeSmall() {
   await writeFile(join(folder, 'small.safetensors'), safetensors(small));
   await writeFile(join(folder, 'notes.txt'), 'exact\n'.repeat(500_000));
   encode('small', ['small.safetensors', 'notes.txt'], ['--bits', '4']);
+}
+
+/** twins.mcwc has two models that share a name. */
+async function writeTwins() {
+  const model = (value, own) => ({ w: ['F32', [4], Float32Array.of(value, 0, 0, 0)], [own]: ['F32', [1], Float32Array.of(value)] });
+  await writeFile(join(folder, 'det.safetensors'), safetensors(model(1, 'box')));
+  await writeFile(join(folder, 'rec.safetensors'), safetensors(model(2, 'text')));
+  encode('twins', ['det.safetensors', 'rec.safetensors'], ['--lossless']);
 }
 
 /** large.mcwc has many matrices of one size. */

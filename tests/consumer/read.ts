@@ -7,6 +7,7 @@ export async function read(source: ArchiveSource): Promise<number> {
   const archive: Archive = await open(source, options);
   const delta = await open(new Uint8Array(4), { ...options, base: archive });
   const { data, shape, dtype, pass } = await archive.tensor('weight', { pass: archive.passes - 1 });
+  await archive.tensor('weight', { file: 'model.onnx' });
   if (data instanceof Float32Array) data.fill(0);
   if (data instanceof BigInt64Array) data.fill(0n);
   // @ts-expect-error

@@ -2,6 +2,8 @@
 //!
 //! The layout is that of docs/CALIBRATION.md: a safetensors file whose tensors are named `<weight>/<statistic>`.
 
+mod fit;
+
 use std::collections::HashMap;
 
 use crate::error::{Error, Result};
@@ -13,9 +15,13 @@ use crate::encode::align::alignment::Orders;
 use crate::encode::levels::moments::Moments;
 use crate::encode::levels::weights::to_f32;
 
+pub(crate) use fit::fit;
+
 /// What is known of the weights of a model.
 #[derive(Debug, Default)]
 pub struct Statistics {
+    /// The file that they come from, for messages.
+    name: String,
     weights: HashMap<String, WeightStatistics>,
 }
 
@@ -74,14 +80,15 @@ impl Statistics {
             return Err(invalid("not a safetensors file".into()));
         }
         let file = SourceFile { name: name.to_string(), source };
-        let (tensors, metadata) = safetensors::parse(0, &file).map_err(|error| formats::limit_within(error, name))?;
+        let (tensors, metadata) =
+            safetensors::find_with_metadata(&file).map_err(|error| formats::limit_within(error, name))?;
         if metadata.get("format").map(String::as_str) != Some(FORMAT) {
             return Err(invalid(format!("its metadata does not say format = {FORMAT}: is it a model?")));
         }
         if metadata.get("version").map(String::as_str) != Some(VERSION) {
             return Err(invalid("a version that this encoder does not know".into()));
         }
-        let mut statistics = Statistics::default();
+        let mut statistics = Statistics { name: name.to_owned(), weights: HashMap::new() };
         for tensor in &tensors {
             let (weight, statistic) =
                 tensor.name.rsplit_once('/').ok_or_else(|| invalid(format!("{:?} names no statistic", tensor.name)))?;
@@ -96,32 +103,6 @@ impl Statistics {
         let random = metadata.get("inputs").map(String::as_str) == Some("random");
         statistics.weights.values_mut().for_each(|weight| weight.temper_rows(random));
         Ok(statistics)
-    }
-
-    /// Takes out what is known of a weight.
-    pub fn take(&mut self, weight: &str) -> Option<WeightStatistics> {
-        self.weights.remove(weight)
-    }
-
-    /// Checks that the statistics are of a model with these tensors.
-    ///
-    /// # Errors
-    /// `Argument`, naming the first weight that is not among them or has another shape.
-    pub fn check(&self, tensors: &[TensorLocation]) -> Result<()> {
-        let mut names: Vec<&String> = self.weights.keys().collect();
-        names.sort();
-        let by_name: HashMap<&str, &TensorLocation> =
-            tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-        for name in names {
-            let Some(tensor) = by_name.get(name.as_str()) else {
-                let reason = format!("the statistics are of another model: it has no tensor {name:?}");
-                return Err(Error::argument(reason));
-            };
-            self.weights[name].check(&tensor.shape).map_err(|reason| {
-                Error::argument(format!("the statistics do not fit {name:?} of shape {}: {reason}", tensor.shape))
-            })?;
-        }
-        Ok(())
     }
 }
 

@@ -41,7 +41,7 @@ fn external(entries: &[(&str, &str)]) -> Vec<u8> {
     [entries.iter().flat_map(entry).collect(), integer(14, 1)].concat()
 }
 
-fn find(bytes: &[u8]) -> Result<Vec<TensorLocation>> {
+fn find(bytes: &[u8]) -> Result<Vec<crate::tensor::TensorLocation>> {
     let data = SourceFile { name: "data".to_owned(), source: &vec![0; 20] };
     find_tensors(&[SourceFile { name: "m.onnx".to_owned(), source: &bytes }, data])
 }
@@ -213,8 +213,8 @@ fn one_output_name_is_not_given_to_many_tensors() {
 #[test]
 fn names_the_file_that_is_not_a_model() {
     let no_graph = integer(1, 10);
-    let texts: [&[u8]; 4] = [b"", b"version https://git-lfs.github.com/spec/v1\n", b"<html>", &no_graph];
-    for bytes in texts {
+    let others: [&[u8]; 4] = [b"", b"\xff\xd8\xff\xe0", b"PK\x03\x04", &no_graph];
+    for bytes in others {
         for result in [companions("a/m.onnx", &bytes).map(drop), find(bytes).map(drop)] {
             let error = result.unwrap_err();
             assert!(matches!(error, Error::Invalid { field: "onnx", .. }), "{error}");

@@ -1,28 +1,56 @@
 //! The pickle of a PyTorch checkpoint -> the tensors that it builds.
 //!
 //! Nothing of it is run: of the pickle's machine there is just enough here to see which tensor is built from which
-//! storage and what it is called. Whatever else it builds is opaque.
+//! storage and where it is put. Whatever else it builds is opaque.
+
+#[cfg(test)]
+pub(super) mod tests;
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::tree::{Key, Node, name_tensors};
+use crate::formats::MAX_AXES;
 use crate::tensor::DType;
 
 /// Deepest tuple in a tuple that is looked into.
 const MAX_TUPLE_DEPTH: u8 = 8;
 
-/// The tensors in the order in which they are built; none where the pickle is damaged or does what PyTorch's never do.
-pub(super) fn run(pickle: &[u8]) -> Option<Vec<Tensor<'_>>> {
-    let mut machine = Machine { rest: pickle, ..Machine::default() };
+/// What the first pickle of these bytes builds; none where it is damaged or does what PyTorch's never do.
+pub(super) fn run(bytes: &[u8]) -> Option<Pickle<'_>> {
+    let mut machine = Machine { rest: bytes, ..Machine::default() };
     while machine.step()? {}
-    Some(machine.tensors)
+    let Machine { rest, mut stack, nodes, mut tensors, element_bytes, .. } = machine;
+    let root = stack.pop()?;
+    let items = match root {
+        Value::Node(index) => nodes.get(index)?.items.as_slice(),
+        _ => &[],
+    };
+    let texts = items.iter().filter_map(|(_, value)| if let Value::Text(text) = value { Some(*text) } else { None });
+    let texts = texts.collect();
+    name_tensors(root, &nodes, &mut tensors, bytes.len());
+    Some(Pickle { tensors, element_bytes, texts, rest })
+}
+
+/// What a pickle builds.
+#[derive(Debug, PartialEq)]
+pub(super) struct Pickle<'a> {
+    /// In the order in which they are built.
+    pub tensors: Vec<Tensor<'a>>,
+    /// Bytes of an element of each storage, by its key.
+    pub element_bytes: HashMap<&'a str, u64>,
+    /// The texts in it, if it is a list.
+    pub texts: Vec<&'a str>,
+    /// What follows it.
+    pub rest: &'a [u8],
 }
 
 /// A tensor as the pickle describes it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tensor<'a> {
-    pub name: Option<&'a str>,
-    pub dtype: DType,
+    pub name: Option<String>,
+    /// None if the type is not one of ours.
+    pub dtype: Option<DType>,
     pub storage: &'a str,
     /// First element in the storage.
     pub offset: u64,
@@ -32,33 +60,50 @@ pub(super) struct Tensor<'a> {
 
 /// What the machine's stack holds.
 #[derive(Debug, Clone)]
-enum Value<'a> {
+pub(super) enum Value<'a> {
     Mark,
     Integer(u64),
     Text(&'a str),
     /// Module and name.
     Global(&'a str, &'a str),
     Tuple(Rc<[Value<'a>]>, u8),
-    Storage(DType, &'a str),
+    Storage(Storage<'a>),
     /// An index into the machine's tensors.
     Tensor(usize),
+    /// An index into the machine's nodes.
+    Node(usize),
     Opaque,
 }
 
+/// A storage, or a view of one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Storage<'a> {
+    pub dtype: Option<DType>,
+    pub key: &'a str,
+    /// The first element of the view.
+    pub offset: u64,
+}
+
 impl Value<'_> {
-    fn integers(&self) -> Option<Vec<u64>> {
+    pub fn integers(&self) -> Option<Vec<u64>> {
         let Value::Tuple(items, _) = self else { return None };
+        if items.len() > MAX_AXES {
+            return None;
+        }
         items.iter().map(|item| if let Value::Integer(value) = item { Some(*value) } else { None }).collect()
     }
 }
 
 /// Runs a pickle. Every step is `None` where the pickle is damaged or does what PyTorch's never do.
 #[derive(Default)]
-struct Machine<'a> {
+pub(super) struct Machine<'a> {
     rest: &'a [u8],
-    stack: Vec<Value<'a>>,
+    pub stack: Vec<Value<'a>>,
     memo: HashMap<u32, Value<'a>>,
-    tensors: Vec<Tensor<'a>>,
+    nodes: Vec<Node<'a>>,
+    pub tensors: Vec<Tensor<'a>>,
+    /// Bytes of an element of each storage, by its key.
+    pub element_bytes: HashMap<&'a str, u64>,
 }
 
 impl<'a> Machine<'a> {
@@ -72,7 +117,8 @@ impl<'a> Machine<'a> {
             b'0' => drop(self.stack.pop()?),
             b'1' => drop(self.pop_mark()?),
             b'2' => self.stack.push(self.stack.last()?.clone()),
-            b'N' | 0x88 | 0x89 | b']' | b'}' | 0x8f => self.stack.push(Value::Opaque),
+            b'N' | 0x88 | 0x89 | 0x8f => self.stack.push(Value::Opaque),
+            b']' | b'}' => self.push_node(Node::default()),
             b'G' => self.skip(8)?,
             b'K' => self.integer::<1>()?,
             b'M' => self.integer::<2>()?,
@@ -81,25 +127,52 @@ impl<'a> Machine<'a> {
             b'X' => self.text::<4>()?,
             0x8c => self.text::<1>()?,
             0x8d => self.text::<8>()?,
-            b'U' | b'C' => self.bytes::<1>()?,
-            b'T' | b'B' | 0x8b => self.bytes::<4>()?,
+            // Python 2's texts come as bytes.
+            b'U' => self.text::<1>()?,
+            b'T' => self.text::<4>()?,
+            b'C' => self.bytes::<1>()?,
+            b'B' | 0x8b => self.bytes::<4>()?,
             0x8e | 0x96 => self.bytes::<8>()?,
             b')' => self.tuple(0)?,
             b't' => self.marked_tuple()?,
             0x85 => self.tuple(1)?,
             0x86 => self.tuple(2)?,
             0x87 => self.tuple(3)?,
-            b'l' | b'd' | 0x91 => {
-                self.name_marked_tensors()?;
-                self.stack.push(Value::Opaque);
+            b'l' => {
+                let items = self.pop_mark()?;
+                self.push_node(Node::default());
+                self.append(items);
             }
-            b'a' | b'b' => drop(self.stack.pop()?),
-            b'e' | 0x90 => drop(self.pop_mark()?),
+            b'd' => {
+                let items = self.pop_mark()?;
+                self.push_node(Node::default());
+                self.set_items(items);
+            }
+            b'a' => {
+                let item = self.stack.pop()?;
+                self.append(vec![item]);
+            }
+            b'e' => {
+                let items = self.pop_mark()?;
+                self.append(items);
+            }
             b's' => {
                 let (value, key) = (self.stack.pop()?, self.stack.pop()?);
-                self.name_tensors(&[key, value]);
+                self.set_items(vec![key, value]);
             }
-            b'u' => self.name_marked_tensors()?,
+            b'u' => {
+                let items = self.pop_mark()?;
+                self.set_items(items);
+            }
+            b'b' => {
+                let state = self.stack.pop()?;
+                self.add_to_top([(Key::State, state)]);
+            }
+            0x90 => drop(self.pop_mark()?),
+            0x91 => {
+                self.pop_mark()?;
+                self.stack.push(Value::Opaque);
+            }
             b'c' => self.global()?,
             0x93 => self.stack_global()?,
             b'q' => self.memoize::<1>()?,
@@ -108,7 +181,9 @@ impl<'a> Machine<'a> {
             b'h' => self.recall::<1>()?,
             b'j' => self.recall::<4>()?,
             b'Q' => self.persistent()?,
-            b'R' | 0x81 => self.reduce()?,
+            b'R' => self.reduce()?,
+            0x81 => self.new_object(2)?,
+            0x92 => self.new_object(3)?,
             _ => return None,
         }
         Some(true)
@@ -211,116 +286,41 @@ impl<'a> Machine<'a> {
         Some(())
     }
 
-    /// Names the tensors among the values of a dictionary by their keys.
-    fn name_tensors(&mut self, items: &[Value<'a>]) {
-        for pair in items.chunks_exact(2) {
-            if let [Value::Text(name), Value::Tensor(index)] = pair
-                && let Some(tensor) = self.tensors.get_mut(*index)
-            {
-                tensor.name.get_or_insert(name);
-            }
+    pub fn push_node(&mut self, node: Node<'a>) {
+        self.stack.push(Value::Node(self.nodes.len()));
+        self.nodes.push(node);
+    }
+
+    /// Adds to the value on top of the stack, if it can hold others.
+    fn add_to_top(&mut self, items: impl IntoIterator<Item = (Key<'a>, Value<'a>)>) {
+        if let Some(Value::Node(index)) = self.stack.last()
+            && let Some(node) = self.nodes.get_mut(*index)
+        {
+            node.items.extend(items);
         }
     }
 
-    fn name_marked_tensors(&mut self) -> Option<()> {
-        let items = self.pop_mark()?;
-        self.name_tensors(&items);
-        Some(())
-    }
-
-    fn persistent(&mut self) -> Option<()> {
-        let storage = storage(&self.stack.pop()?).unwrap_or(Value::Opaque);
-        self.stack.push(storage);
-        Some(())
-    }
-
-    fn reduce(&mut self) -> Option<()> {
-        let (arguments, callable) = (self.stack.pop()?, self.stack.pop()?);
-        let result = self.call(&callable, &arguments).unwrap_or(Value::Opaque);
-        self.stack.push(result);
-        Some(())
-    }
-
-    fn call(&mut self, callable: &Value<'a>, arguments: &Value<'a>) -> Option<Value<'a>> {
-        let (Value::Global("torch._utils", function), Value::Tuple(arguments, _)) = (callable, arguments) else {
-            return None;
+    fn append(&mut self, items: Vec<Value<'a>>) {
+        let len = match self.stack.last() {
+            Some(Value::Node(index)) => self.nodes.get(*index).map_or(0, |node| node.items.len() as u64),
+            _ => 0,
         };
-        match (*function, &**arguments) {
-            ("_rebuild_tensor_v2", [Value::Storage(dtype, storage), Value::Integer(offset), shape, strides, ..]) => {
-                let (shape, strides) = (shape.integers()?, strides.integers()?);
-                self.tensors.push(Tensor { name: None, dtype: *dtype, storage, offset: *offset, shape, strides });
-                self.tensors.len().checked_sub(1).map(Value::Tensor)
-            }
-            ("_rebuild_parameter", [tensor @ Value::Tensor(_), ..]) => Some(tensor.clone()),
+        self.add_to_top((len..).map(Key::Index).zip(items));
+    }
+
+    fn set_items(&mut self, items: Vec<Value<'a>>) {
+        let pair = |pair: &[Value<'a>]| match pair {
+            [Value::Text(key), value] => Some((Key::Text(key), value.clone())),
+            [Value::Integer(key), value] => Some((Key::Index(*key), value.clone())),
             _ => None,
-        }
-    }
-}
-
-/// What `('storage', torch.FloatStorage, key, device, length)` stands for.
-fn storage<'a>(id: &Value<'a>) -> Option<Value<'a>> {
-    let Value::Tuple(items, _) = id else { return None };
-    let [Value::Text("storage"), Value::Global("torch", kind), Value::Text(key), ..] = **items else { return None };
-    let dtype = match kind {
-        "FloatStorage" => DType::F32,
-        "HalfStorage" => DType::F16,
-        "BFloat16Storage" => DType::BF16,
-        "DoubleStorage" => DType::F64,
-        "CharStorage" => DType::I8,
-        "ByteStorage" => DType::U8,
-        "ShortStorage" => DType::I16,
-        "IntStorage" => DType::I32,
-        "LongStorage" => DType::I64,
-        "BoolStorage" => DType::Bool,
-        _ => return None,
-    };
-    Some(Value::Storage(dtype, key))
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    /// The pickle of `{"w": tensor}` with these shape, strides and offset.
-    pub fn pickle(shape: &[u8], strides: &[u8], offset: u8) -> Vec<u8> {
-        let text = |text: &str| [&[b'X', text.len() as u8, 0, 0, 0], text.as_bytes()].concat();
-        let tuple =
-            |items: &[u8]| [b"(".to_vec(), items.iter().flat_map(|&i| [b'K', i]).collect(), b"t".to_vec()].concat();
-        [
-            b"\x80\x02}q\x00(".to_vec(),
-            text("w"),
-            b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec(),
-            text("storage"),
-            b"ctorch\nFloatStorage\n".to_vec(),
-            text("0"),
-            text("cpu"),
-            b"K\x06tQK".to_vec(),
-            vec![offset],
-            tuple(shape),
-            tuple(strides),
-            b"\x89ccollections\nOrderedDict\n)RtRu.".to_vec(),
-        ]
-        .concat()
+        };
+        self.add_to_top(items.chunks_exact(2).filter_map(pair));
     }
 
-    #[test]
-    fn damaged_pickles_have_no_tensors() {
-        let whole = pickle(&[2, 3], &[3, 1], 0);
-        for len in 0..whole.len() {
-            assert_eq!(run(&whole[..len]), None);
-        }
-        for index in 0..whole.len() {
-            for value in 0..=255 {
-                let mut changed = whole.clone();
-                changed[index] = value;
-                let _ = run(&changed);
-            }
-        }
-    }
-
-    #[test]
-    fn deep_tuples_do_not_exhaust_the_stack() {
-        let deep = [b")".to_vec(), vec![0x85; 1_000_000], b".".to_vec()].concat();
-        assert_eq!(run(&deep), Some(Vec::new()));
+    /// Class and arguments, of which nothing is looked into: attributes come with the object's state.
+    fn new_object(&mut self, operands: usize) -> Option<()> {
+        self.stack.truncate(self.stack.len().checked_sub(operands)?);
+        self.push_node(Node { is_object: true, items: Vec::new() });
+        Some(())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::super::group::Member;
 use crate::error::Result;
-use crate::formats::{self, Format, SourceFile};
+use crate::formats::{self, Format, Shard, SourceFile};
 use crate::tensor::TensorLocation;
 
 /// How a linear module stores its weight.
@@ -113,24 +113,14 @@ impl<'a> Names<'a> {
 /// The files of sharded models, `name-00001-of-00003.safetensors`, of which not all shards are there: what belongs to a
 /// unit may lie in another.
 fn incomplete_shards(files: &[SourceFile]) -> BTreeSet<String> {
-    let shard = |name: &str| {
-        let (stem, _) = name.rsplit_once('.')?;
-        let (rest, count) = stem.rsplit_once("-of-")?;
-        let (stem, number) = rest.rsplit_once('-')?;
-        number.parse::<usize>().ok()?;
-        Some((stem.to_owned(), count.parse::<usize>().ok()?))
-    };
-    let mut found: HashMap<(String, usize), Vec<&String>> = HashMap::new();
+    let mut found: HashMap<(String, u32), Vec<&String>> = HashMap::new();
     for file in files {
-        if let Some(key) = shard(&file.name) {
-            found.entry(key).or_default().push(&file.name);
+        if let Some(Shard { stem, count, .. }) = formats::shard(&file.name) {
+            found.entry((stem, count)).or_default().push(&file.name);
         }
     }
-    found
-        .into_iter()
-        .filter(|((_, count), names)| names.len() < *count)
-        .flat_map(|(_, names)| names.into_iter().cloned())
-        .collect()
+    let incomplete = found.into_iter().filter(|((_, count), names)| names.len() < *count as usize);
+    incomplete.flat_map(|(_, names)| names.into_iter().cloned()).collect()
 }
 
 /// The role of a layer and its number: `encoder.layer.3.` is number 3 of `encoder.layer.*`. Modules that are not
