@@ -1,10 +1,11 @@
-// How much memory decoding takes, however large the archive, and encoding, however large the model.
-//   node bench/memory.mjs [--native-gb 2] [--browser-mb 500] [--encode-gb 1,4]
-// Makes archives of synthetic weights in .cache, and deletes them. Writes bench/results/memory.json and docs/BENCHMARKS.md.
+// How much memory decoding takes, however large the archive, and encoding, however large the model, and how its time grows.
+//   node bench/memory.mjs [--parts browser,native,encoder] [--native-gb 2] [--browser-mb 500] [--encode-gb 1,4]
+// Makes archives of synthetic weights in .cache, and deletes them. Writes bench/results/memory.json and docs/BENCHMARKS.md. Some of the
+// parts update that part of the results.
 // Exit status 1 if a bound is exceeded or a file comes back changed. Linux only: it reads /proc.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { createReadStream, existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
@@ -13,7 +14,7 @@ import { PKG, buildCommand, requirePackage } from './artifacts.mjs';
 import { openPage } from './browser.mjs';
 import { CACHE } from './fetch.mjs';
 import { encoderTable, encoderTargets, measureEncoder } from './memory-encode.mjs';
-import { peakOf, peakResident } from './resident.mjs';
+import { measureProcess, peakResident } from './resident.mjs';
 import { round } from './stats.mjs';
 import { writeSynthetic } from './synthetic.mjs';
 import { markdownTable, publish, reportTargets, writeResults } from './table.mjs';
@@ -24,17 +25,22 @@ const RATIO = 0.79;
 const DATA = join(CACHE, 'memory');
 
 const text = (value) => ({ type: 'string', default: value });
-const options = { 'native-gb': text('2'), 'browser-mb': text('500'), 'encode-gb': text('1,4') };
+const PARTS = ['browser', 'native', 'encoder'];
+const RESULTS = join(ROOT, 'bench/results/memory.json');
+const options = { parts: text(PARTS.join()), 'native-gb': text('2'), 'browser-mb': text('500'), 'encode-gb': text('1,4') };
 const { values } = parseArgs({ options });
-requirePackage();
+const parts = values.parts.split(',');
+if (parts.includes('browser')) requirePackage();
 const command = buildCommand();
 mkdirSync(DATA, { recursive: true });
-let results;
+const measures = {
+  browser: () => measureBrowser(Number(values['browser-mb']) * 1e6),
+  native: () => measureNative(Number(values['native-gb']) * 1e9),
+  encoder: () => measureEncoder(command, values['encode-gb'].split(',').map((gigabytes) => Number(gigabytes) * 1e9)),
+};
+const results = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {};
 try {
-  const browser = await measureBrowser(Number(values['browser-mb']) * 1e6);
-  const native = await measureNative(Number(values['native-gb']) * 1e9);
-  const encoder = await measureEncoder(command, values['encode-gb'].split(',').map((gigabytes) => Number(gigabytes) * 1e9));
-  results = { native, browser, encoder };
+  for (const part of PARTS.filter((part) => parts.includes(part))) results[part] = await measures[part]();
 } finally {
   rmSync(DATA, { recursive: true });
 }
@@ -63,7 +69,7 @@ async function measureNative(archiveBytes) {
   const { archive, hash } = synthesize(archiveBytes);
   step('mcwc decode');
   const started = performance.now();
-  const peakBytes = await peakOf(command, ['decode', archive, '-o', DATA, '--force', '--json']);
+  const { peakBytes } = await measureProcess(command, ['decode', archive, '-o', DATA, '--force', '--json']);
   const seconds = (performance.now() - started) / 1000;
   const file = join(DATA, 'weights.safetensors');
   const decoded = createHash('sha256');
