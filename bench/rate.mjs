@@ -1,5 +1,5 @@
 // Bytes and output distortion of models, compressed by us and by others.
-//   node bench/rate.mjs [--models minilm,ocr,crepe,docs-llama] [--methods ours,ablations,quantizers,nncodec,lossless] [--fresh]
+//   node bench/rate.mjs [--models minilm,ocr,crepe,docs-llama] [--methods ours,ablations,quantizers,nncodec,lossless,pruned] [--fresh]
 // Writes bench/results/rate.json, a plot for each model, and docs/BENCHMARKS.md. What other methods gave stays in .cache/rate; --fresh measures
 // it anew. A part of the models or methods updates that part of the results. Exit status 1 if a target is missed.
 import { execFileSync } from 'node:child_process';
@@ -12,11 +12,13 @@ import { ROOT, fail, step } from '../scripts/tools.mjs';
 import { buildCommand } from './artifacts.mjs';
 import { DATA, prepareModel, prepareVenv, python, statisticsOf, timed, venvVersion } from './rate/models.mjs';
 import { LOSSLESS, MODELS, report, targets, tfjsReport, tfjsTargets } from './rate/report.mjs';
+import { measurePruned, prunedReport, prunedTargets } from './rate/pruned.mjs';
 import { quantizedModels } from './rate/tfjs.mjs';
 import { readSafetensors, writeSafetensors } from './safetensors.mjs';
 import { publish, reportTargets, writeResults } from './table.mjs';
 
 const RESULTS = join(ROOT, 'bench/results/rate.json');
+const PRUNED_RESULTS = join(ROOT, 'bench/results/rate-pruned.json');
 const TFJS_RESULTS = join(ROOT, 'bench/results/rate-tfjs.json');
 
 const RATES = [1.6, 2, 2.5, 3, 3.5, 4, 5, 6, 7];
@@ -35,7 +37,7 @@ const ABLATIONS = [
   { name: 'with λ = 0', statistics: 'calibrated', flags: ['--lambda', '0'], rates: MIDDLE_RATES },
   { name: 'without importances', statistics: 'moments', flags: [], rates: MIDDLE_RATES },
 ];
-const METHODS = ['ours', 'quantizers', 'nncodec', 'lossless', 'ablations'];
+const METHODS = ['ours', 'quantizers', 'nncodec', 'lossless', 'ablations', 'pruned'];
 
 const { values } = parseArgs({
   options: { models: { type: 'string' }, methods: { type: 'string' }, fresh: { type: 'boolean', default: false } },
@@ -57,10 +59,12 @@ for (const model of models) {
 }
 const tfjs = methods.includes('lossless') ? quantizedModels().map(tfjsModel) : existsSync(TFJS_RESULTS) ? JSON.parse(readFileSync(TFJS_RESULTS, 'utf8')) : [];
 if (methods.includes('lossless')) writeResults('rate-tfjs', tfjs);
+const pruned = methods.includes('pruned') ? measurePruned(command) : existsSync(PRUNED_RESULTS) ? JSON.parse(readFileSync(PRUNED_RESULTS, 'utf8')) : [];
+if (methods.includes('pruned')) writeResults('rate-pruned', pruned);
 step('Plots');
 python('rate/plot.py', [RESULTS, join(ROOT, 'bench/results')]);
-publish('rate', [report(results), ...tfjsReport(tfjs)].join('\n\n'));
-process.exitCode = reportTargets([...targets(results), ...tfjsTargets(tfjs)]) ? 0 : 1;
+publish('rate', [report(results), ...tfjsReport(tfjs), ...prunedReport(pruned)].join('\n\n'));
+process.exitCode = reportTargets([...targets(results), ...tfjsTargets(tfjs), ...prunedTargets(pruned)]) ? 0 : 1;
 
 function chosen(option, all) {
   const names = values[option]?.split(',') ?? all;
