@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use crate::encode::base::change::Change;
 use crate::encode::base::{BaseFrame, Original};
 use crate::encode::coded_weights::{CodedWeights, all_weights};
 use crate::encode::contents::Contents;
@@ -13,7 +14,6 @@ use crate::encode::levels::frame::{Largest, LevelPlan};
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{SymbolCosts, VarianceModel};
 use crate::encode::levels::quantizer::{Search, Tally};
-use crate::encode::motion::change::Change;
 use crate::encode::options::{Options, Target};
 use crate::encode::scratch::Scratch;
 use crate::error::Result;

@@ -9,7 +9,6 @@ pub mod align;
 #[doc(hidden)]
 pub mod assemble;
 mod base;
-mod cell_errors;
 mod coded;
 mod coded_weights;
 mod contents;

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::encode::base::BaseFrame;
-use crate::encode::cell_errors::CellErrors;
+use crate::encode::base::cell_errors::CellErrors;
 use crate::encode::coded_weights::CodedWeights;
 use crate::encode::levels::matrix::View;
 use crate::error::Result;

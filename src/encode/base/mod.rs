@@ -1,10 +1,13 @@
 //! The base of a delta: how its tensors see those of the same names, and what it predicts of them.
 
+pub mod cell_errors;
+pub mod change;
+
 use std::ops::Range;
 
 use crate::container::{Coding, Frame, Side, Tensor};
 use crate::encode::align::alignment::Orders;
-use crate::encode::cell_errors::{CellErrors, ErrorCounts};
+use crate::encode::base::cell_errors::{CellErrors, ErrorCounts};
 use crate::encode::coded_weights::CodedWeights;
 use crate::encode::contents::Contents;
 use crate::encode::exact::frame::{CodedFrame, exact};
