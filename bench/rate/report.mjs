@@ -109,7 +109,7 @@ export function report(results) {
 function section(model, result) {
   const { title, second } = MODELS[model];
   const curves = curvesOf(model, result);
-  const parts = [`### ${title}`, `![Bits and distortion of ${title}](bench/results/rate-${model}.svg)`];
+  const parts = [`### ${title}`, `![Bits and distortion of ${title}](../bench/results/rate-${model}.svg)`];
   const slope = model === 'docs-llama' ? perplexitySlope(result) : undefined;
   const columns = MODELS[model].at.map((at) => [at, distortionName(model, at)]);
   if (model === 'minilm') columns.unshift([4.2e-4, distortionName(model, 4.2e-4)]);

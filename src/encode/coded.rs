@@ -133,6 +133,8 @@ pub struct CodedTensor {
     unit: f64,
     /// What a unit of weighted squared error costs the outputs.
     cost: f64,
+    /// Whether it is the output head of a language model.
+    pub is_output_head: bool,
     /// The base's frame that it is predicted from; then the step is that frame's.
     pub base: Option<BaseFrame>,
 }
@@ -199,6 +201,7 @@ impl CodedTensor {
             exact_bits,
             unit,
             cost,
+            is_output_head: false,
             base,
         };
         Ok(coded.steps().into_iter().all(is_scale).then_some(coded))
@@ -265,21 +268,36 @@ fn balance(coded: &mut [CodedTensor]) {
         }
     }
     let typical = if known.1 > 0.0 { (known.0 / known.1).exp2() } else { 1.0 / len };
-    let octaves = |coded: &CodedTensor| (coded.view.matrix.len() as f64).log2();
-    let typical_octaves = coded.iter().map(|coded| coded.view.matrix.len() as f64 * octaves(coded)).sum::<f64>() / len;
-    for coded in coded.iter_mut() {
+    let structure = if known.1 > 0.0 { vec![0.0; coded.len()] } else { structure(coded) };
+    for (coded, structure) in coded.iter_mut().zip(structure) {
         let relative = coded.importance.tensor.map_or(1.0, |importance| importance * coded.energy() / typical);
         coded.cost = relative * typical / coded.energy();
-        let smaller = if known.1 > 0.0 { 0.0 } else { (typical_octaves - octaves(coded)).max(0.0) };
-        let octaves = relative.max(RELATIVE_MIN).log2() + coded.importance.octaves() + SIZE_EXPONENT * smaller;
+        let octaves = relative.max(RELATIVE_MIN).log2() + coded.importance.octaves() + structure;
         coded.unit = f64::from(coded.largest.rms) * (-0.5 * octaves).exp2();
     }
 }
 
+/// log2 of what the squared relative error of each tensor counts, by its length and its place alone.
+fn structure(coded: &[CodedTensor]) -> Vec<f64> {
+    let len = |coded: &CodedTensor| coded.view.matrix.len() as f64;
+    let layers = || coded.iter().filter(|coded| !coded.is_output_head);
+    let layers_len: f64 = layers().map(len).sum();
+    let typical = layers().map(|coded| len(coded) * len(coded).log2()).sum::<f64>() / layers_len.max(1.0);
+    let octaves = |coded: &CodedTensor| {
+        let head = if coded.is_output_head { OUTPUT_HEAD_OCTAVES } else { 0.0 };
+        SIZE_EXPONENT * (typical - len(coded).log2()).max(0.0) + head
+    };
+    coded.iter().map(octaves).collect()
+}
+
 /// Where nothing is known, the squared error of a tensor goes with its length to this power, up to the typical length. Layers
 /// pass on relative errors whatever their size, which asks for 1; evenly spent bits would be 0. At 1/2 the outputs of three models
-/// err by a third to a half less than at 0, and a small language model's by an eighth more.
+/// err by a third to a half less than at 0.
 const SIZE_EXPONENT: f64 = 0.5;
+
+/// By how many octaves more the squared relative error of a language model's output head counts: it is in the logits at once,
+/// where that of a layer is one part of many.
+const OUTPUT_HEAD_OCTAVES: f64 = 3.0;
 
 /// A tensor counts as at least this important, compared to a typical one: what cannot be seen to matter may matter yet.
 const RELATIVE_MIN: f64 = 1.0 / 4096.0;

@@ -33,6 +33,7 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use align::alignment::{self, Aligned};
+use align::symmetry;
 use assemble::Assembled;
 use coded::{CodedTensor, Lossy};
 use contents::Contents;
@@ -138,6 +139,12 @@ fn measure<'a>(
             measured
         })?;
         coded.extend(measured.into_iter().flatten());
+    }
+    if coded.iter().all(|coded| coded.importance.tensor.is_none()) {
+        let heads = symmetry::output_heads(contents.files, &contents.tensors)?;
+        for coded in &mut coded {
+            coded.is_output_head = heads.contains(&contents.tensor_index(coded.frame));
+        }
     }
     Lossy::new(contents, originals, coded, options)
 }

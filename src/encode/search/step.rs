@@ -1,8 +1,9 @@
 //! How coarse the levels must be to meet a target.
 //!
 //! Errors are to cost the outputs the same wherever they are made. Without knowledge of what a tensor matters for, bits are
-//! spent evenly, a few more on small tensors: every tensor's step is a fraction of its root mean square that depends on its
-//! length alone. Either way one number, the step, is left to find. Counting symbols of a sample gives its rate almost exactly; bisection finds the step.
+//! spent evenly, a few more on small tensors and on the output head of a language model: every tensor's step is a fraction of its
+//! root mean square that depends on its length and place alone. Either way one number, the step, is left to find. Counting
+//! symbols of a sample gives its rate almost exactly; bisection finds the step.
 
 use rayon::prelude::*;
 

@@ -2,7 +2,7 @@
 //!
 //! A unit is a hidden neuron, an attention head, a channel. Which ranges of which tensors belong to a group's units
 //! follows from an ONNX graph (`onnx`) or, where a file holds names only, from the layouts of well-known models
-//! (`layouts`). Whatever is not understood for certain is left out.
+//! (`layouts`). Whatever is not understood for certain is left out. Both tell output heads of language models as well.
 
 mod axes;
 mod group;
@@ -11,7 +11,10 @@ mod onnx;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use crate::error::{Error, Result};
+use crate::formats::onnx::graph::Graph;
 use crate::formats::{self, Format, SourceFile};
 use crate::tensor::TensorLocation;
 
@@ -25,21 +28,43 @@ pub use group::{Group, Member};
 pub fn discover(files: &[SourceFile], tensors: &[TensorLocation]) -> Result<Vec<Group>> {
     let exclusive = exclusive(tensors);
     let mut groups = layouts::discover(files, tensors)?;
-    for (index, file) in files.iter().enumerate() {
-        if formats::detect(&file.name, file.source)? == Format::Onnx {
-            match formats::graph(files, index) {
-                Ok(graph) => groups.extend(onnx::discover(&graph, tensors)),
-                Err(error @ Error::Io { .. }) => return Err(error),
-                // A model that is damaged was found out before; here it has no groups.
-                Err(_) => {}
-            }
-        }
+    for graph in graphs(files)? {
+        groups.extend(onnx::discover(&graph, tensors));
     }
     groups.retain(|group| {
         let fits = |member: &Member| exclusive[member.tensor] && member.fits(group.units, &tensors[member.tensor]);
         group.units >= 2 && group.members.len() >= 2 && group.members.iter().all(fits)
     });
     Ok(groups)
+}
+
+/// The output heads of language models, whether tokens are looked up in them too or not. `tensors` are those of `files`,
+/// in any order.
+///
+/// # Errors
+/// `Io` if a file cannot be read.
+pub fn output_heads(files: &[SourceFile], tensors: &[TensorLocation]) -> Result<HashSet<usize>> {
+    let mut heads: HashSet<usize> = layouts::output_head(files, tensors)?.into_iter().collect();
+    for graph in graphs(files)? {
+        heads.extend(onnx::output_heads(&graph, tensors));
+    }
+    Ok(heads)
+}
+
+/// The graphs of all ONNX files.
+fn graphs(files: &[SourceFile]) -> Result<Vec<Graph>> {
+    let mut graphs = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        if formats::detect(&file.name, file.source)? == Format::Onnx {
+            match formats::graph(files, index) {
+                Ok(graph) => graphs.push(graph),
+                Err(error @ Error::Io { .. }) => return Err(error),
+                // A model that is damaged was found out before; here nothing is known of it.
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(graphs)
 }
 
 /// For each tensor, whether no other shares its bytes.

@@ -9,6 +9,7 @@ mod configs;
 mod convolutions;
 mod feed_forward;
 mod names;
+mod output_heads;
 
 use std::collections::HashMap;
 
@@ -27,6 +28,11 @@ pub(super) fn discover(files: &[SourceFile], tensors: &[TensorLocation]) -> Resu
     groups.extend(attention::discover(&names, &configs));
     groups.extend(convolutions::discover(&names));
     Ok(drop_odd_ones(groups))
+}
+
+/// The output head of the language model in these state dictionaries, if there is one.
+pub(super) fn output_head(files: &[SourceFile], tensors: &[TensorLocation]) -> Result<Option<usize>> {
+    Ok(output_heads::discover(&Names::new(files, tensors)?))
 }
 
 /// A layer that has fewer tensors in a group than its like in other layers lacks some.

@@ -6,6 +6,7 @@
 
 mod elementwise;
 mod operators;
+mod output_heads;
 mod products;
 mod shapes;
 mod vectors;
@@ -18,6 +19,8 @@ use super::group::{Group, Member};
 use crate::formats::onnx::graph::{Constant, Graph};
 use crate::tensor::TensorLocation;
 use walk::{Axes, Walk};
+
+pub use output_heads::output_heads;
 
 /// The groups of one graph.
 pub fn discover(graph: &Graph, tensors: &[TensorLocation]) -> Vec<Group> {

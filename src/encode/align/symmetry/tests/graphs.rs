@@ -76,6 +76,21 @@ impl Builder {
 }
 
 #[test]
+fn a_table_that_values_are_multiplied_with_too_is_a_head() {
+    let heads = |nodes: &[&str]| {
+        let builder = Builder::new(2).weights(&[("table", &[50, 8]), ("a", &[8, 8])]).nodes(nodes);
+        let heads = onnx::output_heads(&builder.graph, &builder.tensors);
+        heads.into_iter().map(|head| builder.tensors[head].name.clone()).collect::<Vec<_>>()
+    };
+    let table = ["Gather table x -> 1", "MatMul 1 a -> 2"];
+    assert_eq!(heads(&table), [""; 0]);
+    assert_eq!(heads(&[&table[..], &["Gemm transB=1 2 table -> 3"]].concat()), ["table"]);
+    assert_eq!(heads(&[&table[..], &["Transpose table -> t", "MatMul 2 t -> 3"]].concat()), ["table"]);
+    // Rows of a product are no rows of the table.
+    assert_eq!(heads(&["MatMul x table -> 1", "Gather 1 table -> 2"]), [""; 0]);
+}
+
+#[test]
 fn a_chain_of_convolutions() {
     let chain = || {
         Builder::new(4).weights(&[

@@ -2,6 +2,7 @@
 
 mod graphs;
 mod layouts;
+mod output_heads;
 mod refusals;
 
 use super::*;
