@@ -1,6 +1,7 @@
 //! Which frames share tables: key frames or predicted ones, as sparse as each other, with or without the trellis.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts, TableSet};
 
@@ -49,7 +50,7 @@ impl SharedCounts {
     /// Bits that each symbol takes with the tables that serve them.
     pub fn costs(&self) -> SharedCosts {
         let of_set = |(&sharing, counts): (&Sharing, &SymbolCounts)| (sharing, SymbolCosts::new(&counts.tables()));
-        SharedCosts { sets: self.0.iter().map(of_set).collect(), ..SharedCosts::default() }
+        SharedCosts(self.0.iter().map(of_set).collect())
     }
 
     /// Bits that all of them take.
@@ -69,23 +70,17 @@ impl SharedCounts {
 }
 
 /// Bits that each symbol takes with the tables of each set.
-pub struct SharedCosts {
-    sets: BTreeMap<Sharing, SymbolCosts>,
-    /// Without and with the trellis, of sets of which no symbol is known: those of Gaussians.
-    unknown: [SymbolCosts; 2],
-}
+#[derive(Default)]
+pub struct SharedCosts(BTreeMap<Sharing, SymbolCosts>);
 
-impl Default for SharedCosts {
-    fn default() -> Self {
-        let gaussian = |quantizers| SymbolCosts::new(&SymbolCounts::new(quantizers).tables());
-        SharedCosts { sets: BTreeMap::new(), unknown: [1, 2].map(gaussian) }
-    }
-}
+/// Without and with the trellis, of sets of which no symbol is known: those of Gaussians.
+static UNKNOWN: LazyLock<[SymbolCosts; 2]> =
+    LazyLock::new(|| [1, 2].map(|quantizers| SymbolCosts::new(&SymbolCounts::new(quantizers).tables())));
 
 impl SharedCosts {
     /// Those of a set.
     pub fn of(&self, sharing: Sharing) -> &SymbolCosts {
-        self.sets.get(&sharing).unwrap_or(&self.unknown[usize::from(sharing.trellis)])
+        self.0.get(&sharing).unwrap_or(&UNKNOWN[usize::from(sharing.trellis)])
     }
 }
 
