@@ -59,7 +59,8 @@ fn json(directory: &Path, arguments: &[&str]) -> Value {
 /// Encodes the model with these statistics: relative squared errors of `a` and `b`, as decoded.
 fn errors(directory: &Path, tensors: &[(&str, &[u64], Vec<f32>)], arguments: &[&str]) -> [f64; 2] {
     std::fs::write(directory.join("stats.safetensors"), statistics(tensors)).unwrap();
-    let encode = ["encode", "model.safetensors", "-o", "m.mcwc", "--force", "--calibration", "stats.safetensors", "--json"];
+    let encode =
+        ["encode", "model.safetensors", "-o", "m.mcwc", "--force", "--calibration", "stats.safetensors", "--json"];
     json(directory, &[&encode, arguments].concat());
     decoded_errors(directory)
 }

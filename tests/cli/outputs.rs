@@ -119,7 +119,10 @@ fn standard_output_takes_the_bytes_and_standard_error_the_rest() {
     let page = mcwc(path, &["inspect", "m.mcwc", "--html", "-"]);
     assert!(page.stdout.starts_with(b"<!") && page.stderr.starts_with(b"-  "));
     ok(path, &["decode", "m.mcwc", "-o", "out"]);
-    assert_eq!(mcwc(path, &["decode", "m.mcwc", "-o", "-"]).stdout, fs::read(path.join("out/model.safetensors")).unwrap());
+    assert_eq!(
+        mcwc(path, &["decode", "m.mcwc", "-o", "-"]).stdout,
+        fs::read(path.join("out/model.safetensors")).unwrap()
+    );
     ok(path, &["encode", "model.safetensors", "m.mcwc", "-o", "two.mcwc"]);
     assert!(failure(path, &["decode", "two.mcwc", "-o", "-"]).1.contains("takes one file, and the archive has 2"));
     assert_eq!(names(path), ["m.mcwc", "model.safetensors", "out", "two.mcwc"]);
@@ -187,7 +190,10 @@ fn a_full_disk_leaves_what_was_there() {
     }
     assert_eq!(fs::read(path.join("m.mcwc")).unwrap(), before);
     assert_eq!(fs::read(path.join("out/model.safetensors")).unwrap(), b"precious");
-    assert_eq!((names(path), names(&path.join("out"))), (["m.mcwc", "model.safetensors", "out"].map(String::from).to_vec(), vec!["model.safetensors".into()]));
+    assert_eq!(
+        (names(path), names(&path.join("out"))),
+        (["m.mcwc", "model.safetensors", "out"].map(String::from).to_vec(), vec!["model.safetensors".into()])
+    );
 }
 
 #[test]
@@ -215,7 +221,8 @@ fn an_interrupted_encoder_leaves_nothing() {
 /// A decoder that has begun to write `out/large.bin`, stopped.
 fn stopped_decoder(path: &Path) -> Child {
     let decode = ["decode", "large.mcwc", "-o", "out", "--force"];
-    let child = Command::new(env!("CARGO_BIN_EXE_mcwc")).args(decode).current_dir(path).stdout(Stdio::null()).spawn().unwrap();
+    let child =
+        Command::new(env!("CARGO_BIN_EXE_mcwc")).args(decode).current_dir(path).stdout(Stdio::null()).spawn().unwrap();
     let is_writing = || names(&path.join("out")).iter().any(|name| name.ends_with(".part"));
     while !is_writing() {
         std::thread::yield_now();

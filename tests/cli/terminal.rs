@@ -8,21 +8,17 @@ use super::*;
 const HOSTILE: &str = "w\u{1b}[31m\u{9b}2J\u{202e}\r\n\t\u{7f}";
 
 fn assert_printable(text: &str) {
-    let is_command = |c: char| c != '\n' && c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_command =
+        |c: char| c != '\n' && c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     assert!(!text.contains(is_command), "{text:?}");
 }
 
 /// A safetensors file of a matrix and a vector.
 fn named(name: &str) -> Vec<u8> {
-    let weights = Noise(3).normals(4096, 0.1);
-    let shape = [("matrix", "[64,64]", 0, 16384), ("vector", "[4]", 16384, 16400)];
-    let entry = |(kind, shape, start, end): (&str, &str, u32, u32)| {
-        let name = serde_json::to_string(&format!("{name}{kind}")).unwrap();
-        format!("{name}:{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":[{start},{end}]}}")
-    };
-    let header = format!("{{{}}}", shape.map(entry).join(","));
-    let data = weights.iter().chain(&[1.0; 4]).flat_map(|weight| weight.to_le_bytes());
-    (header.len() as u64).to_le_bytes().into_iter().chain(header.bytes()).chain(data).collect()
+    safetensors(&[
+        Tensor::floats(&format!("{name}matrix"), DType::F32, &[64, 64], &Noise(3).normals(4096, 0.1)),
+        Tensor::floats(&format!("{name}vector"), DType::F32, &[4], &[1.0; 4]),
+    ])
 }
 
 #[test]
@@ -46,7 +42,9 @@ fn names_do_not_command_the_terminal() {
         assert_printable(&text);
         assert!(text.contains("m\\u{9b}2J\\u{202e}.safetensors"), "{text}");
     }
-    for arguments in [vec!["encode", HOSTILE], vec!["encode", name], vec!["verify", name], vec!["decode", HOSTILE, "-o", "x"]] {
+    for arguments in
+        [vec!["encode", HOSTILE], vec!["encode", name], vec!["verify", name], vec!["decode", HOSTILE, "-o", "x"]]
+    {
         let (status, message) = failure(path, &arguments);
         assert_eq!((status, message.lines().count()), (1, 1), "{message}");
         assert_printable(&message);
@@ -84,7 +82,8 @@ fn a_size_that_is_too_small_is_answered_with_the_least_that_works() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     std::fs::write(path.join("model.safetensors"), named("w.")).unwrap();
-    let vectors = (0..4).map(|index| Tensor::floats(&format!("v{index}"), DType::F32, &[999], &Noise(index).normals(999, 1.0)));
+    let vectors =
+        (0..4).map(|index| Tensor::floats(&format!("v{index}"), DType::F32, &[999], &Noise(index).normals(999, 1.0)));
     std::fs::write(path.join("vectors.safetensors"), safetensors(&vectors.collect::<Vec<_>>())).unwrap();
     for input in ["model.safetensors", "vectors.safetensors"] {
         let encode = |size: u64| mcwc(path, &["encode", input, "-o", "x.mcwc", "--force", "--size", &size.to_string()]);
