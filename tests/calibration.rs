@@ -331,7 +331,7 @@ fn each_model_may_have_statistics_of_its_own() {
     std::fs::write(path.join("det.stats"), importances("w", "box")).unwrap();
     std::fs::write(path.join("rec.stats"), importances("text", "w")).unwrap();
     std::fs::write(path.join("other.stats"), importances("w", "unknown")).unwrap();
-    let encode = ["encode", "det.safetensors", "rec.safetensors", "-o", "m.mcwc", "--json"];
+    let encode = ["encode", "det.safetensors", "rec.safetensors", "-o", "m.mcwc", "--force", "--json"];
     let with = |more: &[&'static str]| [&encode, more].concat();
     for order in [["det.stats", "rec.stats"], ["rec.stats", "det.stats"]] {
         let report = json(path, &with(&["--calibration", order[0], "--calibration", order[1]]));
