@@ -78,7 +78,7 @@ function archivePath(model, mode) {
 /** Seconds that it takes. */
 function encode(model, mode, inputs, args) {
   const started = performance.now();
-  execFileSync(command, ['encode', '--json', '-o', archivePath(model, mode), ...inputs, ...args], { stdio: ['ignore', 'ignore', 'inherit'] });
+  execFileSync(command, ['encode', '--json', '--force', '-o', archivePath(model, mode), ...inputs, ...args], { stdio: ['ignore', 'ignore', 'inherit'] });
   return (performance.now() - started) / 1000;
 }
 

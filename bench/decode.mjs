@@ -74,7 +74,7 @@ function encode([name, { model, options }]) {
   const folder = join(DATA, name);
   mkdirSync(folder, { recursive: true });
   const archive = join(folder, 'model.mcwc');
-  execFileSync(command, ['encode', model(), '-o', archive, '--bits', String(BITS), ...options, '--json']);
+  execFileSync(command, ['encode', model(), '-o', archive, '--force', '--bits', String(BITS), ...options, '--json']);
   execFileSync(command, ['decode', archive, '-o', folder, '--force', '--json']);
 }
 

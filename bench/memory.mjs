@@ -60,7 +60,7 @@ function synthesize(archiveBytes) {
   const [file, archive] = [join(DATA, 'weights.safetensors'), join(DATA, 'weights.mcwc')];
   step(`Archive of ${round(archiveBytes / 1e6, 0)} MB`);
   const hash = writeSynthetic(file, archiveBytes / RATIO);
-  execFileSync(command, ['encode', file, '-o', archive, '--lossless', '--json']);
+  execFileSync(command, ['encode', file, '-o', archive, '--force', '--lossless', '--json']);
   rmSync(file);
   return { archive, hash };
 }

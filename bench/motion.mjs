@@ -164,7 +164,7 @@ function evaluate(original, files) {
 
 function encode(source, flags, archive) {
   step(`${basename(source)} ${flags.filter((flag) => !flag.includes('/')).join(' ')}`);
-  return JSON.parse(execFileSync(command, ['encode', source, '-o', archive, '--json', ...flags], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 2 ** 28 }));
+  return JSON.parse(execFileSync(command, ['encode', source, '-o', archive, '--force', '--json', ...flags], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], maxBuffer: 2 ** 28 }));
 }
 
 function decoded(archive, flags) {

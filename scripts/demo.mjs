@@ -23,7 +23,7 @@ export async function buildSample() {
   const inputs = NETWORKS.map((name) => join(SAMPLE, name));
   const archive = join(MODELS, 'ppocr.mcwc');
   if (isNewer(archive, [COMMAND, ...inputs])) return;
-  await timed('Sample archive', () => start(COMMAND, ['encode', ...inputs, '-o', archive]));
+  await timed('Sample archive', () => start(COMMAND, ['encode', ...inputs, '--force', '-o', archive]));
 }
 
 /** Needs the package. */

@@ -17,7 +17,7 @@
 
 use std::io::Write;
 
-use crate::container::{Archive, Coding, ExtentSource};
+use crate::container::{Archive, Coding, ExtentSource, Tensor};
 use crate::entropy::decode_planes;
 use crate::error::{Error, Result};
 use crate::format::{PREAMBLE_BYTES, RAW_CHUNK_BYTES};
@@ -270,19 +270,26 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// # Errors
     /// `Argument` if there is none of this name; any error of its chunks.
     pub fn tensor(&self, name: &str) -> Result<Vec<u8>> {
-        let tensor = self.archive.tensor(name)?;
+        self.tensor_bytes(self.archive.tensor(name)?, &mut Opened::default())
+    }
+
+    /// The bytes of the tensor at this place in the header. One after the other, with the same `opened` for all, tensors take
+    /// about the time of their file.
+    ///
+    /// # Errors
+    /// As [`Reader::tensor`].
+    pub fn read_tensor(&self, index: usize, opened: &mut Opened) -> Result<Vec<u8>> {
+        let tensor = self.archive.tensors.get(index).ok_or_else(|| Error::argument("there is no such tensor"))?;
+        self.tensor_bytes(tensor, opened)
+    }
+
+    fn tensor_bytes(&self, tensor: &Tensor, opened: &mut Opened) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        match tensor.frames.last() {
-            Some(&frame) => self.write_pieces(
-                &[Piece { source: PieceSource::Frame(frame), skip: 0, bytes: tensor.bytes }],
-                &mut bytes,
-                &mut |_| {},
-            )?,
-            None => {
-                let pieces = plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, PASS_FINAL)?;
-                self.write_pieces(&pieces, &mut bytes, &mut |_| {})?;
-            }
-        }
+        let pieces = match tensor.frames.last() {
+            Some(&frame) => vec![Piece { source: PieceSource::Frame(frame), skip: 0, bytes: tensor.bytes }],
+            None => plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, PASS_FINAL)?,
+        };
+        self.write_pieces(&pieces, opened, &mut bytes, &mut |_| {})?;
         Ok(bytes)
     }
 
@@ -306,7 +313,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<()> {
         let file = self.archive.files.get(index).ok_or_else(|| Error::argument("there is no such file"))?;
-        self.write_pieces(&plan(&self.archive, index, 0, file.bytes, pass)?, out, progress)
+        self.write_pieces(&plan(&self.archive, index, 0, file.bytes, pass)?, &mut Opened::default(), out, progress)
     }
 
     /// The bytes of file `index`.
@@ -319,31 +326,35 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         Ok(bytes)
     }
 
-    fn write_pieces(&self, pieces: &[Piece], out: &mut dyn Write, progress: &mut dyn FnMut(u64)) -> Result<()> {
-        let mut open_frame: Option<(usize, FrameDecoder)> = None;
-        // Raw chunks are kept apart: a file's gaps between tensors mostly share one.
-        let (mut raw, mut open_raw) = (Vec::new(), None);
-        let mut decoded = Vec::new();
+    fn write_pieces(
+        &self,
+        pieces: &[Piece],
+        opened: &mut Opened,
+        out: &mut dyn Write,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        let Opened { frame: open_frame, raw, raw_chunk, decoded } = opened;
         for piece in pieces {
-            let source = match piece.source {
+            let source: &[u8] = match piece.source {
                 PieceSource::Raw(chunk, bytes) => {
-                    if open_raw != Some(chunk) {
+                    if *raw_chunk != Some(chunk) {
+                        *raw_chunk = None;
                         raw.resize(memory_len("chunk", bytes)?, 0);
-                        self.with_payload(chunk, |payload| decode_planes(payload, raw.len(), &mut raw))?;
-                        open_raw = Some(chunk);
+                        self.with_payload(chunk, |payload| decode_planes(payload, raw.len(), raw))?;
+                        *raw_chunk = Some(chunk);
                     }
-                    &raw
+                    raw
                 }
                 PieceSource::Chunk(frame, chunk) => {
-                    let decoder = self.opened(&mut open_frame, frame)?;
+                    let decoder = self.opened(open_frame, frame)?;
                     decoded.resize(decoder.chunk_bytes(chunk)?, 0);
-                    self.decode_chunk(decoder, chunk, &mut decoded)?;
-                    &decoded
+                    self.decode_chunk(decoder, chunk, decoded)?;
+                    decoded
                 }
                 PieceSource::Frame(frame) => {
-                    let decoder = self.opened(&mut open_frame, frame)?;
-                    decoded = self.whole_frame(decoder)?;
-                    &decoded
+                    let decoder = self.opened(open_frame, frame)?;
+                    *decoded = self.whole_frame(decoder)?;
+                    decoded
                 }
             };
             let range =
@@ -384,4 +395,14 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         }
         Ok(bytes)
     }
+}
+
+/// What a [`Reader`] keeps from one piece to the next, so that neighbours share what they are decoded from.
+#[derive(Default)]
+pub struct Opened {
+    frame: Option<(usize, FrameDecoder)>,
+    /// Of a raw chunk, which the gaps between tensors, and the small ones among them, mostly share.
+    raw: Vec<u8>,
+    raw_chunk: Option<usize>,
+    decoded: Vec<u8>,
 }

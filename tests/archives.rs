@@ -95,7 +95,8 @@ fn digest(folder: &Path, name: &str, arguments: &[&str]) -> String {
             .output()
             .unwrap();
         assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
-        let digest = Sha256::digest(std::fs::read(archive).unwrap());
+        let digest = Sha256::digest(std::fs::read(&archive).unwrap());
+        std::fs::remove_file(archive).unwrap();
         digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     let [one, two] = ["1", "2"].map(encode);

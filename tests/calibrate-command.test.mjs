@@ -1,7 +1,7 @@
 // What `mcwc calibrate` refuses, and how the command behaves around it.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { copyFile, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
+import { copyFile, lstat, mkdir, readFile, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
@@ -98,6 +98,37 @@ test('an interrupted run leaves no file', async () => {
   const [, signal] = await new Promise((resolve) => child.once('exit', (...end) => resolve(end)));
   assert.equal(signal, 'SIGINT');
   assert.deepEqual(await readdir(output), []);
+});
+
+test('a file is replaced only when that is asked for, links are followed, devices and pipes written to', async () => {
+  const model = await save('output.onnx', tableModel(300, 8, values(9, 2400)));
+  const inside = await emptyFolder('outputs');
+  const path = (name) => join(inside, name);
+  const calibrate = (...args) => run(['calibrate', model, '--quiet', '--inputs', '1', ...args]);
+  await writeFile(path('old'), 'precious');
+  await symlink('target', path('link'));
+  for (const [args, expected] of [
+    [['-o', path('old')], /old: it exists; --force replaces it/],
+    [['-o', inside], /it is a folder/],
+    [['-o', model, '--force'], /it is an input too/],
+    [['-o', path('x'.repeat(256))], /too long/],
+    [['-o', '/dev/full'], /\/dev\/full: .*no space/],
+  ]) {
+    const { status, stderr } = await calibrate(...args);
+    assert.deepEqual([status, stderr.trim().split('\n').length], [1, 1], stderr);
+    assert.match(stderr, expected);
+  }
+  assert.equal(await readFile(path('old'), 'utf8'), 'precious');
+  for (const args of [['-o', path('old'), '--force'], ['-o', path('link')], ['-o', '/dev/null']]) assert.equal((await calibrate(...args)).status, 0);
+  assert((await lstat('/dev/null')).isCharacterDevice() && (await lstat(path('link'))).isSymbolicLink());
+  const written = await readFile(path('old'));
+  assert.deepEqual(await readFile(path('target')), written);
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [CLI, 'calibrate', model, '--quiet', '--inputs', '1', '--json', '-o', '-'], {
+    encoding: 'buffer',
+  });
+  assert.deepEqual(stdout, written);
+  assert.equal(JSON.parse(stderr).output, '-');
+  assert.deepEqual((await readdir(inside)).sort(), ['link', 'old', 'target']);
 });
 
 test('the package ships the command, the PyTorch script and the layout', async () => {

@@ -59,7 +59,8 @@ fn json(directory: &Path, arguments: &[&str]) -> Value {
 /// Encodes the model with these statistics: relative squared errors of `a` and `b`, as decoded.
 fn errors(directory: &Path, tensors: &[(&str, &[u64], Vec<f32>)], arguments: &[&str]) -> [f64; 2] {
     std::fs::write(directory.join("stats.safetensors"), statistics(tensors)).unwrap();
-    let encode = ["encode", "model.safetensors", "-o", "m.mcwc", "--calibration", "stats.safetensors", "--json"];
+    let encode =
+        ["encode", "model.safetensors", "-o", "m.mcwc", "--force", "--calibration", "stats.safetensors", "--json"];
     json(directory, &[&encode, arguments].concat());
     decoded_errors(directory)
 }
@@ -216,7 +217,7 @@ fn quality_is_a_bound() {
     let path = directory.path();
     for bound in ["0.05", "0.01", "0.0001"] {
         let limit: f64 = bound.parse().unwrap();
-        json(path, &["encode", "model.safetensors", "-o", "m.mcwc", "--quality", bound, "--json"]);
+        json(path, &["encode", "model.safetensors", "-o", "m.mcwc", "--force", "--quality", bound, "--json"]);
         let [a, b] = decoded_errors(path);
         let mean = (a + b) / 2.0;
         assert!(mean <= limit * 1.0001 && mean > 0.95 * limit, "{bound}: {mean}");
@@ -330,7 +331,7 @@ fn each_model_may_have_statistics_of_its_own() {
     std::fs::write(path.join("det.stats"), importances("w", "box")).unwrap();
     std::fs::write(path.join("rec.stats"), importances("text", "w")).unwrap();
     std::fs::write(path.join("other.stats"), importances("w", "unknown")).unwrap();
-    let encode = ["encode", "det.safetensors", "rec.safetensors", "-o", "m.mcwc", "--json"];
+    let encode = ["encode", "det.safetensors", "rec.safetensors", "-o", "m.mcwc", "--force", "--json"];
     let with = |more: &[&'static str]| [&encode, more].concat();
     for order in [["det.stats", "rec.stats"], ["rec.stats", "det.stats"]] {
         let report = json(path, &with(&["--calibration", order[0], "--calibration", order[1]]));

@@ -69,7 +69,7 @@ export function statisticsOf(model, source, kind, fresh) {
   if (MODELS[model].extension === 'onnx') {
     const samples = join(DATA, `${model}-samples`);
     if (!random) python('rate/samples.py', ['--cache', DATA, model, samples]);
-    run('node', [join(PKG, 'cli.js'), 'calibrate', source, ...(random ? ['--shape', MODELS[model].shape] : ['--samples', samples]), '-o', path]);
+    run('node', [join(PKG, 'cli.js'), 'calibrate', source, ...(random ? ['--shape', MODELS[model].shape] : ['--samples', samples]), '--force', '-o', path]);
   } else {
     python('rate/calibrate.py', ['--cache', DATA, ...(random ? ['--random'] : []), model, path]);
   }

@@ -1,7 +1,7 @@
 // `mcwc calibrate`: ONNX model, and samples if there are any -> statistics file (docs/CALIBRATION.md) for `mcwc encode --calibration`.
-import { constants, accessSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, dirname, extname } from 'node:path';
+import { basename, extname } from 'node:path';
 import { parseArgs } from 'node:util';
+import { Destination } from './destination.js';
 import { CalibrationError, UsageError, reason } from './errors.js';
 import { Graph } from './graph.js';
 import { parseShape, randomFeeds, readSamples } from './inputs.js';
@@ -17,7 +17,8 @@ Measures how much each weight matters to the model's outputs, for mcwc encode --
   --samples FILE|DIR      what the model is made for: .safetensors, .npy or .json, a file for each run.
                           With them the inputs of each weight are measured too, which makes files smaller still.
                           Without, the model runs on random inputs.
-  -o, --output FILE       statistics file [MODEL.stats.safetensors]
+  -o, --output FILE       statistics file, - for standard output [MODEL.stats.safetensors]
+  --force                 replaces a statistics file that exists
   --inputs N              how many random inputs [5]
   --shape NAME=1x3x48x320 size of a random input; once for each input
   --outputs A,B           which outputs are compared [all that hold floats, but for the caches of a decoder]
@@ -29,6 +30,7 @@ Measures how much each weight matters to the model's outputs, for mcwc encode --
 const OPTIONS = {
   samples: { type: 'string' },
   output: { type: 'string', short: 'o' },
+  force: { type: 'boolean' },
   inputs: { type: 'string' },
   shape: { type: 'string', multiple: true },
   outputs: { type: 'string' },
@@ -56,7 +58,7 @@ export async function calibrate(args: string[]): Promise<void> {
   const shapes = new Map((values.shape ?? []).map(parseShape));
 
   const started = performance.now();
-  checkWritable(output);
+  const destination = new Destination(output, values.force ?? false, [path, ...(values.samples ? [values.samples] : [])]);
   const graph = new Graph(new Model(path), values.outputs?.split(','));
   const real = values.samples !== undefined;
   const { feeds, assumed } = real
@@ -71,8 +73,10 @@ export async function calibrate(args: string[]): Promise<void> {
     inputs: real ? 'samples' : 'random',
     distortion,
   };
-  write(output, serializeSafetensors(statistics.tensors, metadata));
+  await destination.write(serializeSafetensors(statistics.tensors, metadata));
   const seconds = (performance.now() - started) / 1000;
+  // What there is to say gives way to a file that takes standard output.
+  if (destination.isStandardOutput) console.log = console.error;
   const report = values.json ? printJson : printReport;
   report({ output, feeds: feeds.length, real, assumed, graph, statistics, seconds });
 }
@@ -138,27 +142,6 @@ async function loadRuntime(): Promise<Runtime> {
       ? 'calibrate needs ONNX Runtime: npm install onnxruntime-node'
       : `onnxruntime-node: ${reason(error)}`;
     throw new CalibrationError(message, { cause: error });
-  }
-}
-
-/** Before the minutes of measuring, not after. */
-function checkWritable(path: string) {
-  try {
-    accessSync(dirname(path), constants.W_OK);
-  } catch (error) {
-    throw new CalibrationError(`cannot write ${path}: ${reason(error)}`, { cause: error });
-  }
-}
-
-/** All of the file or none. */
-function write(path: string, bytes: Uint8Array) {
-  const partial = `${path}.partial`;
-  try {
-    writeFileSync(partial, bytes);
-    renameSync(partial, path);
-  } catch (error) {
-    rmSync(partial, { force: true });
-    throw new CalibrationError(`cannot write ${path}: ${reason(error)}`, { cause: error });
   }
 }
 

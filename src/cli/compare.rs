@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::files::{BaseArgument, file_name, open};
+use super::files::{BaseArgument, Sources, file_name};
 use super::output::json_text;
 use super::table;
 use crate::container;
-use crate::decode::Reader;
+use crate::decode::{Opened, Reader};
 use crate::encode::to_f32;
 use crate::error::{Error, Result};
 use crate::format::MAGIC;
@@ -55,7 +55,8 @@ struct Files {
 struct Side<'a> {
     tensors: Vec<Tensor>,
     /// Reads the tensor of this index.
-    read: Box<dyn Fn(usize) -> Result<Vec<u8>> + 'a>,
+    read: Box<dyn FnMut(usize) -> Result<Vec<u8>> + 'a>,
+    is_archive: bool,
 }
 
 #[derive(Serialize)]
@@ -73,26 +74,38 @@ struct Comparison {
 }
 
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
-    let (a, b) = (Files::open(&arguments.a, &arguments.base)?, Files::open(&arguments.b, &arguments.base)?);
-    let (a, b) = (a.side()?, b.side()?);
+    let sources = Sources::default();
+    let open = |path| Files::open(path, &arguments.base, &sources);
+    let (a, b) = (open(&arguments.a)?, open(&arguments.b)?);
+    let (mut a, mut b) = (a.side()?, b.side()?);
     if a.tensors.is_empty() && b.tensors.is_empty() {
         return Err(Error::argument("neither side has tensors"));
     }
     let others = b.tensors.iter().enumerate();
     let mut others: HashMap<&str, usize> = others.map(|(index, tensor)| (tensor.name.as_str(), index)).collect();
-    let mut comparisons = Vec::new();
+    let mut comparisons: Vec<Option<Comparison>> = Vec::new();
+    let mut pairs = Vec::new();
     for (index, tensor) in a.tensors.iter().enumerate() {
         let Some(other) = others.remove(tensor.name.as_str()) else {
-            comparisons.push(only_one_side(tensor, "only in the first"));
+            comparisons.push(Some(only_one_side(tensor, "only in the first")));
             continue;
         };
         let Tensor { dtype, shape, .. } = &b.tensors[other];
-        comparisons.push(if (tensor.dtype, &tensor.shape) == (*dtype, shape) {
-            compare(tensor, &(a.read)(index)?, &(b.read)(other)?)
-        } else {
-            only_one_side(tensor, &format!("{} {shape} in the second", dtype.name()))
-        });
+        let alike = (tensor.dtype, &tensor.shape) == (*dtype, shape);
+        if alike {
+            pairs.push((index, other));
+        }
+        let note = || format!("{} {shape} in the second", dtype.name());
+        comparisons.push((!alike).then(|| only_one_side(tensor, &note())));
     }
+    // An archive's tensors in their order: neighbours are decoded together.
+    if b.is_archive {
+        pairs.sort_by_key(|&(_, other)| other);
+    }
+    for (index, other) in pairs {
+        comparisons[index] = Some(compare(&a.tensors[index], &(a.read)(index)?, &(b.read)(other)?));
+    }
+    let mut comparisons: Vec<Comparison> = comparisons.into_iter().flatten().collect();
     let missing = b.tensors.iter().filter(|tensor| others.contains_key(tensor.name.as_str()));
     comparisons.extend(missing.map(|tensor| only_one_side(tensor, "only in the second")));
     let identical = comparisons.iter().filter(|comparison| comparison.identical).count();
@@ -169,18 +182,18 @@ fn compare(tensor: &Tensor, a: &[u8], b: &[u8]) -> Comparison {
 
 impl Files {
     /// Opens the file at `path` and whatever it needs.
-    fn open(path: &Path, base: &BaseArgument) -> Result<Self> {
-        let (name, source) = (file_name(path)?, open(path)?);
+    fn open(path: &Path, base: &BaseArgument, sources: &Sources) -> Result<Self> {
+        let (name, source) = (file_name(path)?, sources.open(path)?);
         let begins = read_range(&*source, 0..source.bytes().min(MAGIC.len() as u64))?;
         if begins == MAGIC {
             let is_delta = Reader::open(&*source, &Limits::default())?.archive().base.is_some();
-            let base = base.base.as_deref().filter(|_| is_delta).map(open).transpose()?;
+            let base = base.base.as_deref().filter(|_| is_delta).map(|base| sources.open(base)).transpose()?;
             return Ok(Files { files: vec![(name, source)], is_archive: true, base });
         }
         let companions = formats::companions(&name, &*source)?;
         let mut files = vec![(name, source)];
         for companion in companions {
-            let source = open(&path.with_file_name(&companion))?;
+            let source = sources.open(&path.with_file_name(&companion))?;
             files.push((companion, source));
         }
         Ok(Files { files, is_archive: false, base: None })
@@ -199,8 +212,9 @@ impl Files {
         reader.archive().require_base()?;
         let tensor = |tensor: &container::Tensor| Tensor::new(&tensor.name, tensor.dtype, &tensor.shape);
         let tensors = reader.archive().tensors.iter().map(tensor).collect();
-        let read = move |index: usize| reader.tensor(&reader.archive().tensors[index].name);
-        Ok(Side { tensors, read: Box::new(read) })
+        let mut opened = Opened::default();
+        let read = move |index: usize| reader.read_tensor(index, &mut opened);
+        Ok(Side { tensors, read: Box::new(read), is_archive: true })
     }
 
     fn model(&self) -> Result<Side<'_>> {
@@ -214,6 +228,6 @@ impl Files {
             let tensor = &locations[index];
             read_range(files[tensor.file].source, tensor.offset..tensor.offset + tensor.bytes)
         };
-        Ok(Side { tensors, read: Box::new(read) })
+        Ok(Side { tensors, read: Box::new(read), is_archive: false })
     }
 }

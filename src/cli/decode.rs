@@ -1,9 +1,13 @@
 //! `mcwc decode`
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
-use super::files::{BaseArgument, io_error, write_whole};
-use super::output::{json_text, progress_bar};
+use super::destination::{Destination, folder_of};
+use super::files::{BaseArgument, io_error};
+use super::output::{Printed, json_text, progress_bar};
+use super::printable::printable;
 use super::sizes::human_bytes;
 use crate::container::File;
 use crate::decode::Reader;
@@ -18,7 +22,7 @@ use crate::source::FileSource;
 pub struct Arguments {
     /// The archive
     input: PathBuf,
-    /// Directory for the files; made if missing
+    /// Folder for the files, made if missing; - writes the only file of an archive to standard output
     #[arg(short, long)]
     output: PathBuf,
     #[command(flatten)]
@@ -28,31 +32,59 @@ pub struct Arguments {
     force: bool,
 }
 
-pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
+pub fn run(arguments: &Arguments, json: bool) -> Result<Printed> {
     arguments.base.open(&arguments.input, |reader, _| write_files(arguments, reader, json))
 }
 
-fn write_files(arguments: &Arguments, reader: &Reader<FileSource>, json: bool) -> Result<String> {
+fn write_files(arguments: &Arguments, reader: &Reader<FileSource>, json: bool) -> Result<Printed> {
     reader.archive().require_base()?;
     let files = &reader.archive().files;
-    let paths: Vec<PathBuf> = files.iter().map(|file| arguments.output.join(&file.name)).collect();
-    if let Some(path) = paths.iter().find(|path| path.exists() && !arguments.force) {
-        return Err(Error::argument(format!("{}: exists; --force replaces it", path.display())));
-    }
+    let destinations = destinations(arguments, files)?;
     let total = files.iter().map(|file| file.bytes).sum();
     let bar = progress_bar(total, json, "{msg} {bar:40} {bytes:>10} of {total_bytes}, {bytes_per_sec}");
-    for (index, path) in paths.iter().enumerate() {
-        bar.set_message(files[index].name.clone());
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).map_err(io_error(directory))?;
-        }
-        write_whole(path, |out| reader.write_file(index, out, &mut |bytes| bar.inc(bytes)))?;
+    for (index, destination) in destinations.iter().enumerate() {
+        bar.set_message(printable(&files[index].name).into_owned());
+        destination.write(|out| reader.write_file(index, out, &mut |bytes| bar.inc(bytes)))?;
     }
     bar.finish_and_clear();
-    if json {
-        let written: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-        return json_text(&serde_json::json!({ "files": written, "bytes": total }));
+    let paths: Vec<Cow<str>> = destinations.iter().map(|destination| destination.path().to_string_lossy()).collect();
+    let text = if json {
+        json_text(&serde_json::json!({ "files": paths, "bytes": total }))?
+    } else {
+        let line = |(path, file): (&Cow<str>, &File)| format!("{}  {}\n", printable(path), human_bytes(file.bytes));
+        paths.iter().zip(files).map(line).collect()
+    };
+    Ok(match destinations.first() {
+        Some(destination) => destination.printed(text),
+        None => text.into(),
+    })
+}
+
+/// Where each file goes; their folders are made.
+fn destinations(arguments: &Arguments, files: &[File]) -> Result<Vec<Destination>> {
+    let inputs: Vec<&Path> =
+        [Some(&arguments.input), arguments.base.base.as_ref()].into_iter().flatten().map(AsRef::as_ref).collect();
+    if arguments.output == Path::new("-") {
+        if files.len() != 1 {
+            return Err(Error::argument(format!(
+                "standard output takes one file, and the archive has {}",
+                files.len()
+            )));
+        }
+        return Ok(vec![Destination::new(&arguments.output, arguments.force, &inputs)?]);
     }
-    let line = |(path, file): (&PathBuf, &File)| format!("{}  {}\n", path.display(), human_bytes(file.bytes));
-    Ok(paths.iter().zip(files).map(line).collect())
+    let names: HashSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    let folder = |name: &str| {
+        name.match_indices('/').map(|(end, _)| name[..end].to_owned()).find(|folder| names.contains(&**folder))
+    };
+    if let Some(name) = files.iter().find_map(|file| folder(&file.name)) {
+        return Err(Error::argument(format!("the archive has {name:?} both as a file and as a folder")));
+    }
+    let destination = |file: &File| {
+        let path = arguments.output.join(&file.name);
+        let folder = folder_of(&path);
+        std::fs::create_dir_all(folder).map_err(io_error(folder))?;
+        Destination::new(&path, arguments.force, &inputs)
+    };
+    files.iter().map(destination).collect()
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use super::files::{absolute, file_name, io_error, open, write_whole};
-use super::output::{json_text, progress_bar};
+use super::destination::Destination;
+use super::files::{Sources, absolute, file_name, io_error};
+use super::output::{Printed, json_text, progress_bar};
 use super::sizes::parse_bytes;
 use crate::decode::Reader;
 use crate::encode::{LAMBDA, Options, Report, Statistics, Target, encode};
@@ -28,9 +29,12 @@ pub struct Arguments {
     /// Model files, and any others that should travel with them; a directory stands for all files in it
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
-    /// The archive to write [default: the first input, ending in .mcwc]
+    /// The archive to write, - for standard output [default: the first input and .mcwc, as in model.onnx.mcwc]
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// Replace an archive that exists
+    #[arg(long)]
+    force: bool,
     /// Bits for each weight of a matrix or convolution, at most: near-lossless ones take no more than they need
     #[arg(help_heading = "Rate", long, value_name = "B", group = "target", value_parser = parse_bits)]
     bits: Option<f64>,
@@ -148,15 +152,18 @@ fn parse_lambda(text: &str) -> std::result::Result<f32, String> {
     if (0.0..=2.0).contains(&lambda) { Ok(lambda) } else { Err("between 0 and 2, please".into()) }
 }
 
-pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
-    let statistics: Vec<Statistics> =
-        arguments.calibration.iter().map(|path| read_statistics(path)).collect::<Result<_>>()?;
-    let inputs = collect(&arguments.inputs)?;
-    let output = arguments.output.clone().unwrap_or_else(|| arguments.inputs[0].with_extension("mcwc"));
-    if inputs.iter().any(|(_, path, _)| absolute(path) == absolute(&output)) {
-        return Err(Error::argument(format!("{}: is an input too", output.display())));
-    }
-    let files = source_files(&inputs);
+pub fn run(arguments: &Arguments, json: bool) -> Result<Printed> {
+    let sources = Sources::default();
+    let inputs = collect(&arguments.inputs, &sources)?;
+    let base_inputs = collect(&arguments.base_weights, &sources)?;
+    let output = arguments.output.clone().map_or_else(|| default_output(&arguments.inputs[0]), Ok)?;
+    let others = arguments.calibration.iter().chain(&arguments.base);
+    let read: Vec<&Path> =
+        inputs.iter().chain(&base_inputs).map(|(_, path, _)| path).chain(others).map(AsRef::as_ref).collect();
+    let destination = Destination::new(&output, arguments.force, &read)?;
+    let statistics =
+        arguments.calibration.iter().map(|path| read_statistics(path, &sources)).collect::<Result<Vec<_>>>()?;
+    let (files, base_files) = (source_files(&inputs), source_files(&base_inputs));
     let excluded = globs(&arguments.exclude)?;
     let target = target(arguments);
     let bar = progress_bar(1000, json, "{msg:<22} {bar:40} {percent:>3} %");
@@ -167,13 +174,11 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     if !arguments.progressive.is_sorted_by(|a, b| a < b) || arguments.progressive.len() == 1 {
         return Err(Error::argument("--progressive takes two rates or more, each above the one before"));
     }
-    let base_source = arguments.base.as_deref().map(open).transpose()?;
+    let base_source = arguments.base.as_deref().map(|path| sources.open(path)).transpose()?;
     let base = base_source.as_deref().map(|source| Reader::open(source, &Limits::default())).transpose()?;
     base.as_ref().map_or(Ok(()), |base| base.archive().require_base())?;
-    let base_inputs = collect(&arguments.base_weights)?;
-    let base_files = source_files(&base_inputs);
     let trellis = arguments.quantizer == Quantizer::Trellis;
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = destination.scratch_folder();
     let options = Options {
         target,
         trellis,
@@ -190,19 +195,17 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
         key_interval: arguments.key_interval.into(),
         keep_exact: &|name| excluded.is_match(name),
         lenient: arguments.lenient,
-        scratch: Some(folder),
+        scratch: Some(&folder),
         progress: &progress,
     };
     let mut report = Report::default();
-    write_whole(&output, |out| {
+    destination.write(|out| {
         report = encode(&files, statistics, &options, out)?;
         Ok(())
     })?;
     bar.finish_and_clear();
-    if json {
-        return json_text(&report);
-    }
-    Ok(report_text(&report, &output))
+    let text = if json { json_text(&report)? } else { report_text(&report, &output) };
+    Ok(destination.printed(text))
 }
 
 fn target(arguments: &Arguments) -> Target {
@@ -216,8 +219,19 @@ fn target(arguments: &Arguments) -> Target {
     }
 }
 
-fn read_statistics(path: &Path) -> Result<Statistics> {
-    Statistics::parse(&path.display().to_string(), &*open(path)?)
+/// Beside the input, whose name it keeps: `model.onnx` and `model.gguf` do not meet.
+fn default_output(input: &Path) -> Result<PathBuf> {
+    // "." and ".." have names of their own elsewhere.
+    let named = if input.file_name().is_some() { input.to_owned() } else { absolute(input) };
+    let name =
+        named.file_name().ok_or_else(|| Error::argument(format!("{}: -o has to name the archive", input.display())))?;
+    let mut name = name.to_owned();
+    name.push(".mcwc");
+    Ok(named.with_file_name(name))
+}
+
+fn read_statistics(path: &Path, sources: &Sources) -> Result<Statistics> {
+    Statistics::parse(&path.display().to_string(), &*sources.open(path)?)
 }
 
 type Input = (String, PathBuf, Box<dyn Source>);
@@ -227,12 +241,12 @@ fn source_files(inputs: &[Input]) -> Vec<SourceFile<'_>> {
 }
 
 /// All files: the given ones, those in given directories, and the companions they refer to, by name in the archive.
-fn collect(paths: &[PathBuf]) -> Result<Vec<Input>> {
+fn collect(paths: &[PathBuf], sources: &Sources) -> Result<Vec<Input>> {
     let mut inputs: Vec<Input> = Vec::new();
     let mut pending = Vec::new();
     for path in paths {
         if path.is_dir() {
-            pending.extend(files_in(path, "")?);
+            pending.extend(files_in(path, "", &mut Vec::new())?);
         } else {
             pending.push((file_name(path)?, path.clone()));
         }
@@ -245,7 +259,7 @@ fn collect(paths: &[PathBuf]) -> Result<Vec<Input>> {
             }
             return Err(Error::argument(format!("two inputs would be named {name:?} in the archive")));
         }
-        let source = open(&path)?;
+        let source = sources.open(&path)?;
         let folder = name.rfind('/').map_or("", |slash| &name[..=slash]);
         for companion in formats::companions(&name, &*source)?.into_iter().rev() {
             pending.push((format!("{folder}{companion}"), path.with_file_name(&companion)));
@@ -255,19 +269,32 @@ fn collect(paths: &[PathBuf]) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-fn files_in(directory: &Path, prefix: &str) -> Result<Vec<(String, PathBuf)>> {
-    let entries = std::fs::read_dir(directory).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
-    let mut paths: Vec<PathBuf> = entries.map_err(io_error(directory))?.iter().map(std::fs::DirEntry::path).collect();
+/// The files of a folder. `within` are the folders around it: links may lead in circles.
+fn files_in(folder: &Path, prefix: &str, within: &mut Vec<PathBuf>) -> Result<Vec<(String, PathBuf)>> {
+    let real = absolute(folder);
+    if within.contains(&real) {
+        return Err(Error::argument(format!("{}: leads back to {}", folder.display(), real.display())));
+    }
+    within.push(real);
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut paths: Vec<PathBuf> = entries.map_err(io_error(folder))?.iter().map(std::fs::DirEntry::path).collect();
     paths.sort();
     let mut files = Vec::new();
     for path in paths {
         let name = format!("{prefix}{}", file_name(&path)?);
-        if path.is_dir() {
-            files.extend(files_in(&path, &format!("{name}/"))?);
-        } else {
+        let metadata = std::fs::metadata(&path).map_err(io_error(&path))?;
+        if metadata.is_dir() {
+            files.extend(files_in(&path, &format!("{name}/"), within)?);
+        } else if metadata.is_file() {
             files.push((name, path));
+        } else {
+            return Err(Error::argument(format!(
+                "{}: neither a file nor a folder, so it cannot travel",
+                path.display()
+            )));
         }
     }
+    within.pop();
     Ok(files)
 }
 

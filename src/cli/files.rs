@@ -1,13 +1,15 @@
 //! Files that the command reads and writes. Errors name them.
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use crate::container::Archive;
 use crate::decode::Reader;
 use crate::error::{Error, Result};
-use crate::source::{FileSource, Source};
+use crate::source::{FileSource, Source, read_exact_at};
 use crate::tensor::Limits;
 
 pub fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
@@ -15,21 +17,75 @@ pub fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     move |error| Error::Io { path, source: error.into() }
 }
 
-/// Reads a file, naming it in the error.
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(io_error(path))
+/// Files read by range. A folder may have more of them than can be open at once.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// Those that were read last, and where they are in order of opening.
+    open: Arc<Mutex<VecDeque<(PathBuf, Arc<File>)>>>,
 }
 
-/// Longest file that is held in memory: a folder may have more files than can be open at once, most of them short.
-const HELD_BYTES_MAX: u64 = 1 << 16;
+/// Most files that are open, but for those that are being read: far below any system's limit.
+const OPEN_MAX: usize = 64;
 
-/// Opens a file to be read by range. A pipe, which cannot be, is read.
-pub fn open(path: &Path) -> Result<Box<dyn Source>> {
-    let metadata = std::fs::metadata(path).map_err(io_error(path))?;
-    if metadata.is_file() && metadata.len() > HELD_BYTES_MAX {
-        return Ok(Box::new(FileSource::open(path)?));
+impl Sources {
+    /// Opens a file to be read by range. A pipe, which cannot be, is read.
+    pub fn open(&self, path: &Path) -> Result<Box<dyn Source>> {
+        let metadata = std::fs::metadata(path).map_err(io_error(path))?;
+        if !metadata.is_file() {
+            return Ok(Box::new(std::fs::read(path).map_err(io_error(path))?));
+        }
+        let (bytes, modified) = (metadata.len(), metadata.modified().ok());
+        let source = ReopenedFile { sources: self.clone(), path: path.to_owned(), bytes, modified };
+        source.file()?;
+        Ok(Box::new(source))
     }
-    Ok(Box::new(read(path)?))
+}
+
+/// A file that is opened again for reading it once too many others were opened.
+struct ReopenedFile {
+    sources: Sources,
+    path: PathBuf,
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl ReopenedFile {
+    fn file(&self) -> Result<Arc<File>> {
+        let mut open = self.sources.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, file)) = open.iter().find(|(path, _)| *path == self.path) {
+            return Ok(Arc::clone(file));
+        }
+        let file = File::open(&self.path).map_err(io_error(&self.path))?;
+        let metadata = file.metadata().map_err(io_error(&self.path))?;
+        if (metadata.len(), metadata.modified().ok()) != (self.bytes, self.modified) {
+            return Err(io_error(&self.path)(std::io::Error::other("it changed while it was read")));
+        }
+        let file = Arc::new(file);
+        open.push_back((self.path.clone(), Arc::clone(&file)));
+        if open.len() > OPEN_MAX {
+            open.pop_front();
+        }
+        Ok(file)
+    }
+}
+
+impl Source for ReopenedFile {
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let needed = offset.saturating_add(bytes.len() as u64);
+        if needed > self.bytes {
+            return Err(Error::Incomplete { needed });
+        }
+        read_exact_at(&*self.file()?, bytes, offset).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => {
+                io_error(&self.path)(std::io::Error::other("it became shorter while it was read"))
+            }
+            _ => io_error(&self.path)(error),
+        })
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
 }
 
 /// The archive that a delta needs
@@ -53,50 +109,6 @@ impl BaseArgument {
         let base_source = FileSource::open(base)?;
         let base = Reader::open(&base_source, &Limits::default())?;
         read(&reader.with_base(&base)?, Some(base.archive()))
-    }
-}
-
-/// Writes through a neighbouring temporary file, so that a failure leaves whatever was there before.
-pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let mut out = PartFile { path: &part, out: None };
-    let written = write(&mut out).and_then(|()| {
-        let file = out.file().and_then(|out| out.flush().map(|()| out.get_ref()));
-        // A crash must not leave the name without the bytes.
-        file.and_then(File::sync_all).map_err(io_error(path))
-    });
-    let moved = written.and_then(|()| std::fs::rename(&part, path).map_err(io_error(path)));
-    if moved.is_err() {
-        // The error that stopped the writing is the one to report.
-        let _ = std::fs::remove_file(&part);
-    }
-    moved
-}
-
-/// A file that is made once there is something to write, which may be long after it is asked for.
-struct PartFile<'a> {
-    path: &'a Path,
-    out: Option<BufWriter<File>>,
-}
-
-impl PartFile<'_> {
-    fn file(&mut self) -> std::io::Result<&mut BufWriter<File>> {
-        match &mut self.out {
-            Some(out) => Ok(out),
-            none => Ok(none.insert(BufWriter::new(File::create(self.path)?))),
-        }
-    }
-}
-
-impl Write for PartFile<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.file()?.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file()?.flush()
     }
 }
 

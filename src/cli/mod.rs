@@ -1,22 +1,25 @@
-//! The `mcwc` command. Exit status: 0 done, 1 failed, 2 wrong usage.
+//! The `mcwc` command. Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 mod compare;
 mod decode;
+mod destination;
 mod encode;
 mod files;
 mod inspect;
 mod output;
+mod part;
+mod printable;
 mod sizes;
 mod table;
 mod verify;
 
-use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use files::io_error;
+use output::Printed;
+use part::remove_on_interrupt;
+use printable::printable;
 
 /// Makes neural-network weight files several times smaller, in a form that browsers decode.
 #[derive(Parser)]
@@ -49,22 +52,18 @@ enum Command {
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     let json = arguments.json;
+    remove_on_interrupt();
     let done = match arguments.command {
         Command::Encode(arguments) => encode::run(&arguments, json),
         Command::Decode(arguments) => decode::run(&arguments, json),
         Command::Inspect(arguments) => inspect::run(&arguments, json),
-        Command::Verify(arguments) => verify::run(&arguments, json),
-        Command::Compare(arguments) => compare::run(&arguments, json),
+        Command::Verify(arguments) => verify::run(&arguments, json).map(Printed::from),
+        Command::Compare(arguments) => compare::run(&arguments, json).map(Printed::from),
     };
-    let printed = done.and_then(|text| match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has read enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(io_error(Path::new("standard output"))),
-    });
-    match printed {
+    match done.and_then(|printed| printed.print()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mcwc: {error}");
+            eprintln!("mcwc: {}", printable(&error.to_string()));
             ExitCode::FAILURE
         }
     }

@@ -1,12 +1,46 @@
-//! Results as JSON, and progress.
+//! What the command prints: results as text or JSON, and progress.
+
+use std::io::{self, Write};
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::files::io_error;
+use super::printable::printable_json;
 use crate::error::{Error, Result};
+
+/// What a command has to say.
+pub struct Printed {
+    pub text: String,
+    /// Because standard output has the bytes that were asked for.
+    pub to_stderr: bool,
+}
+
+impl From<String> for Printed {
+    fn from(text: String) -> Self {
+        Printed { text, to_stderr: false }
+    }
+}
+
+impl Printed {
+    pub fn print(&self) -> Result<()> {
+        let bytes = self.text.as_bytes();
+        let (written, name) = if self.to_stderr {
+            (io::stderr().write_all(bytes), "standard error")
+        } else {
+            (io::stdout().write_all(bytes), "standard output")
+        };
+        match written {
+            // Whoever reads has read enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(io_error(Path::new(name))),
+        }
+    }
+}
 
 pub fn json_text(value: &impl serde::Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Error::argument(error.to_string()))?;
-    Ok(text + "\n")
+    Ok(printable_json(&text).into_owned() + "\n")
 }
 
 /// A bar on a terminal; nothing elsewhere, or beside JSON.

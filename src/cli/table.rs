@@ -1,7 +1,11 @@
 //! Aligned text tables.
 
+use super::printable::printable;
+
 /// Rows under a header, the first `left` columns aligned left and the others right.
 pub fn text(header: &[&str], rows: &[Vec<String>], left: usize) -> String {
+    let cells = |row: &Vec<String>| row.iter().map(|cell| printable(cell).into_owned()).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)

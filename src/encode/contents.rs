@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::container::Hash;
+use crate::container::{Hash, is_file_name};
 use crate::encode::levels::integers;
 use crate::encode::options::{Options, Target};
 use crate::encode::progress::map_in_parts;
 use crate::error::{Error, Result};
+use crate::format::FILE_NAME_BYTES_MAX;
 use crate::formats::{self, SourceFile};
 use crate::source::Source;
 use crate::tensor::TensorLocation;
@@ -31,15 +32,39 @@ pub struct Contents<'a> {
     framed: Vec<usize>,
 }
 
+/// Longest part of a file name, between slashes, that file systems take.
+const NAME_PART_BYTES_MAX: usize = 255;
+
+/// # Errors
+/// `Argument` for a file that nobody could restore: the archive, or a file system, does not take its name.
+fn check_file_name(name: &str) -> Result<()> {
+    let reason = if name.len() > FILE_NAME_BYTES_MAX || name.split('/').any(|part| part.len() > NAME_PART_BYTES_MAX) {
+        format!(
+            "is too long: {} bytes, at most {NAME_PART_BYTES_MAX} between slashes and {FILE_NAME_BYTES_MAX} in all",
+            name.len()
+        )
+    } else if is_file_name(name) {
+        return Ok(());
+    } else {
+        "cannot be a file name in an archive".into()
+    };
+    let mut shown: String = name.chars().take(SHOWN_CHARS_MAX).collect();
+    if shown.len() < name.len() {
+        shown.push('…');
+    }
+    Err(Error::argument(format!("{shown:?} {reason}")))
+}
+
+/// Most of a name that an error repeats.
+const SHOWN_CHARS_MAX: usize = 60;
+
 impl<'a> Contents<'a> {
     /// Gives frames to tensors.
     ///
     /// # Errors
     /// `Argument` for a name that an archive cannot have; whatever is wrong with reading the files.
     pub fn new(files: &'a [SourceFile<'a>], tensors: Vec<TensorLocation>) -> Result<Self> {
-        if let Some(file) = files.iter().find(|file| !crate::container::is_file_name(&file.name)) {
-            return Err(Error::argument(format!("{:?} cannot be a file name in an archive", file.name)));
-        }
+        files.iter().try_for_each(|file| check_file_name(&file.name))?;
         let frame_of = vec![None; tensors.len()];
         let mut contents = Contents { files, tensors, frame_of, framed: Vec::new() };
         contents.assign_frames()?;

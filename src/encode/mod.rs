@@ -185,25 +185,35 @@ fn search(lossy: &Lossy, fixed: &Fixed, options: &Options) -> Result<Assembled> 
             .and_then(|quantized| Assembled::new(lossy, fixed, quantized, base))
     };
     let Target::Size(size) = options.target else { return assemble(0) };
+    let size_max = i64::try_from(size).unwrap_or(i64::MAX);
     // The header's length is known only once it is written: search again with what the last one took.
     let mut other_bytes = fixed.bytes() + 4096;
     let mut best: Option<Assembled> = None;
-    for _ in 0..SIZES_MAX {
+    // Without a step to search for there is nothing to choose between.
+    let searches = if lossy.searched_len() == 0 { 0 } else { SIZES_MAX };
+    for _ in 0..searches {
         let assembled = match assemble(other_bytes) {
             Ok(assembled) => assembled,
-            Err(error @ Error::Argument(_)) => return best.ok_or(error),
+            Err(Error::Argument(_)) => break,
             Err(error) => return Err(error),
         };
-        let slack = size as i64 - assembled.report.archive_bytes as i64;
+        let slack = size_max - assembled.report.archive_bytes as i64;
         if slack >= 0 && best.as_ref().is_none_or(|best| assembled.report.archive_bytes > best.report.archive_bytes) {
             best = Some(assembled);
         }
-        if (0..=size as i64 / 500).contains(&slack) || lossy.coded.is_empty() {
+        if (0..=size_max / 500).contains(&slack) {
             break;
         }
-        other_bytes = other_bytes.saturating_add_signed(size as i64 / 2000 - slack);
+        other_bytes = other_bytes.saturating_add_signed(size_max / 2000 - slack);
     }
-    best.ok_or_else(|| Error::argument(format!("{size} bytes are too few for these files")))
+    if let Some(best) = best {
+        return Ok(best);
+    }
+    let least = Assembled::new(lossy, fixed, search::step::coarsest(lossy, options)?, base)?;
+    match least.report.archive_bytes {
+        bytes if bytes <= size => Ok(least),
+        bytes => Err(Error::argument(format!("{size} bytes are too few: these files take at least {bytes}"))),
+    }
 }
 
 /// Most searches for a step that meets a size.

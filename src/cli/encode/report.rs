@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::cli::printable::printable;
 use crate::cli::sizes::human_bytes;
 use crate::cli::table;
 use crate::encode::{Report, TensorReport};
@@ -41,15 +42,16 @@ pub fn report_text(report: &Report, output: &Path) -> String {
         table::text(&["kind", "weights", "original", "coded", "bits/weight", "ratio", "error (NMSE)"], &rows, 1);
     text += &format!(
         "\n{}: {} -> {}, {} times smaller\n",
-        output.display(),
+        printable(&output.to_string_lossy()),
         human_bytes(report.original_bytes),
         human_bytes(report.archive_bytes),
         ratio(report.original_bytes, report.archive_bytes)
     );
     let weights = report.coded_weights();
     if weights > 0 {
-        let bits = 8.0 * report.archive_bytes as f64 / weights as f64;
-        text += &format!("{bits:.3} bits for each of the {weights} weights coded with loss, everything included\n");
+        let lossy = report.tensors.iter().filter(|tensor| tensor.lossy);
+        let bits = 8.0 * lossy.map(|tensor| tensor.coded_bytes).sum::<u64>() as f64 / weights as f64;
+        text += &format!("{bits:.3} bits for each of the {weights} weights coded with loss\n");
         text += &if report.calibrated {
             format!("expected error of the outputs: {:.1e}\n", report.distortion)
         } else {
@@ -59,7 +61,7 @@ pub fn report_text(report: &Report, output: &Path) -> String {
     for (pass, &bytes) in report.pass_bytes.iter().enumerate() {
         text += &format!("pass {pass} can be used after {}\n", human_bytes(bytes));
     }
-    report.notes.iter().for_each(|note| text += &format!("{note}\n"));
+    report.notes.iter().for_each(|note| text += &format!("{}\n", printable(note)));
     text
 }
 

@@ -10,12 +10,14 @@ mod tables;
 mod unpredicted;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::files::{BaseArgument, io_error, write_whole};
-use super::output::{json_text, progress_bar};
+use super::destination::Destination;
+use super::files::{BaseArgument, io_error};
+use super::output::{Printed, json_text, progress_bar};
+use super::printable::printable;
 use super::sizes::human_bytes;
 use crate::container::Archive;
 use crate::decode::Reader;
@@ -35,23 +37,28 @@ pub struct Arguments {
     /// Draw the sequence of frames into a page of its own
     #[arg(long, value_name = "REPORT.html")]
     html: Option<PathBuf>,
+    /// Replace a page that exists
+    #[arg(long, requires = "html")]
+    force: bool,
 }
 
-pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
+pub fn run(arguments: &Arguments, json: bool) -> Result<Printed> {
+    let inputs: Vec<&Path> =
+        [Some(&arguments.input), arguments.base.base.as_ref()].into_iter().flatten().map(AsRef::as_ref).collect();
+    let html = arguments.html.as_deref().map(|path| Destination::new(path, arguments.force, &inputs)).transpose()?;
     arguments.base.open(&arguments.input, |reader, base| {
         let inspection = inspect(reader, base, json)?;
-        let mut text = if json { json_text(&json::describe(&inspection))? } else { String::new() };
-        if let Some(path) = &arguments.html {
-            let name = arguments.input.file_name().unwrap_or_default().to_string_lossy();
-            let html = film::html(&inspection, &name);
-            write_whole(path, |out| out.write_all(html.as_bytes()).map_err(io_error(path)))?;
-            if !json {
-                text = format!("{}  {}\n", path.display(), human_bytes(html.len() as u64));
-            }
-        } else if !json {
-            text = tables::tables(&inspection, &arguments.input.display().to_string());
-        }
-        Ok(text)
+        let text = if json { json_text(&json::describe(&inspection))? } else { String::new() };
+        let Some(destination) = &html else {
+            let text = if json { text } else { tables::tables(&inspection, &arguments.input.display().to_string()) };
+            return Ok(text.into());
+        };
+        let name = arguments.input.file_name().unwrap_or_default().to_string_lossy();
+        let page = film::html(&inspection, &name);
+        destination.write(|out| out.write_all(page.as_bytes()).map_err(io_error(destination.path())))?;
+        let line =
+            format!("{}  {}\n", printable(&destination.path().to_string_lossy()), human_bytes(page.len() as u64));
+        Ok(destination.printed(if json { text } else { line }))
     })
 }
 

@@ -1,6 +1,7 @@
 //! Names of tensors in few words, for tables and for the film.
 
 use super::report::{FrameReport, Mode};
+use crate::cli::printable::printable;
 
 const REFERENCE_WIDTH: usize = 22;
 
@@ -11,8 +12,10 @@ pub fn reference_text(report: &FrameReport, name: &str) -> String {
     };
     match &reference.tensor {
         Some(tensor) if tensor == name && reference.base => "base".into(),
-        Some(tensor) if reference.base => elided(&format!("base: {}", shortened(tensor, name)), REFERENCE_WIDTH),
-        Some(tensor) => elided(&shortened(tensor, name), REFERENCE_WIDTH),
+        Some(tensor) if reference.base => {
+            elided(&printable(&format!("base: {}", shortened(tensor, name))), REFERENCE_WIDTH)
+        }
+        Some(tensor) => elided(&printable(&shortened(tensor, name)), REFERENCE_WIDTH),
         None => reference.to_string(),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::names::{elided, reference_text, shortened};
 use super::report::{FrameReport, Gain, Inspection, Saved};
+use crate::cli::printable::printable;
 use crate::cli::sizes::human_bytes;
 use crate::cli::table;
 use crate::container::Archive;
@@ -15,13 +16,14 @@ const NAME_WIDTH_MIN: usize = 24;
 pub fn tables(inspection: &Inspection, path: &str) -> String {
     let Inspection { archive, frames } = inspection;
     let mut text = format!(
-        "{path}  {}, {} chunks\nintegrity  {}\n",
+        "{}  {}, {} chunks\nintegrity  {}\n",
+        printable(path),
         human_bytes(archive.bytes()),
         archive.chunk_count,
         archive.integrity
     );
     archive.base.iter().for_each(|base| text += &format!("base       {base}\n"));
-    archive.metadata.iter().for_each(|(name, value)| text += &format!("{name}  {value}\n"));
+    archive.metadata.iter().for_each(|(name, value)| text += &format!("{}  {}\n", printable(name), printable(value)));
     let files: Vec<Vec<String>> = archive
         .files
         .iter()
@@ -38,7 +40,7 @@ fn tensor_table(archive: &Archive, frames: &[FrameReport]) -> String {
     let by_index: HashMap<usize, &FrameReport> = frames.iter().map(|report| (report.frame, report)).collect();
     let mut rows: Vec<Vec<String>> = Vec::new();
     for tensor in &archive.tensors {
-        let mut row = vec![tensor.name.clone(), format!("{} {}", tensor.dtype.name(), tensor.shape)];
+        let mut row = vec![printable(&tensor.name).into_owned(), format!("{} {}", tensor.dtype.name(), tensor.shape)];
         if tensor.frames.is_empty() {
             row.push("raw".into());
             rows.push(row);
@@ -49,7 +51,7 @@ fn tensor_table(archive: &Archive, frames: &[FrameReport]) -> String {
             let mut row =
                 if report.pass == 0 { row.clone() } else { vec![format!("  pass {}", report.pass), String::new()] };
             if is_shared {
-                row.extend(["shared".into(), shortened(&report.tensors[0], &tensor.name)]);
+                row.extend(["shared".into(), printable(&shortened(&report.tensors[0], &tensor.name)).into_owned()]);
             } else {
                 row.extend(frame_cells(report, &tensor.name));
             }

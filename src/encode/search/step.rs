@@ -33,14 +33,10 @@ pub fn search(lossy: &Lossy, other_bytes: u64, options: &Options) -> Result<Quan
         Target::Size(bytes) => Goal::Size((bytes as f64 - other_bytes as f64) * 8.0),
         Target::Lossless => Goal::Size(0.0),
     };
-    let mut candidates = candidates::candidates(lossy, options)?;
     if weight_count == 0 {
-        let quantization = Quantization { step: 1.0, costs: SharedCosts::default(), bits: Vec::new() };
-        let quantized = Quantized::new(lossy, &quantization, &mut candidates, options)?;
-        let other_bytes = other_bytes + (quantized.cost.other_bits / 8.0) as u64;
-        let fits = !matches!(options.target, Target::Size(bytes) if other_bytes > bytes);
-        return if fits { Ok(quantized) } else { Err(out_of_reach(options.target)) };
+        return coarsest(lossy, options);
     }
+    let mut candidates = candidates::candidates(lossy, options)?;
     let samples = Samples::of(lossy, options)?;
     let mut tried = Tried::new(goal);
     // A Gaussian's entropy and error at this step, so that the first guess is close.
@@ -65,6 +61,19 @@ pub fn search(lossy: &Lossy, other_bytes: u64, options: &Options) -> Result<Quan
         }
     }
     tried.best.map(|(_, quantized)| quantized).ok_or_else(|| out_of_reach(options.target))
+}
+
+/// All tensors at the coarsest step, which takes the fewest bytes.
+///
+/// # Errors
+/// Whatever is wrong with the weights, the base, or the room for levels.
+pub fn coarsest(lossy: &Lossy, options: &Options) -> Result<Quantized> {
+    let quantization = if lossy.searched_len() == 0 {
+        Quantization { step: 1.0, costs: SharedCosts::default(), bits: Vec::new() }
+    } else {
+        Samples::of(lossy, options)?.try_step(STEP_MAX, options).0
+    };
+    Quantized::new(lossy, &quantization, &mut candidates::candidates(lossy, options)?, options)
 }
 
 /// What quantizations have come to, and what to aim at next.
@@ -142,7 +151,7 @@ const STEPS_MAX: usize = 20;
 
 fn out_of_reach(target: Target) -> Error {
     match target {
-        Target::Size(bytes) => Error::argument(format!("{bytes} bytes are too few: the exact parts alone need more")),
+        Target::Size(bytes) => Error::argument(format!("{bytes} bytes are too few")),
         Target::Quality(_) => Error::argument("so little error cannot be reached: use --lossless"),
         _ => Error::argument("so few bits cannot be reached: give more, or exclude fewer tensors"),
     }

@@ -2,7 +2,12 @@
 
 #![cfg(feature = "cli")]
 
+#[path = "../common/mod.rs"]
 mod common;
+#[cfg(unix)]
+mod outputs;
+mod reading;
+mod terminal;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -76,7 +81,7 @@ fn lossless_is_identical_and_verifies() {
 fn inspect_tells_what_is_inside() {
     let directory = directory_with_model();
     let path = directory.path();
-    ok(path, &["encode", "model.safetensors", "--bits", "4", "--exclude", "{bf16,nothing}*"]);
+    ok(path, &["encode", "model.safetensors", "-o", "model.mcwc", "--bits", "4", "--exclude", "{bf16,nothing}*"]);
     let described = json(path, &["inspect", "model.mcwc", "--json"]);
     assert_eq!(described["files"][0]["name"], "model.safetensors");
     assert_eq!(described["integrity"].as_str().unwrap().len(), 32);
@@ -124,7 +129,7 @@ fn inspect_shows_what_prediction_saves() {
     let path = directory.path();
     std::fs::write(path.join("m.safetensors"), layered(0, 0.005)).unwrap();
     for quantizer in ["trellis", "uniform"] {
-        let encode = ["encode", "m.safetensors", "--bits", "4", "--quantizer", quantizer];
+        let encode = ["encode", "m.safetensors", "--force", "--bits", "4", "--quantizer", quantizer];
         ok(path, &[&encode[..], &["-o", "m.mcwc"]].concat());
         ok(path, &[&encode[..], &["-o", "alone.mcwc", "--no-prediction"]].concat());
         let inspected = json(path, &["inspect", "m.mcwc", "--json"]);

@@ -1,0 +1,93 @@
+//! What the command reads: many files, folders as they are found, and archives of many small tensors.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mcwc::decode::Opened;
+use mcwc::encode::{Options, Target, encode_to_vec};
+use mcwc::formats::SourceFile;
+use mcwc::source::Source;
+use mcwc::{Limits, Reader};
+
+use super::*;
+
+#[test]
+#[cfg(unix)]
+fn more_files_than_can_be_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    std::fs::create_dir(path.join("many")).unwrap();
+    for index in 0..150u8 {
+        std::fs::write(path.join(format!("many/{index}.bin")), [index; 100]).unwrap();
+    }
+    let script = format!("ulimit -n 100; exec {} encode many --lossless", env!("CARGO_BIN_EXE_mcwc"));
+    let done = Command::new("sh").args(["-c", &script]).current_dir(path).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    ok(path, &["decode", "many.mcwc", "-o", "out"]);
+    assert_eq!(std::fs::read(path.join("out/149.bin")).unwrap(), [149; 100]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_folder_with_what_cannot_travel_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    std::fs::create_dir_all(path.join("pipe")).unwrap();
+    std::fs::create_dir_all(path.join("circle/inner")).unwrap();
+    assert!(Command::new("mkfifo").arg(path.join("pipe/fifo")).status().unwrap().success());
+    std::os::unix::fs::symlink("../../circle", path.join("circle/inner/again")).unwrap();
+    for (folder, expected) in [("pipe", "pipe/fifo: neither a file nor a folder"), ("circle", "leads back to")] {
+        let (status, message) = failure(path, &["encode", folder]);
+        assert!(status == 1 && message.contains(expected), "{message}");
+    }
+    assert!(!path.join("pipe.mcwc").exists() && !path.join("circle.mcwc").exists());
+}
+
+#[test]
+fn names_that_no_file_system_takes_are_refused() {
+    let encode = |name: String| {
+        let files = [SourceFile { name, source: &vec![1u8, 2, 3] }];
+        encode_to_vec(&files, None, &Options::default()).map(drop).map_err(|error| error.to_string())
+    };
+    let part = "é".repeat(127);
+    assert_eq!(encode(format!("{part}/{part}/{part}x")), Ok(()));
+    for name in [format!("{part}/{part}xx"), format!("{part}/{part}/{part}/{part}/{part}"), "x".repeat(1 << 20)] {
+        let message = encode(name).unwrap_err();
+        assert!(message.contains("is too long") && message.contains('…') && message.len() < 300, "{message}");
+    }
+    assert!(encode("a\u{1b}/b".into()).unwrap_err().contains("cannot be a file name"));
+}
+
+/// Counts how often it is read.
+struct Counted {
+    bytes: Vec<u8>,
+    reads: AtomicUsize,
+}
+
+impl Source for Counted {
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> mcwc::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.bytes.read_at(offset, bytes)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.bytes()
+    }
+}
+
+#[test]
+fn neighbouring_tensors_are_decoded_together() {
+    let mut random = Noise(8);
+    let tensor = |index| Tensor::floats(&format!("bias.{index}"), DType::F32, &[50], &random.normals(50, 1.0));
+    let tensors: Vec<Tensor> = (0..300).map(tensor).collect();
+    let file = safetensors(&tensors);
+    let files = [SourceFile { name: "m.safetensors".into(), source: &file }];
+    let (bytes, _) = encode_to_vec(&files, None, &Options { target: Target::Lossless, ..Options::default() }).unwrap();
+    let counted = Counted { bytes, reads: AtomicUsize::new(0) };
+    let reader = Reader::open(&counted, &Limits::default()).unwrap();
+    let mut opened = Opened::default();
+    for (index, tensor) in tensors.iter().enumerate() {
+        assert_eq!(reader.read_tensor(index, &mut opened).unwrap(), tensor.bytes);
+    }
+    assert!(reader.read_tensor(tensors.len(), &mut opened).is_err());
+    assert!(counted.reads.into_inner() < 10);
+}
