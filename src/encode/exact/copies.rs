@@ -1,40 +1,47 @@
-//! Bytes -> literals and copies of earlier bytes: greedy matching with one byte of look-ahead over hash chains.
+//! Bytes -> literals and copies of earlier bytes: the parse that takes the fewest bits, by what those of the parse before it took.
 
-use crate::encode::exact::planes::encode_coded_plane;
+use std::array;
+
+use crate::encode::exact::planes::{coded_bytes, encode_coded_plane, entropy_bytes};
 use crate::entropy::put_varint;
 use crate::format::{COPY_LEN_MIN, DISTANCE_BYTES, MODE_COPIES};
 
 const HASH_BITS: u32 = 16;
-/// Candidates that are tried at each position.
-const CHAIN_LEN: usize = 48;
+/// Candidates that are tried at each position, and in a sample.
+const CHAIN_LEN: usize = 64;
+const SAMPLE_CHAIN_LEN: usize = 8;
 /// A copy this long is taken without looking further.
 const LONG_ENOUGH: usize = 256;
+/// Parses, each by the prices of the one before.
+const PARSES: usize = 3;
+/// What a copy in a sample costs beside the logarithm of its distance, in bits.
+const COPY_BITS: f64 = 10.0;
 
 /// The plane as copies and literals.
 pub fn copies_plane(plane: &[u8]) -> Vec<u8> {
+    let finder = Finder::new(plane);
+    let mut prices = Prices::first(plane);
     let mut sequences = Sequences::default();
-    let mut finder = Finder::new(plane);
-    let (mut start, mut position) = (0, 0);
-    while position < plane.len() {
-        let here = finder.longest(position);
-        let Some((len, distance)) = here else {
-            finder.insert(position);
-            position += 1;
-            continue;
-        };
-        finder.insert(position);
-        let later = if len < LONG_ENOUGH { finder.longest(position + 1) } else { None };
-        if later.is_some_and(|(later, _)| later > len + 1) {
-            position += 1;
-            continue;
+    for parse in 0..PARSES {
+        if parse > 0 {
+            prices = Prices::of(&sequences);
         }
-        sequences.push(&plane[start..position], len, distance);
-        (position + 1..position + len).for_each(|inserted| finder.insert(inserted));
-        position += len;
-        start = position;
+        sequences = Sequences::cheapest(plane, &finder, &prices);
     }
-    sequences.literals.extend_from_slice(&plane[start..]);
     sequences.payload()
+}
+
+/// The part of a plane that copies save, if its other bytes take so many bits each: roughly, and soon found.
+pub fn saved_part(plane: &[u8], bits: f64) -> f64 {
+    let finder = Finder::new(plane);
+    let (mut saved, mut position) = (0.0, 0);
+    while position < plane.len() {
+        let longest = finder.copies(position, SAMPLE_CHAIN_LEN).last();
+        let saves = longest.map_or(0.0, |copy| copy.len as f64 * bits - COPY_BITS - (copy.distance as f64).log2());
+        position += if saves > 0.0 { longest.map_or(1, |copy| copy.len) } else { 1 };
+        saved += saves.max(0.0);
+    }
+    saved / (plane.len() as f64 * bits).max(1.0)
 }
 
 #[derive(Default)]
@@ -46,13 +53,23 @@ struct Sequences {
 }
 
 impl Sequences {
-    fn push(&mut self, literals: &[u8], copy_len: usize, distance: usize) {
+    /// The sequences of the least sum of prices.
+    fn cheapest(plane: &[u8], finder: &Finder, prices: &Prices) -> Self {
+        let mut sequences = Sequences::default();
+        let mut start = 0;
+        for (position, copy) in path(plane, finder, prices) {
+            sequences.push(&plane[start..position], copy);
+            start = position + copy.len;
+        }
+        sequences.literals.extend_from_slice(&plane[start..]);
+        sequences
+    }
+
+    fn push(&mut self, literals: &[u8], copy: Copy) {
         self.literals.extend_from_slice(literals);
         put_varint(literals.len() as u32, &mut self.literal_lens);
-        put_varint((copy_len - COPY_LEN_MIN) as u32, &mut self.copy_lens);
-        for (byte, plane) in self.distances.iter_mut().enumerate() {
-            plane.push(((distance - 1) >> (8 * byte)) as u8);
-        }
+        put_varint((copy.len - COPY_LEN_MIN) as u32, &mut self.copy_lens);
+        self.distances.iter_mut().zip(distance_bytes(copy.distance)).for_each(|(plane, byte)| plane.push(byte));
     }
 
     fn payload(&self) -> Vec<u8> {
@@ -67,10 +84,133 @@ impl Sequences {
     }
 }
 
+fn distance_bytes(distance: usize) -> [u8; DISTANCE_BYTES] {
+    array::from_fn(|byte| ((distance - 1) >> (8 * byte)) as u8)
+}
+
+/// Bits of each byte of a plane.
+type BytePrices = [f32; 256];
+
+/// What literals, lengths and distances cost, in bits.
+struct Prices {
+    literals: BytePrices,
+    literal_lens: BytePrices,
+    copy_lens: BytePrices,
+    distances: [BytePrices; DISTANCE_BYTES],
+}
+
+impl Prices {
+    /// Before anything is known but the plane: small numbers are likely.
+    fn first(plane: &[u8]) -> Self {
+        let number = array::from_fn(|number| 2.0 + 1.2 * (number as f32 + 1.0).log2());
+        Prices {
+            literals: byte_prices(plane),
+            literal_lens: number,
+            copy_lens: number,
+            distances: array::from_fn(|byte| if byte == 0 { [8.0; 256] } else { number }),
+        }
+    }
+
+    fn of(sequences: &Sequences) -> Self {
+        Prices {
+            literals: byte_prices(&sequences.literals),
+            literal_lens: byte_prices(&sequences.literal_lens),
+            copy_lens: byte_prices(&sequences.copy_lens),
+            distances: sequences.distances.each_ref().map(|plane| byte_prices(plane)),
+        }
+    }
+
+    fn copy(&self, distance: usize) -> f32 {
+        distance_bytes(distance).into_iter().zip(&self.distances).map(|(byte, prices)| prices[usize::from(byte)]).sum()
+    }
+}
+
+fn varint_price(prices: &BytePrices, mut number: usize) -> f32 {
+    let mut price = 0.0;
+    while number >= 0x80 {
+        price += prices[number & 0x7f | 0x80];
+        number >>= 7;
+    }
+    price + prices[number]
+}
+
+/// By how often each byte occurs, and how much smaller the plane gets than that tells.
+fn byte_prices(plane: &[u8]) -> BytePrices {
+    let mut counts = [0.5f32; 256];
+    plane.iter().for_each(|&byte| counts[usize::from(byte)] += 1.0);
+    let sum: f32 = counts.iter().sum();
+    let context = (coded_bytes(plane) / entropy_bytes(plane).max(1.0)).clamp(0.3, 1.0) as f32;
+    counts.map(|count| context * (sum / count).log2())
+}
+
+/// A copy of `len` bytes from `distance` bytes before.
+#[derive(Clone, Copy)]
+struct Copy {
+    len: usize,
+    distance: usize,
+}
+
+/// The cheapest way to a position.
+#[derive(Clone, Copy)]
+struct Step {
+    price: f32,
+    /// Literals since the last copy.
+    literal_len: u32,
+    /// Length and distance of the copy that ends here; 0 after a literal.
+    copy: [u32; 2],
+}
+
+/// The copies of the cheapest parse, each with its position.
+fn path(plane: &[u8], finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
+    let mut steps = vec![Step { price: f32::INFINITY, literal_len: 0, copy: [0; 2] }; plane.len() + 1];
+    let run = |len: u32| varint_price(&prices.literal_lens, len as usize);
+    let after_copy = run(0);
+    let copy_lens: Vec<f32> =
+        (COPY_LEN_MIN..=LONG_ENOUGH).map(|len| varint_price(&prices.copy_lens, len - COPY_LEN_MIN)).collect();
+    steps[0].price = after_copy;
+    let mut position = 0;
+    while position < plane.len() {
+        let Step { price, literal_len, .. } = steps[position];
+        let literal = prices.literals[usize::from(plane[position])] + run(literal_len + 1) - run(literal_len);
+        if price + literal < steps[position + 1].price {
+            steps[position + 1] = Step { price: price + literal, literal_len: literal_len + 1, copy: [0; 2] };
+        }
+        let mut shortest = COPY_LEN_MIN;
+        let mut next = position + 1;
+        for copy in finder.copies(position, CHAIN_LEN) {
+            let distance = price + prices.copy(copy.distance) + after_copy;
+            if copy.len > LONG_ENOUGH {
+                shortest = copy.len;
+                next = position + copy.len;
+            }
+            for len in shortest..=copy.len {
+                let of_len = copy_lens.get(len - COPY_LEN_MIN).copied();
+                let price = distance + of_len.unwrap_or_else(|| varint_price(&prices.copy_lens, len - COPY_LEN_MIN));
+                let step = &mut steps[position + len];
+                if price < step.price {
+                    *step = Step { price, literal_len: 0, copy: [len as u32, copy.distance as u32] };
+                }
+            }
+            shortest = copy.len + 1;
+        }
+        position = next;
+    }
+    let mut copies = Vec::new();
+    let mut end = plane.len();
+    while end > 0 {
+        let [len, distance] = steps[end].copy.map(|number| number as usize);
+        end -= len.max(1);
+        if len > 0 {
+            copies.push((end, Copy { len, distance }));
+        }
+    }
+    copies.reverse();
+    copies
+}
+
 /// Earlier places of the same four bytes, the latest first.
 struct Finder<'p> {
     plane: &'p [u8],
-    head: Vec<u32>,
     previous: Vec<u32>,
 }
 
@@ -78,41 +218,64 @@ const NOWHERE: u32 = u32::MAX;
 
 impl<'p> Finder<'p> {
     fn new(plane: &'p [u8]) -> Self {
-        Finder { plane, head: vec![NOWHERE; 1 << HASH_BITS], previous: vec![NOWHERE; plane.len()] }
+        let mut head = vec![NOWHERE; 1 << HASH_BITS];
+        let previous = plane.windows(COPY_LEN_MIN).zip(0..).map(|(bytes, position)| {
+            let key = bytes.iter().rev().fold(0, |key: u32, &byte| key << 8 | u32::from(byte));
+            let slot = key.wrapping_mul(2_654_435_761) >> (32 - HASH_BITS);
+            std::mem::replace(&mut head[slot as usize], position)
+        });
+        Finder { plane, previous: previous.collect() }
     }
 
-    fn slot(&self, position: usize) -> Option<usize> {
-        let bytes = self.plane.get(position..)?.first_chunk::<COPY_LEN_MIN>()?;
-        Some((u32::from_le_bytes(*bytes).wrapping_mul(2_654_435_761) >> (32 - HASH_BITS)) as usize)
-    }
-
-    fn insert(&mut self, position: usize) {
-        if let Some(slot) = self.slot(position) {
-            self.previous[position] = std::mem::replace(&mut self.head[slot], position as u32);
-        }
-    }
-
-    /// Length and distance of the longest copy at `position`, if one is worth its distance.
-    fn longest(&self, position: usize) -> Option<(usize, usize)> {
-        let mut candidate = self.head[self.slot(position)?];
+    /// Copies that could be made at `position`, each longer than those before, from ever further away.
+    fn copies(&self, position: usize, chain_len: usize) -> impl Iterator<Item = Copy> {
         let here = &self.plane[position..];
-        let mut best: Option<(usize, usize)> = None;
-        for _ in 0..CHAIN_LEN {
-            if candidate == NOWHERE {
-                break;
+        let mut longest = COPY_LEN_MIN - 1;
+        let earlier = |place: u32| self.previous.get(place as usize).copied().filter(|&place| place != NOWHERE);
+        let places = std::iter::successors(earlier(position as u32), move |&place| earlier(place)).take(chain_len);
+        places.map_while(move |place| {
+            if longest > LONG_ENOUGH {
+                return None;
             }
-            let distance = position - candidate as usize;
-            let there = &self.plane[candidate as usize..];
+            let there = &self.plane[place as usize..];
+            // Only what goes on for longer is looked at more closely.
+            if here.get(longest) != there.get(longest) {
+                return Some(None);
+            }
             let len = here.iter().zip(there).take_while(|(a, b)| a == b).count();
-            let worth = len >= COPY_LEN_MIN + usize::from(distance > 1 << 11) + usize::from(distance > 1 << 16);
-            if worth && best.is_none_or(|(longest, _)| len > longest) {
-                best = Some((len, distance));
-            }
-            if len >= LONG_ENOUGH {
-                break;
-            }
-            candidate = self.previous[candidate as usize];
+            let longer = len > longest;
+            longest = longest.max(len);
+            Some(longer.then_some(Copy { len, distance: position - place as usize }))
+        })
+        .flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::decode_planes;
+    use crate::noise::Noise;
+
+    #[test]
+    fn repeats_of_any_length_come_back() {
+        let mut random = Noise(9);
+        let noise: Vec<u8> = (0..3000).map(|_| random.next() as u8).collect();
+        for (len, times) in [(1, 40_000), (2, 999), (3, 5000), (5, 2), (255, 30), (256, 9), (257, 9), (260, 3), (3000, 3)] {
+            let plane = noise[..len].repeat(times);
+            let payload = copies_plane(&plane);
+            let mut decoded = vec![0; plane.len()];
+            decode_planes(&payload, plane.len(), &mut decoded).unwrap();
+            assert_eq!(decoded, plane);
+            assert!(payload.len() < len + len / 2 + 60, "{len} × {times}: {}", payload.len());
         }
-        best
+    }
+
+    #[test]
+    fn noise_saves_nothing_and_repeats_nearly_all() {
+        let mut random = Noise(7);
+        let noise: Vec<u8> = (0..20_000).map(|_| random.next() as u8 % 32).collect();
+        assert!(saved_part(&noise, 5.0) < 0.01);
+        assert!(saved_part(&noise[..500].repeat(40), 5.0) > 0.9);
     }
 }

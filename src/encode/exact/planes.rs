@@ -1,7 +1,7 @@
 //! Exact bytes -> planes payloads: which mode each plane takes.
 
-use crate::encode::exact::adaptive::encode_adaptive;
-use crate::encode::exact::copies::copies_plane;
+use crate::encode::exact::adaptive::Way;
+use crate::encode::exact::copies::{copies_plane, saved_part};
 use crate::encode::exact::tables::best_table;
 use crate::entropy::{Guide, constant_plane, rans_plane, raw_plane};
 use crate::stages::planes::{residuals, rotated, split, split_field};
@@ -13,6 +13,10 @@ const NOISE_BITS: f64 = 7.95;
 const SAMPLE_BYTES: usize = 1 << 15;
 /// Planes that are no longer than this when coded are left so.
 const COPIES_BYTES_MIN: usize = 48;
+/// The part of a sample that copies must save for all of a plane to be searched for repeats.
+const COPIES_PART: f64 = 0.01;
+/// How far what a sample tells may be off.
+const DOUBT: f64 = 1.01;
 /// The part of a long plane that adapting must save, because it is slower to decode.
 const ADAPTIVE_PART: usize = 1024;
 
@@ -80,17 +84,42 @@ fn without_copies(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec
         return coded;
     }
     let (guide, reach) = guidance.unzip();
-    let adaptive = encode_adaptive(plane, guide, reach.unwrap_or(0));
-    let slow = if plane.len() > SAMPLE_BYTES { plane.len() / ADAPTIVE_PART } else { 0 };
-    if adaptive.len() + slow < coded.len() { adaptive } else { coded }
+    let way = Way::best(plane, guide, reach.unwrap_or(0));
+    let bytes_max = (coded.len() - slow_bytes(plane).min(coded.len())) as f64;
+    if way.bytes > DOUBT * bytes_max {
+        return coded;
+    }
+    let adaptive = way.encode(plane);
+    if (adaptive.len() as f64) < bytes_max { adaptive } else { coded }
+}
+
+/// What adapting must save of a plane.
+fn slow_bytes(plane: &[u8]) -> usize {
+    if plane.len() > SAMPLE_BYTES { plane.len() / ADAPTIVE_PART } else { 0 }
+}
+
+/// Bytes of one plane in its smallest mode, as far as a sample tells.
+pub fn estimated_bytes(plane: &[u8]) -> f64 {
+    let coded = coded_bytes(plane);
+    if copies_may_pay(plane, coded as usize) { encode_plane(plane).len() as f64 } else { coded }
+}
+
+/// The same, in the smallest mode that sees no repeats.
+pub(super) fn coded_bytes(plane: &[u8]) -> f64 {
+    entropy_bytes(plane).min(Way::best(plane, None, 0).bytes + slow_bytes(plane) as f64)
+}
+
+/// Bytes of one plane by how often each byte occurs, without what that takes to say.
+pub fn entropy_bytes(plane: &[u8]) -> f64 {
+    entropy_bits(&byte_counts(plane), plane.len()) * plane.len() as f64 / 8.0
 }
 
 /// Looking for repeats is slow, and numbers rarely have any: a sample decides.
 fn copies_may_pay(plane: &[u8], coded_bytes: usize) -> bool {
     let start = (plane.len() / 2).saturating_sub(SAMPLE_BYTES / 2);
     let sample = &plane[start..(start + SAMPLE_BYTES).min(plane.len())];
-    let fair_share = coded_bytes as f64 * sample.len() as f64 / plane.len() as f64;
-    sample.len() == plane.len() || copies_plane(sample).len() as f64 <= 1.05 * fair_share
+    let bits = 8.0 * coded_bytes as f64 / plane.len().max(1) as f64;
+    saved_part(sample, bits) > if sample.len() == plane.len() { 0.0 } else { COPIES_PART }
 }
 
 fn byte_counts(plane: &[u8]) -> [u64; 256] {
