@@ -53,8 +53,11 @@ impl Fixed {
             step();
             Ok((frame, coded))
         })?;
-        let coders =
-            Coders { read: |tensor: &TensorLocation| contents.bytes(tensor), planes, predicted: options.base.is_some() };
+        let coders = Coders {
+            read: |tensor: &TensorLocation| contents.bytes(tensor),
+            planes,
+            predicted: options.base.is_some(),
+        };
         let integers = integers::encode(&levels, &scratch, &coders)?;
         Ok(Fixed { raw, exact: frames.into_iter().collect(), integers })
     }

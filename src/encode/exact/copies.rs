@@ -7,9 +7,9 @@ use crate::entropy::put_varint;
 use crate::format::{COPY_LEN_MIN, DISTANCE_BYTES, MODE_COPIES};
 
 const HASH_BITS: u32 = 16;
-/// Candidates that are tried at each position, and in a sample.
-const CHAIN_LEN: usize = 64;
-const SAMPLE_CHAIN_LEN: usize = 8;
+/// Earlier places that are tried at each position, and in a sample.
+const CHAIN_LEN: usize = 32;
+const SAMPLE_CHAIN_LEN: usize = 4;
 /// A copy this long is taken without looking further.
 const LONG_ENOUGH: usize = 256;
 /// Parses, each by the prices of the one before.
@@ -36,7 +36,7 @@ pub fn saved_part(plane: &[u8], bits: f64) -> f64 {
     let finder = Finder::new(plane);
     let (mut saved, mut position) = (0.0, 0);
     while position < plane.len() {
-        let longest = finder.copies(position, SAMPLE_CHAIN_LEN).last();
+        let longest = finder.copies(position, SAMPLE_CHAIN_LEN).max_by_key(|copy| copy.len);
         let saves = longest.map_or(0.0, |copy| copy.len as f64 * bits - COPY_BITS - (copy.distance as f64).log2());
         position += if saves > 0.0 { longest.map_or(1, |copy| copy.len) } else { 1 };
         saved += saves.max(0.0);
@@ -120,7 +120,7 @@ impl Prices {
         }
     }
 
-    fn copy(&self, distance: usize) -> f32 {
+    fn distance(&self, distance: usize) -> f32 {
         distance_bytes(distance).into_iter().zip(&self.distances).map(|(byte, prices)| prices[usize::from(byte)]).sum()
     }
 }
@@ -150,6 +150,21 @@ struct Copy {
     distance: usize,
 }
 
+/// The cheapest distance that a copy of some length may have.
+#[derive(Clone, Copy)]
+struct Offer {
+    price: f32,
+    distance: usize,
+}
+
+const NO_OFFER: Offer = Offer { price: f32::INFINITY, distance: 0 };
+
+impl Offer {
+    fn cheaper(self, other: Offer) -> Offer {
+        if other.price < self.price { other } else { self }
+    }
+}
+
 /// The cheapest way to a position.
 #[derive(Clone, Copy)]
 struct Step {
@@ -165,8 +180,7 @@ fn path(plane: &[u8], finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
     let mut steps = vec![Step { price: f32::INFINITY, literal_len: 0, copy: [0; 2] }; plane.len() + 1];
     let run = |len: u32| varint_price(&prices.literal_lens, len as usize);
     let after_copy = run(0);
-    let copy_lens: Vec<f32> =
-        (COPY_LEN_MIN..=LONG_ENOUGH).map(|len| varint_price(&prices.copy_lens, len - COPY_LEN_MIN)).collect();
+    let mut offers = Vec::new();
     steps[0].price = after_copy;
     let mut position = 0;
     while position < plane.len() {
@@ -175,25 +189,24 @@ fn path(plane: &[u8], finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
         if price + literal < steps[position + 1].price {
             steps[position + 1] = Step { price: price + literal, literal_len: literal_len + 1, copy: [0; 2] };
         }
-        let mut shortest = COPY_LEN_MIN;
-        let mut next = position + 1;
+        offers.clear();
         for copy in finder.copies(position, CHAIN_LEN) {
-            let distance = price + prices.copy(copy.distance) + after_copy;
-            if copy.len > LONG_ENOUGH {
-                shortest = copy.len;
-                next = position + copy.len;
-            }
-            for len in shortest..=copy.len {
-                let of_len = copy_lens.get(len - COPY_LEN_MIN).copied();
-                let price = distance + of_len.unwrap_or_else(|| varint_price(&prices.copy_lens, len - COPY_LEN_MIN));
-                let step = &mut steps[position + len];
-                if price < step.price {
-                    *step = Step { price, literal_len: 0, copy: [len as u32, copy.distance as u32] };
-                }
-            }
-            shortest = copy.len + 1;
+            offers.resize(offers.len().max(copy.len + 1), NO_OFFER);
+            let offer = Offer { price: prices.distance(copy.distance), distance: copy.distance };
+            offers[copy.len] = offers[copy.len].cheaper(offer);
         }
-        position = next;
+        // What offers a long copy offers a shorter one, too.
+        let mut offer = NO_OFFER;
+        for len in (COPY_LEN_MIN..offers.len()).rev() {
+            offer = offer.cheaper(offers[len]);
+            let price = price + offer.price + varint_price(&prices.copy_lens, len - COPY_LEN_MIN) + after_copy;
+            let step = &mut steps[position + len];
+            if price < step.price {
+                *step = Step { price, literal_len: 0, copy: [len as u32, offer.distance as u32] };
+            }
+        }
+        let longest = offers.len().saturating_sub(1);
+        position += if longest > LONG_ENOUGH { longest } else { 1 };
     }
     let mut copies = Vec::new();
     let mut end = plane.len();
@@ -227,28 +240,26 @@ impl<'p> Finder<'p> {
         Finder { plane, previous: previous.collect() }
     }
 
-    /// Copies that could be made at `position`, each longer than those before, from ever further away.
+    /// Copies that could be made at `position`, from ever further away; none after a long one.
     fn copies(&self, position: usize, chain_len: usize) -> impl Iterator<Item = Copy> {
         let here = &self.plane[position..];
-        let mut longest = COPY_LEN_MIN - 1;
         let earlier = |place: u32| self.previous.get(place as usize).copied().filter(|&place| place != NOWHERE);
         let places = std::iter::successors(earlier(position as u32), move |&place| earlier(place)).take(chain_len);
-        places.map_while(move |place| {
-            if longest > LONG_ENOUGH {
-                return None;
-            }
-            let there = &self.plane[place as usize..];
-            // Only what goes on for longer is looked at more closely.
-            if here.get(longest) != there.get(longest) {
-                return Some(None);
-            }
-            let len = here.iter().zip(there).take_while(|(a, b)| a == b).count();
-            let longer = len > longest;
-            longest = longest.max(len);
-            Some(longer.then_some(Copy { len, distance: position - place as usize }))
-        })
-        .flatten()
+        let mut enough = false;
+        let copies = places.map_while(move |place| {
+            let len = common_len(here, &self.plane[place as usize..]);
+            let copy = Copy { len, distance: position - place as usize };
+            (!std::mem::replace(&mut enough, len > LONG_ENOUGH)).then_some(copy)
+        });
+        copies.filter(|copy| copy.len >= COPY_LEN_MIN)
     }
+}
+
+/// How many bytes are the same, from the first on.
+fn common_len(a: &[u8], b: &[u8]) -> usize {
+    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    let len = 8 * words.take_while(|(a, b)| a == b).count();
+    len + a[len..].iter().zip(&b[len..]).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]
@@ -261,7 +272,9 @@ mod tests {
     fn repeats_of_any_length_come_back() {
         let mut random = Noise(9);
         let noise: Vec<u8> = (0..3000).map(|_| random.next() as u8).collect();
-        for (len, times) in [(1, 40_000), (2, 999), (3, 5000), (5, 2), (255, 30), (256, 9), (257, 9), (260, 3), (3000, 3)] {
+        for (len, times) in
+            [(1, 40_000), (2, 999), (3, 5000), (5, 2), (255, 30), (256, 9), (257, 9), (260, 3), (3000, 3)]
+        {
             let plane = noise[..len].repeat(times);
             let payload = copies_plane(&plane);
             let mut decoded = vec![0; plane.len()];

@@ -13,6 +13,9 @@ const NOISE_BITS: f64 = 7.95;
 const SAMPLE_BYTES: usize = 1 << 15;
 /// Planes that are no longer than this when coded are left so.
 const COPIES_BYTES_MIN: usize = 48;
+/// What a way to adapt is chosen on, one part of so many; and what tells roughly what a plane takes.
+const SAMPLE_PARTS: usize = 4;
+const ROUGH_SAMPLE_PARTS: usize = 16;
 /// The part of a sample that copies must save for all of a plane to be searched for repeats.
 const COPIES_PART: f64 = 0.01;
 /// How far what a sample tells may be off.
@@ -55,7 +58,7 @@ type Guidance<'a> = Option<(&'a Guide<'a>, u8)>;
 /// One plane in its smallest mode; whether a long one may take a slow mode.
 fn smallest(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec<u8> {
     let coded = without_copies(plane, slow_to_decode, guidance);
-    if coded.len() > COPIES_BYTES_MIN && copies_may_pay(plane, coded.len()) {
+    if coded.len() > COPIES_BYTES_MIN && saved_by_copies(plane, coded.len() as f64) > 0.0 {
         let copies = copies_plane(plane);
         if copies.len() < coded.len() {
             return copies;
@@ -84,7 +87,7 @@ fn without_copies(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec
         return coded;
     }
     let (guide, reach) = guidance.unzip();
-    let way = Way::best(plane, guide, reach.unwrap_or(0));
+    let way = Way::best(plane, SAMPLE_PARTS, guide, reach.unwrap_or(0));
     let bytes_max = (coded.len() - slow_bytes(plane).min(coded.len())) as f64;
     if way.bytes > DOUBT * bytes_max {
         return coded;
@@ -101,12 +104,12 @@ fn slow_bytes(plane: &[u8]) -> usize {
 /// Bytes of one plane in its smallest mode, as far as a sample tells.
 pub fn estimated_bytes(plane: &[u8]) -> f64 {
     let coded = coded_bytes(plane);
-    if copies_may_pay(plane, coded as usize) { encode_plane(plane).len() as f64 } else { coded }
+    coded * (1.0 - saved_by_copies(plane, coded))
 }
 
 /// The same, in the smallest mode that sees no repeats.
 pub(super) fn coded_bytes(plane: &[u8]) -> f64 {
-    entropy_bytes(plane).min(Way::best(plane, None, 0).bytes + slow_bytes(plane) as f64)
+    entropy_bytes(plane).min(Way::best(plane, ROUGH_SAMPLE_PARTS, None, 0).bytes + slow_bytes(plane) as f64)
 }
 
 /// Bytes of one plane by how often each byte occurs, without what that takes to say.
@@ -114,12 +117,12 @@ pub fn entropy_bytes(plane: &[u8]) -> f64 {
     entropy_bits(&byte_counts(plane), plane.len()) * plane.len() as f64 / 8.0
 }
 
-/// Looking for repeats is slow, and numbers rarely have any: a sample decides.
-fn copies_may_pay(plane: &[u8], coded_bytes: usize) -> bool {
+/// The part of a plane that copies save, as far as a sample tells. Looking for repeats is slow, and numbers rarely have any.
+fn saved_by_copies(plane: &[u8], coded_bytes: f64) -> f64 {
     let start = (plane.len() / 2).saturating_sub(SAMPLE_BYTES / 2);
     let sample = &plane[start..(start + SAMPLE_BYTES).min(plane.len())];
-    let bits = 8.0 * coded_bytes as f64 / plane.len().max(1) as f64;
-    saved_part(sample, bits) > if sample.len() == plane.len() { 0.0 } else { COPIES_PART }
+    let saved = saved_part(sample, 8.0 * coded_bytes / plane.len().max(1) as f64);
+    if sample.len() == plane.len() || saved > COPIES_PART { saved } else { 0.0 }
 }
 
 fn byte_counts(plane: &[u8]) -> [u64; 256] {

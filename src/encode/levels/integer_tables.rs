@@ -66,7 +66,8 @@ impl IntegerTables {
     /// Bits of every symbol in every class.
     pub fn costs(&self) -> Vec<[f32; 256]> {
         let groups: Vec<[f32; 256]> = self.groups.iter().map(Group::costs).collect();
-        let by_class = self.groups.iter().zip(&groups).flat_map(|(group, costs)| std::iter::repeat_n(costs, group.classes));
+        let by_class =
+            self.groups.iter().zip(&groups).flat_map(|(group, costs)| std::iter::repeat_n(costs, group.classes));
         let by_class: Vec<&[f32; 256]> = by_class.collect();
         let costs = |class: usize| match by_class.len().checked_sub(1) {
             Some(last) => *by_class[class.saturating_sub(self.first_class).min(last)],

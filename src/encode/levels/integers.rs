@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use crate::encode::exact::frame::{CodedFrame, KeptFrame};
-use crate::encode::exact::planes::estimated_bytes;
+use crate::encode::exact::planes::{encode_plane, estimated_bytes};
 use crate::encode::levels::frame::LevelPlan;
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::integer_fit::Fit;
@@ -24,7 +24,7 @@ use crate::tensor::{DType, TensorLocation};
 
 /// What a frame of levels costs beside its payloads and tables and a frame of planes does not.
 const FRAME_BYTES: f64 = 24.0;
-/// Planes that a sample expects to be larger than levels by this factor are not tried.
+/// How far an estimate may be off: planes that are expected to be larger than levels by this factor are not tried.
 const DOUBT: f64 = 1.02;
 
 /// Tensors that are shorter are left to the raw stream.
@@ -82,7 +82,12 @@ where
     let elements = |(_, tensor): &(usize, &TensorLocation)| tensor.bytes as usize;
     let fitted = |(frame, tensor)| {
         let mut bytes = (coders.read)(tensor)?;
-        let planes_bytes = if coders.predicted { 0.0 } else { estimated_planes(&bytes) };
+        // Shorter ones have frames because planes would be larger.
+        let planes_bytes = match coders.predicted {
+            true => 0.0,
+            false if tensor.bytes <= RAW_BYTES_MAX => f64::INFINITY,
+            false => estimated_planes(&bytes),
+        };
         let fit = Fit::of(tensor, &mut bytes);
         drop(bytes);
         let planes = (planes_bytes < DOUBT * (fit.bytes() + FRAME_BYTES)).then(|| (coders.planes)(tensor));
@@ -91,15 +96,14 @@ where
     let mut fits: Vec<Fitted> = map_in_parts(tensors.iter().copied(), elements, fitted)?;
     let mut coded = Integers::default();
     let of_shared = |fits: &[Fitted]| IntegerTables::new(&sum(fits.iter().filter(|fitted| !fitted.own)));
-    let mut shared = IntegerTables::default();
     for _ in 0..2 {
-        shared = of_shared(&fits);
+        let shared = of_shared(&fits);
         fits.par_iter_mut().for_each(|fitted| fitted.own = fitted.fit.bytes() < fitted.fit.payload_bytes(&shared));
         for fitted in fits.extract_if(.., |fitted| fitted.planes_are_smaller(&shared)) {
             coded.frames.extend(fitted.planes.map(|planes| (fitted.frame, planes)));
         }
     }
-    shared = of_shared(&fits);
+    let shared = of_shared(&fits);
     coded.push_levels(fits, &shared, scratch, &coders.read)?;
     Ok(coded)
 }
@@ -178,9 +182,11 @@ pub fn are_worth_a_frame(tensor: &TensorLocation, read: impl FnOnce() -> Result<
     if tensor.bytes < FRAMED_BYTES_MIN {
         return Ok(false);
     }
-    let mut bytes = read()?;
-    let planes_bytes = estimated_bytes(&bytes);
-    Ok(FRAME_BYTES + Fit::of(tensor, &mut bytes).bytes() < SHARED_PART * planes_bytes)
+    let bytes = read()?;
+    let levels_bytes = FRAME_BYTES + Fit::of(tensor, &mut bytes.clone()).bytes();
+    let ratio = levels_bytes / (SHARED_PART * estimated_bytes(&bytes));
+    let in_doubt = (DOUBT.recip()..DOUBT).contains(&ratio);
+    Ok(if in_doubt { levels_bytes < SHARED_PART * encode_plane(&bytes).len() as f64 } else { ratio < 1.0 })
 }
 
 fn sum<'a>(fits: impl Iterator<Item = &'a Fitted<'a>>) -> Counts {
@@ -200,6 +206,7 @@ fn encode_levels(fit: Fit, mut bytes: Vec<u8>, first_class: usize, tables: &[Tab
         column_major: false,
         dct: false,
         trellis: false,
+        sparsity: 0,
         classes: Classes { base: 0, row: fit.rows, column: fit.columns, tap: Vec::new() },
         exponents: Default::default(),
         row_permutation: None,
