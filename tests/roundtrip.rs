@@ -77,8 +77,8 @@ fn integers_of_every_shape_come_back_and_take_little_more_than_their_entropy() {
 fn rows_of_integers_that_differ_get_classes() {
     let tensor = integers("w", DType::I8, &[256, 1024]);
     let archive = archive(&safetensors(&[tensor]), Target::Lossless);
-    let frame = &reader(&archive).archive().frames[0];
-    assert!(matches!(&frame.coding, Coding::Levels(levels) if levels.scale.is_none()));
+    let reader = reader(&archive);
+    assert!(matches!(&reader.archive().frames[0].coding, Coding::Levels(levels) if levels.scale.is_none()));
 }
 
 #[test]

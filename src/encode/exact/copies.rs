@@ -31,17 +31,21 @@ pub fn copies_plane(plane: &[u8]) -> Vec<u8> {
     sequences.payload()
 }
 
-/// The part of a plane that copies save, if its other bytes take so many bits each: roughly, and soon found.
+/// The part of a plane that copies save, if without them it takes so many bits a byte: roughly, and soon found.
 pub fn saved_part(plane: &[u8], bits: f64) -> f64 {
     let finder = Finder::new(plane);
+    let total = bits * plane.len() as f64;
+    let prices = byte_prices(plane, total / (8.0 * entropy_bytes(plane)).max(1.0));
+    let price = |bytes: &[u8]| bytes.iter().map(|&byte| f64::from(prices[usize::from(byte)])).sum::<f64>();
     let (mut saved, mut position) = (0.0, 0);
     while position < plane.len() {
         let longest = finder.copies(position, SAMPLE_CHAIN_LEN).max_by_key(|copy| copy.len);
-        let saves = longest.map_or(0.0, |copy| copy.len as f64 * bits - COPY_BITS - (copy.distance as f64).log2());
+        let saves = longest
+            .map_or(0.0, |copy| price(&plane[position..][..copy.len]) - COPY_BITS - (copy.distance as f64).log2());
         position += if saves > 0.0 { longest.map_or(1, |copy| copy.len) } else { 1 };
         saved += saves.max(0.0);
     }
-    saved / (plane.len() as f64 * bits).max(1.0)
+    saved / total.max(1.0)
 }
 
 #[derive(Default)]
@@ -104,7 +108,7 @@ impl Prices {
     fn first(plane: &[u8]) -> Self {
         let number = array::from_fn(|number| 2.0 + 1.2 * (number as f32 + 1.0).log2());
         Prices {
-            literals: byte_prices(plane),
+            literals: context_prices(plane),
             literal_lens: number,
             copy_lens: number,
             distances: array::from_fn(|byte| if byte == 0 { [8.0; 256] } else { number }),
@@ -113,10 +117,10 @@ impl Prices {
 
     fn of(sequences: &Sequences) -> Self {
         Prices {
-            literals: byte_prices(&sequences.literals),
-            literal_lens: byte_prices(&sequences.literal_lens),
-            copy_lens: byte_prices(&sequences.copy_lens),
-            distances: sequences.distances.each_ref().map(|plane| byte_prices(plane)),
+            literals: context_prices(&sequences.literals),
+            literal_lens: context_prices(&sequences.literal_lens),
+            copy_lens: context_prices(&sequences.copy_lens),
+            distances: sequences.distances.each_ref().map(|plane| context_prices(plane)),
         }
     }
 
@@ -134,13 +138,17 @@ fn varint_price(prices: &BytePrices, mut number: usize) -> f32 {
     price + prices[number]
 }
 
-/// By how often each byte occurs, and how much smaller the plane gets than that tells.
-fn byte_prices(plane: &[u8]) -> BytePrices {
+/// What bytes take by how often each occurs, times a factor.
+fn byte_prices(plane: &[u8], factor: f64) -> BytePrices {
     let mut counts = [0.5f32; 256];
     plane.iter().for_each(|&byte| counts[usize::from(byte)] += 1.0);
     let sum: f32 = counts.iter().sum();
-    let context = (coded_bytes(plane) / entropy_bytes(plane).max(1.0)).clamp(0.3, 1.0) as f32;
-    counts.map(|count| context * (sum / count).log2())
+    counts.map(|count| factor as f32 * (sum / count).log2())
+}
+
+/// The same of a plane that its contexts may make smaller.
+fn context_prices(plane: &[u8]) -> BytePrices {
+    byte_prices(plane, (coded_bytes(plane) / entropy_bytes(plane).max(1.0)).clamp(0.3, 1.0))
 }
 
 /// A copy of `len` bytes from `distance` bytes before.
