@@ -14,6 +14,9 @@ const SAMPLE_CHAIN_LEN: usize = 4;
 const LONG_ENOUGH: usize = 256;
 /// Parses, each by the prices of the one before.
 const PARSES: usize = 3;
+/// What is searched of a plane to see whether copies save anything: so many windows of so many bytes.
+const WINDOWS: usize = 8;
+const WINDOW_BYTES: usize = 1 << 12;
 /// What a copy in a sample costs beside the logarithm of its distance, in bits.
 const COPY_BITS: f64 = 10.0;
 
@@ -31,21 +34,32 @@ pub fn copies_plane(plane: &[u8]) -> Vec<u8> {
     sequences.payload()
 }
 
-/// The part of a plane that copies save, if without them it takes so many bits a byte: roughly, and soon found.
+/// The part of a plane that copies save, if without them it takes so many bits a byte: roughly, as windows of it tell. What they repeat
+/// may lie anywhere before them.
 pub fn saved_part(plane: &[u8], bits: f64) -> f64 {
     let finder = Finder::new(plane);
-    let total = bits * plane.len() as f64;
-    let prices = byte_prices(plane, total / (8.0 * entropy_bytes(plane)).max(1.0));
+    let prices = byte_prices(plane, bits * plane.len() as f64 / (8.0 * entropy_bytes(plane)).max(1.0));
     let price = |bytes: &[u8]| bytes.iter().map(|&byte| f64::from(prices[usize::from(byte)])).sum::<f64>();
-    let (mut saved, mut position) = (0.0, 0);
-    while position < plane.len() {
-        let longest = finder.copies(position, SAMPLE_CHAIN_LEN).max_by_key(|copy| copy.len);
-        let saves = longest
-            .map_or(0.0, |copy| price(&plane[position..][..copy.len]) - COPY_BITS - (copy.distance as f64).log2());
-        position += if saves > 0.0 { longest.map_or(1, |copy| copy.len) } else { 1 };
-        saved += saves.max(0.0);
+    let (mut saved, mut total) = (0.0, 0.0);
+    let apart = if plane.len() > WINDOWS * WINDOW_BYTES { plane.len() / WINDOWS } else { WINDOW_BYTES };
+    for start in (0..plane.len()).step_by(apart) {
+        let end = plane.len().min(start + WINDOW_BYTES);
+        let mut position = start;
+        while position < end {
+            let longest = finder.copies(position, SAMPLE_CHAIN_LEN).max_by_key(|copy| copy.len);
+            let len = longest.map_or(1, |copy| copy.len.min(end - position));
+            let bits = price(&plane[position..position + len]);
+            let saves = longest.map_or(0.0, |copy| bits - COPY_BITS - (copy.distance as f64).log2());
+            if saves > 0.0 {
+                saved += saves;
+                position += len;
+            } else {
+                position += 1;
+            }
+        }
+        total += price(&plane[start..end]);
     }
-    saved / total.max(1.0)
+    saved / f64::max(total, 1.0)
 }
 
 #[derive(Default)]

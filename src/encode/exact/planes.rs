@@ -9,8 +9,8 @@ use crate::tensor::DType;
 
 /// Above this order-0 entropy, in bits a byte, a plane counts as noise.
 const NOISE_BITS: f64 = 7.95;
-/// How much of a plane is searched for repeats before all of it is.
-const SAMPLE_BYTES: usize = 1 << 15;
+/// A plane of more bytes is long: what is slow to decode must pay for that, and what hardly saves anything is not tried.
+const LONG_BYTES: usize = 1 << 15;
 /// Planes that are no longer than this when coded are left so.
 const COPIES_BYTES_MIN: usize = 48;
 /// What a way to adapt is chosen on, one part of so many; and what tells roughly what a plane takes.
@@ -83,7 +83,7 @@ fn without_copies(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec
     let table = if noise { None } else { best_table(&counts) };
     let coded = table.map(|table| rans_plane(plane, &table)).filter(|coded| coded.len() <= plane.len());
     let coded = coded.unwrap_or_else(|| raw_plane(plane));
-    if (noise || !slow_to_decode) && plane.len() > SAMPLE_BYTES {
+    if (noise || !slow_to_decode) && plane.len() > LONG_BYTES {
         return coded;
     }
     let (guide, reach) = guidance.unzip();
@@ -98,7 +98,7 @@ fn without_copies(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec
 
 /// What adapting must save of a plane.
 fn slow_bytes(plane: &[u8]) -> usize {
-    if plane.len() > SAMPLE_BYTES { plane.len() / ADAPTIVE_PART } else { 0 }
+    if plane.len() > LONG_BYTES { plane.len() / ADAPTIVE_PART } else { 0 }
 }
 
 /// Bytes of one plane in its smallest mode, as far as a sample tells.
@@ -119,10 +119,8 @@ pub fn entropy_bytes(plane: &[u8]) -> f64 {
 
 /// The part of a plane that copies save, as far as a sample tells. Looking for repeats is slow, and numbers rarely have any.
 fn saved_by_copies(plane: &[u8], coded_bytes: f64) -> f64 {
-    let start = (plane.len() / 2).saturating_sub(SAMPLE_BYTES / 2);
-    let sample = &plane[start..(start + SAMPLE_BYTES).min(plane.len())];
-    let saved = saved_part(sample, 8.0 * coded_bytes / plane.len().max(1) as f64);
-    if sample.len() == plane.len() || saved > COPIES_PART { saved } else { 0.0 }
+    let saved = saved_part(plane, 8.0 * coded_bytes / plane.len().max(1) as f64);
+    if plane.len() <= LONG_BYTES || saved > COPIES_PART { saved } else { 0.0 }
 }
 
 fn byte_counts(plane: &[u8]) -> [u64; 256] {
