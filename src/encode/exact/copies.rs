@@ -1,6 +1,7 @@
 //! Bytes -> literals and copies of earlier bytes: the parse that takes the fewest bits, by what those of the parse before it took.
 
 use std::array;
+use std::ops::Range;
 
 use crate::encode::exact::planes::{coded_bytes, encode_coded_plane, entropy_bytes};
 use crate::entropy::put_varint;
@@ -12,6 +13,8 @@ const CHAIN_LEN: usize = 32;
 const SAMPLE_CHAIN_LEN: usize = 4;
 /// A copy this long is taken without looking further.
 const LONG_ENOUGH: usize = 256;
+/// What is parsed at once.
+const PART_BYTES: usize = 1 << 16;
 /// Parses, each by the prices of the one before.
 const PARSES: usize = 3;
 /// What is searched of a plane to see whether copies save anything: so many windows of so many bytes.
@@ -197,46 +200,52 @@ struct Step {
     copy: [u32; 2],
 }
 
-/// The copies of the cheapest parse, each with its position.
+/// The copies of the cheapest parse, each with its position: part by part, for steps to take little memory.
 fn path(plane: &[u8], finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
-    let mut steps = vec![Step { price: f32::INFINITY, literal_len: 0, copy: [0; 2] }; plane.len() + 1];
+    let starts = (0..plane.len()).step_by(PART_BYTES);
+    starts.flat_map(|start| path_of_part(plane, start..plane.len().min(start + PART_BYTES), finder, prices)).collect()
+}
+
+fn path_of_part(plane: &[u8], part: Range<usize>, finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
+    let mut steps = vec![Step { price: f32::INFINITY, literal_len: 0, copy: [0; 2] }; part.len() + 1];
     let run = |len: u32| varint_price(&prices.literal_lens, len as usize);
     let after_copy = run(0);
     let mut offers = Vec::new();
     steps[0].price = after_copy;
-    let mut position = 0;
-    while position < plane.len() {
-        let Step { price, literal_len, .. } = steps[position];
-        let literal = prices.literals[usize::from(plane[position])] + run(literal_len + 1) - run(literal_len);
-        if price + literal < steps[position + 1].price {
-            steps[position + 1] = Step { price: price + literal, literal_len: literal_len + 1, copy: [0; 2] };
+    let mut at = 0;
+    while at < part.len() {
+        let Step { price, literal_len, .. } = steps[at];
+        let literal = prices.literals[usize::from(plane[part.start + at])] + run(literal_len + 1) - run(literal_len);
+        if price + literal < steps[at + 1].price {
+            steps[at + 1] = Step { price: price + literal, literal_len: literal_len + 1, copy: [0; 2] };
         }
         offers.clear();
-        for copy in finder.copies(position, CHAIN_LEN) {
-            offers.resize(offers.len().max(copy.len + 1), NO_OFFER);
+        for copy in finder.copies(part.start + at, CHAIN_LEN) {
+            let len = copy.len.min(part.len() - at);
+            offers.resize(offers.len().max(len + 1), NO_OFFER);
             let offer = Offer { price: prices.distance(copy.distance), distance: copy.distance };
-            offers[copy.len] = offers[copy.len].cheaper(offer);
+            offers[len] = offers[len].cheaper(offer);
         }
         // What offers a long copy offers a shorter one, too.
         let mut offer = NO_OFFER;
         for len in (COPY_LEN_MIN..offers.len()).rev() {
             offer = offer.cheaper(offers[len]);
             let price = price + offer.price + varint_price(&prices.copy_lens, len - COPY_LEN_MIN) + after_copy;
-            let step = &mut steps[position + len];
+            let step = &mut steps[at + len];
             if price < step.price {
                 *step = Step { price, literal_len: 0, copy: [len as u32, offer.distance as u32] };
             }
         }
         let longest = offers.len().saturating_sub(1);
-        position += if longest > LONG_ENOUGH { longest } else { 1 };
+        at += if longest > LONG_ENOUGH { longest } else { 1 };
     }
     let mut copies = Vec::new();
-    let mut end = plane.len();
+    let mut end = part.len();
     while end > 0 {
         let [len, distance] = steps[end].copy.map(|number| number as usize);
         end -= len.max(1);
         if len > 0 {
-            copies.push((end, Copy { len, distance }));
+            copies.push((part.start + end, Copy { len, distance }));
         }
     }
     copies.reverse();
