@@ -144,7 +144,7 @@ function roundTrip(source, flags) {
   const decode_s = timed(() => mcwc('decode', archive, '-o', folder, '--json'));
   const bytes = statSync(archive).size;
   rmSync(archive);
-  return { folder, bytes, encode_s: encoding.seconds, encode_bytes: encoding.peak_bytes, decode_s };
+  return { folder, bytes, encode_s: encoding.seconds, encode_cpu_s: encoding.cpu_seconds, encode_bytes: encoding.peak_bytes, decode_s };
 }
 
 function lossless(model, float, { files }) {
@@ -156,7 +156,7 @@ function lossless(model, float, { files }) {
   return { float, original: statSync(source).size, ours, zipnn: files[0], zstd: files[1] };
 }
 
-/** A model of quantized integers, by us and by brotli, which takes each file on its own. */
+/** A model of quantized integers, by us, and by brotli and zstd, which take each file on its own. */
 function tfjsModel({ name, files }) {
   step(name);
   const { folder, ...ours } = roundTrip(files, ['--lossless']);
@@ -166,5 +166,6 @@ function tfjsModel({ name, files }) {
   rmSync(folder, { recursive: true });
   const params = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24 };
   const sum = (bytes) => files.reduce((total, file) => total + bytes(readFileSync(file)), 0);
-  return { name, original: sum((file) => file.length), ours, brotli: sum((file) => brotliCompressSync(file, { params }).length) };
+  const brotli = sum((file) => brotliCompressSync(file, { params }).length);
+  return { name, original: sum((file) => file.length), ours, brotli, zstd: Number(python('rate/zstd.py', files)) };
 }

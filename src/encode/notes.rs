@@ -2,8 +2,10 @@
 
 use crate::encode::base::BaseFrame;
 use crate::encode::coded::{CodedTensor, Lossy};
+use crate::encode::contents::Contents;
 use crate::encode::options::{Options, Target};
 use crate::encode::report::Report;
+use crate::tensor::{DType, TensorLocation};
 
 /// Most tensors that a note names.
 const NAMES_MAX: usize = 3;
@@ -24,6 +26,7 @@ pub fn notes(lossy: &Lossy, report: &Report, calibrated: bool, options: &Options
     let is_exact = |coded: &CodedTensor| report.tensors.get(coded.frame).is_some_and(|tensor| !tensor.lossy);
     let mut notes = vec![
         near_lossless(report, options),
+        quantized(lossy.contents),
         note(&is_exact, "exact, which is no larger"),
         unused_base(report, options),
         note(&|coded| base_errors_are_coded(coded, options), base_errors(options)),
@@ -70,5 +73,21 @@ fn near_lossless(report: &Report, options: &Options) -> Option<String> {
     (report.near_lossless && weights > 0).then(|| {
         let used = 8.0 * bytes as f64 / weights as f64;
         format!("{used:.2} of {bits} bits for each weight are enough for an error of a millionth; --quality or --lossless takes more")
+    })
+}
+
+/// That most weights are integers of 4 or 8 bits, alone or in blocks.
+fn quantized(contents: &Contents) -> Option<String> {
+    let weights = |tensor: &TensorLocation| tensor.shape.element_len().unwrap_or(0);
+    let is_quantized = |tensor: &&TensorLocation| {
+        !tensor.record.is_empty() || matches!(tensor.dtype, DType::I8 | DType::U8 | DType::I4 | DType::U4)
+    };
+    let all: u64 = contents.tensors.iter().map(weights).sum();
+    let quantized: u64 = contents.tensors.iter().filter(is_quantized).map(weights).sum();
+    let percent = 100.0 * quantized as f64 / all.max(1) as f64;
+    (percent > 50.0).then(|| {
+        format!(
+            "{percent:.0} % of the weights are quantized already and stay exact; an archive of the model in floats would be smaller"
+        )
     })
 }

@@ -56,6 +56,7 @@ pub fn context(plane: &[u8], at: usize, distance: u8, guide: Option<&Guide>) -> 
 }
 
 /// Trees of chances.
+#[cfg_attr(feature = "encoder", derive(Clone))]
 pub struct AdaptiveModel {
     /// Of each inner node: a fast and a slow chance of a one, in 1/65536, and the decisions so far.
     nodes: Vec<[u16; 3]>,

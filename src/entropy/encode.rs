@@ -163,17 +163,31 @@ fn encode_lanes<'t>(
     lanes.iter().for_each(|(state, _)| payload.extend(state.to_le_bytes()));
 }
 
-/// A plane coded as its bytes teach, guided if there is a guide: constriction codes the decisions from the last to the first.
+/// Bytes whose decisions are in memory at once, each as many.
+const DECIDED_BYTES: usize = 1 << 15;
+
+/// A plane coded as its bytes teach, guided if there is a guide. Constriction codes the decisions from the last to the first: the
+/// model is kept at the start of every part, and goes through the parts again from there.
 pub fn adaptive_plane(plane: &[u8], adaptation: Adaptation, guide: Option<&Guide>) -> Vec<u8> {
+    let part = |index: usize| index * DECIDED_BYTES..plane.len().min((index + 1) * DECIDED_BYTES);
+    let contexts = |at: usize| (plane[at], context(plane, at, adaptation.distance, guide));
+    let last = plane.len().saturating_sub(1) / DECIDED_BYTES;
     let mut model = AdaptiveModel::new(adaptation);
-    let mut decisions = Vec::with_capacity(8 * plane.len());
-    for (at, &byte) in plane.iter().enumerate() {
-        let context = context(plane, at, adaptation.distance, guide);
-        model.encode_byte(byte, context, |bit, chance| decisions.push((bit, chance as u16)));
+    let mut starts = Vec::with_capacity(last + 1);
+    for index in 0..last {
+        starts.push(model.clone());
+        part(index).map(contexts).for_each(|(byte, context)| model.encode_byte(byte, context, |_, _| ()));
     }
+    starts.push(model);
     let mut coder = SmallAnsCoder::from_raw_parts(Vec::new(), STATE_START);
-    for (bit, chance) in decisions.into_iter().rev() {
-        coder.encode_symbol(bit, Decision { chance }).expect("both bits are possible");
+    let mut decisions = Vec::with_capacity(8 * plane.len().min(DECIDED_BYTES));
+    for (index, mut model) in starts.into_iter().enumerate().rev() {
+        for (byte, context) in part(index).map(contexts) {
+            model.encode_byte(byte, context, |bit, chance| decisions.push((bit, chance as u16)));
+        }
+        for (bit, chance) in decisions.drain(..).rev() {
+            coder.encode_symbol(bit, Decision { chance }).expect("both bits are possible");
+        }
     }
     let state = coder.state();
     let (words, _) = coder.into_raw_parts();

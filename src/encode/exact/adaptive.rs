@@ -1,5 +1,6 @@
 //! Bytes -> the adaptive or guided payload that takes the fewest, of a few ways to adapt.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use crate::entropy::{Adaptation, AdaptiveModel, Guide, adaptive_plane, context};
@@ -7,65 +8,136 @@ use crate::format::TOTAL;
 
 /// Limits that are tried: for what changes along the way, for most, for what stays the same, and for what always does.
 const LIMITS: [u8; 7] = [8, 12, 18, 31, 48, 63, 255];
-/// The limit that contexts are compared with.
-const USUAL_LIMIT: u8 = 31;
+/// Index of the limit that contexts are compared with.
+const USUAL_LIMIT: usize = 3;
 /// Distances and bits of contexts that are tried.
 const CONTEXTS: [(u8, u8); 6] = [(1, 0), (2, 1), (2, 4), (1, 3), (1, 8), (4, 4)];
 /// The same of a reference: the bits of bytes up to the top of an element.
 const GUIDED_BITS: [u8; 2] = [4, 8];
 
-/// How much of a plane the ways are tried on.
-const SAMPLE_BYTES: usize = 1 << 17;
+/// How much of a plane the ways are tried on: so many windows, spread evenly, of so many bytes at least.
+const WINDOWS: usize = 8;
+const WINDOW_BYTES_MIN: usize = 1 << 11;
 /// Fewest bytes for each context.
 const CONTEXT_BYTES_MIN: usize = 16;
 
-/// A way to adapt, and whether a guide is part of it.
+/// A way to adapt, whether a guide is part of it, and what it may cost.
 #[derive(Clone, Copy)]
-struct Way<'a> {
+pub struct Way<'a> {
     adaptation: Adaptation,
     guide: Option<&'a Guide<'a>>,
+    /// Bytes that the plane takes in this way, as far as a sample tells.
+    pub bytes: f64,
 }
 
-/// The plane with the way to adapt that suits it best. A guide serves with bytes up to `reach` places ahead.
-pub fn encode_adaptive(plane: &[u8], guide: Option<&Guide>, reach: u8) -> Vec<u8> {
-    let own = CONTEXTS.into_iter().map(|context| (context, None));
-    let guided = guide.into_iter().flat_map(|guide| {
-        let contexts = (0..=reach).flat_map(|distance| GUIDED_BITS.map(|context_bits| (distance, context_bits)));
-        contexts.map(move |context| (context, Some(guide)))
-    });
-    let ways = own.chain(guided).map(|((distance, context_bits), guide)| Way {
-        adaptation: Adaptation { limit: USUAL_LIMIT, distance, context_bits },
-        guide,
-    });
-    // Each tree needs some bytes to learn from.
-    let learns = |way: &Way| match way.adaptation.context_bits {
-        0 => true,
-        context_bits => plane.len() >= CONTEXT_BYTES_MIN << context_bits,
-    };
-    let sample = &plane[..plane.len().min(SAMPLE_BYTES)];
-    let context = best(sample, ways.filter(learns));
-    let limits =
-        LIMITS.into_iter().map(|limit| Way { adaptation: Adaptation { limit, ..context.adaptation }, ..context });
-    let Way { adaptation, guide } = best(sample, limits);
-    adaptive_plane(plane, adaptation, guide)
-}
-
-/// The way in which the plane takes the fewest bits.
-fn best<'a>(plane: &[u8], ways: impl Iterator<Item = Way<'a>>) -> Way<'a> {
-    let ways = ways.map(|way| (bits(plane, way), way));
-    ways.min_by(|a, b| a.0.total_cmp(&b.0)).expect("a single tree is always among them").1
-}
-
-/// What a plane takes.
-fn bits(plane: &[u8], Way { adaptation, guide }: Way) -> f64 {
-    static BITS: LazyLock<Vec<f32>> =
-        LazyLock::new(|| (0..=TOTAL).map(|chance| (TOTAL as f32 / chance as f32).log2()).collect());
-    let mut model = AdaptiveModel::new(adaptation);
-    let mut bits = 0.0;
-    for (at, &byte) in plane.iter().enumerate() {
-        model.encode_byte(byte, context(plane, at, adaptation.distance, guide), |bit, chance| {
-            bits += f64::from(BITS[if bit { chance } else { TOTAL - chance } as usize]);
+impl<'a> Way<'a> {
+    /// The way that suits the plane best, by a sample of it, one part of so many. A guide serves with bytes up to `reach` places ahead.
+    pub fn best(plane: &[u8], parts: usize, guide: Option<&'a Guide<'a>>, reach: u8) -> Self {
+        let sample = Sample::new(plane, parts);
+        let own = CONTEXTS.into_iter().map(|context| (context, None));
+        let guided = guide.into_iter().flat_map(|guide| {
+            let contexts = (0..=reach).flat_map(|distance| GUIDED_BITS.map(|context_bits| (distance, context_bits)));
+            contexts.map(move |context| (context, Some(guide)))
         });
+        // Each tree needs some bytes to learn from.
+        let learns = |context_bits: u8| context_bits == 0 || plane.len() >= CONTEXT_BYTES_MIN << context_bits;
+        let limit = LIMITS[USUAL_LIMIT];
+        let way = |adaptation, guide| Way { adaptation, guide, bytes: sample.bytes(adaptation, guide) };
+        let ways = own.chain(guided).filter(|((_, context_bits), _)| learns(*context_bits));
+        let ways =
+            ways.map(|((distance, context_bits), guide)| way(Adaptation { limit, distance, context_bits }, guide));
+        let usual = ways.min_by(|a, b| a.bytes.total_cmp(&b.bytes)).expect("a single tree is always among them");
+        // Costs have one valley: downhill on either side of the usual limit.
+        let downhill = |limits: &mut dyn Iterator<Item = &u8>| {
+            let mut best = usual;
+            for &limit in limits {
+                let next = way(Adaptation { limit, ..usual.adaptation }, usual.guide);
+                if next.bytes >= best.bytes {
+                    break;
+                }
+                best = next;
+            }
+            best
+        };
+        let faster = downhill(&mut LIMITS[..USUAL_LIMIT].iter().rev());
+        if faster.bytes < usual.bytes { faster } else { downhill(&mut LIMITS[USUAL_LIMIT + 1..].iter()) }
     }
-    bits
+
+    /// The plane, coded in this way.
+    pub fn encode(&self, plane: &[u8]) -> Vec<u8> {
+        adaptive_plane(plane, self.adaptation, self.guide)
+    }
+}
+
+/// Bytes of an adaptive payload beside its words.
+const PAYLOAD_BYTES: f64 = 8.0;
+
+/// Parts of a plane that stand for all of it.
+struct Sample<'p> {
+    plane: &'p [u8],
+    /// The first windows, on which a model learns, and the others.
+    windows: [Vec<Range<usize>>; 2],
+    /// How much the rest of the plane and the other windows take, relative to these alone, if it is coded as a whole.
+    scale: f64,
+}
+
+impl<'p> Sample<'p> {
+    fn new(plane: &'p [u8], parts: usize) -> Self {
+        let window_bytes = (plane.len() / (parts * WINDOWS)).max(WINDOW_BYTES_MIN);
+        if plane.len() <= WINDOWS * window_bytes {
+            return Sample { plane, windows: [vec![0..plane.len()], Vec::new()], scale: 1.0 };
+        }
+        let apart = (plane.len() - window_bytes) / (WINDOWS - 1);
+        let mut windows: Vec<_> = (0..WINDOWS).map(|window| window * apart..window * apart + window_bytes).collect();
+        let others = windows.split_off(WINDOWS / 2);
+        let costs = byte_bits(plane);
+        let bits = |bytes: &[u8]| bytes.iter().map(|&byte| f64::from(costs[usize::from(byte)])).sum::<f64>();
+        let of = |windows: &[Range<usize>]| windows.iter().map(|window| bits(&plane[window.clone()])).sum::<f64>();
+        let scale = (bits(plane) - of(&windows)) / of(&others).max(1.0);
+        Sample { plane, windows: [windows, others], scale }
+    }
+
+    /// What the plane takes.
+    fn bytes(&self, adaptation: Adaptation, guide: Option<&Guide>) -> f64 {
+        static BITS: LazyLock<Vec<f32>> =
+            LazyLock::new(|| (0..=TOTAL).map(|chance| (TOTAL as f32 / chance as f32).log2()).collect());
+        let costs = &BITS[..=TOTAL as usize];
+        let mut model = AdaptiveModel::new(adaptation);
+        let mut bits = |window: &Range<usize>| {
+            let mut bits = 0.0;
+            for at in window.clone() {
+                let context = context(self.plane, at, adaptation.distance, guide);
+                model.encode_byte(self.plane[at], context, |bit, chance| {
+                    bits += costs[if bit { chance } else { TOTAL - chance } as usize];
+                });
+            }
+            f64::from(bits)
+        };
+        let [first, others] = self.windows.each_ref().map(|windows| windows.iter().map(&mut bits).sum::<f64>());
+        PAYLOAD_BYTES + (first + self.scale * others) / 8.0
+    }
+}
+
+/// Bits of each byte, by how often it occurs.
+fn byte_bits(plane: &[u8]) -> [f32; 256] {
+    let mut counts = [0u32; 256];
+    plane.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+    counts.map(|count| (plane.len() as f32 / count.max(1) as f32).log2())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noise::Noise;
+
+    #[test]
+    fn a_sample_tells_what_a_plane_takes() {
+        let mut random = Noise(5);
+        for len in [1, 3000, 30_000, 200_000] {
+            let plane: Vec<u8> = (0..len).map(|_| (random.normal() * 9.0) as i8 as u8).collect();
+            let way = Way::best(&plane, 16, None, 0);
+            let coded = way.encode(&plane).len() as f64;
+            assert!((way.bytes / coded - 1.0).abs() < 0.01 + 4.0 / coded, "{len}: {} of {coded}", way.bytes);
+        }
+    }
 }

@@ -1,40 +1,68 @@
-//! Bytes -> literals and copies of earlier bytes: greedy matching with one byte of look-ahead over hash chains.
+//! Bytes -> literals and copies of earlier bytes: the parse that takes the fewest bits, by what those of the parse before it took.
 
-use crate::encode::exact::planes::encode_coded_plane;
+use std::array;
+use std::ops::Range;
+
+use crate::encode::exact::planes::{coded_bytes, encode_coded_plane, entropy_bytes};
 use crate::entropy::put_varint;
 use crate::format::{COPY_LEN_MIN, DISTANCE_BYTES, MODE_COPIES};
 
 const HASH_BITS: u32 = 16;
-/// Candidates that are tried at each position.
-const CHAIN_LEN: usize = 48;
+/// Earlier places that are tried at each position, and in a sample.
+const CHAIN_LEN: usize = 32;
+const SAMPLE_CHAIN_LEN: usize = 4;
 /// A copy this long is taken without looking further.
 const LONG_ENOUGH: usize = 256;
+/// What is parsed at once.
+const PART_BYTES: usize = 1 << 16;
+/// Parses, each by the prices of the one before.
+const PARSES: usize = 3;
+/// What is searched of a plane to see whether copies save anything: so many windows of so many bytes.
+const WINDOWS: usize = 8;
+const WINDOW_BYTES: usize = 1 << 12;
+/// What a copy in a sample costs beside the logarithm of its distance, in bits.
+const COPY_BITS: f64 = 10.0;
 
 /// The plane as copies and literals.
 pub fn copies_plane(plane: &[u8]) -> Vec<u8> {
+    let finder = Finder::new(plane);
+    let mut prices = Prices::first(plane);
     let mut sequences = Sequences::default();
-    let mut finder = Finder::new(plane);
-    let (mut start, mut position) = (0, 0);
-    while position < plane.len() {
-        let here = finder.longest(position);
-        let Some((len, distance)) = here else {
-            finder.insert(position);
-            position += 1;
-            continue;
-        };
-        finder.insert(position);
-        let later = if len < LONG_ENOUGH { finder.longest(position + 1) } else { None };
-        if later.is_some_and(|(later, _)| later > len + 1) {
-            position += 1;
-            continue;
+    for parse in 0..PARSES {
+        if parse > 0 {
+            prices = Prices::of(&sequences);
         }
-        sequences.push(&plane[start..position], len, distance);
-        (position + 1..position + len).for_each(|inserted| finder.insert(inserted));
-        position += len;
-        start = position;
+        sequences = Sequences::cheapest(plane, &finder, &prices);
     }
-    sequences.literals.extend_from_slice(&plane[start..]);
     sequences.payload()
+}
+
+/// The part of a plane that copies save, if without them it takes so many bits a byte: roughly, as windows of it tell. What they repeat
+/// may lie anywhere before them.
+pub fn saved_part(plane: &[u8], bits: f64) -> f64 {
+    let finder = Finder::new(plane);
+    let prices = byte_prices(plane, bits * plane.len() as f64 / (8.0 * entropy_bytes(plane)).max(1.0));
+    let price = |bytes: &[u8]| bytes.iter().map(|&byte| f64::from(prices[usize::from(byte)])).sum::<f64>();
+    let (mut saved, mut total) = (0.0, 0.0);
+    let apart = if plane.len() > WINDOWS * WINDOW_BYTES { plane.len() / WINDOWS } else { WINDOW_BYTES };
+    for start in (0..plane.len()).step_by(apart) {
+        let end = plane.len().min(start + WINDOW_BYTES);
+        let mut position = start;
+        while position < end {
+            let longest = finder.copies(position, SAMPLE_CHAIN_LEN).max_by_key(|copy| copy.len);
+            let len = longest.map_or(1, |copy| copy.len.min(end - position));
+            let bits = price(&plane[position..position + len]);
+            let saves = longest.map_or(0.0, |copy| bits - COPY_BITS - (copy.distance as f64).log2());
+            if saves > 0.0 {
+                saved += saves;
+                position += len;
+            } else {
+                position += 1;
+            }
+        }
+        total += price(&plane[start..end]);
+    }
+    saved / f64::max(total, 1.0)
 }
 
 #[derive(Default)]
@@ -46,13 +74,23 @@ struct Sequences {
 }
 
 impl Sequences {
-    fn push(&mut self, literals: &[u8], copy_len: usize, distance: usize) {
+    /// The sequences of the least sum of prices.
+    fn cheapest(plane: &[u8], finder: &Finder, prices: &Prices) -> Self {
+        let mut sequences = Sequences::default();
+        let mut start = 0;
+        for (position, copy) in path(plane, finder, prices) {
+            sequences.push(&plane[start..position], copy);
+            start = position + copy.len;
+        }
+        sequences.literals.extend_from_slice(&plane[start..]);
+        sequences
+    }
+
+    fn push(&mut self, literals: &[u8], copy: Copy) {
         self.literals.extend_from_slice(literals);
         put_varint(literals.len() as u32, &mut self.literal_lens);
-        put_varint((copy_len - COPY_LEN_MIN) as u32, &mut self.copy_lens);
-        for (byte, plane) in self.distances.iter_mut().enumerate() {
-            plane.push(((distance - 1) >> (8 * byte)) as u8);
-        }
+        put_varint((copy.len - COPY_LEN_MIN) as u32, &mut self.copy_lens);
+        self.distances.iter_mut().zip(distance_bytes(copy.distance)).for_each(|(plane, byte)| plane.push(byte));
     }
 
     fn payload(&self) -> Vec<u8> {
@@ -67,10 +105,156 @@ impl Sequences {
     }
 }
 
+fn distance_bytes(distance: usize) -> [u8; DISTANCE_BYTES] {
+    array::from_fn(|byte| ((distance - 1) >> (8 * byte)) as u8)
+}
+
+/// Bits of each byte of a plane.
+type BytePrices = [f32; 256];
+
+/// What literals, lengths and distances cost, in bits.
+struct Prices {
+    literals: BytePrices,
+    literal_lens: BytePrices,
+    copy_lens: BytePrices,
+    distances: [BytePrices; DISTANCE_BYTES],
+}
+
+impl Prices {
+    /// Before anything is known but the plane: small numbers are likely.
+    fn first(plane: &[u8]) -> Self {
+        let number = array::from_fn(|number| 2.0 + 1.2 * (number as f32 + 1.0).log2());
+        Prices {
+            literals: context_prices(plane),
+            literal_lens: number,
+            copy_lens: number,
+            distances: array::from_fn(|byte| if byte == 0 { [8.0; 256] } else { number }),
+        }
+    }
+
+    fn of(sequences: &Sequences) -> Self {
+        Prices {
+            literals: context_prices(&sequences.literals),
+            literal_lens: context_prices(&sequences.literal_lens),
+            copy_lens: context_prices(&sequences.copy_lens),
+            distances: sequences.distances.each_ref().map(|plane| context_prices(plane)),
+        }
+    }
+
+    fn distance(&self, distance: usize) -> f32 {
+        distance_bytes(distance).into_iter().zip(&self.distances).map(|(byte, prices)| prices[usize::from(byte)]).sum()
+    }
+}
+
+fn varint_price(prices: &BytePrices, mut number: usize) -> f32 {
+    let mut price = 0.0;
+    while number >= 0x80 {
+        price += prices[number & 0x7f | 0x80];
+        number >>= 7;
+    }
+    price + prices[number]
+}
+
+/// What bytes take by how often each occurs, times a factor.
+fn byte_prices(plane: &[u8], factor: f64) -> BytePrices {
+    let mut counts = [0.5f32; 256];
+    plane.iter().for_each(|&byte| counts[usize::from(byte)] += 1.0);
+    let sum: f32 = counts.iter().sum();
+    counts.map(|count| factor as f32 * (sum / count).log2())
+}
+
+/// The same of a plane that its contexts may make smaller.
+fn context_prices(plane: &[u8]) -> BytePrices {
+    byte_prices(plane, (coded_bytes(plane) / entropy_bytes(plane).max(1.0)).clamp(0.3, 1.0))
+}
+
+/// A copy of `len` bytes from `distance` bytes before.
+#[derive(Clone, Copy)]
+struct Copy {
+    len: usize,
+    distance: usize,
+}
+
+/// The cheapest distance that a copy of some length may have.
+#[derive(Clone, Copy)]
+struct Offer {
+    price: f32,
+    distance: usize,
+}
+
+const NO_OFFER: Offer = Offer { price: f32::INFINITY, distance: 0 };
+
+impl Offer {
+    fn cheaper(self, other: Offer) -> Offer {
+        if other.price < self.price { other } else { self }
+    }
+}
+
+/// The cheapest way to a position.
+#[derive(Clone, Copy)]
+struct Step {
+    price: f32,
+    /// Literals since the last copy.
+    literal_len: u32,
+    /// Length and distance of the copy that ends here; 0 after a literal.
+    copy: [u32; 2],
+}
+
+/// The copies of the cheapest parse, each with its position: part by part, for steps to take little memory.
+fn path(plane: &[u8], finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
+    let starts = (0..plane.len()).step_by(PART_BYTES);
+    starts.flat_map(|start| path_of_part(plane, start..plane.len().min(start + PART_BYTES), finder, prices)).collect()
+}
+
+fn path_of_part(plane: &[u8], part: Range<usize>, finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
+    let mut steps = vec![Step { price: f32::INFINITY, literal_len: 0, copy: [0; 2] }; part.len() + 1];
+    let run = |len: u32| varint_price(&prices.literal_lens, len as usize);
+    let after_copy = run(0);
+    let mut offers = Vec::new();
+    steps[0].price = after_copy;
+    let mut at = 0;
+    while at < part.len() {
+        let Step { price, literal_len, .. } = steps[at];
+        let literal = prices.literals[usize::from(plane[part.start + at])] + run(literal_len + 1) - run(literal_len);
+        if price + literal < steps[at + 1].price {
+            steps[at + 1] = Step { price: price + literal, literal_len: literal_len + 1, copy: [0; 2] };
+        }
+        offers.clear();
+        for copy in finder.copies(part.start + at, CHAIN_LEN) {
+            let len = copy.len.min(part.len() - at);
+            offers.resize(offers.len().max(len + 1), NO_OFFER);
+            let offer = Offer { price: prices.distance(copy.distance), distance: copy.distance };
+            offers[len] = offers[len].cheaper(offer);
+        }
+        // What offers a long copy offers a shorter one, too.
+        let mut offer = NO_OFFER;
+        for len in (COPY_LEN_MIN..offers.len()).rev() {
+            offer = offer.cheaper(offers[len]);
+            let price = price + offer.price + varint_price(&prices.copy_lens, len - COPY_LEN_MIN) + after_copy;
+            let step = &mut steps[at + len];
+            if price < step.price {
+                *step = Step { price, literal_len: 0, copy: [len as u32, offer.distance as u32] };
+            }
+        }
+        let longest = offers.len().saturating_sub(1);
+        at += if longest > LONG_ENOUGH { longest } else { 1 };
+    }
+    let mut copies = Vec::new();
+    let mut end = part.len();
+    while end > 0 {
+        let [len, distance] = steps[end].copy.map(|number| number as usize);
+        end -= len.max(1);
+        if len > 0 {
+            copies.push((part.start + end, Copy { len, distance }));
+        }
+    }
+    copies.reverse();
+    copies
+}
+
 /// Earlier places of the same four bytes, the latest first.
 struct Finder<'p> {
     plane: &'p [u8],
-    head: Vec<u32>,
     previous: Vec<u32>,
 }
 
@@ -78,41 +262,64 @@ const NOWHERE: u32 = u32::MAX;
 
 impl<'p> Finder<'p> {
     fn new(plane: &'p [u8]) -> Self {
-        Finder { plane, head: vec![NOWHERE; 1 << HASH_BITS], previous: vec![NOWHERE; plane.len()] }
+        let mut head = vec![NOWHERE; 1 << HASH_BITS];
+        let previous = plane.windows(COPY_LEN_MIN).zip(0..).map(|(bytes, position)| {
+            let key = bytes.iter().rev().fold(0, |key: u32, &byte| key << 8 | u32::from(byte));
+            let slot = key.wrapping_mul(2_654_435_761) >> (32 - HASH_BITS);
+            std::mem::replace(&mut head[slot as usize], position)
+        });
+        Finder { plane, previous: previous.collect() }
     }
 
-    fn slot(&self, position: usize) -> Option<usize> {
-        let bytes = self.plane.get(position..)?.first_chunk::<COPY_LEN_MIN>()?;
-        Some((u32::from_le_bytes(*bytes).wrapping_mul(2_654_435_761) >> (32 - HASH_BITS)) as usize)
-    }
-
-    fn insert(&mut self, position: usize) {
-        if let Some(slot) = self.slot(position) {
-            self.previous[position] = std::mem::replace(&mut self.head[slot], position as u32);
-        }
-    }
-
-    /// Length and distance of the longest copy at `position`, if one is worth its distance.
-    fn longest(&self, position: usize) -> Option<(usize, usize)> {
-        let mut candidate = self.head[self.slot(position)?];
+    /// Copies that could be made at `position`, from ever further away; none after a long one.
+    fn copies(&self, position: usize, chain_len: usize) -> impl Iterator<Item = Copy> {
         let here = &self.plane[position..];
-        let mut best: Option<(usize, usize)> = None;
-        for _ in 0..CHAIN_LEN {
-            if candidate == NOWHERE {
-                break;
-            }
-            let distance = position - candidate as usize;
-            let there = &self.plane[candidate as usize..];
-            let len = here.iter().zip(there).take_while(|(a, b)| a == b).count();
-            let worth = len >= COPY_LEN_MIN + usize::from(distance > 1 << 11) + usize::from(distance > 1 << 16);
-            if worth && best.is_none_or(|(longest, _)| len > longest) {
-                best = Some((len, distance));
-            }
-            if len >= LONG_ENOUGH {
-                break;
-            }
-            candidate = self.previous[candidate as usize];
+        let earlier = |place: u32| self.previous.get(place as usize).copied().filter(|&place| place != NOWHERE);
+        let places = std::iter::successors(earlier(position as u32), move |&place| earlier(place)).take(chain_len);
+        let mut enough = false;
+        let copies = places.map_while(move |place| {
+            let len = common_len(here, &self.plane[place as usize..]);
+            let copy = Copy { len, distance: position - place as usize };
+            (!std::mem::replace(&mut enough, len > LONG_ENOUGH)).then_some(copy)
+        });
+        copies.filter(|copy| copy.len >= COPY_LEN_MIN)
+    }
+}
+
+/// How many bytes are the same, from the first on.
+fn common_len(a: &[u8], b: &[u8]) -> usize {
+    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    let len = 8 * words.take_while(|(a, b)| a == b).count();
+    len + a[len..].iter().zip(&b[len..]).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::decode_planes;
+    use crate::noise::Noise;
+
+    #[test]
+    fn repeats_of_any_length_come_back() {
+        let mut random = Noise(9);
+        let noise: Vec<u8> = (0..3000).map(|_| random.next() as u8).collect();
+        for (len, times) in
+            [(1, 40_000), (2, 999), (3, 5000), (5, 2), (255, 30), (256, 9), (257, 9), (260, 3), (3000, 3)]
+        {
+            let plane = noise[..len].repeat(times);
+            let payload = copies_plane(&plane);
+            let mut decoded = vec![0; plane.len()];
+            decode_planes(&payload, plane.len(), &mut decoded).unwrap();
+            assert_eq!(decoded, plane);
+            assert!(payload.len() < len + len / 2 + 60, "{len} × {times}: {}", payload.len());
         }
-        best
+    }
+
+    #[test]
+    fn noise_saves_nothing_and_repeats_nearly_all() {
+        let mut random = Noise(7);
+        let noise: Vec<u8> = (0..20_000).map(|_| random.next() as u8 % 32).collect();
+        assert!(saved_part(&noise, 5.0) < 0.01);
+        assert!(saved_part(&noise[..500].repeat(40), 5.0) > 0.9);
     }
 }

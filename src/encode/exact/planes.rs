@@ -1,7 +1,7 @@
 //! Exact bytes -> planes payloads: which mode each plane takes.
 
-use crate::encode::exact::adaptive::encode_adaptive;
-use crate::encode::exact::copies::copies_plane;
+use crate::encode::exact::adaptive::Way;
+use crate::encode::exact::copies::{copies_plane, saved_part};
 use crate::encode::exact::tables::best_table;
 use crate::entropy::{Guide, constant_plane, rans_plane, raw_plane};
 use crate::stages::planes::{residuals, rotated, split, split_field};
@@ -9,10 +9,17 @@ use crate::tensor::DType;
 
 /// Above this order-0 entropy, in bits a byte, a plane counts as noise.
 const NOISE_BITS: f64 = 7.95;
-/// How much of a plane is searched for repeats before all of it is.
-const SAMPLE_BYTES: usize = 1 << 15;
+/// A plane of more bytes is long: what is slow to decode must pay for that, and what hardly saves anything is not tried.
+const LONG_BYTES: usize = 1 << 15;
 /// Planes that are no longer than this when coded are left so.
 const COPIES_BYTES_MIN: usize = 48;
+/// What a way to adapt is chosen on, one part of so many; and what tells roughly what a plane takes.
+const SAMPLE_PARTS: usize = 4;
+const ROUGH_SAMPLE_PARTS: usize = 16;
+/// The part of a sample that copies must save for all of a plane to be searched for repeats.
+const COPIES_PART: f64 = 0.01;
+/// How far what a sample tells may be off.
+const DOUBT: f64 = 1.01;
 /// The part of a long plane that adapting must save, because it is slower to decode.
 const ADAPTIVE_PART: usize = 1024;
 
@@ -51,7 +58,7 @@ type Guidance<'a> = Option<(&'a Guide<'a>, u8)>;
 /// One plane in its smallest mode; whether a long one may take a slow mode.
 fn smallest(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec<u8> {
     let coded = without_copies(plane, slow_to_decode, guidance);
-    if coded.len() > COPIES_BYTES_MIN && copies_may_pay(plane, coded.len()) {
+    if coded.len() > COPIES_BYTES_MIN && saved_by_copies(plane, coded.len() as f64) > 0.0 {
         let copies = copies_plane(plane);
         if copies.len() < coded.len() {
             return copies;
@@ -76,21 +83,44 @@ fn without_copies(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec
     let table = if noise { None } else { best_table(&counts) };
     let coded = table.map(|table| rans_plane(plane, &table)).filter(|coded| coded.len() <= plane.len());
     let coded = coded.unwrap_or_else(|| raw_plane(plane));
-    if (noise || !slow_to_decode) && plane.len() > SAMPLE_BYTES {
+    if (noise || !slow_to_decode) && plane.len() > LONG_BYTES {
         return coded;
     }
     let (guide, reach) = guidance.unzip();
-    let adaptive = encode_adaptive(plane, guide, reach.unwrap_or(0));
-    let slow = if plane.len() > SAMPLE_BYTES { plane.len() / ADAPTIVE_PART } else { 0 };
-    if adaptive.len() + slow < coded.len() { adaptive } else { coded }
+    let way = Way::best(plane, SAMPLE_PARTS, guide, reach.unwrap_or(0));
+    let bytes_max = (coded.len() - slow_bytes(plane).min(coded.len())) as f64;
+    if way.bytes > DOUBT * bytes_max {
+        return coded;
+    }
+    let adaptive = way.encode(plane);
+    if (adaptive.len() as f64) < bytes_max { adaptive } else { coded }
 }
 
-/// Looking for repeats is slow, and numbers rarely have any: a sample decides.
-fn copies_may_pay(plane: &[u8], coded_bytes: usize) -> bool {
-    let start = (plane.len() / 2).saturating_sub(SAMPLE_BYTES / 2);
-    let sample = &plane[start..(start + SAMPLE_BYTES).min(plane.len())];
-    let fair_share = coded_bytes as f64 * sample.len() as f64 / plane.len() as f64;
-    sample.len() == plane.len() || copies_plane(sample).len() as f64 <= 1.05 * fair_share
+/// What adapting must save of a plane.
+fn slow_bytes(plane: &[u8]) -> usize {
+    if plane.len() > LONG_BYTES { plane.len() / ADAPTIVE_PART } else { 0 }
+}
+
+/// Bytes of one plane in its smallest mode, as far as a sample tells.
+pub fn estimated_bytes(plane: &[u8]) -> f64 {
+    let coded = coded_bytes(plane);
+    coded * (1.0 - saved_by_copies(plane, coded))
+}
+
+/// The same, in the smallest mode that sees no repeats.
+pub(super) fn coded_bytes(plane: &[u8]) -> f64 {
+    entropy_bytes(plane).min(Way::best(plane, ROUGH_SAMPLE_PARTS, None, 0).bytes + slow_bytes(plane) as f64)
+}
+
+/// Bytes of one plane by how often each byte occurs, without what that takes to say.
+pub fn entropy_bytes(plane: &[u8]) -> f64 {
+    entropy_bits(&byte_counts(plane), plane.len()) * plane.len() as f64 / 8.0
+}
+
+/// The part of a plane that copies save, as far as a sample tells. Looking for repeats is slow, and numbers rarely have any.
+fn saved_by_copies(plane: &[u8], coded_bytes: f64) -> f64 {
+    let saved = saved_part(plane, 8.0 * coded_bytes / plane.len().max(1) as f64);
+    if plane.len() <= LONG_BYTES || saved > COPIES_PART { saved } else { 0.0 }
 }
 
 fn byte_counts(plane: &[u8]) -> [u64; 256] {

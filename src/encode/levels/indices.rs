@@ -70,6 +70,12 @@ impl Indices {
         Ok((Indices { pieces, piece_len, len }, filled))
     }
 
+    /// Indices that are bytes already, in two's complement.
+    pub fn of_bytes(indices: Vec<u8>) -> Self {
+        let len = indices.len();
+        Indices { pieces: vec![Piece { width: 1, kept: Kept::Memory(indices) }], piece_len: len, len }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.len

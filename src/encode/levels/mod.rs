@@ -3,6 +3,8 @@
 pub mod feedback;
 pub mod frame;
 pub mod indices;
+pub mod integer_fit;
+pub mod integer_tables;
 pub mod integers;
 pub mod matrix;
 pub mod model_fit;
