@@ -19,6 +19,13 @@ MAX_COLUMNS = 6144
 SEED = 0x6D637763
 # Below, rounding of float32 is too large a part of what is measured; above, it is no longer linear in the noise's energy.
 LINEAR = (1e-8, 1e-2)
+# Between the halves of random batches an importance differs by at most so many times, else the larger counts.
+UNEVEN = 4
+# What one half of random batches is checked with: an error that all weights make together, with noise in none of more than a part of
+# its root mean square. If it is more than so many times what the other half's importances foretell, all are raised.
+CHECKED_ERROR = 1e-3
+LARGEST_NOISE = 0.5
+CHECK_TOLERANCE = 2
 
 CONVOLUTIONS = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
 TRANSPOSED = {F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d}
@@ -38,7 +45,7 @@ def statistics(model, batches, path, outputs=None, distortion="relative", fisher
     draws       noise tensors for each weight; each is measured on its own part of the batches
     noise       standard deviation of the noise over the weight's root mean square; adapted where the answer is not linear in it
     samples     how many samples the batches hold: else the sum of their first axes; 0 says that the inputs are random
-                (no moments and no token frequencies then)
+                (no moments and no token frequencies then; what every other batch says is checked on the rest)
     strip       prefix that the model file's names lack
     """
     batches = list(batches)
@@ -58,15 +65,17 @@ def statistics(model, batches, path, outputs=None, distortion="relative", fisher
         with torch.no_grad(), Watch(weights) as seen:
             references = [run(batch) for batch in batches]
         say("inputs", 1, 1)
-        energies = gradient_energies(run, batches, weights, seed, say) if fisher or rows else None
-        tensors = {}
+        energies, parts = gradient_energies(run, batches, weights, seed, say) if fisher or rows else (None, {})
         for index, (name, weight) in enumerate(weights.items()):
-            if fisher:
-                importance = energies[name].mean().item()
-            else:
-                importance = perturb(run, batches, references, name, weight, noise, draws, seed + index)
-            tensors[f"{name}/importance"] = torch.tensor(importance, dtype=torch.float32)
+            if not fisher:
+                parts[name] = perturb(run, batches, references, name, weight, noise, draws, seed + index)
             say("importance", index + 1, len(weights))
+        importances = {name: sum(parts[name]) / len(parts[name]) for name in weights}
+        second_draw = None if samples else check(run, batches, references, weights, parts, importances, seed)
+        for name, importance in importances.items():
+            if importance == 0:
+                print(f"{name}: no output depended on it; it is taken to matter as much as others do", file=sys.stderr)
+        tensors = {f"{name}/importance": torch.tensor(value, dtype=torch.float32) for name, value in importances.items()}
         if rows:
             for name, energy in energies.items():
                 if name in seen.counts and not samples:
@@ -84,16 +93,18 @@ def statistics(model, batches, path, outputs=None, distortion="relative", fisher
                 print(f"{name}: no moments, {columns} inputs are more than {MAX_COLUMNS}", file=sys.stderr)
     finally:
         model.train(training)
-    save(tensors, path, samples, distortion)
+    save(tensors, path, samples, distortion, second_draw)
     return tensors
 
 
-def save(tensors, path, samples, distortion):
+def save(tensors, path, samples, distortion, second_draw=None):
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name} is not finite")
     inputs = "samples" if samples else "random"
     metadata = {"format": "mcwc-statistics", "version": "1", "samples": str(samples), "inputs": inputs, "distortion": distortion}
+    if second_draw is not None:
+        metadata["second_draw"] = f"{second_draw:.4g}"
     save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, metadata)
 
 
@@ -159,12 +170,12 @@ DISTORTIONS = {"relative": (relative, relative_projection), "kl": (kl, kl_projec
 
 @torch.no_grad()
 def perturb(run, batches, references, name, weight, noise, draws, seed):
-    """Distortion for each unit of squared error of the weight: mean over the draws."""
+    """Distortion for each unit of squared error of the weight, of each draw."""
     generator = torch.Generator(weight.device).manual_seed(SEED + seed)
     original = weight.detach().clone()
     rms = original.double().square().mean().sqrt().item()
     if rms < 1e-30:
-        return 0.0
+        return [0.0]
     ratios = []
     try:
         for draw in range(draws):
@@ -182,14 +193,52 @@ def perturb(run, batches, references, name, weight, noise, draws, seed):
         raise ValueError(f"{name} with noise: {error}") from error
     finally:
         weight.copy_(original)
-    return sum(ratios) / len(ratios)
+    return ratios
+
+
+@torch.no_grad()
+def check(run, batches, references, weights, parts, importances, seed):
+    """How many times the error that importances of the first part of random batches foretell noise in all weights makes on the second;
+    None with one batch. Raises importances where parts disagree, or the error is much more."""
+    for name, part in parts.items():
+        if max(part) > UNEVEN * min(part):
+            print(f"{name}: more important on some random inputs than on others; the larger importance counts", file=sys.stderr)
+            importances[name] = max(part)
+    known = {name: part[0] for name, part in parts.items() if part[0] > 0}
+    if len(batches) < 2 or not known:
+        return None
+    total = sum(weights[name].numel() for name in known)
+    originals = {name: weights[name].detach().clone() for name in known}
+    foretold = 0.0
+    try:
+        for index, (name, importance) in enumerate(known.items()):
+            weight, original = weights[name], originals[name]
+            generator = torch.Generator(weight.device).manual_seed(SEED + seed + len(weights) + index)
+            rms = original.double().square().mean().sqrt().item()
+            deviation = min((CHECKED_ERROR / total / importance) ** 0.5, LARGEST_NOISE * rms)
+            weight.copy_(original + deviation * torch.randn(weight.shape, generator=generator, device=weight.device))
+            foretold += importance * (weight.double() - original.double()).square().sum().item()
+        second = range(1, len(batches), 2)
+        found = sum(run.measure(batches[index], references[index]) for index in second) / len(second)
+    finally:
+        for name, original in originals.items():
+            weights[name].copy_(original)
+    ratio = found / foretold
+    if ratio <= CHECK_TOLERANCE:
+        return ratio
+    print(f"on other random inputs errors cost {ratio:.1f} times as much: importances are raised by as much", file=sys.stderr)
+    for name in importances:
+        importances[name] *= ratio
+    return 1.0
 
 
 def gradient_energies(run, batches, weights, seed, say):
-    """Expected squared gradient of each weight, mean over the batches."""
+    """Expected squared gradient of each weight, mean over the batches; and the mean over the weight, of every other batch."""
     torch.manual_seed(SEED + seed)
     kept = {name: weight.requires_grad for name, weight in weights.items()}
     energies = {name: torch.zeros(weight.shape) for name, weight in weights.items()}
+    halves = min(2, len(batches))
+    parts = {name: [0.0] * halves for name in weights}
     try:
         for weight in weights.values():
             weight.requires_grad_(True)
@@ -199,12 +248,14 @@ def gradient_energies(run, batches, weights, seed, say):
             gradients = torch.autograd.grad(projected, list(weights.values()), allow_unused=True)
             for name, gradient in zip(weights, gradients):
                 if gradient is not None:
-                    energies[name] += gradient.float().square().cpu() / len(batches)
+                    squares = gradient.float().square().cpu()
+                    energies[name] += squares / len(batches)
+                    parts[name][index % halves] += squares.double().mean().item() / len(range(index % halves, len(batches), halves))
             say("gradients", index + 1, len(batches))
     finally:
         for name, weight in weights.items():
             weight.requires_grad_(kept[name])
-    return energies
+    return energies, parts
 
 
 def row_importance(energy, counts, multiplied):

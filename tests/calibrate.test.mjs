@@ -241,11 +241,14 @@ test('random inputs of a decoder fit together', async () => {
   });
   const { report, tensors } = await calibrate(model, '--inputs', '2');
   assert.deepEqual(report.assumed, [
-    'input_ids: uniform below 40, the rows of table, 1x64, 1x96',
-    'attention_mask: ones, 1x64, 1x96',
-    'token_type_ids: zeros, 1x64, 1x96',
-    'position_ids: counting up, 1x64, 1x96',
+    'input_ids: uniform below 40, the rows of table, 1x64, 1x96, 1x128, 1x80',
+    'attention_mask: ones, 1x64, 1x96, 1x128, 1x80',
+    'token_type_ids: uniform below 2, the rows of kinds, 1x64, 1x96, 1x128, 1x80',
+    'position_ids: counting up below 512, 1x64, 1x96, 1x128, 1x80',
     'past_key_values.0.key: zeros, 1x0x32',
+    'size batch_size: 1',
+    'size sequence_length: 64, 96, 128, 80',
+    'size past_sequence_length: 0',
   ]);
   assert.deepEqual(report.outputs, ['y']);
   assert.deepEqual([...tensors.keys()], ['places/importance', 'table/importance']);

@@ -165,11 +165,86 @@ fn importances_move_bits_between_tensors() {
     assert!(uneven[0] < 0.15 * uneven[1] && uneven[1] > even[1], "{uneven:?}");
     let extreme = errors(path, &with(1e3, 1e-3), &["--bits", "5"]);
     assert!(extreme[0] < 1e-3 * extreme[1], "{extreme:?}");
-    // What cannot be seen to matter is coarse, not lost.
-    let none = errors(path, &with(1.0, 0.0), &["--bits", "5"]);
-    assert!(none[0] < none[1] && none[1] < 0.5, "{none:?}");
-    let all_none = errors(path, &with(0.0, 0.0), &["--bits", "5"]);
-    assert!(all_none.iter().all(|&error| error < 0.01), "{all_none:?}");
+    // What nothing was seen to depend on counts as much as the others.
+    for [a, b] in [[1.0, 0.0], [0.0, 0.0]] {
+        let idle = errors(path, &with(a, b), &["--bits", "4"]);
+        assert!((idle[0] / idle[1] - 1.0).abs() < 0.2, "{a} and {b}: {idle:?}");
+    }
+}
+
+/// Encodes the model with statistics of random inputs: what the encoder says, and relative squared errors of `a` and `b`.
+fn random_errors(directory: &Path, metadata: &str, importances: [f32; 2], target: [&str; 2]) -> (String, [f64; 2]) {
+    let scalar: &[u64] = &[];
+    let tensors = [("a/importance", scalar, vec![importances[0]]), ("b/importance", scalar, vec![importances[1]])];
+    let metadata = format!(r#"{{"format": "mcwc-statistics", "version": "1", "inputs": "random"{metadata}}}"#);
+    std::fs::write(directory.join("stats.safetensors"), statistics_of(&metadata, &tensors)).unwrap();
+    let encode = ["encode", "model.safetensors", "-o", "m.mcwc", "--calibration", "stats.safetensors"];
+    let output = mcwc(directory, &[&encode[..], &target].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (String::from_utf8(output.stdout).unwrap(), decoded_errors(directory))
+}
+
+#[test]
+fn random_inputs_take_no_more_than_a_stated_factor() {
+    let directory = directory();
+    let path = directory.path();
+    let bits = ["--bits", "6"];
+    json(path, &["encode", "model.safetensors", "-o", "m.mcwc", "--bits", "6", "--json"]);
+    let uncalibrated = decoded_errors(path);
+    for importances in [[1.0, 1e-9], [1e9, 1e-9], [1e-20, 1e-30]] {
+        let (said, found) = random_errors(path, "", importances, bits);
+        let factors = [found[0] / uncalibrated[0], found[1] / uncalibrated[1]];
+        assert!(factors[0] < 1.0 && factors[1] > 16.0 && factors[1] < 36.0, "{importances:?}: {factors:?}");
+        assert!(said.contains("1 tensor that random inputs hardly reach, kept within 32 times"), "{said}");
+        assert!(said.contains(": b\n"), "{said}");
+    }
+    // Within the factor they are believed.
+    let (said, found) = random_errors(path, "", [1.0, 1.0 / 16.0], bits);
+    assert!(found[1] > 12.0 * found[0] && found[1] < 20.0 * found[0], "{found:?}");
+    assert!(!said.contains("hardly reach"), "{said}");
+    // Real ones are believed further.
+    let scalar: &[u64] = &[];
+    let real = errors(path, &[("a/importance", scalar, vec![1.0]), ("b/importance", scalar, vec![1e-9])], &bits);
+    assert!(real[1] > 100.0 * uncalibrated[1], "{real:?}");
+}
+
+#[test]
+fn what_random_inputs_never_reach_counts_as_much_as_the_others() {
+    let directory = directory();
+    let (said, found) = random_errors(directory.path(), "", [1.0, 0.0], ["--bits", "4"]);
+    assert!((found[0] / found[1] - 1.0).abs() < 0.2, "{found:?}");
+    assert!(said.contains("1 tensor without any effect on the outputs that were measured"), "{said}");
+    assert!(said.contains(": b\n"), "{said}");
+}
+
+#[test]
+fn random_inputs_that_leave_outputs_numb_promise_no_more_than_the_weights() {
+    let directory = directory();
+    let bound = ["--quality", "0.01"];
+    let (_, found) = random_errors(directory.path(), "", [1e-12, 1e-12], bound);
+    assert!(found.iter().all(|&error| error < 0.0105), "{found:?}");
+}
+
+#[test]
+fn promises_made_from_random_inputs_say_so() {
+    let directory = directory();
+    let path = directory.path();
+    for (metadata, expected) in [
+        ("", "error on random inputs: 1.0e-2, not checked on a second draw; on real ones unknown"),
+        (r#", "second_draw": "1.5""#, "error on random inputs: 1.0e-2, 1.5e-2 on a second draw; on real ones unknown"),
+    ] {
+        let (said, _) = random_errors(path, metadata, [1.0, 1.0], ["--quality", "0.01"]);
+        assert!(said.contains(expected), "{said}");
+    }
+    for ratio in ["-1", "inf", "nan", "x", ""] {
+        let metadata =
+            format!(r#"{{"format": "mcwc-statistics", "version": "1", "inputs": "random", "second_draw": "{ratio}"}}"#);
+        let file = statistics_of(&metadata, &[("a/importance", &[], vec![1.0])]);
+        std::fs::write(path.join("stats.safetensors"), file).unwrap();
+        let output = mcwc(path, &["encode", "model.safetensors", "-o", "n.mcwc", "--calibration", "stats.safetensors"]);
+        assert_eq!(output.status.code(), Some(1), "{ratio}");
+        assert!(String::from_utf8(output.stderr).unwrap().contains("second_draw"), "{ratio}");
+    }
 }
 
 #[test]

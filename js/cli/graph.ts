@@ -2,9 +2,11 @@
 // optimization folds it away; the second also returns what the weights are multiplied with: second moments, and looked-up rows.
 import { CalibrationError } from './errors.js';
 import {
+  BOOL,
   FLOAT,
   GRAPH,
   INT64,
+  MIN_ELEMENTS,
   MODEL,
   asFloatValue,
   dataType,
@@ -14,16 +16,16 @@ import {
   serializeNode,
   serializeTensor,
   serializeValue,
-  type Model,
   type Node,
   type TensorProto,
   type Value,
 } from './onnx.js';
 import { isFloat } from './floats.js';
+import type { Model } from './model.js';
 import { Message, serialize, type Entry } from './protobuf.js';
 import { elements } from './safetensors.js';
+import { OTHERWISE } from './subgraphs.js';
 
-const MIN_ELEMENTS = 1024;
 /** Most inputs of one output: moments are a square matrix of them. */
 const MAX_COLUMNS = 6144;
 /** Most elements of the kernel that copies a convolution's windows, and of the moments returned by one run. */
@@ -31,6 +33,7 @@ const MAX_WINDOW_KERNEL = 2 ** 24;
 const MAX_MOMENTS = 2 ** 27;
 /** Most nodes between a weight and what it is multiplied with. */
 const MAX_STEPS = 8;
+const PRODUCTS = ['MatMul', 'Gemm', 'Conv', 'ConvTranspose'];
 /** ONNX Runtime has operators for these. */
 const DOMAINS = ['', 'ai.onnx.ml', 'ai.onnx.training', 'ai.onnx.preview.training', 'com.microsoft', 'com.microsoft.nchwc'];
 const FUNCTION_DOMAIN = 10;
@@ -78,6 +81,8 @@ export class Graph {
   readonly kinds = new Map<Weight, MomentsKind>();
   /** Why a weight gets no moments. */
   readonly notes: string[] = [];
+  /** Why a weight is not measured. */
+  readonly unmeasured: string[];
   readonly lookups: { weight: Weight; ids: string }[] = [];
   /** Where the outputs can be read as float32. */
   readonly outputs: { name: string; fetch: string }[];
@@ -91,13 +96,14 @@ export class Graph {
     compared?: string[],
   ) {
     this.#checkDomains();
+    this.unmeasured = model.hidden.map((name) => `${name}: not measured, being a name of several things in branches or loops`);
     const constants = model.nodes.filter(({ op, domain }) => op === 'Constant' && domain === '');
     const tensors = [
       ...model.initializers.map((tensor) => [tensor.name, tensor] as const),
       ...constants.map(({ attributes, outputs }) => [outputs[0], attributes.get('value')?.tensor] as const),
     ];
     for (const [name, tensor] of tensors) {
-      if (!tensor?.isFloat || tensor.shape.length < 2 || elements(tensor.shape) < MIN_ELEMENTS) continue;
+      if (!tensor?.isWeight) continue;
       this.weights.push({ name, shape: tensor.shape, feed: tensor.type === 'F32' ? name : `mcwc:${name}`, tensor });
     }
     this.#byName = new Map(this.weights.map((weight) => [weight.name, weight]));
@@ -108,6 +114,10 @@ export class Graph {
     const floats = comparedOutputs(model, compared);
     this.outputs = floats.map(({ name }) => ({ name, fetch: `mcwc:output:${name}` }));
     for (const node of model.nodes) this.#findUses(node);
+    for (const { op, inputs } of model.innerNodes) {
+      const inner = PRODUCTS.includes(op) ? this.#weight(inputs[1]) : undefined;
+      if (inner) this.#note(inner.weight, 'it is used inside a branch or a loop');
+    }
   }
 
   /** The graph with the weights as inputs. */
@@ -121,11 +131,11 @@ export class Graph {
     );
   }
 
-  /** Graphs that return the moments and lookups: several where one would return too much at once. */
-  *forObserving(): Generator<Observation> {
+  /** Graphs that return the lookups, and the moments if asked for: several where one would return too much at once. */
+  *forObserving(withMoments: boolean): Generator<Observation> {
     let group: Product[] = [];
     let [lookups, size] = [this.lookups, 0];
-    for (const product of this.#products) {
+    for (const product of withMoments ? this.#products : []) {
       if (size + product.columns ** 2 > MAX_MOMENTS) {
         yield this.#observe(group, lookups);
         [group, lookups, size] = [[], [], 0];
@@ -142,18 +152,13 @@ export class Graph {
     return { bytes: this.#serialize([], names), names };
   }
 
-  /** The table that looks up rows by what this graph input holds, or by something made of it. */
-  tableOf(input: string): Weight | undefined {
-    return this.lookups.find(({ ids }) => this.#leadsTo(input, ids))?.weight;
-  }
-
   feedName({ name, type }: Value): string {
     return type !== undefined && isFloat(type) && type !== 'F32' ? `mcwc:${name}` : name;
   }
 
   #checkDomains() {
     const functions = this.model.message.messages(MODEL.functions).map((definition) => definition.text(FUNCTION_DOMAIN));
-    const unknown = this.model.nodes.find(({ domain }) => !DOMAINS.includes(domain) && !functions.includes(domain));
+    const unknown = [...this.model.nodes, ...this.model.innerNodes].find(({ domain }) => !DOMAINS.includes(domain) && !functions.includes(domain));
     if (!unknown) return;
     throw new CalibrationError(
       `${this.model.path}: ONNX Runtime has no operator ${unknown.op} of domain ${unknown.domain} (it makes ` +
@@ -168,7 +173,7 @@ export class Graph {
       const table = this.#weight(inputs[0]);
       if (table && !table.transposed) this.lookups.push({ weight: table.weight, ids: inputs[1] });
     }
-    if (!['MatMul', 'Gemm', 'Conv', 'ConvTranspose'].includes(op)) return;
+    if (!PRODUCTS.includes(op)) return;
     const left = this.#weight(inputs[0]);
     if (left && op !== 'Conv') this.#note(left.weight, 'it is the left operand of a product');
     const right = this.#weight(inputs[1]);
@@ -216,19 +221,6 @@ export class Graph {
     if (found.weight.shape.length !== 2) return undefined;
     const [first] = node.attributes.get('perm')?.integers ?? [1];
     return { ...found, transposed: found.transposed !== (first === 1) };
-  }
-
-  #leadsTo(input: string, name: string): boolean {
-    const seen = new Set<string>();
-    const pending = [name];
-    for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-      if (next === input) return true;
-      if (seen.has(next)) continue;
-      seen.add(next);
-      const node = this.#producers.get(next);
-      if (node && COPIES.includes(node.op)) pending.push(...node.inputs);
-    }
-    return false;
   }
 
   #observe(products: Product[], lookups: { weight: Weight; ids: string }[]): Observation {
@@ -279,6 +271,7 @@ export class Graph {
       graph.push([GRAPH.input, serializeValue(feed, FLOAT, shape)]);
       replace(name, feed, dataType(tensor.type!));
     }
+    if (model.branches) graph.push([GRAPH.input, serializeValue(OTHERWISE, BOOL, [])]);
     graph.push(...nodes.map((node): Entry => [GRAPH.node, node]));
     graph.push(...tensors.map((tensor): Entry => [GRAPH.initializer, tensor]));
     graph.push(...outputs.map((name): Entry => [GRAPH.output, serializeValue(name)]));
@@ -305,9 +298,6 @@ function comparedOutputs({ path, outputs }: Model, compared?: string[]): Value[]
   const results = floats.filter(({ name }) => !/^present|cache/i.test(name));
   return results.length > 0 ? results : floats;
 }
-
-/** What looks up rows may be made of a graph input in these ways and still hold its numbers. */
-const COPIES = ['Cast', 'Identity', 'Reshape', 'Squeeze', 'Unsqueeze', 'Transpose', 'Flatten', 'Slice', 'Concat', 'Expand'];
 
 /** Appends nodes to a graph; the same ones only once. */
 class Builder {

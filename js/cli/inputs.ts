@@ -1,11 +1,10 @@
 // What the model runs on: samples from files, or random inputs that it can take. A feed holds one run's inputs by name.
 import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
-import { CalibrationError, UsageError, reason } from './errors.js';
+import { CalibrationError, reason } from './errors.js';
 import { bytesOf, isFloat, isStoredType, toFloats, toIntegers, type StoredType } from './floats.js';
-import type { Graph } from './graph.js';
-import type { Model, Value } from './onnx.js';
-import type { Random } from './random.js';
+import type { Model } from './model.js';
+import type { Value } from './onnx.js';
 import { elements, parseSafetensors, type StoredTensor } from './safetensors.js';
 
 export interface Input {
@@ -41,111 +40,6 @@ const NPY_TYPES: Record<string, StoredType> = {
   '|u1': 'U8',
   '|b1': 'BOOL',
 };
-/** What a size is where the model leaves it open. */
-const IMAGE_SIDE = 224;
-const IMAGE_WIDTH = 320;
-const AUDIO_LENGTH = 16000;
-const TOKENS = 64;
-/** Random inputs are not all of one length. */
-const MORE_TOKENS = [0, 32, 64, 16, 48];
-
-const MAX_ELEMENTS = 2 ** 28;
-
-export type Shapes = Map<string, number[]>;
-
-/** `name=1x3x224x224`. */
-export function parseShape(text: string): [string, number[]] {
-  const [, name, sizes] = /^(.+)=(\d+(?:x\d+)*)?$/.exec(text) ?? [];
-  if (!name) throw new UsageError(`--shape ${text}: expected NAME=1x3x224x224`);
-  return [name, sizes ? sizes.split('x').map(Number) : []];
-}
-
-/** Valid inputs made of random numbers, and in words what was taken for granted. */
-export function randomFeeds(graph: Graph, count: number, shapes: Shapes, random: Random): { feeds: Feed[]; assumed: string[] } {
-  const { inputs } = graph.model;
-  const stray = [...shapes.keys()].find((name) => !inputs.some((input) => input.name === name));
-  if (stray !== undefined) throw new UsageError(`--shape: the model has no input ${stray}; it has ${names(inputs)}`);
-  const feeds: Feed[] = [];
-  const assumed = new Map<string, { what: string; shapes: string[] }>();
-  for (let index = 0; index < count; index++) {
-    const feed: Feed = new Map();
-    for (const input of inputs) {
-      const shape =
-        shapes.get(input.name) ??
-        input.shape.map((_, axis) => size(input, axis, TOKENS + MORE_TOKENS[index % MORE_TOKENS.length]));
-      if (elements(shape) > MAX_ELEMENTS) {
-        throw new CalibrationError(`input ${input.name}: ${shape.join('x')} is more than ${MAX_ELEMENTS} elements`);
-      }
-      const { input: made, what } = randomInput(graph, input, shape, random);
-      feed.set(input.name, made);
-      const note = assumed.get(input.name) ?? { what, shapes: [] };
-      note.shapes.push(shape.join('x') || 'scalar');
-      assumed.set(input.name, note);
-    }
-    feeds.push(feed);
-  }
-  const words = [...assumed].map(([name, { what, shapes }]) => `${name}: ${what}, ${[...new Set(shapes)].join(', ')}`);
-  return { feeds, assumed: words };
-}
-
-function size(input: Value, axis: number, tokens: number): number {
-  const { shape, type, name } = input;
-  const dim = shape[axis];
-  if (typeof dim === 'number') return dim;
-  const words = dim.toLowerCase();
-  if (words.includes('+')) return sum(words.split('+').map((part) => symbol(part.trim(), tokens) ?? tokens));
-  const named = symbol(words, tokens);
-  if (named !== undefined) return named;
-  if (isCache(name) && shape.length === 4 && axis === 2) return 0;
-  if (axis === 0) return 1;
-  if (type !== undefined && isFloat(type)) {
-    if (shape.length === 4 && axis === 1) return 3;
-    if (shape.length === 4) return typeof shape[axis === 2 ? 3 : 2] === 'number' ? IMAGE_WIDTH : IMAGE_SIDE;
-    if (shape.length === 2) return AUDIO_LENGTH;
-  }
-  return tokens;
-}
-
-/** What the name of a symbolic size says. */
-function symbol(words: string, tokens: number): number | undefined {
-  if (/^\d+$/.test(words)) return Number(words);
-  if (/batch/.test(words)) return 1;
-  if (/past|cache/.test(words) && !/total/.test(words)) return 0;
-  if (/channel/.test(words)) return 3;
-  if (/height|width/.test(words)) return IMAGE_SIDE;
-  if (/samples|audio/.test(words)) return AUDIO_LENGTH;
-  return /seq|len|token|text|frame|time/.test(words) ? tokens : undefined;
-}
-
-function isCache(name: string): boolean {
-  return /past|cache/i.test(name);
-}
-
-function randomInput(graph: Graph, { name, type }: Value, shape: number[], random: Random): { input: Input; what: string } {
-  const count = elements(shape);
-  const made = (what: string, value: (index: number) => number) => {
-    return {
-      what,
-      input: typed(
-        name,
-        type,
-        shape,
-        Float64Array.from({ length: count }, (_, index) => value(index)),
-      ),
-    };
-  };
-  if (type === 'BOOL') return made('false', () => 0);
-  if (isCache(name)) return made('zeros', () => 0);
-  if (/mask/i.test(name)) return made('ones', () => 1);
-  if (type !== undefined && isFloat(type)) return made('normal', () => random.normal());
-  const last = shape.at(-1) ?? 1;
-  if (/position/i.test(name)) return made('counting up', (index) => index % last);
-  if (/type|segment/i.test(name)) return made('zeros', () => 0);
-  const table = graph.tableOf(name);
-  if (!table) return made('zeros', () => 0);
-  return made(`uniform below ${table.shape[0]}, the rows of ${table.name}`, () => random.below(table.shape[0]));
-}
-
 /** A sample in each file of a folder, or one or more in one file. */
 export function readSamples(path: string, model: Model): { feeds: Feed[]; assumed: string[] } {
   let files: string[];
@@ -230,7 +124,8 @@ function missing({ name, type, shape }: Value, like: number[] | undefined, assum
   return typed(name, type, like, new Float64Array(elements(like)).fill(simple));
 }
 
-function typed(name: string, type: StoredType | undefined, shape: number[], values: ArrayLike<number> | BigInt64Array): Input {
+/** Numbers as an input of this type. */
+export function typed(name: string, type: StoredType | undefined, shape: number[], values: ArrayLike<number> | BigInt64Array): Input {
   if (type === undefined) throw new CalibrationError(`input ${name}: its type is not supported`);
   if (isFloat(type)) {
     const data = values instanceof Float32Array ? values : Float32Array.from(values as ArrayLike<number>, Number);
@@ -301,10 +196,6 @@ function nested(value: unknown): { shape: number[]; numbers: number[] } {
   return { shape, numbers };
 }
 
-function names(inputs: Value[]): string {
+export function names(inputs: Value[]): string {
   return inputs.map(({ name }) => name).join(', ');
-}
-
-function sum(values: number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }

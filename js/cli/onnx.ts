@@ -1,16 +1,29 @@
-// ONNX file -> the parts of its graph that calibration looks at. Field numbers and data types are those of onnx.proto.
-import { closeSync, existsSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+// Messages of an ONNX file <-> the parts of them that calibration looks at. Field numbers and data types are those of onnx.proto.
+import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
-import { CalibrationError, reason } from './errors.js';
-import { bytesOf, isFloat, toFloats, type StoredType } from './floats.js';
+import { CalibrationError } from './errors.js';
+import { bytesOf, isFloat, toFloats, toIntegers, type StoredType } from './floats.js';
 import { concatenate, Message, serialize } from './protobuf.js';
 import { elements } from './safetensors.js';
 
 export const MODEL = { irVersion: 1, graph: 7, opsetImport: 8, functions: 25 };
 export const GRAPH = { node: 1, initializer: 5, input: 11, output: 12 };
-const NODE = { input: 1, output: 2, opType: 4, attribute: 5, domain: 7 };
-const ATTRIBUTE = { name: 1, integer: 3, text: 4, tensor: 5, integers: 8 };
-const TENSOR = { dims: 1, dataType: 2, floats: 4, integers: 5, name: 8, raw: 9, doubles: 10, external: 13, location: 14 };
+export const NODE = { input: 1, output: 2, opType: 4, attribute: 5, domain: 7 };
+export const ATTRIBUTE = { name: 1, integer: 3, text: 4, tensor: 5, graph: 6, integers: 8, graphs: 11 };
+export const TENSOR = {
+  dims: 1,
+  dataType: 2,
+  floats: 4,
+  integers: 5,
+  longs: 7,
+  name: 8,
+  raw: 9,
+  doubles: 10,
+  external: 13,
+  location: 14,
+};
+/** Smaller tensors are not measured. */
+export const MIN_ELEMENTS = 1024;
 
 /** Of TensorProto.DataType, with the names that safetensors has for them. */
 const DATA_TYPES: Record<number, StoredType> = {
@@ -30,6 +43,7 @@ const DATA_TYPES: Record<number, StoredType> = {
 };
 export const FLOAT = 1;
 export const INT64 = 7;
+export const BOOL = 9;
 
 export interface Attribute {
   integer: number;
@@ -55,36 +69,6 @@ export interface Value {
   shape: (number | string)[];
 }
 
-export class Model {
-  readonly message: Message;
-  readonly graph: Message;
-  readonly nodes: Node[];
-  readonly initializers: TensorProto[];
-  /** Those that have to be given: older files list the initializers too. */
-  readonly inputs: Value[];
-  readonly outputs: Value[];
-
-  constructor(readonly path: string) {
-    const bytes = read(path);
-    try {
-      this.message = new Message(bytes);
-      const graph = this.message.message(MODEL.graph);
-      if (!graph) throw new Error('it holds no graph');
-      this.graph = graph;
-      this.nodes = graph.messages(GRAPH.node).map((node) => parseNode(node, path));
-      this.initializers = graph.messages(GRAPH.initializer).map((tensor) => new TensorProto(tensor, path));
-      const given = new Set(this.initializers.map(({ name }) => name));
-      this.inputs = graph
-        .messages(GRAPH.input)
-        .map(parseValue)
-        .filter(({ name }) => !given.has(name));
-      this.outputs = graph.messages(GRAPH.output).map(parseValue);
-    } catch (error) {
-      throw new CalibrationError(`${path} is not a readable ONNX model: ${reason(error)}`, { cause: error });
-    }
-  }
-}
-
 /** A tensor of the file, whose data lie in it or in another file beside it. */
 export class TensorProto {
   readonly name: string;
@@ -106,6 +90,20 @@ export class TensorProto {
 
   get isFloat(): boolean {
     return this.type !== undefined && isFloat(this.type);
+  }
+
+  get isWeight(): boolean {
+    return this.isFloat && this.shape.length >= 2 && elements(this.shape) >= MIN_ELEMENTS;
+  }
+
+  /** Of a tensor of integers whose data lie in the file. */
+  integers(): number[] {
+    const raw = this.message.last(TENSOR.raw)?.value;
+    if (raw instanceof Uint8Array) {
+      const whole = this.type && raw.length === elements(this.shape) * bytesOf(this.type);
+      return whole ? Array.from(toIntegers(raw, this.type!), Number) : [];
+    }
+    return this.message.integers(this.type === 'I64' ? TENSOR.longs : TENSOR.integers);
   }
 
   floats(): Float32Array {
@@ -231,7 +229,7 @@ export function dataType(type: StoredType): number {
   return Number(Object.keys(DATA_TYPES).find((number) => DATA_TYPES[Number(number)] === type));
 }
 
-function parseNode(message: Message, path: string): Node {
+export function parseNode(message: Message, path: string): Node {
   const attributes = message.messages(NODE.attribute).map((attribute): [string, Attribute] => {
     const tensor = attribute.message(ATTRIBUTE.tensor);
     return [
@@ -255,7 +253,7 @@ function parseNode(message: Message, path: string): Node {
   };
 }
 
-function parseValue(message: Message): Value {
+export function parseValue(message: Message): Value {
   const tensor = message.message(2)?.message(1);
   const dims = tensor?.message(2)?.messages(1) ?? [];
   const shape = dims.map((dim) => (dim.last(1) ? dim.integer(1) : dim.text(2)));
@@ -269,12 +267,4 @@ function packed(message: Message, number: number, bytes: number): Uint8Array {
       return value instanceof Uint8Array ? value : new Uint8Array(BigUint64Array.of(value).buffer, 0, bytes);
     }),
   );
-}
-
-function read(path: string): Uint8Array {
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new CalibrationError(`cannot read ${path}: ${reason(error)}`, { cause: error });
-  }
 }

@@ -4,7 +4,8 @@ import { CalibrationError, reason } from './errors.js';
 import type { Graph, Moments, Weight } from './graph.js';
 import type { Feed, Input } from './inputs.js';
 import { Random } from './random.js';
-import type { FloatTensor } from './safetensors.js';
+import { elements, type FloatTensor } from './safetensors.js';
+import { OTHERWISE } from './subgraphs.js';
 
 /** What is used of onnxruntime-node. */
 export interface Runtime {
@@ -25,6 +26,10 @@ export interface Statistics {
   importances: Map<Weight, number>;
   /** Feeds that importances were measured on. */
   measured: number;
+  /** What was hardly measured, or not at all. */
+  notes: string[];
+  /** How many times the error that importances foretell random inputs of another draw gave; absent if nothing was to be checked. */
+  secondDraw?: number;
 }
 
 /** More would not change the order of the weights, only take longer. */
@@ -37,6 +42,14 @@ const NOISE = 0.05;
 /** Below, the rounding of float32 is a part of what is measured; above, it is not linear. */
 const LINEAR = { least: 1e-8, most: 1e-2 };
 const ADAPTATIONS = 4;
+/** Between the draws of random inputs an importance differs by at most so many times, else the larger counts. */
+const UNEVEN = 4;
+/** What a second draw of random inputs is checked with: an error that all weights make together. */
+const CHECKED_ERROR = 1e-3;
+/** If the error is more than so many times what importances foretell, they are raised. */
+const CHECK_TOLERANCE = 2;
+/** Most noise in a weight then, over its root mean square. */
+const LARGEST_NOISE = 0.5;
 
 /** Threads that wait without spinning: runs are short and many, and what else the machine does goes on. */
 const SESSION = { logSeverityLevel: 4, extra: { session: { intra_op: { allow_spinning: '0' } } } } as const;
@@ -44,19 +57,30 @@ const SESSION = { logSeverityLevel: 4, extra: { session: { intra_op: { allow_spi
 /** A name for each, with float32 values. */
 type Outputs = Map<string, Float32Array>;
 
-export async function measure(runtime: Runtime, graph: Graph, feeds: Feed[], options: Options): Promise<Statistics> {
+/** Random inputs come with others, of a second draw, that what was measured on the first is checked on. */
+export async function measure(
+  runtime: Runtime,
+  graph: Graph,
+  feeds: Feed[],
+  second: Feed[],
+  options: Options,
+): Promise<Statistics> {
   const model = new Measurement(runtime, graph, options);
   const importances = await model.importances(feeds);
+  const secondDraw = options.real ? undefined : await model.check(second, importances);
   const tensors: FloatTensor[] = [...importances].map(([{ name }, importance]) => {
     return { name: `${name}/importance`, shape: [], data: Float32Array.of(importance) };
   });
-  if (options.real) tensors.push(...(await model.observe(feeds)));
+  tensors.push(...(await model.observe(feeds)));
   tensors.sort((a, b) => (a.name < b.name ? -1 : 1));
-  return { tensors, importances, measured: model.measured };
+  return { tensors, importances, measured: model.measured, notes: model.notes, secondDraw };
 }
 
 class Measurement {
   measured = 0;
+  readonly notes: string[] = [];
+  /** Whether branches go the other way. */
+  #otherwise = false;
   readonly #values = new Map<Weight, Float32Array>();
   readonly #tensors = new Map<string, Tensor>();
 
@@ -80,15 +104,79 @@ class Measurement {
       const { chosen, references } = await this.#references(session, feeds);
       this.measured = chosen.length;
       const importances = new Map<Weight, number>();
-      for (const [index, weight] of this.graph.weights.entries()) {
-        this.options.progress(`importance of ${weight.name}`, index, this.graph.weights.length);
-        importances.set(weight, await this.#importance(session, weight, chosen, references, index));
+      for (const weight of this.graph.weights) {
+        importances.set(weight, await this.#importance(session, weight, chosen, references));
       }
+      if (this.graph.model.branches) await this.#measureOtherBranches(session, chosen, importances);
       this.options.progress('importance', this.graph.weights.length, this.graph.weights.length);
+      for (const [{ name }, importance] of importances) {
+        if (importance === 0) this.notes.push(`${name}: no output depended on it; it is taken to matter as much as others do`);
+      }
       return importances;
     } finally {
       await session.release();
     }
+  }
+
+  /** Of weights that had no effect, with all branches going the other way: if the model can. */
+  async #measureOtherBranches(session: InferenceSession, feeds: Feed[], importances: Map<Weight, number>) {
+    const idle = this.graph.weights.filter((weight) => importances.get(weight) === 0);
+    if (idle.length === 0) return;
+    this.#otherwise = true;
+    try {
+      const { chosen, references } = await this.#references(session, feeds);
+      for (const weight of idle) {
+        const importance = await this.#importance(session, weight, chosen, references);
+        importances.set(weight, importance);
+        if (importance > 0) this.notes.push(`${weight.name}: measured in a branch that these inputs do not take`);
+      }
+    } catch (error) {
+      this.notes.push(`the branches that these inputs do not take cannot be measured: ${reason(error).replace(/\s+/g, ' ')}`);
+    } finally {
+      this.#otherwise = false;
+    }
+  }
+
+  /**
+   * Noise in all weights at once, as much in each as an encoder would leave there, on other inputs: how many times the error that
+   * importances foretell. Raises them where it is much more.
+   */
+  async check(feeds: Feed[], importances: Map<Weight, number>): Promise<number | undefined> {
+    const known = [...importances].filter(([, importance]) => importance > 0);
+    if (known.length === 0) return undefined;
+    const session = await this.#session(this.graph.forMeasuring());
+    try {
+      const { chosen, references } = await this.#references(session, feeds);
+      const total = known.reduce((sum, [{ shape }]) => sum + elements(shape), 0);
+      const tensors = new Map(this.#tensors);
+      let foretold = 0;
+      for (const [weight, importance] of known) {
+        const original = this.#values.get(weight)!;
+        const changed = new Float32Array(original.length);
+        const widest = LARGEST_NOISE * rootMeanSquare(original);
+        const deviation = Math.min(Math.sqrt(CHECKED_ERROR / total / importance), widest);
+        foretold += importance * addNoise(original, changed, deviation, this.#noise(weight, DRAWS));
+        tensors.set(weight.feed, new this.runtime.Tensor('float32', changed, weight.shape));
+      }
+      let found = 0;
+      for (const [index, feed] of chosen.entries()) {
+        found += this.#distortion(references[index], await this.#outputs(session, feed, tensors), known[0][0]) / chosen.length;
+      }
+      const ratio = found / foretold;
+      if (ratio <= CHECK_TOLERANCE) return ratio;
+      this.notes.push(
+        `on other random inputs errors cost ${ratio.toFixed(1)} times as much: importances are raised by as much`,
+      );
+      for (const [weight, importance] of known) importances.set(weight, importance * ratio);
+      return 1;
+    } finally {
+      await session.release();
+    }
+  }
+
+  /** The same each time for a weight and a draw. */
+  #noise(weight: Weight, draw: number): Random {
+    return new Random(this.options.seed + this.graph.weights.indexOf(weight) * DRAWS + draw);
   }
 
   /** The feeds to measure on, evenly spread, with what the unchanged model makes of them. */
@@ -114,25 +202,21 @@ class Measurement {
   }
 
   /** Expected distortion for each unit of squared error. */
-  async #importance(
-    session: InferenceSession,
-    weight: Weight,
-    feeds: Feed[],
-    references: Outputs[],
-    index: number,
-  ): Promise<number> {
+  async #importance(session: InferenceSession, weight: Weight, feeds: Feed[], references: Outputs[]): Promise<number> {
+    const index = this.graph.weights.indexOf(weight);
+    this.options.progress(`importance of ${weight.name}`, index, this.graph.weights.length);
     const original = this.#values.get(weight)!;
-    const rms = Math.sqrt(original.reduce((sum, value) => sum + value * value, 0) / original.length);
+    const rms = rootMeanSquare(original);
     if (rms === 0) return 0;
     const changed = new Float32Array(original.length);
     const tensors = new Map(this.#tensors).set(weight.feed, new this.runtime.Tensor('float32', changed, weight.shape));
     let noise = NOISE;
-    let total = 0;
+    const measured: number[] = [];
     for (let draw = 0; draw < DRAWS; draw++) {
       const own = feeds.length < DRAWS ? [0] : [...feeds.keys()].filter((feed) => feed % DRAWS === draw);
       let [distortion, energy] = [0, 0];
       for (let attempt = 0; attempt < ADAPTATIONS; attempt++) {
-        energy = addNoise(original, changed, noise * rms, new Random(this.options.seed + index * DRAWS + draw));
+        energy = addNoise(original, changed, noise * rms, this.#noise(weight, draw));
         distortion = 0;
         for (const feed of own) {
           const outputs = await this.#outputs(session, feeds[feed], tensors);
@@ -143,9 +227,13 @@ class Measurement {
       }
       // So small a weight that float32 keeps no noise of it.
       if (energy === 0) return 0;
-      total += distortion / energy / DRAWS;
+      measured.push(distortion / energy);
     }
-    return total;
+    const [least, most] = [Math.min(...measured), Math.max(...measured)];
+    if (this.options.real || most <= UNEVEN * least) return measured.reduce((sum, value) => sum + value, 0) / DRAWS;
+    const times = least > 0 ? `${(most / least).toFixed(1)} times as important` : 'important only';
+    this.notes.push(`${weight.name}: ${times} on some random inputs as on others; the larger importance counts`);
+    return most;
   }
 
   /** Mean over the outputs. */
@@ -175,11 +263,12 @@ class Measurement {
     );
   }
 
-  /** Second moments of the weights' inputs, and how often the rows of tables are looked up. */
+  /** From real inputs the second moments of the weights' inputs, and how often the rows of tables are looked up. */
   async observe(feeds: Feed[]): Promise<FloatTensor[]> {
     const sums = new Map<Weight, { sum: Float64Array; positions: number; columns: number }>();
     const counts = new Map<Weight, Float64Array>();
-    const passes = [...this.graph.forObserving()];
+    const { real } = this.options;
+    const passes = [...this.graph.forObserving(real)];
     for (const [pass, { bytes, moments, lookups }] of passes.entries()) {
       const session = await this.#session(bytes);
       try {
@@ -202,6 +291,9 @@ class Measurement {
       tensors.push({ name: `${weight.name}/${this.graph.kinds.get(weight)}`, shape: [columns, columns], data });
     }
     for (const [weight, found] of counts) {
+      const rows = found.filter((count) => count > 0).length;
+      if (rows < found.length) this.notes.push(`${weight.name}: ${rows} of ${found.length} rows were looked up`);
+      if (!real) continue;
       const data = frequencies(found, sums.has(weight));
       tensors.push({ name: `${weight.name}/row_importance`, shape: [data.length], data });
     }
@@ -219,6 +311,7 @@ class Measurement {
   async #run(session: InferenceSession, feed: Feed, weights = this.#tensors): Promise<Record<string, Tensor>> {
     const { runtime, graph } = this;
     const feeds: Record<string, Tensor> = Object.fromEntries(weights);
+    if (graph.model.branches) feeds[OTHERWISE] = new runtime.Tensor('bool', Uint8Array.of(Number(this.#otherwise)), []);
     for (const input of graph.model.inputs) feeds[graph.feedName(input)] = toTensor(runtime, feed.get(input.name)!);
     try {
       return (await session.run(feeds)) as Record<string, Tensor>;
@@ -248,6 +341,10 @@ class Measurement {
 
 function toTensor(runtime: Runtime, { type, data, shape }: Input): Tensor {
   return new runtime.Tensor(type as 'float32', data as Float32Array, shape);
+}
+
+function rootMeanSquare(values: Float32Array): number {
+  return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
 }
 
 /** Uniform noise of this standard deviation, as quantization makes it; returns its energy, that of what float32 keeps of it. */

@@ -21,8 +21,10 @@ pub fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 #[derive(Clone, Default)]
 pub struct Sources {
     /// Those that were read last, and where they are in order of opening.
-    open: Arc<Mutex<VecDeque<(PathBuf, Arc<File>)>>>,
+    open: Arc<Mutex<VecDeque<OpenFile>>>,
 }
+
+type OpenFile = (PathBuf, Arc<File>);
 
 /// Most files that are open, but for those that are being read: far below any system's limit.
 const OPEN_MAX: usize = 64;

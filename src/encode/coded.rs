@@ -8,8 +8,8 @@ use crate::encode::coded_weights::{CodedWeights, all_weights};
 use crate::encode::contents::Contents;
 use crate::encode::exact::frame::{KeptFrame, exact};
 use crate::encode::fixed::exact_frame;
-use crate::encode::importance::Importance;
-use crate::encode::importance::statistics::WeightStatistics;
+use crate::encode::importance::statistics::{Inputs, WeightStatistics};
+use crate::encode::importance::{Importance, least_octaves};
 use crate::encode::levels::frame::{Largest, LevelPlan};
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{SymbolCosts, VarianceModel};
@@ -43,10 +43,11 @@ impl<'a> Lossy<'a> {
         contents: &'a Contents<'a>,
         originals: Option<Contents<'a>>,
         mut coded: Vec<CodedTensor>,
+        inputs: Inputs,
         options: &Options,
     ) -> Result<Self> {
         coded.sort_by_key(|coded| coded.frame);
-        balance(&mut coded);
+        balance(&mut coded, inputs);
         let exact = coded.iter().map(|_| OnceLock::new()).collect();
         Ok(Lossy { contents, coded, originals, exact, scratch: Scratch::new(options.scratch)? })
     }
@@ -135,6 +136,8 @@ pub struct CodedTensor {
     cost: f64,
     /// Whether it is the output head of a language model.
     pub is_output_head: bool,
+    /// Whether it is finer than its importance asks for.
+    pub limited: bool,
     /// The base's frame that it is predicted from; then the step is that frame's.
     pub base: Option<BaseFrame>,
 }
@@ -187,7 +190,7 @@ impl CodedTensor {
         view.divide_by_exponents(0, &mut weights);
         let variances = VarianceModel::fit(&weights, view.matrix);
         let largest = Largest::of(weights);
-        let (unit, cost) = (largest.rms.into(), 1.0);
+        let (unit, cost, limited) = (largest.rms.into(), 1.0, false);
         let trellis = options.trellis && options.passes.is_empty();
         let coded = CodedTensor {
             frame,
@@ -202,6 +205,7 @@ impl CodedTensor {
             unit,
             cost,
             is_output_head: false,
+            limited,
             base,
         };
         Ok(coded.steps().into_iter().all(is_scale).then_some(coded))
@@ -256,23 +260,41 @@ impl CodedTensor {
     }
 }
 
-/// Sets units and costs. Where importance is unknown, a tensor's relative error counts as much as that of the others on
-/// average; where nothing is known, the distortion is the mean of the relative squared errors.
-fn balance(coded: &mut [CodedTensor]) {
-    let len: f64 = coded.iter().map(|coded| coded.view.matrix.len() as f64).sum();
+/// Sets units and costs. Where importance is unknown, or nothing that was measured depended on the tensor, its relative error
+/// counts as much as that of the others on average; where nothing is known, the distortion is the mean of the relative squared
+/// errors. Random inputs may miss what a tensor is for, and may leave outputs numb: with their statistics no tensor errs more than
+/// [`RANDOM_ERROR_MAX`] times as much as it would uncalibrated, and the outputs count as no less sensitive than the weights.
+fn balance(coded: &mut [CodedTensor], inputs: Inputs) {
+    let random = inputs != Inputs::Samples;
+    let weights = |coded: &CodedTensor| coded.view.matrix.len() as f64;
+    let len: f64 = coded.iter().map(weights).sum();
+    let measured = |coded: &CodedTensor| {
+        coded.importance.tensor.filter(|&importance| importance > 0.0).map(|importance| importance * coded.energy())
+    };
     let mut known = (0.0, 0.0);
     for coded in coded.iter() {
-        if let Some(importance) = coded.importance.tensor.filter(|&importance| importance > 0.0) {
-            let weights = coded.view.matrix.len() as f64;
-            known = (known.0 + weights * (importance * coded.energy()).log2(), known.1 + weights);
+        if let Some(sensitivity) = measured(coded) {
+            known = (known.0 + weights(coded) * sensitivity.log2(), known.1 + weights(coded));
         }
     }
     let typical = if known.1 > 0.0 { (known.0 / known.1).exp2() } else { 1.0 / len };
-    let structure = if known.1 > 0.0 { vec![0.0; coded.len()] } else { structure(coded) };
-    for (coded, structure) in coded.iter_mut().zip(structure) {
-        let relative = coded.importance.tensor.map_or(1.0, |importance| importance * coded.energy() / typical);
-        coded.cost = relative * typical / coded.energy();
-        let octaves = relative.max(RELATIVE_MIN).log2() + coded.importance.octaves() + structure;
+    let promised = if random { typical.max(1.0 / len) } else { typical };
+    let uncalibrated = structure(coded);
+    let relative = |coded: &CodedTensor| measured(coded).map_or(1.0, |sensitivity| sensitivity / typical);
+    let octaves = |(coded, structure): (&CodedTensor, &f64)| {
+        let structure = if known.1 > 0.0 { 0.0 } else { *structure };
+        relative(coded).max(RELATIVE_MIN).log2() + coded.importance.octaves() + structure
+    };
+    let octaves: Vec<f64> = coded.iter().zip(&uncalibrated).map(octaves).collect();
+    let finer =
+        |((coded, octaves), uncalibrated): ((&CodedTensor, &f64), &f64)| (weights(coded), octaves - uncalibrated);
+    let finer: Vec<(f64, f64)> = coded.iter().zip(&octaves).zip(&uncalibrated).map(finer).collect();
+    let (least, rise) = if random { least_octaves(&finer, RANDOM_ERROR_MAX.log2()) } else { (f64::NEG_INFINITY, 0.0) };
+    for (index, coded) in coded.iter_mut().enumerate() {
+        coded.limited = finer[index].1 < least;
+        // Around the mean that they had, so that the step of the model stays where it can be found.
+        let octaves = octaves[index].max(uncalibrated[index] + least) - rise;
+        coded.cost = relative(coded) * promised / coded.energy();
         coded.unit = f64::from(coded.largest.rms) * (-0.5 * octaves).exp2();
     }
 }
@@ -301,6 +323,9 @@ const OUTPUT_HEAD_OCTAVES: f64 = 3.0;
 
 /// A tensor counts as at least this important, compared to a typical one: what cannot be seen to matter may matter yet.
 const RELATIVE_MIN: f64 = 1.0 / 4096.0;
+
+/// Most that a tensor's relative squared error may be of what it would be uncalibrated at the same rate, by random inputs.
+pub const RANDOM_ERROR_MAX: f64 = 32.0;
 
 /// Whether weights are whole numbers beyond those that quantized ones have.
 fn are_ids(weights: &[f32]) -> bool {

@@ -44,7 +44,7 @@ use progress::{Counter, map_in_parts};
 use crate::error::{Error, Result};
 use crate::formats::{self, Found, SourceFile};
 
-pub use importance::statistics::Statistics;
+pub use importance::statistics::{Inputs, Statistics};
 pub use levels::weights::to_f32;
 pub use options::{Base, LAMBDA, Options, Target};
 pub use report::{Kind, Report, TensorReport};
@@ -70,8 +70,9 @@ pub fn encode(
     }
     let Found { mut tensors, names, notes: not_found } = formats::find(files, options.lenient)?;
     tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
+    let statistics: Vec<Statistics> = statistics.into_iter().collect();
+    let inputs = statistics.iter().map(|statistics| statistics.inputs).reduce(Inputs::and);
     let statistics = statistics::fit(statistics, &tensors, &names)?;
-    let calibrated = !statistics.is_empty();
     let keep_exact = |name: &str| names.any(name, options.keep_exact);
     let options = &Options { keep_exact: &keep_exact, ..*options };
     (options.progress)("reading", 0.0);
@@ -84,15 +85,16 @@ pub fn encode(
     });
     let contents = Contents::new(arranged.as_deref().unwrap_or(files), tensors.clone())?;
     let originals = options.base_weights.map(|files| Contents::unframed(files, options.lenient)).transpose()?;
-    let lossy = measure(&contents, originals, statistics, aligned.as_ref(), options)?;
+    let lossy = measure(&contents, originals, statistics, inputs, aligned.as_ref(), options)?;
     if lossy.lacks_all_originals() {
         return Err(Error::argument("the base was made of other weights than those given for it"));
     }
     let frames = lossy.coded.iter().map(|coded| coded.frame).collect();
     let fixed = Fixed::new(&contents, &frames, options)?;
     let mut assembled = search(&lossy, &fixed, options)?;
-    assembled.report.calibrated = calibrated;
-    let told = notes::notes(&lossy, &assembled.report, calibrated, options);
+    assembled.report.calibrated = inputs.is_some();
+    assembled.report.inputs = inputs;
+    let told = notes::notes(&lossy, &assembled.report, inputs.is_some(), options);
     assembled.report.notes = [not_found, told].concat();
     assembled.write(out)?;
     Ok(assembled.report)
@@ -117,6 +119,7 @@ fn measure<'a>(
     contents: &'a Contents<'a>,
     originals: Option<Contents<'a>>,
     mut statistics: HashMap<String, WeightStatistics>,
+    inputs: Option<Inputs>,
     aligned: Option<&Aligned>,
     options: &Options,
 ) -> Result<Lossy<'a>> {
@@ -140,13 +143,15 @@ fn measure<'a>(
         })?;
         coded.extend(measured.into_iter().flatten());
     }
-    if coded.iter().all(|coded| coded.importance.tensor.is_none()) {
+    let inputs = inputs.unwrap_or_default();
+    // Random inputs are held against what tensors are without statistics.
+    if inputs != Inputs::Samples || coded.iter().all(|coded| coded.importance.tensor.is_none()) {
         let heads = symmetry::output_heads(contents.files, &contents.tensors)?;
         for coded in &mut coded {
             coded.is_output_head = heads.contains(&contents.tensor_index(coded.frame));
         }
     }
-    Lossy::new(contents, originals, coded, options)
+    Lossy::new(contents, originals, coded, inputs, options)
 }
 
 /// A frame to be coded with loss, if it can be.

@@ -1,7 +1,7 @@
 //! What the user may want to know of an encoding.
 
 use crate::encode::base::BaseFrame;
-use crate::encode::coded::{CodedTensor, Lossy};
+use crate::encode::coded::{CodedTensor, Lossy, RANDOM_ERROR_MAX};
 use crate::encode::contents::Contents;
 use crate::encode::options::{Options, Target};
 use crate::encode::report::Report;
@@ -32,13 +32,20 @@ pub fn notes(lossy: &Lossy, report: &Report, calibrated: bool, options: &Options
         note(&|coded| base_errors_are_coded(coded, options), base_errors(options)),
     ];
     if calibrated {
+        let limited = format!(
+            "that random inputs hardly reach, kept within {RANDOM_ERROR_MAX} times their error without calibration"
+        );
         let unused = "without error feedback, moments being all zero or no such thing";
         notes.extend([
             note(
                 &|coded| coded.importance.tensor.is_none(),
                 "without an importance, taken to matter as much as the others on average",
             ),
-            note(&|coded| coded.importance.tensor == Some(0.0), "without any effect on the outputs, coded coarsely"),
+            note(
+                &|coded| coded.importance.tensor == Some(0.0),
+                "without any effect on the outputs that were measured, taken to matter as much as the others on average",
+            ),
+            note(&|coded| coded.limited, &limited),
             note(&|coded| coded.importance.unused_moments, unused),
         ]);
     }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::Inputs;
 use crate::tensor::{Shape, TensorLocation};
 
 /// What became of one model.
@@ -21,6 +22,8 @@ pub struct Report {
     pub near_lossless: bool,
     /// Whether statistics told what errors cost.
     pub calibrated: bool,
+    /// What the statistics were measured on.
+    pub inputs: Option<Inputs>,
     /// Bytes after which the first pass can be used, the second, and so on; but for the last.
     pub pass_bytes: Vec<u64>,
     /// What the user may want to know.

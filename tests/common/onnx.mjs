@@ -1,20 +1,24 @@
 // Descriptions of small graphs -> ONNX files.
 
-export const [FLOAT, INT64, FLOAT16] = [1, 7, 10];
+export const [FLOAT, UINT8, INT64, BOOL, FLOAT16] = [1, 2, 7, 9, 10];
 
 export function modelFile({ nodes, tensors = [], inputs, outputs, irVersion = 8 }) {
-  const graph = message(
+  const graph = subgraph({ nodes, tensors, inputs, outputs });
+  const opsets = [
+    ['', 13],
+    ['com.example', 1],
+  ].map(([domain, version]) => [8, message([1, domain], [2, version])]);
+  return message([1, irVersion], [7, graph], ...opsets);
+}
+
+export function subgraph({ nodes, tensors = [], inputs = [], outputs }) {
+  return message(
     ...nodes.map((node) => [1, node]),
     [2, 'graph'],
     ...tensors.map((tensor) => [5, tensor]),
     ...inputs.map((input) => [11, input]),
     ...outputs.map((output) => [12, output]),
   );
-  const opsets = [
-    ['', 13],
-    ['com.example', 1],
-  ].map(([domain, version]) => [8, message([1, domain], [2, version])]);
-  return message([1, irVersion], [7, graph], ...opsets);
 }
 
 /** Repeatable, roughly normal, and exact in float32. */
@@ -45,12 +49,24 @@ export function integers(name, values) {
   return message([1, name], ...values.map((value) => [8, value]), [20, 7]);
 }
 
+export function graphAttribute(name, graph) {
+  return message([1, name], [6, graph], [20, 5]);
+}
+
 export function tensorAttribute(tensor) {
   return message([1, 'value'], [5, tensor], [20, 4]);
 }
 
 export function tensor(name, shape, data) {
   return message(...shape.map((size) => [1, size]), [2, FLOAT], [8, name], [9, new Uint8Array(Float32Array.from(data).buffer)]);
+}
+
+export function wholeTensor(name, shape, data) {
+  return message(...shape.map((size) => [1, size]), [2, INT64], [8, name], [9, new Uint8Array(BigInt64Array.from(data, BigInt).buffer)]);
+}
+
+export function boolTensor(name, data) {
+  return message([2, BOOL], [8, name], [9, Uint8Array.of(Number(data))]);
 }
 
 export function externalTensor(name, shape, location, offset) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cli::printable::printable;
 use crate::cli::sizes::human_bytes;
 use crate::cli::table;
-use crate::encode::{Report, TensorReport};
+use crate::encode::{Inputs, Report, TensorReport};
 
 pub fn report_text(report: &Report, output: &Path) -> String {
     let mut kinds: BTreeMap<(bool, _), Vec<&TensorReport>> = BTreeMap::new();
@@ -52,8 +52,8 @@ pub fn report_text(report: &Report, output: &Path) -> String {
         let lossy = report.tensors.iter().filter(|tensor| tensor.lossy);
         let bits = 8.0 * lossy.map(|tensor| tensor.coded_bytes).sum::<u64>() as f64 / weights as f64;
         text += &format!("{bits:.3} bits for each of the {weights} weights coded with loss\n");
-        text += &if report.calibrated {
-            format!("expected error of the outputs: {:.1e}\n", report.distortion)
+        text += &if let Some(inputs) = report.inputs {
+            promise(report.distortion, inputs)
         } else {
             "Bits were spent evenly, a few more on small tensors. Calibration (docs/CALIBRATION.md) tells where they matter: the same quality in fewer.\n".into()
         };
@@ -63,6 +63,20 @@ pub fn report_text(report: &Report, output: &Path) -> String {
     }
     report.notes.iter().for_each(|note| text += &format!("{}\n", printable(note)));
     text
+}
+
+/// What the errors cost, with what is known of that.
+fn promise(distortion: f64, inputs: Inputs) -> String {
+    match inputs {
+        Inputs::Samples => format!("expected error of the outputs: {distortion:.1e}\n"),
+        Inputs::Random { second_draw: None } => {
+            format!("error on random inputs: {distortion:.1e}, not checked on a second draw; on real ones unknown\n")
+        }
+        Inputs::Random { second_draw: Some(ratio) } => {
+            let second = ratio * distortion;
+            format!("error on random inputs: {distortion:.1e}, {second:.1e} on a second draw; on real ones unknown\n")
+        }
+    }
 }
 
 fn row(name: &str, lossy: bool, tensors: &[&TensorReport]) -> Vec<String> {

@@ -85,7 +85,8 @@ impl<'p> Sample<'p> {
     fn new(plane: &'p [u8], parts: usize) -> Self {
         let window_bytes = (plane.len() / (parts * WINDOWS)).max(WINDOW_BYTES_MIN);
         if plane.len() <= WINDOWS * window_bytes {
-            return Sample { plane, windows: [vec![0..plane.len()], Vec::new()], scale: 1.0 };
+            let all = std::iter::once(0..plane.len()).collect();
+            return Sample { plane, windows: [all, Vec::new()], scale: 1.0 };
         }
         let apart = (plane.len() - window_bytes) / (WINDOWS - 1);
         let mut windows: Vec<_> = (0..WINDOWS).map(|window| window * apart..window * apart + window_bytes).collect();

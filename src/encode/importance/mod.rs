@@ -62,6 +62,18 @@ impl Importance {
     }
 }
 
+/// What octaves of precision have to be raised to, so that none lies more than `most` below their mean, and how much that rises.
+/// Each comes with its weight.
+pub fn least_octaves(octaves: &[(f64, f64)], most: f64) -> (f64, f64) {
+    let total: f64 = octaves.iter().map(|(weight, _)| weight).sum();
+    let mean = |least: f64| octaves.iter().map(|(weight, octaves)| weight * octaves.max(least)).sum::<f64>() / total;
+    let least = (0..LEAST_ROUNDS).fold(f64::NEG_INFINITY, |least, _| mean(least) - most);
+    (least, mean(least) - mean(f64::NEG_INFINITY))
+}
+
+/// Each comes nearer by the share of the weights that are raised.
+const LEAST_ROUNDS: usize = 64;
+
 fn relative(cost: f64) -> f64 {
     cost.clamp(RELATIVE_MIN, RELATIVE_MIN.recip())
 }
@@ -72,4 +84,30 @@ fn exponents(costs: impl Iterator<Item = f64>) -> Vec<i8> {
     let mean = octaves.iter().sum::<f64>() / octaves.len().max(1) as f64;
     let exponent = |octave: &f64| ((octave - mean) * 16.0 / EXPONENT_GRID).round() * EXPONENT_GRID;
     octaves.iter().map(|octave| exponent(octave).clamp(-124.0, 124.0) as i8).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_octaves_lie_further_below_the_mean_than_they_may() {
+        for octaves in [
+            vec![(1.0, 0.0), (1.0, 1.0)],
+            vec![(1.0, 10.0), (1.0, -10.0)],
+            vec![(9.0, -20.0), (1.0, 30.0)],
+            vec![(1.0, 4.0), (3.0, 0.0), (2.0, -6.0), (1.0, -40.0)],
+        ] {
+            let (least, rise) = least_octaves(&octaves, 5.0);
+            let raised = octaves.iter().map(|(weight, octaves)| weight * octaves.max(least)).sum::<f64>();
+            let total = octaves.iter().map(|(weight, _)| weight).sum::<f64>();
+            let before = octaves.iter().map(|(weight, octaves)| weight * octaves).sum::<f64>() / total;
+            let mean = raised / total;
+            assert_eq!(mean - before > 1e-9, rise > 1e-9, "{octaves:?}: {rise}");
+            assert!(
+                (mean - before - rise).abs() < 1e-9 && (mean - least - 5.0).abs() < 0.01,
+                "{octaves:?}: {mean} and {least}"
+            );
+        }
+    }
 }

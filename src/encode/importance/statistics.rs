@@ -6,6 +6,8 @@ mod fit;
 
 use std::collections::HashMap;
 
+use serde::Serialize;
+
 use crate::error::{Error, Result};
 use crate::formats::{self, Format, SourceFile, safetensors};
 use crate::source::{Source, read_range};
@@ -22,7 +24,35 @@ pub(crate) use fit::fit;
 pub struct Statistics {
     /// The file that they come from, for messages.
     name: String,
+    /// What they were measured on.
+    pub inputs: Inputs,
     weights: HashMap<String, WeightStatistics>,
+}
+
+/// What a model was measured on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inputs {
+    /// What the model is made for.
+    #[default]
+    Samples,
+    /// Random numbers, which may leave parts of the model idle that real inputs use.
+    Random {
+        /// How many times the expected error other random inputs gave, if that was checked.
+        second_draw: Option<f64>,
+    },
+}
+
+impl Inputs {
+    /// Of several files: random if any is, and checked if all random ones are.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Inputs::Samples, inputs) | (inputs, Inputs::Samples) => inputs,
+            (Inputs::Random { second_draw: one }, Inputs::Random { second_draw: other }) => {
+                Inputs::Random { second_draw: one.zip(other).map(|(one, other)| one.max(other)) }
+            }
+        }
+    }
 }
 
 /// What is known of one weight.
@@ -88,7 +118,8 @@ impl Statistics {
         if metadata.get("version").map(String::as_str) != Some(VERSION) {
             return Err(invalid("a version that this encoder does not know".into()));
         }
-        let mut statistics = Statistics { name: name.to_owned(), weights: HashMap::new() };
+        let inputs = inputs(&metadata).map_err(invalid)?;
+        let mut statistics = Statistics { name: name.to_owned(), inputs, weights: HashMap::new() };
         for tensor in &tensors {
             let (weight, statistic) =
                 tensor.name.rsplit_once('/').ok_or_else(|| invalid(format!("{:?} names no statistic", tensor.name)))?;
@@ -100,7 +131,7 @@ impl Statistics {
         if statistics.weights.is_empty() {
             return Err(invalid("it holds no statistics".into()));
         }
-        let random = metadata.get("inputs").map(String::as_str) == Some("random");
+        let random = inputs != Inputs::Samples;
         statistics.weights.values_mut().for_each(|weight| weight.temper_rows(random));
         Ok(statistics)
     }
@@ -152,6 +183,17 @@ impl WeightStatistics {
             fits("row_moments", moments.len, matrix.rows)?;
         }
         Ok(())
+    }
+}
+
+fn inputs(metadata: &HashMap<String, String>) -> std::result::Result<Inputs, String> {
+    if metadata.get("inputs").map(String::as_str) != Some("random") {
+        return Ok(Inputs::Samples);
+    }
+    let Some(text) = metadata.get("second_draw") else { return Ok(Inputs::Random { second_draw: None }) };
+    match text.parse() {
+        Ok(ratio) if f64::is_finite(ratio) && ratio >= 0.0 => Ok(Inputs::Random { second_draw: Some(ratio) }),
+        _ => Err(format!("its metadata say second_draw = {text:?}, which is no ratio")),
     }
 }
 

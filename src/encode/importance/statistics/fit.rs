@@ -25,7 +25,7 @@ pub(crate) fn fit(
     let mut known: HashMap<String, WeightStatistics> = HashMap::new();
     let whole: Model = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
     let models = models(tensors, names);
-    for Statistics { name: file, weights } in files {
+    for Statistics { name: file, weights, .. } in files {
         let model = model_of(&file, &weights, &whole, &models)?;
         let mut weights: Vec<_> = weights.into_iter().collect();
         weights.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -94,6 +94,7 @@ fn misfit(weights: &HashMap<String, WeightStatistics>, model: &Model) -> Option<
 
 #[cfg(test)]
 mod tests {
+    use super::super::Inputs;
     use super::*;
     use crate::formats::{self, SourceFile};
 
@@ -108,7 +109,7 @@ mod tests {
 
     fn statistics(name: &str, weights: &[&str]) -> Statistics {
         let weights = weights.iter().map(|weight| ((*weight).to_owned(), WeightStatistics::default())).collect();
-        Statistics { name: name.to_owned(), weights }
+        Statistics { name: name.to_owned(), inputs: Inputs::Samples, weights }
     }
 
     /// The tensors of these models that these statistics are of.
