@@ -178,7 +178,7 @@ fn random_errors(directory: &Path, metadata: &str, importances: [f32; 2], target
     let tensors = [("a/importance", scalar, vec![importances[0]]), ("b/importance", scalar, vec![importances[1]])];
     let metadata = format!(r#"{{"format": "mcwc-statistics", "version": "1", "inputs": "random"{metadata}}}"#);
     std::fs::write(directory.join("stats.safetensors"), statistics_of(&metadata, &tensors)).unwrap();
-    let encode = ["encode", "model.safetensors", "-o", "m.mcwc", "--calibration", "stats.safetensors"];
+    let encode = ["encode", "model.safetensors", "-o", "m.mcwc", "--force", "--calibration", "stats.safetensors"];
     let output = mcwc(directory, &[&encode[..], &target].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     (String::from_utf8(output.stdout).unwrap(), decoded_errors(directory))
@@ -189,7 +189,7 @@ fn random_inputs_take_no_more_than_a_stated_factor() {
     let directory = directory();
     let path = directory.path();
     let bits = ["--bits", "6"];
-    json(path, &["encode", "model.safetensors", "-o", "m.mcwc", "--bits", "6", "--json"]);
+    json(path, &["encode", "model.safetensors", "-o", "m.mcwc", "--force", "--bits", "6", "--json"]);
     let uncalibrated = decoded_errors(path);
     for importances in [[1.0, 1e-9], [1e9, 1e-9], [1e-20, 1e-30]] {
         let (said, found) = random_errors(path, "", importances, bits);
@@ -241,7 +241,10 @@ fn promises_made_from_random_inputs_say_so() {
             format!(r#"{{"format": "mcwc-statistics", "version": "1", "inputs": "random", "second_draw": "{ratio}"}}"#);
         let file = statistics_of(&metadata, &[("a/importance", &[], vec![1.0])]);
         std::fs::write(path.join("stats.safetensors"), file).unwrap();
-        let output = mcwc(path, &["encode", "model.safetensors", "-o", "n.mcwc", "--calibration", "stats.safetensors"]);
+        let output = mcwc(
+            path,
+            &["encode", "model.safetensors", "-o", "n.mcwc", "--force", "--calibration", "stats.safetensors"],
+        );
         assert_eq!(output.status.code(), Some(1), "{ratio}");
         assert!(String::from_utf8(output.stderr).unwrap().contains("second_draw"), "{ratio}");
     }
@@ -265,7 +268,8 @@ fn rows_that_random_inputs_left_silent_are_not_lost() {
     let metadata = r#"{"format": "mcwc-statistics", "version": "1", "inputs": "random"}"#;
     let statistics = statistics_of(metadata, &[("a/row_importance", &[ROWS as u64], importances)]);
     std::fs::write(path.join("stats.safetensors"), statistics).unwrap();
-    let encode = ["encode", "model.safetensors", "-o", "m.mcwc", "--calibration", "stats.safetensors", "--json"];
+    let encode =
+        ["encode", "model.safetensors", "-o", "m.mcwc", "--force", "--calibration", "stats.safetensors", "--json"];
     json(path, &[&encode[..], &["--bits", "4"]].concat());
     decoded_errors(path);
     // Errors go with the reciprocals of sqrt(2) and of sqrt(0.1).
