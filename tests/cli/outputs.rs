@@ -53,16 +53,16 @@ fn archives_are_named_after_all_of_their_input() {
     let directory = directory_with_archive();
     let path = directory.path();
     fs::create_dir(path.join("models")).unwrap();
-    fs::write(path.join("models/model.onnx"), "not one").unwrap();
-    fs::write(path.join("model.onnx"), "not one").unwrap();
-    for input in ["model.safetensors", "model.onnx", "models/"] {
+    fs::write(path.join("models/vocabulary.txt"), "words").unwrap();
+    fs::write(path.join("model.txt"), "words").unwrap();
+    for input in ["model.safetensors", "model.txt", "models/"] {
         ok(path, &["encode", input]);
     }
     ok(&path.join("models"), &["encode", ".", "--force"]);
-    for name in ["model.safetensors.mcwc", "model.onnx.mcwc", "models.mcwc"] {
+    for name in ["model.safetensors.mcwc", "model.txt.mcwc", "models.mcwc"] {
         assert!(ok(path, &["verify", name]).contains("intact"));
     }
-    assert_eq!(names(&path.join("models")), ["model.onnx"]);
+    assert_eq!(names(&path.join("models")), ["vocabulary.txt"]);
 }
 
 #[test]
