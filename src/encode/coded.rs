@@ -159,10 +159,8 @@ impl CodedTensor {
         let tensor = contents.tensor(frame);
         let weights = all_weights(contents, tensor)?;
         let Some(&first) = weights.first() else { return Ok(None) };
-        if weights.iter().any(|weight| !weight.is_finite()) || weights.iter().all(|&weight| weight == first) {
-            return Ok(None);
-        }
-        if are_ids(&weights) {
+        let is_constant = weights.iter().all(|&weight| weight == first);
+        if is_constant || weights.iter().any(|weight| !weight.is_finite()) || are_ids(&weights) {
             return Ok(None);
         }
         let exact_bits = sampled_exact_bits(contents, tensor)?;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::encode::coded::{Lossy, STEP_NEAR_LOSSLESS};
+use crate::encode::coded::{CodedTensor, Lossy, STEP_NEAR_LOSSLESS};
 use crate::encode::exact::frame::{CodedFrame, KeptFrame};
-use crate::encode::levels::quantizer::{Aim, Tally};
+use crate::encode::levels::quantizer::Aim;
 use crate::encode::levels::table_sets::{SharedCosts, SharedCounts, Sharing};
 use crate::encode::motion::candidates::Candidate;
 use crate::encode::motion::predict::{Attempt, Motion};
@@ -96,40 +96,27 @@ impl Quantized {
             candidate.take_if(|candidate| exact[index] || exact[candidate.reference]);
         }
         let attempts = attempts(lossy, quantization, candidates, &exact, &levels, &done, options)?;
-        let mut counts = SharedCounts::default();
-        let mut tensors = Vec::new();
-        for (index, attempt) in attempts.into_iter().enumerate() {
-            let coded = &lossy.coded[index];
-            let Some(attempt) = attempt else {
-                tensors.push((index, Vec::new(), Tally::new(1)));
-                continue;
+        let (mut counts, mut leveled) = (SharedCounts::default(), Vec::new());
+        for (coded, attempt) in lossy.coded.iter().zip(attempts) {
+            let tensor = match attempt {
+                Some(attempt) => LeveledTensor::new(coded, attempt, options, &levels)?,
+                None => LeveledTensor::default(),
             };
-            let tally = attempt.tally.clone();
-            let parts = refinement::parts(coded, attempt, options.passes, &levels)?;
-            parts.iter().for_each(|part| counts.add(part.plan.sharing(), &part.counts));
-            tensors.push((index, parts, tally));
+            tensor.parts.iter().for_each(|part| counts.add(part.plan.sharing(), &part.counts));
+            leveled.push(tensor);
         }
         if !options.entropy_model {
             counts = counts.equal();
         }
-        let referenced: HashSet<u64> = tensors.iter().filter_map(|(_, parts, _)| reference(parts)).collect();
+        let referenced: HashSet<u64> = leveled.iter().filter_map(LeveledTensor::reference).collect();
         let coder = Coder::new(&counts);
         let payloads = Scratch::new(options.scratch)?;
-        let len = |(_, parts, _): &&(usize, Vec<Part>, Tally)| parts.iter().map(|part| part.indices.len()).sum();
-        let tensors = map_in_parts(&tensors, len, |(index, parts, tally)| {
-            let frames = parts.iter().map(|part| coder.encode(part)?.kept(&payloads)).collect::<Result<_>>()?;
+        let len = |(_, tensor): &(usize, &LeveledTensor)| tensor.parts.iter().map(|part| part.indices.len()).sum();
+        let tensors = map_in_parts(leveled.iter().enumerate(), len, |(index, tensor)| {
+            let coded = if exact[index] { None } else { Some(tensor.coded(&coder, &payloads)?) };
             (options.progress)("coding weights", done.step());
-            let distortion = lossy.coded[*index].distortion(tally);
-            let tensor = QuantizedTensor { frames, squared_error: Some(tally.squared_error), distortion };
-            let is_reference = referenced.contains(&(lossy.coded[*index].frame as u64));
-            let may_be_larger = lossy.exact_bits(*index) * EXACT_SURE < tensor.bits();
-            if exact[*index] || may_be_larger && !is_reference {
-                let frame = lossy.exact_frame(*index, options)?;
-                if exact[*index] || frame.bits() <= tensor.bits() {
-                    return Ok(QuantizedTensor::exact(frame));
-                }
-            }
-            Ok(tensor)
+            let is_reference = referenced.contains(&(lossy.coded[index].frame as u64));
+            smaller(lossy, index, coded, is_reference, options)
         })?;
         let near_lossless =
             quantization.step <= STEP_NEAR_LOSSLESS * 1.01 && !matches!(options.target, Target::Quality(_));
@@ -137,14 +124,54 @@ impl Quantized {
     }
 }
 
+/// A tensor's levels; none if it is exact.
+#[derive(Default)]
+struct LeveledTensor {
+    parts: Vec<Part>,
+    squared_error: f64,
+    distortion: f64,
+}
+
+impl LeveledTensor {
+    fn new(coded: &CodedTensor, attempt: Attempt, options: &Options, levels: &Scratch) -> Result<Self> {
+        let (squared_error, distortion) = (attempt.tally.squared_error, coded.distortion(&attempt.tally));
+        Ok(LeveledTensor {
+            parts: refinement::parts(coded, attempt, options.passes, levels)?,
+            squared_error,
+            distortion,
+        })
+    }
+
+    /// The earlier frame that it is predicted from. References of refinements are known later.
+    fn reference(&self) -> Option<u64> {
+        let prediction = self.parts.first()?.plan.prediction.as_ref()?;
+        (prediction.reference[0] == 0).then_some(prediction.reference[1])
+    }
+
+    fn coded(&self, coder: &Coder, payloads: &Scratch) -> Result<QuantizedTensor> {
+        let frames = self.parts.iter().map(|part| coder.encode(part)?.kept(payloads)).collect::<Result<_>>()?;
+        Ok(QuantizedTensor { frames, squared_error: Some(self.squared_error), distortion: self.distortion })
+    }
+}
+
+/// A tensor as it is coded with loss, or its exact frame if that is no larger. A reference stays what others are predicted from.
+fn smaller(
+    lossy: &Lossy,
+    index: usize,
+    coded: Option<QuantizedTensor>,
+    is_reference: bool,
+    options: &Options,
+) -> Result<QuantizedTensor> {
+    let Some(coded) = coded else { return Ok(QuantizedTensor::exact(lossy.exact_frame(index, options)?)) };
+    if is_reference || lossy.exact_bits(index) * EXACT_SURE > coded.bits() {
+        return Ok(coded);
+    }
+    let frame = lossy.exact_frame(index, options)?;
+    Ok(if frame.bits() <= coded.bits() { QuantizedTensor::exact(frame) } else { coded })
+}
+
 /// What a part of a tensor tells of its exact frame is off by this factor at most.
 const EXACT_SURE: f64 = 0.75;
-
-/// The earlier frame that a tensor is predicted from. References of refinements are known later.
-fn reference(parts: &[Part]) -> Option<u64> {
-    let prediction = parts.first()?.plan.prediction.as_ref()?;
-    (prediction.reference[0] == 0).then_some(prediction.reference[1])
-}
 
 fn cost(lossy: &Lossy, tensors: &[QuantizedTensor]) -> Cost {
     let mut cost = Cost::default();

@@ -138,6 +138,25 @@ impl<'a> Machine<'a> {
             0x85 => self.tuple(1)?,
             0x86 => self.tuple(2)?,
             0x87 => self.tuple(3)?,
+            b'c' => self.global()?,
+            0x93 => self.stack_global()?,
+            b'q' => self.memoize::<1>()?,
+            b'r' => self.memoize::<4>()?,
+            0x94 => drop(self.memo.insert(u32::try_from(self.memo.len()).ok()?, self.stack.last()?.clone())),
+            b'h' => self.recall::<1>()?,
+            b'j' => self.recall::<4>()?,
+            b'Q' => self.persistent()?,
+            b'R' => self.reduce()?,
+            0x81 => self.new_object(2)?,
+            0x92 => self.new_object(3)?,
+            code => self.fill(code)?,
+        }
+        Some(true)
+    }
+
+    /// Runs an instruction that makes a list, a dictionary or a set of what lies on the stack, or adds to one.
+    fn fill(&mut self, code: u8) -> Option<()> {
+        match code {
             b'l' => {
                 let items = self.pop_mark()?;
                 self.push_node(Node::default());
@@ -173,20 +192,9 @@ impl<'a> Machine<'a> {
                 self.pop_mark()?;
                 self.stack.push(Value::Opaque);
             }
-            b'c' => self.global()?,
-            0x93 => self.stack_global()?,
-            b'q' => self.memoize::<1>()?,
-            b'r' => self.memoize::<4>()?,
-            0x94 => drop(self.memo.insert(u32::try_from(self.memo.len()).ok()?, self.stack.last()?.clone())),
-            b'h' => self.recall::<1>()?,
-            b'j' => self.recall::<4>()?,
-            b'Q' => self.persistent()?,
-            b'R' => self.reduce()?,
-            0x81 => self.new_object(2)?,
-            0x92 => self.new_object(3)?,
             _ => return None,
         }
-        Some(true)
+        Some(())
     }
 
     fn take(&mut self, len: u64) -> Option<&'a [u8]> {
