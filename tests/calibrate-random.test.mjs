@@ -295,6 +295,7 @@ async function roundTrip(model, target) {
   await run(['calibrate', model, '-o', join(folder, 'misleading.safetensors'), '--quiet']);
   const { stdout } = await execute(
     'encode',
+    '--force',
     model,
     '-o',
     'misleading.mcwc',
