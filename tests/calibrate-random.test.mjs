@@ -292,7 +292,7 @@ function misleading() {
 /** Encodes, decodes: what the encoder says, and what the outputs lose on inputs of either kind. */
 async function roundTrip(model, target) {
   const execute = (...args) => promisify(execFile)(NATIVE, args, { cwd: folder });
-  await run(['calibrate', model, '-o', join(folder, 'misleading.safetensors'), '--quiet']);
+  await run(['calibrate', model, '-o', join(folder, 'misleading.safetensors'), '--force', '--quiet']);
   const { stdout } = await execute(
     'encode',
     '--force',
