@@ -20,11 +20,14 @@ pub fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 /// Files read by range. A folder may have more of them than can be open at once.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// Those that were read last, and where they are in order of opening.
+    /// Those that were opened last, in order.
     open: Arc<Mutex<VecDeque<OpenFile>>>,
 }
 
-type OpenFile = (PathBuf, Arc<File>);
+struct OpenFile {
+    path: PathBuf,
+    file: Arc<File>,
+}
 
 /// Most files that are open, but for those that are being read: far below any system's limit.
 const OPEN_MAX: usize = 64;
@@ -54,8 +57,8 @@ struct ReopenedFile {
 impl ReopenedFile {
     fn file(&self) -> Result<Arc<File>> {
         let mut open = self.sources.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, file)) = open.iter().find(|(path, _)| *path == self.path) {
-            return Ok(Arc::clone(file));
+        if let Some(found) = open.iter().find(|open| open.path == self.path) {
+            return Ok(Arc::clone(&found.file));
         }
         let file = File::open(&self.path).map_err(io_error(&self.path))?;
         let metadata = file.metadata().map_err(io_error(&self.path))?;
@@ -63,7 +66,7 @@ impl ReopenedFile {
             return Err(io_error(&self.path)(std::io::Error::other("it changed while it was read")));
         }
         let file = Arc::new(file);
-        open.push_back((self.path.clone(), Arc::clone(&file)));
+        open.push_back(OpenFile { path: self.path.clone(), file: Arc::clone(&file) });
         if open.len() > OPEN_MAX {
             open.pop_front();
         }
@@ -122,4 +125,30 @@ pub fn file_name(path: &Path) -> Result<String> {
 
 pub fn absolute(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::read_range;
+
+    #[test]
+    fn files_are_opened_again_unless_they_have_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = Sources::default();
+        let path = |index: usize| folder.path().join(index.to_string());
+        let open = |index| {
+            std::fs::write(path(index), index.to_string()).unwrap();
+            sources.open(&path(index)).unwrap()
+        };
+        let opened: Vec<Box<dyn Source>> = (0..2 * OPEN_MAX).map(open).collect();
+        assert_eq!(sources.open.lock().unwrap().len(), OPEN_MAX);
+        for (index, source) in opened.iter().enumerate() {
+            assert_eq!(read_range(&**source, 0..source.bytes()).unwrap(), index.to_string().into_bytes());
+        }
+        std::fs::write(path(0), "changed").unwrap();
+        let error = read_range(&*opened[0], 0..1).unwrap_err();
+        assert_eq!(error.to_string(), format!("{}: it changed while it was read", path(0).display()));
+        assert!(matches!(read_range(&*opened[0], 0..2), Err(Error::Incomplete { needed: 2 })));
+    }
 }

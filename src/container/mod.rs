@@ -225,8 +225,7 @@ impl Archive {
     pub fn link(&mut self, base: Archive) -> Result<()> {
         let Some(needed) = self.base else { return Ok(()) };
         if needed != base.integrity || self.is_linked() {
-            let reason = format!("not the base of this archive, whose integrity is {needed}: {}", base.integrity);
-            return Err(Error::argument(reason));
+            return Err(Error::argument(format!("not the base of this archive: its integrity is {}", base.integrity)));
         }
         base.require_base()?;
         let (tables, chunks) = (self.tables.len(), self.chunks.len());
