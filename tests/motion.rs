@@ -187,6 +187,15 @@ fn with_the_weights_of_a_base_only_the_change_is_coded() {
     assert!(of_delta < 1.02 * of_base, "{of_delta} {of_base}");
     let part = part_of_change(&weights, &tuned, &decoded_base, &decoded);
     assert!((part - 1.0).abs() < 0.05, "{part}");
+    // Of nearest levels, too, and of changes of many levels.
+    let nearest = encoded(&weights, &uniform(4.0));
+    let of_nearest = error(&weights, &open(&nearest).file(0).unwrap());
+    for by in [0.01, 1.0] {
+        let tuned = file(&moved(&base_model, by, &mut random));
+        let (_, decoded) = delta_with_weights(&nearest, &weights, &tuned, uniform(4.0));
+        let of_delta = error(&tuned, &decoded);
+        assert!(of_delta < 1.1 * of_nearest, "{by}: {of_delta} {of_nearest}");
+    }
     let shuffled = file(&permuted(&tuned_model, &mut random));
     let (moved_bytes, decoded) = delta_with_weights(&base, &weights, &shuffled, options());
     assert!(moved_bytes < bytes + 3 * (2 * 170 + 4 * UNITS), "{moved_bytes} {bytes}");
@@ -399,4 +408,15 @@ fn predictions_are_deterministic() {
         assert!(open(&one).archive().frames.iter().any(|frame| frame.reference.is_some()));
         assert!(others.iter().all(|other| *other == one), "the number of threads shows in the archive");
     }
+}
+
+#[test]
+fn what_an_exact_base_has_is_exact() {
+    let mut random = Noise(15);
+    let weights = file(&model(2, &mut random));
+    let base_archive = encoded(&weights, &Options { target: Target::Lossless, ..Options::default() });
+    let base = open(&base_archive);
+    let delta = encoded(&weights, &Options { base: Some(&base), ..uniform(4.0) });
+    assert!(delta.len() < 3000, "{}", delta.len());
+    assert_eq!(open(&delta).with_base(&base).unwrap().file(0).unwrap(), weights);
 }

@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(help_heading = "Rate", long, group = "target")]
     lossless: bool,
     /// Passes, coarse to fine, such as 2.5,4: the model can be used at the first rate while the rest still comes
-    #[arg(help_heading = "Rate", long, value_name = "B,B", group = "target", value_delimiter = ',', num_args = 1.., value_parser = parse_bits)]
+    #[arg(help_heading = "Rate", long, value_name = "B,B", group = "target", value_delimiter = ',', value_parser = parse_bits)]
     progressive: Vec<f64>,
     /// How weights become levels: the trellis saves about 4 % of the bits, uniform levels decode about a fifth faster
     #[arg(help_heading = "Quantization", long, value_enum, default_value_t = Quantizer::Trellis)]
@@ -72,9 +72,9 @@ pub struct Arguments {
     /// Write a delta: only what differs from this archive, which decoding then needs too
     #[arg(help_heading = "Prediction", long, value_name = "BASE.mcwc")]
     base: Option<PathBuf>,
-    /// The model that the base was made of: with it only what changed is coded, and not what the base errs by. Several files, or a
-    /// directory, as for the model
-    #[arg(help_heading = "Prediction", long, value_name = "MODEL", requires = "base", num_args = 1..)]
+    /// The model that the base was made of: with it only what changed is coded, and not what the base errs by. A file
+    /// or a directory; may be given several times
+    #[arg(help_heading = "Prediction", long, value_name = "MODEL", requires = "base")]
     base_weights: Vec<PathBuf>,
     /// Free: hidden units, heads and channels may come back in another order, in which they resemble those of earlier layers;
     /// the model computes the same

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use crate::encode::base::change::Change;
-use crate::encode::base::{BaseFrame, Original};
+use crate::encode::base::{self, BaseFrame, Original};
 use crate::encode::coded_weights::{CodedWeights, all_weights};
 use crate::encode::contents::Contents;
 use crate::encode::exact::frame::{KeptFrame, exact};
@@ -79,6 +79,7 @@ impl<'a> Lossy<'a> {
         let frame = exact_frame(self.contents, self.contents.tensor(self.coded[index].frame), &self.scratch, options)?;
         Ok(self.exact[index].get_or_init(|| frame))
     }
+
     /// Whether the base's weights were given, and are those of no tensor that the base predicts.
     pub fn lacks_all_originals(&self) -> bool {
         let mut based = self.coded.iter().filter_map(|coded| coded.base.as_ref()).peekable();
@@ -163,7 +164,7 @@ impl CodedTensor {
         if is_constant || weights.iter().any(|weight| !weight.is_finite()) || are_ids(&weights) {
             return Ok(None);
         }
-        let exact_bits = sampled_exact_bits(contents, tensor)?;
+        let exact_bits = exact_bits(contents, tensor, options)?;
         let squares = weights.iter().map(|&weight| f64::from(weight) * f64::from(weight)).sum();
         let transposed = by_column || options.feedback && statistics.row_moments.is_some();
         let (mut view, base) = match base {
@@ -333,8 +334,11 @@ fn are_ids(weights: &[f32]) -> bool {
 /// From here on a whole number is an id, a count or a place.
 const ID_MIN: f32 = 255.0;
 
-/// Bits of a tensor's exact frame, if all of it is like its middle.
-fn sampled_exact_bits(contents: &Contents, tensor: &TensorLocation) -> Result<f64> {
+/// Bits of a tensor's exact frame, if all of it is like its middle; of all of it, if the base may predict it.
+fn exact_bits(contents: &Contents, tensor: &TensorLocation, options: &Options) -> Result<f64> {
+    if options.base.is_some_and(|base| base::is_exact(base, &tensor.name)) {
+        return Ok(exact_frame(contents, tensor, &Scratch::memory(), options)?.bits());
+    }
     let len = tensor.shape.element_len().unwrap_or(0);
     let element_bytes = tensor.bytes / len.max(1);
     let sampled = len.min(EXACT_SAMPLE_LEN);

@@ -32,32 +32,6 @@ pub struct Contents<'a> {
     framed: Vec<usize>,
 }
 
-/// Longest part of a file name, between slashes, that file systems take.
-const NAME_PART_BYTES_MAX: usize = 255;
-
-/// # Errors
-/// `Argument` for a file that nobody could restore: the archive, or a file system, does not take its name.
-fn check_file_name(name: &str) -> Result<()> {
-    let reason = if name.len() > FILE_NAME_BYTES_MAX || name.split('/').any(|part| part.len() > NAME_PART_BYTES_MAX) {
-        format!(
-            "is too long: {} bytes, at most {NAME_PART_BYTES_MAX} between slashes and {FILE_NAME_BYTES_MAX} in all",
-            name.len()
-        )
-    } else if is_file_name(name) {
-        return Ok(());
-    } else {
-        "cannot be a file name in an archive".into()
-    };
-    let mut shown: String = name.chars().take(SHOWN_CHARS_MAX).collect();
-    if shown.len() < name.len() {
-        shown.push('…');
-    }
-    Err(Error::argument(format!("{shown:?} {reason}")))
-}
-
-/// Most of a name that an error repeats.
-const SHOWN_CHARS_MAX: usize = 60;
-
 impl<'a> Contents<'a> {
     /// Gives frames to tensors.
     ///
@@ -187,6 +161,34 @@ impl<'a> Contents<'a> {
         })
     }
 }
+
+/// Longest part of a file name, between slashes, that file systems take.
+const NAME_PART_BYTES_MAX: usize = 255;
+
+/// Checks that a file can be restored under its name.
+///
+/// # Errors
+/// `Argument` for a file that nobody could restore: the archive, or a file system, does not take its name.
+fn check_file_name(name: &str) -> Result<()> {
+    let reason = if name.len() > FILE_NAME_BYTES_MAX || name.split('/').any(|part| part.len() > NAME_PART_BYTES_MAX) {
+        format!(
+            "is too long: {} bytes, at most {NAME_PART_BYTES_MAX} between slashes and {FILE_NAME_BYTES_MAX} in all",
+            name.len()
+        )
+    } else if is_file_name(name) {
+        return Ok(());
+    } else {
+        "cannot be a file name in an archive".into()
+    };
+    let mut shown: String = name.chars().take(SHOWN_CHARS_MAX).collect();
+    if shown.len() < name.len() {
+        shown.push('…');
+    }
+    Err(Error::argument(format!("{shown:?} {reason}")))
+}
+
+/// Most of a name that an error repeats.
+const SHOWN_CHARS_MAX: usize = 60;
 
 /// The places of equal keys, in the order of the first.
 fn grouped<K: std::hash::Hash + Eq>(keys: impl Iterator<Item = K>) -> Vec<Vec<usize>> {

@@ -3,10 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{SourceFile, base_name};
+use crate::format::FILE_NAME_BYTES_MAX;
 use crate::tensor::TensorLocation;
-
-/// Longest name of a file in an archive.
-const MAX_FILE_NAME_BYTES: usize = 1024;
 
 /// Where a tensor is mentioned, and as what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +66,7 @@ fn prefix_ambiguous(files: &[SourceFile], mentioned: &mut [Vec<TensorLocation>])
     }
     let file_names: HashSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
     let looks_prefixed = |name: &str| {
-        let slashes = name.match_indices('/').map(|(place, _)| place).take_while(|&place| place <= MAX_FILE_NAME_BYTES);
+        let slashes = name.match_indices('/').map(|(place, _)| place).take_while(|&place| place <= FILE_NAME_BYTES_MAX);
         slashes.filter_map(|place| name.get(..place)).any(|prefix| file_names.contains(prefix))
     };
     for (tensors, file) in mentioned.iter_mut().zip(files) {
@@ -118,12 +116,15 @@ impl Shard {
     }
 }
 
+/// Digits of a shard's number, few enough for all names to fit in memory.
+const SHARD_DIGITS: std::ops::RangeInclusive<usize> = 2..=5;
+
 /// What the name of a file says about its place among others.
 pub(crate) fn shard(name: &str) -> Option<Shard> {
     let (rest, count) = name.rsplit_once("-of-")?;
     let (count, ending) = count.split_at(count.find('.')?);
     let (stem, number) = rest.rsplit_once('-')?;
-    let is_number = |text: &str| text.len() >= 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = |text: &str| SHARD_DIGITS.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number(number) || number.len() != count.len() || !is_number(count) {
         return None;
     }

@@ -39,13 +39,13 @@ impl Change<'_> {
             let (error, change) = ((original - level as f32) / step, (weight - original) / step);
             let chance = self.errors.part_below(error, level) - 0.5;
             let moves =
-                if change.abs() > LARGE { (2.0 * (change + error)).round() / 2.0 } else { (change + chance).round() };
+                if change.abs() > LARGE { (step * (change + error)).round() / step } else { (change + chance).round() };
             *pull = step * moves - (weight - level as f32);
         }
         Ok(pull)
     }
 }
 
-/// From this part of a step on a change goes to the nearest half step: moves by chance would err by more than a standalone archive.
+/// From this part of a step on a change goes to the nearest level: moves by chance would err by more than a standalone archive.
 /// At a third, twenty times the change of a short fine-tune is as good as one; at a half it errs half as much again.
 const LARGE: f32 = 1.0 / 3.0;

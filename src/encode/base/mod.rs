@@ -209,6 +209,11 @@ fn in_base<'b>(base: &'b Base, name: &str) -> Option<(&'b Tensor, usize)> {
     (depth < REFERENCE_DEPTH_MAX).then_some((tensor, frame))
 }
 
+/// Whether the base's tensor of this name is exact, and may predict another's bytes.
+pub fn is_exact(base: &Base, name: &str) -> bool {
+    in_base(base, name).is_some_and(|(_, frame)| matches!(base.archive().frames[frame].coding, Coding::Planes(_)))
+}
+
 /// The exact frame of a tensor, predicted from the base's tensor of its name; `None` if there is none of its kind.
 ///
 /// # Errors

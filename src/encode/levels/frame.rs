@@ -293,7 +293,7 @@ impl Largest {
 
     /// The finest step of sparse weights without low bits, which take more than they tell.
     pub fn sparse_step_min(&self) -> f32 {
-        if self.sparsity >= SPARSE { self.common / SYMBOL_MAX } else { 0.0 }
+        if self.sparsity >= SPARSE { self.common / SYMBOL_MAX / STEP_WITHOUT_TRELLIS } else { 0.0 }
     }
 
     /// Whether the trellis, which has no low bits, codes the levels of these weights well at this step.

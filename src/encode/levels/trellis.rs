@@ -67,13 +67,13 @@ impl<'c> PathFinder<'c> {
         for Goal { residual: weight, class, fixed } in rows {
             // Zero is an even index of both.
             let candidates = match fixed {
-                Some(fixed) => [[fixed, fixed + 1]; 2],
+                Some(_) => [[0, 1]; 2],
                 None => [0, 1].map(|quantizer| nearest(weight, quantizer)),
             };
             let costs: [[f32; 2]; 2] = std::array::from_fn(|q| {
                 candidates[q].map(|index| {
                     let error = weight - level(index, q as u8) as f32;
-                    let allowed = fixed.is_none_or(|fixed| fixed == index);
+                    let allowed = fixed.is_none() || index == 0;
                     if allowed { error * error + self.lambda * self.costs.bits(q, class, index) } else { f32::INFINITY }
                 })
             });

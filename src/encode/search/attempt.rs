@@ -92,9 +92,6 @@ impl Quantized {
         let done = Counter::new(2 * lossy.coded.len());
         let levels = Scratch::new(options.scratch)?;
         let exact = quantization.exact(lossy, options)?;
-        for (index, candidate) in candidates.iter_mut().enumerate() {
-            candidate.take_if(|candidate| exact[index] || exact[candidate.reference]);
-        }
         let attempts = attempts(lossy, quantization, candidates, &exact, &levels, &done, options)?;
         let (mut counts, mut leveled) = (SharedCounts::default(), Vec::new());
         for (coded, attempt) in lossy.coded.iter().zip(attempts) {
@@ -234,12 +231,17 @@ fn attempts(
     options: &Options,
 ) -> Result<Vec<Option<Attempt>>> {
     loop {
-        let references = References::new(lossy, candidates, quantization.step);
+        let mut inexact = candidates.to_vec();
+        for (index, candidate) in inexact.iter_mut().enumerate() {
+            candidate.take_if(|candidate| exact[index] || exact[candidate.reference]);
+        }
+        let references = References::new(lossy, &inexact, quantization.step);
         let mut attempts = key_frames(lossy, &references, &quantization.costs, exact, scratch, done, options)?;
         Motion { references: &references, options, scratch }.predict(&mut attempts, &quantization.costs)?;
         let mut dropped = false;
-        for (candidate, attempt) in candidates.iter_mut().zip(&attempts) {
-            let refused = attempt.as_ref().is_some_and(|attempt| attempt.plan.prediction.is_none());
+        for ((candidate, tried), attempt) in candidates.iter_mut().zip(&inexact).zip(&attempts) {
+            let is_key = attempt.as_ref().is_some_and(|attempt| attempt.plan.prediction.is_none());
+            let refused = tried.is_some() && is_key;
             dropped |= candidate.take_if(|candidate| refused && candidate.resembles()).is_some();
         }
         if !dropped {
