@@ -36,6 +36,9 @@ impl Sources {
     /// Opens a file to be read by range. A pipe, which cannot be, is read.
     pub fn open(&self, path: &Path) -> Result<Box<dyn Source>> {
         let metadata = std::fs::metadata(path).map_err(io_error(path))?;
+        if is_device(&metadata) {
+            return Err(Error::argument(format!("{}: a device, whose bytes may never end", path.display())));
+        }
         if !metadata.is_file() {
             return Ok(Box::new(std::fs::read(path).map_err(io_error(path))?));
         }
@@ -44,6 +47,17 @@ impl Sources {
         source.file()?;
         Ok(Box::new(source))
     }
+}
+
+#[cfg(unix)]
+fn is_device(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    metadata.file_type().is_char_device() || metadata.file_type().is_block_device()
+}
+
+#[cfg(not(unix))]
+fn is_device(_: &std::fs::Metadata) -> bool {
+    false
 }
 
 /// A file that is opened again for reading it once too many others were opened.

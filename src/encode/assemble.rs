@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::container::{FileEntry, Hash, Header, TensorEntry, serialize_head};
+use crate::container::{Archive, FileEntry, Hash, Header, TensorEntry, serialize_head};
 use crate::encode::coded::Lossy;
 use crate::encode::exact::frame::{CodedFrame, KeptFrame, Payload};
 use crate::encode::exact::planes::encode_plane;
@@ -12,6 +12,7 @@ use crate::encode::scratch::Scratch;
 use crate::encode::search::attempt::Quantized;
 use crate::error::{Error, Result};
 use crate::source::Source;
+use crate::tensor::Limits;
 
 /// An archive whose bytes are known, and what became of its model.
 pub struct Assembled {
@@ -75,6 +76,8 @@ impl Assembled {
         }
         report.needs_base = builder.header.base.is_some();
         let head = builder.head()?;
+        // No reader would take what this refuses.
+        Archive::parse(&head, &Limits::default())?;
         report.pass_bytes.iter_mut().for_each(|bytes| *bytes += head.len() as u64);
         report.original_bytes = contents.files.iter().map(Source::bytes).sum();
         report.archive_bytes = head.len() as u64 + builder.bytes;

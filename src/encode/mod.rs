@@ -191,8 +191,13 @@ fn search(lossy: &Lossy, fixed: &Fixed, options: &Options) -> Result<Assembled> 
     };
     let Target::Size(size) = options.target else { return assemble(0) };
     let size_max = i64::try_from(size).unwrap_or(i64::MAX);
-    // The header's length is known only once it is written: search again with what the last one took.
+    let coarsest = || Assembled::new(lossy, fixed, search::step::coarsest(lossy, options)?, base);
+    // The header's length is known only once it is written: search again with what the last one took. Of a small archive it is a
+    // large part, which the coarsest one tells best.
     let mut other_bytes = fixed.bytes() + 4096;
+    if size < fixed.bytes() + SMALL_BYTES {
+        other_bytes = coarsest()?.report.exact_bytes();
+    }
     let mut best: Option<Assembled> = None;
     // Without a step to search for there is nothing to choose between.
     let searches = if lossy.searched_len() == 0 { 0 } else { SIZES_MAX };
@@ -214,7 +219,7 @@ fn search(lossy: &Lossy, fixed: &Fixed, options: &Options) -> Result<Assembled> 
     if let Some(best) = best {
         return Ok(best);
     }
-    let least = Assembled::new(lossy, fixed, search::step::coarsest(lossy, options)?, base)?;
+    let least = coarsest()?;
     match least.report.archive_bytes {
         bytes if bytes <= size => Ok(least),
         bytes => Err(Error::argument(format!("{size} bytes are too few: these files take at least {bytes}"))),
@@ -223,3 +228,5 @@ fn search(lossy: &Lossy, fixed: &Fixed, options: &Options) -> Result<Assembled> 
 
 /// Most searches for a step that meets a size.
 const SIZES_MAX: usize = 4;
+/// An archive is small if it has no more than this for its weights and its header.
+const SMALL_BYTES: u64 = 1 << 16;

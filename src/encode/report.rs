@@ -110,6 +110,12 @@ impl TensorReport {
 }
 
 impl Report {
+    /// Bytes of all but the chunks of what is coded with loss.
+    pub fn exact_bytes(&self) -> u64 {
+        let lossy: u64 = self.tensors.iter().filter(|tensor| tensor.lossy).map(|tensor| tensor.coded_bytes).sum();
+        self.archive_bytes - lossy
+    }
+
     /// Weights that are coded with loss.
     pub fn coded_weights(&self) -> u64 {
         self.tensors.iter().filter(|tensor| tensor.lossy).map(|tensor| tensor.weights).sum()

@@ -91,3 +91,22 @@ fn neighbouring_tensors_are_decoded_together() {
     assert!(reader.read_tensor(tensors.len(), &mut opened).is_err());
     assert!(counted.reads.into_inner() < 10);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_device_is_no_model() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(failure(directory.path(), &["encode", "/dev/zero", "-o", "x.mcwc"]).1.contains("a device"));
+}
+
+#[test]
+fn what_no_reader_takes_is_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    std::fs::create_dir(path.join("many")).unwrap();
+    for file in 0..4097 {
+        std::fs::write(path.join("many").join(file.to_string()), "").unwrap();
+    }
+    assert!(failure(path, &["encode", "many", "-o", "x.mcwc"]).1.contains("4096"));
+    assert!(!path.join("x.mcwc").exists());
+}

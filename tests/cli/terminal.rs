@@ -96,3 +96,15 @@ fn a_size_that_is_too_small_is_answered_with_the_least_that_works() {
     }
     ok(path, &["encode", "model.safetensors", "-o", "x.mcwc", "--force", "--size", "10000000000GB"]);
 }
+
+#[test]
+fn a_small_size_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    std::fs::write(path.join("model.safetensors"), named("")).unwrap();
+    for size in [1500u64, 3000, 6000] {
+        let encode = ["encode", "model.safetensors", "-o", "x.mcwc", "--force", "--json", "--size", &size.to_string()];
+        let bytes = json(path, &encode)["archive_bytes"].as_u64().unwrap();
+        assert!(bytes <= size && 10 * bytes > 9 * size, "{bytes} of {size}");
+    }
+}
