@@ -4,7 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod outputs;
 mod reading;
 mod terminal;

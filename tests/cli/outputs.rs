@@ -1,10 +1,11 @@
-//! What the command writes, and what it leaves alone.
+//! What the command writes, and what it leaves alone. With the devices and commands of Linux.
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use super::*;
 
@@ -22,6 +23,13 @@ fn make_fifo(path: &Path) {
 
 fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// The command with signals as a terminal leaves them: those that are ignored, as behind `&` in a script, stay ignored.
+fn interruptible(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal", env!("CARGO_BIN_EXE_mcwc")]).args(arguments).current_dir(directory);
+    command
 }
 
 /// A folder with a small model, and its archive.
@@ -203,11 +211,7 @@ fn an_interrupted_encoder_leaves_nothing() {
     make_fifo(&path.join("endless.bin"));
     fs::write(path.join("old"), "precious").unwrap();
     for (name, status) in [("-INT", Some(130)), ("-TERM", Some(130)), ("-KILL", None)] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mcwc"))
-            .args(["encode", "endless.bin", "-o", "old", "--force"])
-            .current_dir(path)
-            .spawn()
-            .unwrap();
+        let mut child = interruptible(path, &["encode", "endless.bin", "-o", "old", "--force"]).spawn().unwrap();
         // Opens once the command reads.
         let mut input = fs::OpenOptions::new().write(true).open(path.join("endless.bin")).unwrap();
         input.write_all(b"something").unwrap();
@@ -218,18 +222,28 @@ fn an_interrupted_encoder_leaves_nothing() {
     }
 }
 
-/// A decoder that has begun to write `out/large.bin`, stopped.
+/// A decoder that has begun to write `out/large.bin` in place of what was there, and was stopped.
 fn stopped_decoder(path: &Path) -> Child {
-    let decode = ["decode", "large.mcwc", "-o", "out", "--force"];
-    let child =
-        Command::new(env!("CARGO_BIN_EXE_mcwc")).args(decode).current_dir(path).stdout(Stdio::null()).spawn().unwrap();
-    let is_writing = || names(&path.join("out")).iter().any(|name| name.ends_with(".part"));
-    while !is_writing() {
-        std::thread::yield_now();
+    let out = path.join("out");
+    let is_writing = || names(&out).iter().any(|name| name.ends_with(".part"));
+    for _ in 0..100 {
+        fs::write(out.join("large.bin"), "precious").unwrap();
+        let decode = ["decode", "large.mcwc", "-o", "out", "--force"];
+        let mut child = interruptible(path, &decode).stdout(Stdio::null()).spawn().unwrap();
+        while !is_writing() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        if child.try_wait().unwrap().is_none() {
+            signal(&child, "-STOP");
+            std::thread::sleep(Duration::from_millis(20));
+            if is_writing() {
+                return child;
+            }
+            signal(&child, "-CONT");
+            child.wait().unwrap();
+        }
     }
-    signal(&child, "-STOP");
-    assert!(is_writing(), "the file is too short to be caught in the middle");
-    child
+    panic!("the decoder was never caught in the middle");
 }
 
 #[test]
@@ -239,7 +253,6 @@ fn an_interrupted_decoder_takes_its_part_along() {
     fs::File::create(path.join("large.bin")).unwrap().set_len(1 << 26).unwrap();
     ok(path, &["encode", "large.bin", "-o", "large.mcwc"]);
     fs::create_dir(path.join("out")).unwrap();
-    fs::write(path.join("out/large.bin"), "precious").unwrap();
     for (name, status, left) in [("-TERM", Some(130), 1), ("-INT", Some(130), 1), ("-KILL", None, 2)] {
         let mut child = stopped_decoder(path);
         signal(&child, name);
