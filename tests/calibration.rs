@@ -5,12 +5,11 @@
 mod common;
 
 use std::path::Path;
-use std::process::{Command, Output};
 
+use common::command::{json, mcwc};
 use common::{Noise, Tensor};
 use mcwc::encode::to_f32;
 use mcwc::tensor::DType;
-use serde_json::Value;
 
 const ROWS: usize = 64;
 const COLUMNS: usize = 48;
@@ -44,16 +43,6 @@ fn statistics_of(metadata: &str, tensors: &[(&str, &[u64], Vec<f32>)]) -> Vec<u8
 /// Of as many inputs as there are columns, each depending on a few others.
 fn moments(len: usize) -> Vec<f32> {
     (0..len * len).map(|at| 0.9f32.powi((at / len).abs_diff(at % len) as i32)).collect()
-}
-
-fn mcwc(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mcwc")).args(arguments).current_dir(directory).output().unwrap()
-}
-
-fn json(directory: &Path, arguments: &[&str]) -> Value {
-    let output = mcwc(directory, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// Encodes the model with these statistics: relative squared errors of `a` and `b`, as decoded.

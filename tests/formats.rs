@@ -5,8 +5,8 @@
 mod common;
 
 use std::path::Path;
-use std::process::{Command, Output};
 
+use common::command::{json, mcwc};
 use common::{Noise, Tensor, safetensors};
 use mcwc::encode::to_f32;
 use mcwc::tensor::DType;
@@ -17,16 +17,6 @@ const COLUMNS: u64 = 96;
 
 /// A file by its name.
 type File = (&'static str, Vec<u8>);
-
-fn mcwc(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mcwc")).args(arguments).current_dir(directory).output().unwrap()
-}
-
-fn json(directory: &Path, arguments: &[&str]) -> Value {
-    let output = mcwc(directory, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 fn folder(files: &[File]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();

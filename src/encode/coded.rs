@@ -14,6 +14,7 @@ use crate::encode::levels::frame::{Largest, LevelPlan};
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{SymbolCosts, VarianceModel};
 use crate::encode::levels::quantizer::{Search, Tally};
+use crate::encode::levels::trellis::LEVEL_MAX;
 use crate::encode::options::{Options, Target};
 use crate::encode::scratch::Scratch;
 use crate::error::Result;
@@ -66,6 +67,11 @@ impl<'a> Lossy<'a> {
     /// Bits of a tensor's exact frame: as far as a part of it tells, until the frame was asked for.
     pub fn exact_bits(&self, index: usize) -> f64 {
         self.exact[index].get().map_or(self.coded[index].exact_bits, KeptFrame::bits)
+    }
+
+    /// Whether a tensor is exact where it would take so many bits with loss.
+    pub fn is_exact(&self, index: usize, bits: f64) -> bool {
+        self.exact_bits(index) <= bits
     }
 
     /// A tensor's exact frame, which is coded once.
@@ -219,7 +225,7 @@ impl CodedTensor {
     fn steps(&self) -> [f32; 2] {
         let rms = f64::from(self.largest.rms);
         let sparse = if self.rate_is_bound { f64::from(self.largest.sparse_step_min()) } else { 0.0 };
-        let fine = (rms * STEP_MIN).max(f64::from(self.largest.max) / LEVEL_MAX).max(sparse);
+        let fine = (rms * STEP_MIN).max(f64::from(self.largest.max / LEVEL_MAX)).max(sparse);
         [fine, fine.max(rms * STEP_MAX)].map(|step| step as f32)
     }
 
@@ -388,5 +394,3 @@ pub const STEP_MIN: f64 = 1.0 / 16384.0;
 /// for a finer one.
 pub const STEP_NEAR_LOSSLESS: f64 = 1.0 / 288.0;
 pub const STEP_MAX: f64 = 8.0;
-/// Largest level at the finest step: half of what the format allows, because the trellis counts half steps.
-const LEVEL_MAX: f64 = (1 << 22) as f64;

@@ -40,6 +40,7 @@ use contents::Contents;
 use fixed::Fixed;
 use importance::statistics::{self, WeightStatistics};
 use progress::{Counter, map_in_parts};
+use search::step::StepSearch;
 
 use crate::error::{Error, Result};
 use crate::formats::{self, Found, SourceFile};
@@ -94,7 +95,7 @@ pub fn encode(
     let mut assembled = search(&lossy, &fixed, options)?;
     assembled.report.calibrated = inputs.is_some();
     assembled.report.inputs = inputs;
-    let told = notes::notes(&lossy, &assembled.report, inputs.is_some(), options);
+    let told = notes::notes(&lossy, &assembled.report, options);
     assembled.report.notes = [not_found, told].concat();
     assembled.write(out)?;
     Ok(assembled.report)
@@ -185,48 +186,36 @@ fn measure_tensor(
 /// The archive that meets the target.
 fn search(lossy: &Lossy, fixed: &Fixed, options: &Options) -> Result<Assembled> {
     let base = options.base.map(|base| base.archive().integrity);
-    let assemble = |other_bytes: u64| {
-        search::step::search(lossy, other_bytes, options)
-            .and_then(|quantized| Assembled::new(lossy, fixed, quantized, base))
-    };
-    let Target::Size(size) = options.target else { return assemble(0) };
-    let size_max = i64::try_from(size).unwrap_or(i64::MAX);
-    let coarsest = || Assembled::new(lossy, fixed, search::step::coarsest(lossy, options)?, base);
-    // The header's length is known only once it is written: search again with what the last one took. Of a small archive it is a
-    // large part, which the coarsest one tells best.
-    let mut other_bytes = fixed.bytes() + 4096;
-    if size < fixed.bytes() + SMALL_BYTES {
-        other_bytes = coarsest()?.report.exact_bytes();
+    let step = StepSearch::new(lossy, options)?;
+    let assembled = |quantized| Assembled::new(lossy, fixed, quantized, base);
+    let Target::Size(size) = options.target else { return assembled(step.closest(0)?) };
+    let mut best = assembled(step.coarsest()?)?;
+    if best.report.archive_bytes > size {
+        let least = best.report.archive_bytes;
+        return Err(Error::argument(format!("{size} bytes are too few: these files take at least {least}")));
     }
-    let mut best: Option<Assembled> = None;
+    let size_max = i64::try_from(size).unwrap_or(i64::MAX);
+    // The header's length is known only once it is written: search again with what the last one took.
+    let mut other_bytes = best.report.exact_bytes();
     // Without a step to search for there is nothing to choose between.
     let searches = if lossy.searched_len() == 0 { 0 } else { SIZES_MAX };
     for _ in 0..searches {
-        let assembled = match assemble(other_bytes) {
-            Ok(assembled) => assembled,
+        let found = match step.closest(other_bytes) {
+            Ok(quantized) => assembled(quantized)?,
             Err(Error::Argument(_)) => break,
             Err(error) => return Err(error),
         };
-        let slack = size_max - assembled.report.archive_bytes as i64;
-        if slack >= 0 && best.as_ref().is_none_or(|best| assembled.report.archive_bytes > best.report.archive_bytes) {
-            best = Some(assembled);
+        let slack = size_max - found.report.archive_bytes as i64;
+        other_bytes = other_bytes.saturating_add_signed(size_max / 2000 - slack);
+        if slack >= 0 && found.report.archive_bytes > best.report.archive_bytes {
+            best = found;
         }
         if (0..=size_max / 500).contains(&slack) {
             break;
         }
-        other_bytes = other_bytes.saturating_add_signed(size_max / 2000 - slack);
     }
-    if let Some(best) = best {
-        return Ok(best);
-    }
-    let least = coarsest()?;
-    match least.report.archive_bytes {
-        bytes if bytes <= size => Ok(least),
-        bytes => Err(Error::argument(format!("{size} bytes are too few: these files take at least {bytes}"))),
-    }
+    Ok(best)
 }
 
 /// Most searches for a step that meets a size.
 const SIZES_MAX: usize = 4;
-/// An archive is small if it has no more than this for its weights and its header.
-const SMALL_BYTES: u64 = 1 << 16;

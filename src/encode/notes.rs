@@ -10,8 +10,8 @@ use crate::tensor::{DType, TensorLocation};
 /// Most tensors that a note names.
 const NAMES_MAX: usize = 3;
 
-/// What was not done as asked, or need not have been asked for. `calibrated` tells whether there were statistics.
-pub fn notes(lossy: &Lossy, report: &Report, calibrated: bool, options: &Options) -> Vec<String> {
+/// What was not done as asked, or need not have been asked for.
+pub fn notes(lossy: &Lossy, report: &Report, options: &Options) -> Vec<String> {
     let note = |which: &dyn Fn(&CodedTensor) -> bool, what: &str| {
         let found: Vec<&CodedTensor> = lossy.coded.iter().filter(|coded| which(coded)).collect();
         let names = found.iter().take(NAMES_MAX).map(|coded| lossy.contents.tensor(coded.frame).name.as_str());
@@ -31,7 +31,7 @@ pub fn notes(lossy: &Lossy, report: &Report, calibrated: bool, options: &Options
         unused_base(report, options),
         note(&|coded| base_errors_are_coded(coded, options), base_errors(options)),
     ];
-    if calibrated {
+    if report.calibrated {
         let limited = format!(
             "that random inputs hardly reach, kept within {RANDOM_ERROR_MAX} times their error without calibration"
         );

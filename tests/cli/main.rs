@@ -9,33 +9,13 @@ mod outputs;
 mod reading;
 mod terminal;
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
+use common::command::{failure, json, mcwc, ok};
 use common::{Noise, Tensor, every_kind, safetensors};
 use mcwc::encode::to_f32;
 use mcwc::tensor::DType;
 use serde_json::Value;
-
-fn mcwc(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mcwc")).args(arguments).current_dir(directory).output().unwrap()
-}
-
-fn ok(directory: &Path, arguments: &[&str]) -> String {
-    let output = mcwc(directory, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json(directory: &Path, arguments: &[&str]) -> Value {
-    serde_json::from_str(&ok(directory, arguments)).unwrap()
-}
-
-/// Exit status and the single line on standard error.
-fn failure(directory: &Path, arguments: &[&str]) -> (i32, String) {
-    let output = mcwc(directory, arguments);
-    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
-}
 
 fn directory_with_model() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses some of this")]
 
+#[cfg(feature = "cli")]
+pub mod command;
 pub mod frames;
 #[path = "../../src/noise.rs"]
 mod noise;

@@ -5,15 +5,13 @@ use std::collections::HashSet;
 use super::arranged::Arranged;
 use super::matching::match_units;
 use super::symmetry::{self, Group};
+use crate::encode::levels::matrix::Orders;
 use crate::encode::levels::weights::to_f32;
 use crate::encode::options::{Base, Options};
 use crate::error::Result;
 use crate::formats::SourceFile;
 use crate::source::Source;
 use crate::tensor::TensorLocation;
-
-/// For each tensor, what lies at each place along its first two axes, once units are aligned; `None` where nothing moves.
-pub type Orders = [Option<Vec<u32>>; 2];
 
 /// Files with their units in aligned order.
 pub struct Aligned<'a> {

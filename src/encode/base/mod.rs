@@ -6,13 +6,12 @@ pub mod change;
 use std::ops::Range;
 
 use crate::container::{Coding, Frame, Side, Tensor};
-use crate::encode::align::alignment::Orders;
 use crate::encode::base::cell_errors::{CellErrors, ErrorCounts};
 use crate::encode::coded_weights::CodedWeights;
 use crate::encode::contents::Contents;
 use crate::encode::exact::frame::{CodedFrame, exact};
 use crate::encode::levels::frame::chunk_len;
-use crate::encode::levels::matrix::{Matrix, View};
+use crate::encode::levels::matrix::{Matrix, Orders, View};
 use crate::encode::options::Base;
 use crate::error::Result;
 use crate::format::REFERENCE_DEPTH_MAX;

@@ -13,7 +13,7 @@ use crate::formats::{self, Format, SourceFile, safetensors};
 use crate::source::{Source, read_range};
 use crate::tensor::{DType, Shape, TensorLocation};
 
-use crate::encode::align::alignment::Orders;
+use crate::encode::levels::matrix::Orders;
 use crate::encode::levels::moments::Moments;
 use crate::encode::levels::weights::to_f32;
 

@@ -45,6 +45,9 @@ impl Matrix {
     }
 }
 
+/// What lies at each place along the first two axes of a tensor whose units have moved; `None` where nothing moves.
+pub type Orders = [Option<Vec<u32>>; 2];
+
 /// How the weights of a tensor are seen before they become levels: transposed, transformed, and in steps that differ.
 #[derive(Debug, Clone)]
 pub struct View {
@@ -75,7 +78,7 @@ impl View {
     }
 
     /// The places of coded rows and columns, where these lie in another order.
-    pub fn orders(&self) -> [Option<Vec<u32>>; 2] {
+    pub fn orders(&self) -> Orders {
         self.permutations.each_ref().map(|permutation| Some(permutation.as_ref()?.places().to_vec()))
     }
 

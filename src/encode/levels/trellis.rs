@@ -5,6 +5,9 @@ use crate::stages::trellis::{level, quantizer};
 
 use crate::encode::levels::model_fit::SymbolCosts;
 
+/// Largest level at the finest step: half of what the format allows, because the trellis counts half steps.
+pub const LEVEL_MAX: f32 = (1 << 22) as f32;
+
 /// What an index is to stand for.
 #[derive(Clone, Copy)]
 pub struct Goal {
@@ -47,8 +50,7 @@ impl<'c> PathFinder<'c> {
             if let Some(fixed) = fixed {
                 return fixed;
             }
-            let limit = (1 << 22) as f32;
-            let nearest = weight.round().clamp(-limit, limit);
+            let nearest = weight.round().clamp(-LEVEL_MAX, LEVEL_MAX);
             let inner = nearest - if nearest == 0.0 { 0.0 } else { 1f32.copysign(nearest) };
             let cost = |level: f32| (weight - level).powi(2) + lambda * costs.bits(0, class, level as i32);
             if cost(inner) < cost(nearest) { inner as i32 } else { nearest as i32 }
@@ -114,8 +116,7 @@ impl<'c> PathFinder<'c> {
 
 /// The even and the odd index of a quantizer nearest to a weight in half steps.
 fn nearest(weight: f32, quantizer: u8) -> [i32; 2] {
-    let limit = (1 << 22) as f32;
-    let position = ((weight + f32::from(quantizer).copysign(weight)) * 0.5).clamp(-limit, limit);
+    let position = ((weight + f32::from(quantizer).copysign(weight)) * 0.5).clamp(-LEVEL_MAX, LEVEL_MAX);
     let below = position.floor() as i32;
     let [even, odd] = if below & 1 == 0 { [below, below + 1] } else { [below + 1, below] };
     // Quantizer 1 has a narrower gap on either side of zero.

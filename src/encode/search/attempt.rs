@@ -30,7 +30,7 @@ pub struct Quantization {
 impl Quantization {
     /// Which tensors are exact, because that is no larger.
     fn exact(&self, lossy: &Lossy, options: &Options) -> Result<Vec<bool>> {
-        let is_exact = |index: usize| self.bits.get(index).is_some_and(|&bits| lossy.exact_bits(index) <= bits);
+        let is_exact = |index: usize| self.bits.get(index).is_some_and(|&bits| lossy.is_exact(index, bits));
         let promised = (0..lossy.coded.len()).filter(|&index| is_exact(index));
         let len = |&index: &usize| lossy.coded[index].view.matrix.len();
         map_in_parts(promised, len, |index| lossy.exact_frame(index, options).map(|_| ()))?;
@@ -92,7 +92,7 @@ impl Quantized {
         let done = Counter::new(2 * lossy.coded.len());
         let levels = Scratch::new(options.scratch)?;
         let exact = quantization.exact(lossy, options)?;
-        let attempts = attempts(lossy, quantization, candidates, &exact, &levels, &done, options)?;
+        let attempts = attempts(lossy, quantization, candidates, &exact, &done, options)?;
         let (mut counts, mut leveled) = (SharedCounts::default(), Vec::new());
         for (coded, attempt) in lossy.coded.iter().zip(attempts) {
             let tensor = match attempt {
@@ -226,11 +226,11 @@ fn attempts(
     quantization: &Quantization,
     candidates: &mut [Option<Candidate>],
     exact: &[bool],
-    scratch: &Scratch,
     done: &Counter,
     options: &Options,
 ) -> Result<Vec<Option<Attempt>>> {
     loop {
+        let scratch = &Scratch::new(options.scratch)?;
         let mut inexact = candidates.to_vec();
         for (index, candidate) in inexact.iter_mut().enumerate() {
             candidate.take_if(|candidate| exact[index] || exact[candidate.reference]);

@@ -10,70 +10,89 @@ use rayon::prelude::*;
 use crate::encode::coded::{CodedTensor, Lossy, STEP_MAX};
 use crate::encode::levels::quantizer::{Sample, Tally};
 use crate::encode::levels::table_sets::{SharedCosts, SharedCounts, Sharing};
-use crate::encode::motion::candidates;
+use crate::encode::motion::candidates::{self, Candidate};
 use crate::encode::options::{Options, Target};
 use crate::encode::progress::{Counter, map_in_parts};
 use crate::encode::search::attempt::{Quantization, Quantized};
 use crate::encode::search::cost::{Cost, Goal};
 use crate::error::{Error, Result};
 
-/// Finds the quantization that meets the target closest, and codes all tensors with it. Everything but the coded tensors
-/// takes `other_bytes`.
-///
-/// # Errors
-/// `Argument` if no quantization meets the target; whatever is wrong with the weights, the base, or the room for levels.
-pub fn search(lossy: &Lossy, other_bytes: u64, options: &Options) -> Result<Quantized> {
-    let weight_count = lossy.searched_len();
-    let goal = match options.target {
-        Target::Bits(bits) if bits.is_finite() && bits > 0.0 => Goal::Rate(bits * weight_count as f64),
-        Target::Quality(bound) if bound.is_finite() && bound > 0.0 => Goal::Distortion(bound),
-        Target::Bits(value) | Target::Quality(value) => {
-            return Err(Error::argument(format!("{value} cannot be a target")));
-        }
-        Target::Size(bytes) => Goal::Size((bytes as f64 - other_bytes as f64) * 8.0),
-        Target::Lossless => Goal::Size(0.0),
-    };
-    if weight_count == 0 {
-        return coarsest(lossy, options);
-    }
-    let mut candidates = candidates::candidates(lossy, options)?;
-    let samples = Samples::of(lossy, options)?;
-    let mut tried = Tried::new(goal);
-    // A Gaussian's entropy and error at this step, so that the first guess is close.
-    let mut step = match goal {
-        Goal::Rate(bits) | Goal::Size(bits) => (4.13f64.log2() - bits / weight_count as f64).exp2(),
-        Goal::Distortion(bound) => (12.0 * bound).sqrt(),
-    };
-    for _ in 0..QUANTIZATIONS_MAX {
-        match samples.find_step(tried.aim, step, options) {
-            Some(quantization) => {
-                step = quantization.step;
-                let quantized = Quantized::new(lossy, &quantization, &mut candidates, options)?;
-                let value = goal.of(quantized.cost);
-                if tried.take(step, value, quantized) {
-                    break;
-                }
-            }
-            None => tried.too_low(),
-        }
-        if tried.aim.bound() == f64::INFINITY {
-            break;
-        }
-    }
-    tried.best.map(|(_, quantized)| quantized).ok_or_else(|| out_of_reach(options.target))
+/// What is known of a model before it is quantized at any step.
+pub struct StepSearch<'a> {
+    lossy: &'a Lossy<'a>,
+    options: &'a Options<'a>,
+    candidates: Vec<Option<Candidate>>,
+    samples: Samples<'a>,
 }
 
-/// All tensors at the coarsest step, which takes the fewest bytes.
-///
-/// # Errors
-/// Whatever is wrong with the weights, the base, or the room for levels.
-pub fn coarsest(lossy: &Lossy, options: &Options) -> Result<Quantized> {
-    let quantization = if lossy.searched_len() == 0 {
-        Quantization { step: 1.0, costs: SharedCosts::default(), bits: Vec::new() }
-    } else {
-        Samples::of(lossy, options)?.try_step(STEP_MAX, options).0
-    };
-    Quantized::new(lossy, &quantization, &mut candidates::candidates(lossy, options)?, options)
+impl<'a> StepSearch<'a> {
+    /// Finds what resembles what, and takes samples.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the weights.
+    pub fn new(lossy: &'a Lossy<'a>, options: &'a Options<'a>) -> Result<Self> {
+        let candidates = candidates::candidates(lossy, options)?;
+        Ok(StepSearch { lossy, options, candidates, samples: Samples::of(lossy, options)? })
+    }
+
+    /// Finds the quantization that meets the target closest, and codes all tensors with it. Everything but the coded tensors
+    /// takes `other_bytes`.
+    ///
+    /// # Errors
+    /// `Argument` if no quantization meets the target; whatever is wrong with the weights, the base, or the room for levels.
+    pub fn closest(&self, other_bytes: u64) -> Result<Quantized> {
+        let weight_count = self.samples.weight_count;
+        let target = self.options.target;
+        let goal = match target {
+            Target::Bits(bits) if bits.is_finite() && bits > 0.0 => Goal::Rate(bits * weight_count as f64),
+            Target::Quality(bound) if bound.is_finite() && bound > 0.0 => Goal::Distortion(bound),
+            Target::Bits(value) | Target::Quality(value) => {
+                return Err(Error::argument(format!("{value} cannot be a target")));
+            }
+            Target::Size(bytes) => Goal::Size((bytes as f64 - other_bytes as f64) * 8.0),
+            Target::Lossless => Goal::Size(0.0),
+        };
+        if weight_count == 0 {
+            return self.coarsest();
+        }
+        let mut candidates = self.candidates.clone();
+        let mut tried = Tried::new(goal);
+        // A Gaussian's entropy and error at this step, so that the first guess is close.
+        let mut step = match goal {
+            Goal::Rate(bits) | Goal::Size(bits) => (4.13f64.log2() - bits / weight_count as f64).exp2(),
+            Goal::Distortion(bound) => (12.0 * bound).sqrt(),
+        };
+        for _ in 0..QUANTIZATIONS_MAX {
+            match self.samples.find_step(tried.aim, step, self.options) {
+                Some(quantization) => {
+                    step = quantization.step;
+                    let quantized = Quantized::new(self.lossy, &quantization, &mut candidates, self.options)?;
+                    let value = goal.of(quantized.cost);
+                    if tried.take(step, value, quantized) {
+                        break;
+                    }
+                }
+                None => tried.too_low(),
+            }
+            if tried.aim.bound() == f64::INFINITY {
+                break;
+            }
+        }
+        tried.best.map(|(_, quantized)| quantized).ok_or_else(|| out_of_reach(target))
+    }
+
+    /// All tensors at the coarsest step, which takes the fewest bytes.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the weights, the base, or the room for levels.
+    pub fn coarsest(&self) -> Result<Quantized> {
+        let quantization = if self.samples.weight_count == 0 {
+            Quantization { step: 1.0, costs: SharedCosts::default(), bits: Vec::new() }
+        } else {
+            self.samples.try_step(STEP_MAX, self.options).0
+        };
+        Quantized::new(self.lossy, &quantization, &mut self.candidates.clone(), self.options)
+    }
 }
 
 /// What quantizations have come to, and what to aim at next.
@@ -225,18 +244,17 @@ impl<'a> Samples<'a> {
     fn try_step(&self, step: f64, options: &Options) -> (Quantization, Cost) {
         // The first round's paths follow tables of Gaussians, the second's the tables that these paths make, by which it is
         // known what is no larger if it is exact.
-        let costs = self.counts(&self.try_all(step, &SharedCosts::default(), options)).costs();
+        let costs = counts(&self.try_all(step, &SharedCosts::default(), options)).costs();
         let mut tried = self.try_all(step, &costs, options);
         let mut bits = vec![0.0; self.lossy.coded.len()];
-        for ((index, _), tensor) in self.tensors.iter().zip(&tried) {
-            bits[*index] = tensor.bits(&costs);
+        for tensor in &tried {
+            bits[tensor.index] = tensor.bits(&costs);
         }
-        let is_exact = |index: usize| self.lossy.exact_bits(index) <= bits[index];
-        let exact = self.tensors.iter().filter(|(index, _)| is_exact(*index));
-        let other_bits = exact.map(|(index, _)| self.lossy.exact_bits(*index)).sum();
-        let mut tensors = self.tensors.iter();
-        tried.retain(|_| tensors.next().is_some_and(|(index, _)| !is_exact(*index)));
-        let counts = self.counts(&tried);
+        let is_exact = |index: usize| self.lossy.is_exact(index, bits[index]);
+        let exact = tried.iter().map(|tensor| tensor.index).filter(|&index| is_exact(index));
+        let other_bits = exact.map(|index| self.lossy.exact_bits(index)).sum();
+        tried.retain(|tensor| !is_exact(tensor.index));
+        let counts = counts(&tried);
         let costs = counts.costs();
         let len: f64 = tried.iter().map(|tensor| tensor.len).sum();
         let low_bits: f64 = tried.iter().map(|tensor| tensor.low_bits).sum();
@@ -253,26 +271,29 @@ impl<'a> Samples<'a> {
     }
 
     fn try_all(&self, step: f64, costs: &SharedCosts, options: &Options) -> Vec<TriedTensor> {
-        let tried = |(index, sample): &(usize, Sample)| {
-            let coded: &CodedTensor = &self.lossy.coded[*index];
+        let tried = |&(index, ref sample): &(usize, Sample)| {
+            let coded: &CodedTensor = &self.lossy.coded[index];
             let (plan, len) = (coded.plan(step), coded.view.matrix.len() as f64);
             let sharing = plan.sharing();
             let tally = plan.sample(sample, coded.search(costs.of(sharing), options, sample.stride));
             let distortion = coded.distortion(&tally) * len / tally.counts.total() as f64;
-            TriedTensor { sharing, len, low_bits: f64::from(plan.low_bits) * len, distortion, tally }
+            TriedTensor { index, sharing, len, low_bits: f64::from(plan.low_bits) * len, distortion, tally }
         };
         self.tensors.par_iter().map(tried).collect()
     }
+}
 
-    fn counts(&self, tried: &[TriedTensor]) -> SharedCounts {
-        let mut counts = SharedCounts::default();
-        tried.iter().for_each(|tensor| counts.add(tensor.sharing, &tensor.tally.counts));
-        counts
-    }
+/// The symbols of all samples.
+fn counts(tried: &[TriedTensor]) -> SharedCounts {
+    let mut counts = SharedCounts::default();
+    tried.iter().for_each(|tensor| counts.add(tensor.sharing, &tensor.tally.counts));
+    counts
 }
 
 /// What quantizing the sample of a tensor came to.
 struct TriedTensor {
+    /// Which of the coded tensors.
+    index: usize,
     sharing: Sharing,
     /// Weights of the tensor.
     len: f64,
