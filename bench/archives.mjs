@@ -1,7 +1,7 @@
 // Whether archives of real models still have the bytes that they had.
 //   node bench/archives.mjs [--models minilm,ocr] [--modes bits,lossless] [--command path] [--write]
 // Compares SHA-256 with bench/results/archives.json, or with --write keeps new ones. Statistics are made up, so that they are the
-// same everywhere. Exit status 1 if an archive differs. The bytes are those of x86-64 with FMA on Linux.
+// same everywhere. Exit status 1 if an archive differs.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';

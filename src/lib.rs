@@ -30,7 +30,7 @@ pub mod source;
 pub mod stages;
 #[doc(hidden)]
 pub mod tensor;
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 mod web;
 
 pub use container::Archive;
@@ -40,7 +40,7 @@ pub use encode::{Options, Report, Statistics, Target, encode, encode_to_vec};
 pub use error::{Error, Result};
 #[cfg(feature = "encoder")]
 pub use formats::{SourceFile, companions, find_tensors};
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(all(target_arch = "wasm32", target_os = "unknown")))]
 pub use source::FileSource;
 pub use source::Source;
 pub use tensor::{Axes, DType, Limits, Shape, TensorLocation};

@@ -1,12 +1,12 @@
 //! Bytes that are read by range: an archive's, or a source file's. Whole files are never held.
 
-#[cfg(any(unix, windows))]
+#[cfg(any(unix, windows, target_os = "wasi"))]
 mod file;
 
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-#[cfg(any(unix, windows))]
+#[cfg(any(unix, windows, target_os = "wasi"))]
 pub use file::FileSource;
 #[cfg(feature = "encoder")]
 pub(crate) use file::{read_exact_at, write_all_at};

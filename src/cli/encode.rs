@@ -8,7 +8,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use super::destination::Destination;
 use super::files::{Sources, absolute, file_name, io_error};
-use super::output::{Printed, json_text, progress_bar};
+use super::output::{Printed, ProgressLines, json_text, progress_bar};
 use super::sizes::parse_bytes;
 use crate::decode::Reader;
 use crate::encode::{LAMBDA, Options, Report, Statistics, Target, encode};
@@ -98,6 +98,9 @@ pub struct Arguments {
     /// Accept safetensors files with bytes between or after their tensors, and keep those exact
     #[arg(long)]
     lenient: bool,
+    /// Print progress to standard error as lines of JSON, for programs
+    #[arg(long)]
+    progress_lines: bool,
 }
 
 /// Bounds as for `--quality`. Uncalibrated they come to about 8, 6, 5 and 4 bits for each weight.
@@ -166,8 +169,12 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<Printed> {
     let (files, base_files) = (source_files(&inputs), source_files(&base_inputs));
     let excluded = globs(&arguments.exclude)?;
     let target = target(arguments);
-    let bar = progress_bar(1000, json, "{msg:<22} {bar:40} {percent:>3} %");
+    let bar = progress_bar(1000, json || arguments.progress_lines, "{msg:<22} {bar:40} {percent:>3} %");
+    let lines = ProgressLines::default();
     let progress = |stage: &'static str, part: f64| {
+        if arguments.progress_lines {
+            lines.print(stage, part);
+        }
         bar.set_message(stage);
         bar.set_position((1000.0 * part) as u64);
     };

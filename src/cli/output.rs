@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -50,4 +51,21 @@ pub fn progress_bar(len: u64, json: bool, template: &str) -> ProgressBar {
     }
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(len).with_style(style.progress_chars("━╸─"))
+}
+
+/// Progress as lines of JSON on standard error, one for each percent of a stage.
+#[derive(Default)]
+pub struct ProgressLines {
+    last: Mutex<Option<(&'static str, u8)>>,
+}
+
+impl ProgressLines {
+    pub fn print(&self, stage: &'static str, part: f64) {
+        let now = Some((stage, (100.0 * part) as u8));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != now {
+            *last = now;
+            eprintln!("{}", serde_json::json!({ "stage": stage, "done": part }));
+        }
+    }
 }

@@ -19,11 +19,13 @@ fn unfinished() -> MutexGuard<'static, Option<PathBuf>> {
 }
 
 /// Exit status after an interruption: 128 and the number of SIGINT, as shells count.
+#[cfg(any(unix, windows))]
 const INTERRUPTED: i32 = 130;
 
 /// Lets Ctrl-C, and what else asks the process to end, take the part along. Where these signals are ignored, as under `nohup`,
-/// they stay so.
+/// they stay so. A WASI host does it itself.
 pub fn remove_on_interrupt() {
+    #[cfg(any(unix, windows))]
     let _ = ctrlc::try_set_handler(|| {
         // Held until the end, so that no part is made or moved meanwhile.
         let part = unfinished();
@@ -52,7 +54,8 @@ impl<'a> Part<'a> {
             Some(out) => Ok(out),
             none => {
                 let file = create(self.target)?;
-                if let Some(permissions) = &self.permissions {
+                // WASI has no permissions.
+                if let Some(permissions) = self.permissions.as_ref().filter(|_| !cfg!(target_os = "wasi")) {
                     file.as_file().set_permissions(permissions.clone())?;
                 }
                 Ok(none.insert(BufWriter::new(file)))

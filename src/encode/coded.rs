@@ -16,6 +16,7 @@ use crate::encode::levels::model_fit::{SymbolCosts, VarianceModel};
 use crate::encode::levels::quantizer::{Search, Tally};
 use crate::encode::levels::trellis::LEVEL_MAX;
 use crate::encode::options::{Options, Target};
+use crate::encode::portable::{exp2, log2};
 use crate::encode::scratch::Scratch;
 use crate::error::Result;
 use crate::stages::quantize::is_scale;
@@ -279,28 +280,28 @@ fn balance(coded: &mut [CodedTensor], inputs: Inputs) {
     let mut known = (0.0, 0.0);
     for coded in coded.iter() {
         if let Some(sensitivity) = measured(coded) {
-            known = (known.0 + weights(coded) * sensitivity.log2(), known.1 + weights(coded));
+            known = (known.0 + weights(coded) * log2(sensitivity), known.1 + weights(coded));
         }
     }
-    let typical = if known.1 > 0.0 { (known.0 / known.1).exp2() } else { 1.0 / len };
+    let typical = if known.1 > 0.0 { exp2(known.0 / known.1) } else { 1.0 / len };
     let promised = if random { typical.max(1.0 / len) } else { typical };
     let uncalibrated = structure(coded);
     let relative = |coded: &CodedTensor| measured(coded).map_or(1.0, |sensitivity| sensitivity / typical);
     let octaves = |(coded, structure): (&CodedTensor, &f64)| {
         let structure = if known.1 > 0.0 { 0.0 } else { *structure };
-        relative(coded).max(RELATIVE_MIN).log2() + coded.importance.octaves() + structure
+        log2(relative(coded).max(RELATIVE_MIN)) + coded.importance.octaves() + structure
     };
     let octaves: Vec<f64> = coded.iter().zip(&uncalibrated).map(octaves).collect();
     let finer =
         |((coded, octaves), uncalibrated): ((&CodedTensor, &f64), &f64)| (weights(coded), octaves - uncalibrated);
     let finer: Vec<(f64, f64)> = coded.iter().zip(&octaves).zip(&uncalibrated).map(finer).collect();
-    let (least, rise) = if random { least_octaves(&finer, RANDOM_ERROR_MAX.log2()) } else { (f64::NEG_INFINITY, 0.0) };
+    let (least, rise) = if random { least_octaves(&finer, log2(RANDOM_ERROR_MAX)) } else { (f64::NEG_INFINITY, 0.0) };
     for (index, coded) in coded.iter_mut().enumerate() {
         coded.limited = finer[index].1 < least;
         // Around the mean that they had, so that the step of the model stays where it can be found.
         let octaves = octaves[index].max(uncalibrated[index] + least) - rise;
         coded.cost = relative(coded) * promised / coded.energy();
-        coded.unit = f64::from(coded.largest.rms) * (-0.5 * octaves).exp2();
+        coded.unit = f64::from(coded.largest.rms) * exp2(-0.5 * octaves);
     }
 }
 
@@ -309,10 +310,10 @@ fn structure(coded: &[CodedTensor]) -> Vec<f64> {
     let len = |coded: &CodedTensor| coded.view.matrix.len() as f64;
     let layers = || coded.iter().filter(|coded| !coded.is_output_head);
     let layers_len: f64 = layers().map(len).sum();
-    let typical = layers().map(|coded| len(coded) * len(coded).log2()).sum::<f64>() / layers_len.max(1.0);
+    let typical = layers().map(|coded| len(coded) * log2(len(coded))).sum::<f64>() / layers_len.max(1.0);
     let octaves = |coded: &CodedTensor| {
         let head = if coded.is_output_head { OUTPUT_HEAD_OCTAVES } else { 0.0 };
-        SIZE_EXPONENT * (typical - len(coded).log2()).max(0.0) + head
+        SIZE_EXPONENT * (typical - log2(len(coded))).max(0.0) + head
     };
     coded.iter().map(octaves).collect()
 }

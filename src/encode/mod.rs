@@ -4,6 +4,8 @@
 //! A pipeline that holds a few tensors at a time: their contents, alignment, what is known of each, what is exact, the search for
 //! a step, the archive. What has to wait for the header, which comes first in an archive, waits in [`scratch`].
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 #[doc(hidden)]
 pub mod align;
 #[doc(hidden)]
@@ -22,6 +24,7 @@ pub mod levels;
 mod motion;
 mod notes;
 mod options;
+mod portable;
 mod progress;
 mod report;
 #[doc(hidden)]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use crate::encode::portable::log2;
 use crate::entropy::{Adaptation, AdaptiveModel, Guide, adaptive_plane, context};
 use crate::format::TOTAL;
 
@@ -101,7 +102,7 @@ impl<'p> Sample<'p> {
     /// What the plane takes.
     fn bytes(&self, adaptation: Adaptation, guide: Option<&Guide>) -> f64 {
         static BITS: LazyLock<Vec<f32>> =
-            LazyLock::new(|| (0..=TOTAL).map(|chance| (TOTAL as f32 / chance as f32).log2()).collect());
+            LazyLock::new(|| (0..=TOTAL).map(|chance| log2(TOTAL as f32 / chance as f32)).collect());
         let costs = &BITS[..=TOTAL as usize];
         let mut model = AdaptiveModel::new(adaptation);
         let mut bits = |window: &Range<usize>| {
@@ -123,7 +124,7 @@ impl<'p> Sample<'p> {
 fn byte_bits(plane: &[u8]) -> [f32; 256] {
     let mut counts = [0u32; 256];
     plane.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
-    counts.map(|count| (plane.len() as f32 / count.max(1) as f32).log2())
+    counts.map(|count| log2(plane.len() as f32 / count.max(1) as f32))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::array;
 use std::ops::Range;
 
 use crate::encode::exact::planes::{coded_bytes, encode_coded_plane, entropy_bytes};
+use crate::encode::portable::log2;
 use crate::entropy::put_varint;
 use crate::format::{COPY_LEN_MIN, DISTANCE_BYTES, MODE_COPIES};
 
@@ -52,7 +53,7 @@ pub fn saved_part(plane: &[u8], bits: f64) -> f64 {
             let longest = finder.copies(position, SAMPLE_CHAIN_LEN).max_by_key(|copy| copy.len);
             let len = longest.map_or(1, |copy| copy.len.min(end - position));
             let bits = price(&plane[position..position + len]);
-            let saves = longest.map_or(0.0, |copy| bits - COPY_BITS - (copy.distance as f64).log2());
+            let saves = longest.map_or(0.0, |copy| bits - COPY_BITS - log2(copy.distance as f64));
             if saves > 0.0 {
                 saved += saves;
                 position += len;
@@ -123,7 +124,7 @@ struct Prices {
 impl Prices {
     /// Before anything is known but the plane: small numbers are likely.
     fn first(plane: &[u8]) -> Self {
-        let number = array::from_fn(|number| 2.0 + 1.2 * (number as f32 + 1.0).log2());
+        let number = array::from_fn(|number| 2.0 + 1.2 * log2(number as f32 + 1.0));
         Prices {
             literals: context_prices(plane),
             literal_lens: number,
@@ -160,7 +161,7 @@ fn byte_prices(plane: &[u8], factor: f64) -> BytePrices {
     let mut counts = [0.5f32; 256];
     plane.iter().for_each(|&byte| counts[usize::from(byte)] += 1.0);
     let sum: f32 = counts.iter().sum();
-    counts.map(|count| factor as f32 * (sum / count).log2())
+    counts.map(|count| factor as f32 * log2(sum / count))
 }
 
 /// The same of a plane that its contexts may make smaller.

@@ -3,6 +3,7 @@
 use crate::encode::exact::adaptive::Way;
 use crate::encode::exact::copies::{copies_plane, saved_part};
 use crate::encode::exact::tables::best_table;
+use crate::encode::portable::log2;
 use crate::entropy::{Guide, constant_plane, rans_plane, raw_plane};
 use crate::stages::planes::{residuals, rotated, split, split_field};
 use crate::tensor::DType;
@@ -130,7 +131,7 @@ fn byte_counts(plane: &[u8]) -> [u64; 256] {
 }
 
 fn entropy_bits(counts: &[u64; 256], len: usize) -> f64 {
-    let bits = |&count: &u64| if count == 0 { 0.0 } else { count as f64 * (len as f64 / count as f64).log2() };
+    let bits = |&count: &u64| if count == 0 { 0.0 } else { count as f64 * log2(len as f64 / count as f64) };
     counts.iter().map(bits).sum::<f64>() / len.max(1) as f64
 }
 

@@ -1,5 +1,6 @@
 //! Counts of bytes -> the table that codes them in the fewest bytes, its own included.
 
+use crate::encode::portable::log2;
 use crate::entropy::{Table, step};
 use crate::format::{STEPS, TOTAL};
 
@@ -11,7 +12,7 @@ pub fn best_table(counts: &[u64; 256]) -> Option<Table> {
         table.serialize(&mut bytes);
         let symbols = (table.first()..).zip(table.frequencies()).filter(|(_, frequency)| **frequency > 0);
         let bits = symbols.map(|(symbol, &frequency)| {
-            counts[usize::from(symbol as u8)] as f64 * (f64::from(TOTAL) / f64::from(frequency)).log2()
+            counts[usize::from(symbol as u8)] as f64 * log2(f64::from(TOTAL) / f64::from(frequency))
         });
         8.0 * bytes.len() as f64 + bits.sum::<f64>()
     };
@@ -56,7 +57,7 @@ fn coarse_table(counts: &[u64; 256]) -> Option<Table> {
         let possible = |&index: &usize| index != likeliest && frequencies[index] > 0;
         let loss = |&(index, to, by): &(usize, u16, f64)| {
             let count = counts[first + index] as f64;
-            count * (f64::from(frequencies[index]) / f64::from(to)).log2() / by.abs()
+            count * log2(f64::from(frequencies[index]) / f64::from(to)) / by.abs()
         };
         let best = (0..frequencies.len()).filter(possible).filter_map(moved).min_by(|a, b| loss(a).total_cmp(&loss(b)));
         let Some((index, to, _)) = best else {
@@ -118,7 +119,7 @@ pub fn normalize(weights: &[f64], keep: impl Fn(usize, f64) -> bool) -> Vec<u16>
         // Code length gained (or lost least) by moving this frequency by one step.
         let gain = |&index: &usize| {
             let frequency = f64::from(frequencies[index]);
-            weights[index] * ((frequency + f64::from(step)) / frequency).log2()
+            weights[index] * log2((frequency + f64::from(step)) / frequency)
         };
         let movable = kept.iter().filter(|&&index| step > 0 || frequencies[index] > 1);
         let Some(&best) = movable.max_by(|a, b| gain(a).total_cmp(&gain(b))) else { break };

@@ -7,6 +7,7 @@ pub mod statistics;
 
 use crate::encode::levels::feedback::Feedback;
 use crate::encode::levels::matrix::View;
+use crate::encode::portable::{exp2, log2};
 use statistics::WeightStatistics;
 
 /// Sixteenths of an octave between exponents that are used: finer ones save less than they cost.
@@ -40,8 +41,8 @@ impl Importance {
         let taps = view.matrix.taps;
         let costs = feedback.as_ref().map_or(&[][..], |feedback| &feedback.costs);
         let mean = |cells: &mut dyn Iterator<Item = &f32>| {
-            let (sum, len) = cells.fold((0.0, 0.0), |(sum, len), &cost| (sum + f64::from(cost).log2(), len + 1.0));
-            f64::exp2(sum / len)
+            let (sum, len) = cells.fold((0.0, 0.0), |(sum, len), &cost| (sum + log2(f64::from(cost)), len + 1.0));
+            exp2(sum / len)
         };
         let row = exponents(rows.iter().map(|&cost| f64::from(cost)));
         let column = exponents(costs.chunks(taps).map(|cells| mean(&mut cells.iter())));
@@ -54,7 +55,7 @@ impl Importance {
     /// exponent 0.
     pub fn octaves(&self) -> f64 {
         let mean = |costs: &mut dyn Iterator<Item = f64>| {
-            let (sum, len) = costs.fold((0.0, 0.0), |(sum, len), cost| (sum + relative(cost).log2(), len + 1.0));
+            let (sum, len) = costs.fold((0.0, 0.0), |(sum, len), cost| (sum + log2(relative(cost)), len + 1.0));
             if len == 0.0 { 0.0 } else { sum / len }
         };
         let columns = self.feedback.iter().flat_map(|feedback| &feedback.costs);
@@ -80,7 +81,7 @@ fn relative(cost: f64) -> f64 {
 
 /// Exponents of steps that go as the inverse root of these costs, with a geometric mean of about one.
 fn exponents(costs: impl Iterator<Item = f64>) -> Vec<i8> {
-    let octaves: Vec<f64> = costs.map(|cost| -0.5 * relative(cost).log2()).collect();
+    let octaves: Vec<f64> = costs.map(|cost| -0.5 * log2(relative(cost))).collect();
     let mean = octaves.iter().sum::<f64>() / octaves.len().max(1) as f64;
     let exponent = |octave: &f64| ((octave - mean) * 16.0 / EXPONENT_GRID).round() * EXPONENT_GRID;
     octaves.iter().map(|octave| exponent(octave).clamp(-124.0, 124.0) as i8).collect()

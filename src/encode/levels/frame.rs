@@ -1,6 +1,7 @@
 //! Levels of one tensor -> one frame: payloads of its chunks, and the header entry that describes them.
 
 use crate::container::{FrameEntry, Side};
+use crate::encode::portable::log2;
 use crate::format::{CHUNK_LEN_MAX, CODING_LEVELS, GAIN_ONE, LAYOUT_COLUMN_MAJOR, QUANTIZER_TRELLIS, TRANSFORM_DCT};
 use rayon::prelude::*;
 
@@ -288,7 +289,7 @@ impl Largest {
     fn low_bits(&self, scale: f32) -> u32 {
         let precise = if self.sparsity >= SPARSE { 0.0 } else { self.rms / scale / RMS_MAX };
         let excess = (self.common / scale / SYMBOL_MAX).max(precise);
-        (excess.log2().ceil().max(0.0) as u32).min(16)
+        (log2(excess).ceil().max(0.0) as u32).min(16)
     }
 
     /// The finest step of sparse weights without low bits, which take more than they tell.

@@ -3,6 +3,7 @@
 use crate::encode::exact::planes::{encode_plane, entropy_bytes};
 use crate::encode::levels::integer_tables::{CLASSES, Counts, IntegerTables};
 use crate::encode::levels::matrix::Matrix;
+use crate::encode::portable::log2;
 use crate::tensor::{DType, TensorLocation};
 
 /// Classes in an octave of mean magnitude.
@@ -81,7 +82,7 @@ impl Fit {
             let mean = by_row.iter().sum::<f32>() / matrix.rows as f32;
             by_row.fill(mean);
         }
-        let octaves = |mean: &f32| CLASSES_PER_OCTAVE * mean.log2();
+        let octaves = |mean: &f32| CLASSES_PER_OCTAVE * log2(*mean);
         let row = |mean: &f32| (octaves(mean) + MAGNITUDE_CLASS).round().clamp(0.0, (CLASSES - 1) as f32) as i8;
         let column_max = f32::from(COLUMN_CLASS_MAX);
         let column = |mean: &f32| octaves(mean).round().clamp(-column_max, column_max) as i8;

@@ -3,6 +3,7 @@
 //! Classes are of mean magnitude. Neighbours that do not differ enough to pay for two tables have the same.
 
 use crate::encode::exact::tables::best_table;
+use crate::encode::portable::log2;
 use crate::entropy::Table;
 use crate::format::{PRECISION, TOTAL};
 
@@ -95,7 +96,7 @@ struct Group {
 impl Group {
     fn new(classes: usize, counts: [u64; 256]) -> Self {
         let len: u64 = counts.iter().sum();
-        let bits = |&count: &u64| if count == 0 { 0.0 } else { count as f64 * (len as f64 / count as f64).log2() };
+        let bits = |&count: &u64| if count == 0 { 0.0 } else { count as f64 * log2(len as f64 / count as f64) };
         Group { classes, counts, bits: counts.iter().map(bits).sum::<f64>() + table_bits(&counts) }
     }
 
@@ -108,7 +109,7 @@ impl Group {
     fn costs(&self) -> [f32; 256] {
         let len: u64 = self.counts.iter().sum();
         // No frequency is below one.
-        let bits = |count: u64| (len as f32 / count as f32).log2().clamp(1.0 / TOTAL as f32, PRECISION as f32);
+        let bits = |count: u64| log2(len as f32 / count as f32).clamp(1.0 / TOTAL as f32, PRECISION as f32);
         self.counts.map(|count| if count == 0 { UNKNOWN_BITS } else { bits(count) })
     }
 

@@ -3,6 +3,7 @@
 use crate::encode::exact::tables::{normalize, trimmed};
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::matrix::Matrix;
+use crate::encode::portable::{erf, exp2, log2};
 use crate::entropy::Table;
 use crate::error::Result;
 use crate::format::TOTAL;
@@ -59,7 +60,7 @@ impl VarianceModel {
             let octaves = half_log2(&factors[which]);
             let mean = octaves.iter().sum::<f32>() / octaves.len() as f32;
             let average_power = factors[which].iter().sum::<f64>() / factors[which].len() as f64;
-            let power_octaves = 0.5 * average_power.max(f64::MIN_POSITIVE).log2() as f32;
+            let power_octaves = 0.5 * log2(average_power.max(f64::MIN_POSITIVE)) as f32;
             let gain_bits = (power_octaves - mean) * len;
             let pays = octaves.len() > 1 && gain_bits > CLASS_BITS * octaves.len() as f32 + ARRAY_BITS;
             total += if pays { mean } else { power_octaves };
@@ -80,7 +81,7 @@ impl VarianceModel {
     /// Classes under a step between levels of `scale · 2^low_bits`.
     pub fn classes(&self, scale: f32, low_bits: u32) -> Classes {
         let class = |octaves: f32| (CLASSES_PER_OCTAVE * octaves).round().clamp(-127.0, 127.0) as i8;
-        let base = self.mean - scale.log2() - low_bits as f32 + UNIT_CLASS as f32 / CLASSES_PER_OCTAVE;
+        let base = self.mean - log2(scale) - low_bits as f32 + UNIT_CLASS as f32 / CLASSES_PER_OCTAVE;
         Classes {
             base: class(base).into(),
             row: self.row.iter().map(|octaves| class(base + octaves)).collect(),
@@ -124,7 +125,7 @@ fn half_log2(squares: &[f64]) -> Vec<f32> {
     let largest = squares.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     let octave = |&square: &f64| {
         let relative = (square / largest).max(f64::MIN_POSITIVE);
-        (0.5 * relative.log2() as f32).max(-OCTAVES_MAX) + 0.5 * largest.log2() as f32
+        (0.5 * log2(relative) as f32).max(-OCTAVES_MAX) + 0.5 * log2(largest) as f32
     };
     squares.iter().map(octave).collect()
 }
@@ -265,7 +266,7 @@ impl SymbolCosts {
             for (symbol, &frequency) in
                 (table.first()..).zip(table.frequencies()).filter(|(_, frequency)| **frequency > 0)
             {
-                bits[(symbol + 128) as usize] = (TOTAL as f32 / f32::from(frequency)).log2();
+                bits[(symbol + 128) as usize] = log2(TOTAL as f32 / f32::from(frequency));
             }
             bits
         };
@@ -289,7 +290,7 @@ enum Cells {
 
 /// A table for levels of one class. Rare symbols are left to escapes where a slot would cost the others more.
 fn level_table(counts: &[u64; 256], class: usize, cells: Cells) -> Table {
-    let sigma = ((class as f64 - f64::from(UNIT_CLASS)) / f64::from(CLASSES_PER_OCTAVE)).exp2();
+    let sigma = exp2((class as f64 - f64::from(UNIT_CLASS)) / f64::from(CLASSES_PER_OCTAVE));
     let total: u64 = counts.iter().sum();
     let slot_bits = total as f64 / f64::from(TOTAL) * std::f64::consts::LOG2_E;
     let keep_from = slot_bits / (ESCAPE_BITS - 12.0);
@@ -314,14 +315,6 @@ fn gaussian_mass(symbol: i32, sigma: f64, cells: Cells) -> f64 {
     };
     let cdf = |x: f64| 0.5 * (1.0 + erf(x / (sigma * std::f64::consts::SQRT_2)));
     (cdf(center + 0.5) - cdf(center - 0.5)).max(0.0)
-}
-
-/// Abramowitz and Stegun 7.1.26, good to 1.5e-7.
-fn erf(x: f64) -> f64 {
-    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
-    let series = [1.061_405_429, -1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];
-    let polynomial = series.into_iter().fold(0.0, |sum, coefficient| sum * t + coefficient) * t;
-    (1.0 - polynomial * (-x * x).exp()).copysign(x)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts, TableSet};
+use crate::encode::portable::log2;
 
 /// What frames that share tables have in common, in the order of their tables in a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +27,7 @@ impl Sharing {
 /// the mean waste half a percent at most.
 pub fn sparsity(zeros: usize, len: usize) -> u8 {
     let density = len.saturating_sub(zeros).max(1) as f64 / len.max(1) as f64;
-    (-2.0 * density.log2()).round().clamp(0.0, SPARSITY_MAX) as u8
+    (-2.0 * log2(density)).round().clamp(0.0, SPARSITY_MAX) as u8
 }
 
 /// From here on, zeros cost next to nothing.

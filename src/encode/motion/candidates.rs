@@ -10,6 +10,7 @@ use crate::encode::coded_weights::CodedWeights;
 use crate::encode::levels::frame::{LevelPlan, Prediction};
 use crate::encode::levels::matrix::Matrix;
 use crate::encode::options::Options;
+use crate::encode::portable::log2;
 use crate::encode::progress::map_in_parts;
 use crate::error::Result;
 use crate::format::GAIN_ONE;
@@ -203,7 +204,7 @@ impl Likeness {
     fn saved_bits(&self, row_len: usize) -> (bool, f64) {
         let saved = |[xx, xy, yy]: [f64; 3], len: f64| {
             let unexplained = 1.0 - xy * xy / (xx * yy).max(f64::MIN_POSITIVE);
-            -0.5 * unexplained.max(1e-6).log2() * len
+            -0.5 * log2(unexplained.max(1e-6)) * len
         };
         let rows: f64 = self.rows.iter().map(|&row| (saved(row, row_len as f64) - GAIN_BITS).max(0.0)).sum();
         let together = saved(self.total(), (row_len * self.rows.len()) as f64);

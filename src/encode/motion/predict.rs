@@ -18,6 +18,7 @@ use crate::encode::levels::quantizer::{Aim, Search, Tally};
 use crate::encode::levels::table_sets::{SharedCosts, SharedCounts};
 use crate::encode::motion::references::References;
 use crate::encode::options::{Base, Options};
+use crate::encode::portable::log2;
 use crate::encode::progress::map_in_parts;
 use crate::encode::scratch::Scratch;
 use crate::error::{Error, Result};
@@ -41,7 +42,7 @@ impl Attempt {
 
     /// What it takes, with more distortion turned into the bits that would take it back.
     fn cost_bits(&self, costs: &SharedCosts, distortion: f64) -> f64 {
-        let octaves = 0.5 * distortion.max(f64::MIN_POSITIVE).log2();
+        let octaves = 0.5 * log2(distortion.max(f64::MIN_POSITIVE));
         self.symbol_bits(costs) + self.plan.side_bits() + octaves * self.indices.len() as f64
     }
 }

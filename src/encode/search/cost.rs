@@ -1,6 +1,7 @@
 //! What a quantization costs, and what it may cost.
 
 use crate::encode::coded::{STEP_MIN, STEP_NEAR_LOSSLESS};
+use crate::encode::portable::log2;
 
 /// What a quantization comes to.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,7 +70,7 @@ impl Goal {
         match self {
             // An octave is a bit for each weight at high rates, and less at low ones.
             Goal::Rate(bound) | Goal::Size(bound) => (value - bound) / weights,
-            Goal::Distortion(bound) => 0.5 * (bound / value).log2(),
+            Goal::Distortion(bound) => 0.5 * log2(bound / value),
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::encode::levels::frame::{LevelPlan, Prediction, class_index};
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::model_fit::{SymbolCounts, VarianceModel};
 use crate::encode::motion::predict::Attempt;
+use crate::encode::portable::{exp2, log2};
 use crate::encode::scratch::Scratch;
 use crate::error::Result;
 use crate::format::GAIN_ONE;
@@ -73,8 +74,8 @@ pub fn parts(coded: &CodedTensor, attempt: Attempt, passes: &[f64], scratch: &Sc
 /// Steps of a pass in one of the pass before, in 1/256: a bit is a factor of two. An odd number of steps, if one is close,
 /// makes all cells alike, which saves half a percent.
 fn gain(bits: f64) -> i32 {
-    let odd = 2.0 * (bits.exp2() / 2.0).floor() + 1.0;
-    let steps = if (odd.log2() - bits).abs() < ODD_OCTAVES { odd } else { bits.exp2() };
+    let odd = 2.0 * (exp2(bits) / 2.0).floor() + 1.0;
+    let steps = if (log2(odd) - bits).abs() < ODD_OCTAVES { odd } else { exp2(bits) };
     ((f64::from(GAIN_ONE) * steps).round() as i32).clamp(GAIN_ONE, i16::MAX.into())
 }
 

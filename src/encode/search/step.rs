@@ -12,6 +12,7 @@ use crate::encode::levels::quantizer::{Sample, Tally};
 use crate::encode::levels::table_sets::{SharedCosts, SharedCounts, Sharing};
 use crate::encode::motion::candidates::{self, Candidate};
 use crate::encode::options::{Options, Target};
+use crate::encode::portable::{exp2, log2, pow};
 use crate::encode::progress::{Counter, map_in_parts};
 use crate::encode::search::attempt::{Quantization, Quantized};
 use crate::encode::search::cost::{Cost, Goal};
@@ -59,7 +60,7 @@ impl<'a> StepSearch<'a> {
         let mut tried = Tried::new(goal);
         // A Gaussian's entropy and error at this step, so that the first guess is close.
         let mut step = match goal {
-            Goal::Rate(bits) | Goal::Size(bits) => (4.13f64.log2() - bits / weight_count as f64).exp2(),
+            Goal::Rate(bits) | Goal::Size(bits) => exp2(log2(4.13f64) - bits / weight_count as f64),
             Goal::Distortion(bound) => (12.0 * bound).sqrt(),
         };
         for _ in 0..QUANTIZATIONS_MAX {
@@ -125,7 +126,7 @@ impl Tried {
         let stride = self.strides.next(within);
         let next = match self.goal {
             Goal::Rate(bound) | Goal::Size(bound) => self.aim.bound() + stride * (bound * 0.9995 - value),
-            Goal::Distortion(bound) => self.aim.bound() * (bound * 0.9995 / value).powf(stride),
+            Goal::Distortion(bound) => self.aim.bound() * pow(bound * 0.9995 / value, stride),
         };
         if within {
             self.low = self.aim.bound().max(self.low);
@@ -210,13 +211,13 @@ impl<'a> Samples<'a> {
 
     /// The coarsest step within a bound on distortion, or the finest within one on bits, sought from `guess` on.
     fn find_step(&self, goal: Goal, guess: f64, options: &Options) -> Option<Quantization> {
-        let finest = goal.step_min().log2();
-        let (mut fine, mut coarse) = (finest, STEP_MAX.log2());
-        let mut octaves = guess.log2().clamp(fine, coarse);
+        let finest = log2(goal.step_min());
+        let (mut fine, mut coarse) = (finest, log2(STEP_MAX));
+        let mut octaves = log2(guess).clamp(fine, coarse);
         let (mut best, mut strides) = (None, Strides::default());
         for round in 0..STEPS_MAX {
             (options.progress)("finding the step", round as f64 / STEPS_MAX as f64);
-            let (quantization, cost) = self.try_step(octaves.exp2(), options);
+            let (quantization, cost) = self.try_step(exp2(octaves), options);
             let value = goal.of(cost);
             let within = value <= goal.bound();
             let close = within && (value >= goal.bound() * 0.9995 || goal.is_rate() && octaves <= finest);
