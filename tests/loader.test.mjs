@@ -66,6 +66,13 @@ describe('Loader', () => {
     assert.deepEqual(conditions, { strong: 'etag', weak: 'none', date: 'date', none: 'none' });
   });
 
+  test('takes a range of a file whose length the server does not know', async () => {
+    const unknown = (answer) => ({ ...answer, headers: { ...answer.headers, 'content-range': answer.headers['content-range'].replace(/\d+$/, '*') } });
+    const file = new FaultyFile(archive.bytes, { next: (index) => [halved, unknown][index] });
+    assert.deepEqual(await load(file), archive.tensors);
+    assert.equal(file.requests.length, 2);
+  });
+
   test('fetches at most a chunk more for each of ten drops', async () => {
     const random = randomOf(7);
     const file = new FaultyFile(archive.bytes, { random, next: (index) => (index < 10 ? 'drop' : undefined) });
