@@ -73,6 +73,11 @@ async function readTensors({ entry, base, runs, hangMs }) {
   return Promise.all(runs.map(inTime));
 }
 
+/** Lets what was sent before an archive was closed arrive here. */
+async function landed() {
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
 const pathOf = (seed) => `/faults/${seed}`;
 
 /** How one run goes, by its seed. */
@@ -135,6 +140,7 @@ describe('Faults', () => {
         for (const [index, { file }] of plans.entries()) handlers.set(pathOf(seeds[index]), (...exchange) => file.handle(...exchange));
         const runs = plans.map(({ options, kind }, index) => ({ path: pathOf(seeds[index]), options, kind }));
         const outcomes = await run(readTensors, { runs, hangMs: HANG_MS });
+        await landed();
         for (const [index, outcome] of outcomes.entries()) {
           const { file, used, options, kind } = plans[index];
           const seed = `seed ${seeds[index]}`;
