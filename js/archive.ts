@@ -24,6 +24,8 @@ interface Parts {
   options: ArchiveOptions;
   gpu: Gpu | undefined;
   backendReason: string;
+  /** Bytes of the archive that have been decoded, to be added to. */
+  counted: { decoded: number };
 }
 
 export class Archive {
@@ -43,6 +45,8 @@ export class Archive {
   #tensorIndex: Map<string, number>;
   #fileIndex: Map<string, number>;
   #gpuReader: GpuReader;
+  /** Chunks that have been decoded. */
+  #decoded = new Set<number>();
   #backendReason: string;
   #closed: unknown;
   #onAbort: (() => void) | undefined;
@@ -86,7 +90,7 @@ export class Archive {
     });
     this.#onAbort = () => this.#end(signal?.reason);
     signal?.addEventListener('abort', this.#onAbort);
-    if (options.onPass) this.#tellPasses(options.onPass);
+    if (options.onPass && !options.lazy) this.#tellPasses(options.onPass);
   }
 
   /** What reconstructs weights now. */
@@ -99,14 +103,17 @@ export class Archive {
     return this.#backendReason;
   }
 
-  /** Resolves when the whole archive is here, rejects if it never will be. */
+  /** Resolves when the whole archive is here, rejects if it never will be. It fetches nothing: if `lazy`, that is up to the reader. */
   get downloaded(): Promise<void> {
     return this.#parts.chain[0].source.complete;
   }
 
   /** Resolves when the finest pass of everything is here, that of its base too; rejects if it never will be. */
   get refined(): Promise<void> {
-    return Promise.all(this.#parts.chain.map(({ source }) => source.complete)).then(() => {});
+    const refined = Promise.all(this.#parts.chain.map(({ source }) => source.complete)).then(() => {});
+    // Whoever only looks at it is not to be told.
+    refined.catch(() => {});
+    return refined;
   }
 
   /**
@@ -122,7 +129,7 @@ export class Archive {
     const pass = this.#passOf(tensor, wanted);
     const pieces = this.#gpuReader.merged(this.#plan(tensor, pass), file, offset);
     const decoded = await this.#read(pieces, { signal, buffer });
-    return { name: tensor.name, dtype, shape: [...shape], pass, data: dataOf(dtype, decoded, bytes) };
+    return { name: tensor.name, dtype, shape: [...shape], pass, data: dataOf(dtype, decoded, bytes) } as Tensor;
   }
 
   /** A tensor in a buffer of the GPU's, which the caller destroys. Only with the backend `webgpu`. */
@@ -149,6 +156,20 @@ export class Archive {
       plan: (offset, bytes) => this.#gpuReader.merged(this.#plan({ file, offset, bytes }, pass), file, offset),
       read: (pieces) => this.#read(pieces, {}),
     });
+  }
+
+  /** Whether `tensor` finds one of this name. */
+  has(name: string, file?: string): boolean {
+    return this.#indexOf(name, file) !== undefined;
+  }
+
+  /** What `tensors` says of the one that `tensor` finds. */
+  get(name: string, file?: string): TensorInfo | undefined {
+    return this.tensors[this.#indexOf(name, file) ?? -1];
+  }
+
+  [Symbol.iterator](): IterableIterator<TensorInfo> {
+    return this.tensors[Symbol.iterator]();
   }
 
   /** Ends the download and the workers. Whatever is awaited fails with the code `closed`. */
@@ -184,13 +205,18 @@ export class Archive {
 
   #find(name: string, file: string | undefined): Description['tensors'][number] {
     this.#throwIfClosed();
-    // Names that several models share have their files' names before them.
-    const index = file === undefined ? this.#tensorIndex.get(name) : (this.#fileIndex.get(`${file}\n${name}`) ?? this.#tensorIndex.get(`${file}/${name}`));
+    const index = this.#indexOf(name, file);
     if (index === undefined) {
       const where = file === undefined ? '' : ` in ${JSON.stringify(file)}`;
       throw new McwcError('argument', `the archive has no tensor named ${JSON.stringify(name)}${where}`);
     }
     return this.#parts.description.tensors[index];
+  }
+
+  #indexOf(name: string, file: string | undefined): number | undefined {
+    if (file === undefined) return this.#tensorIndex.get(name);
+    // Names that several models share have their files' names before them.
+    return this.#fileIndex.get(`${file}\n${name}`) ?? this.#tensorIndex.get(`${file}/${name}`);
   }
 
   #plan({ file, offset, bytes }: Range, pass: number): Piece[] {
@@ -212,8 +238,8 @@ export class Archive {
   #passOf(range: Range, wanted: number | 'final' | undefined): number {
     const last = this.passes - 1;
     let pass = wanted === undefined ? last : this.#checked(wanted);
-    const isHere = (pass: number) => [...this.#chunksOf(range, pass)].every(({ source, end }) => source.has(end));
-    if (wanted === undefined) while (pass > 0 && !isHere(pass)) pass--;
+    const isHere = (pass: number) => [...this.#chunksOf(range, pass)].every(({ source, offset, bytes }) => source.has(offset, bytes));
+    if (wanted === undefined && !this.#parts.options.lazy) while (pass > 0 && !isHere(pass)) pass--;
     const frames = (pass: number) => this.#plan(range, pass).map(({ frame }) => frame).join();
     while (pass < last && frames(pass) === frames(pass + 1)) pass++;
     return pass;
@@ -264,9 +290,29 @@ export class Archive {
   }
 
   async #run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
+    const steps = [...job.steps(nothing())];
+    // What is fetched only when it is asked for is asked for together.
+    if (this.#parts.options.lazy) for (const place of this.#chunks.places(steps)) arrival([place]).catch(() => {});
     // A worker that waits for its first byte would keep others from using it.
-    await unlessAborted(arrival(this.#chunks.places(firstOf(job.steps(nothing())))), signal);
-    return this.#pool.run(job, signal);
+    await unlessAborted(arrival(this.#chunks.places(firstOf(steps))), signal);
+    const { byteLength } = job.buffer ?? new ArrayBuffer(0);
+    const decoded = await this.#chunks.repaired(() => {
+      // An attempt that failed took the buffer along.
+      const isGone = job.buffer && job.buffer.byteLength < byteLength;
+      return this.#pool.run(isGone ? { ...job, buffer: new ArrayBuffer(byteLength) } : job, signal);
+    });
+    this.#count(steps);
+    return decoded;
+  }
+
+  #count(steps: Step[]): void {
+    const { chain, counted } = this.#parts;
+    for (const { chunk } of steps) {
+      if (chunk < 0 || this.#decoded.has(chunk)) continue;
+      this.#decoded.add(chunk);
+      const { source, bytes } = this.#chunks.place(chunk);
+      if (source === chain[0].source) counted.decoded += bytes;
+    }
   }
 }
 

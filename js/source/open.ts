@@ -1,0 +1,91 @@
+// Whatever `open` takes -> a source of bytes.
+import { McwcError } from '../errors.js';
+import { nodeModule } from '../platform.js';
+import type { ArchiveOptions, ArchiveSource } from '../types.js';
+import { BlobSource } from './blob.js';
+import { Download } from './download.js';
+import { MemorySource, type Report } from './memory.js';
+import { RemoteFile } from './remote.js';
+import type { Source } from './source.js';
+
+const DEFAULTS = { silenceMs: 30_000, retries: 6, retryMs: 500 };
+
+export async function openSource(source: ArchiveSource, options: ArchiveOptions, report: Report): Promise<Source> {
+  const node = nodeModule('node:fs');
+  if (isAddress(source)) {
+    if (node && isPath(source)) return new BlobSource(await openFile(node, source), report);
+    source = requestOf(source);
+  }
+  if (source instanceof Request || source instanceof Response) return download(source, options, report);
+  if (source instanceof Blob) return new BlobSource(source, report);
+  if (source instanceof ReadableStream) return fromStream(source, report);
+  if (!(source instanceof ArrayBuffer || ArrayBuffer.isView(source))) {
+    throw new McwcError('argument', 'open takes an address, a Request, a Response, a Blob, bytes or a stream');
+  }
+  const memory = new MemorySource(report);
+  const bytes = ArrayBuffer.isView(source) ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength) : new Uint8Array(source);
+  memory.write(0, bytes, 'memory', bytes.length);
+  memory.end();
+  return memory;
+}
+
+function isAddress(source: ArchiveSource): source is string | URL {
+  return typeof source === 'string' || source instanceof URL;
+}
+
+function isPath(address: string | URL): boolean {
+  return address instanceof URL ? address.protocol === 'file:' : !URL.canParse(address) || address.startsWith('file:');
+}
+
+async function openFile(fs: { openAsBlob(path: string | URL): Promise<Blob> }, path: string | URL): Promise<Blob> {
+  try {
+    return await fs.openAsBlob(typeof path === 'string' && path.startsWith('file:') ? new URL(path) : path);
+  } catch (error) {
+    throw new McwcError('io', `${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function requestOf(address: string | URL): Request {
+  try {
+    return new Request(address);
+  } catch (error) {
+    throw new McwcError('argument', `${address}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function download(source: Request | Response, options: ArchiveOptions, report: Report): Promise<Source> {
+  if (source instanceof Response && (!source.body || source.bodyUsed || source.body.locked)) {
+    throw new McwcError('argument', 'the response has no unread body');
+  }
+  if (source instanceof Request) source.signal.throwIfAborted();
+  const { lazy, silenceMs = DEFAULTS.silenceMs, retries = DEFAULTS.retries, retryMs = DEFAULTS.retryMs } = options;
+  const memory = new MemorySource(report);
+  const file = new RemoteFile(source, silenceMs);
+  const download = new Download(file, memory, { retries, retryMs });
+  if (lazy) {
+    const { LazyRanges } = await import('./lazy.js');
+    memory.supply = new LazyRanges(download);
+  } else {
+    memory.supply = download;
+    download.run();
+  }
+  if (source instanceof Request) source.signal.addEventListener('abort', () => memory.close(source.signal.reason));
+  return memory;
+}
+
+function fromStream(stream: ReadableStream<Uint8Array>, report: Report): Source {
+  if (stream.locked) throw new McwcError('argument', 'the stream is locked to another reader');
+  const reader = stream.getReader();
+  const memory = new MemorySource(report);
+  memory.supply = { close: (error) => void reader.cancel(error).catch(() => {}) };
+  const pump = async () => {
+    for (let offset = 0; ; ) {
+      const { value } = await reader.read();
+      if (!value) return memory.end();
+      memory.write(offset, value, 'network');
+      offset += value.length;
+    }
+  };
+  pump().catch((error) => memory.end(new McwcError('io', `the stream failed: ${error.message}`, { cause: error })));
+  return memory;
+}
