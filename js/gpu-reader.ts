@@ -5,7 +5,7 @@ import type { Description } from './description.js';
 import { bytesPerElement } from './dtype.js';
 import { McwcError } from './errors.js';
 import type { Gpu } from './gpu.js';
-import type { Job } from './pool.js';
+import type { Job } from './pool/runner.js';
 import { type Held, type Piece, levelStepsOf } from './steps.js';
 import { type WasmArchive, load } from './wasm.js';
 

@@ -3,14 +3,13 @@ import { Archive } from './archive.js';
 import { loadBackend } from './backend.js';
 import { descriptionOf } from './description.js';
 import { McwcError } from './errors.js';
-import { hardwareConcurrency } from './platform.js';
+import { defaultWorkers } from './pool/threads.js';
 import { openSource } from './source/open.js';
 import type { Source } from './source/source.js';
 import type { ArchiveOptions, ArchiveSource } from './types.js';
 import { type Wasm, parse } from './wasm.js';
 
 const PREAMBLE_BYTES = 32;
-const WORKERS_MAX = 4;
 
 export interface OpenOptions extends ArchiveOptions {
   /**
@@ -44,7 +43,7 @@ async function openOn(
   source: ArchiveSource,
   options: ArchiveOptions,
 ): Promise<Archive> {
-  const { signal, integrity, workers = Math.min(hardwareConcurrency(), WORKERS_MAX) } = options;
+  const { signal, integrity, workers = defaultWorkers() } = options;
   signal?.throwIfAborted();
   if (!Number.isInteger(workers) || workers < 0) throw new McwcError('argument', 'workers must be 0 or more');
   if (integrity !== undefined && !/^[0-9a-f]{32}$/i.test(integrity)) {
