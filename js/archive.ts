@@ -25,6 +25,8 @@ interface Parts {
   options: ArchiveOptions;
   gpu: Gpu | undefined;
   backendReason: string;
+  /** Bytes of the archive that have been decoded, to be added to. */
+  counted: { decoded: number };
 }
 
 export class Archive {
@@ -44,6 +46,8 @@ export class Archive {
   #tensorIndex: Map<string, number>;
   #fileIndex: Map<string, number>;
   #gpuReader: GpuReader;
+  /** Chunks that have been decoded. */
+  #decoded = new Set<number>();
   #backendReason: string;
   #closed: unknown;
   #onAbort: (() => void) | undefined;
@@ -87,7 +91,7 @@ export class Archive {
     });
     this.#onAbort = () => this.#end(signal?.reason);
     signal?.addEventListener('abort', this.#onAbort);
-    if (options.onPass) this.#tellPasses(options.onPass);
+    if (options.onPass && !options.lazy) this.#tellPasses(options.onPass);
   }
 
   /** What reconstructs weights now. */
@@ -100,14 +104,17 @@ export class Archive {
     return this.#backendReason;
   }
 
-  /** Resolves when the whole archive is here, rejects if it never will be. */
+  /** Resolves when the whole archive is here, rejects if it never will be. It fetches nothing: if `lazy`, that is up to the reader. */
   get downloaded(): Promise<void> {
     return this.#parts.chain[0].source.complete;
   }
 
   /** Resolves when the finest pass of everything is here, that of its base too; rejects if it never will be. */
   get refined(): Promise<void> {
-    return Promise.all(this.#parts.chain.map(({ source }) => source.complete)).then(() => {});
+    const refined = Promise.all(this.#parts.chain.map(({ source }) => source.complete)).then(() => {});
+    // Whoever only looks at it is not to be told.
+    refined.catch(() => {});
+    return refined;
   }
 
   /**
@@ -214,7 +221,7 @@ export class Archive {
     const last = this.passes - 1;
     let pass = wanted === undefined ? last : this.#checked(wanted);
     const isHere = (pass: number) => [...this.#chunksOf(range, pass)].every(({ source, offset, bytes }) => source.has(offset, bytes));
-    if (wanted === undefined) while (pass > 0 && !isHere(pass)) pass--;
+    if (wanted === undefined && !this.#parts.options.lazy) while (pass > 0 && !isHere(pass)) pass--;
     const frames = (pass: number) => this.#plan(range, pass).map(({ frame }) => frame).join();
     while (pass < last && frames(pass) === frames(pass + 1)) pass++;
     return pass;
@@ -265,9 +272,29 @@ export class Archive {
   }
 
   async #run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
+    const steps = [...job.steps(nothing())];
+    // What is fetched only when it is asked for is asked for together.
+    if (this.#parts.options.lazy) for (const place of this.#chunks.places(steps)) arrival([place]).catch(() => {});
     // A worker that waits for its first byte would keep others from using it.
-    await unlessAborted(arrival(this.#chunks.places(firstOf(job.steps(nothing())))), signal);
-    return this.#pool.run(job, signal);
+    await unlessAborted(arrival(this.#chunks.places(firstOf(steps))), signal);
+    const { byteLength } = job.buffer ?? new ArrayBuffer(0);
+    const decoded = await this.#chunks.repaired(() => {
+      // An attempt that failed took the buffer along.
+      const isGone = job.buffer && job.buffer.byteLength < byteLength;
+      return this.#pool.run(isGone ? { ...job, buffer: new ArrayBuffer(byteLength) } : job, signal);
+    });
+    this.#count(steps);
+    return decoded;
+  }
+
+  #count(steps: Step[]): void {
+    const { chain, counted } = this.#parts;
+    for (const { chunk } of steps) {
+      if (chunk < 0 || this.#decoded.has(chunk)) continue;
+      this.#decoded.add(chunk);
+      const { source, bytes } = this.#chunks.place(chunk);
+      if (source === chain[0].source) counted.decoded += bytes;
+    }
   }
 }
 

@@ -91,11 +91,16 @@ export type ArchiveSource =
   | ArrayBufferView
   | ReadableStream<Uint8Array>;
 
+/** Told whenever bytes arrive; `loaded` is `total` in exactly one call, the last. */
 export interface Progress {
   /** Bytes of the archive that have arrived. */
   loaded: number;
+  /** Those of them that have been decoded. */
+  decoded: number;
   /** Length of the archive, once it is known. */
   total: number | undefined;
+  /** Where the bytes that arrived last came from. */
+  from: 'network' | 'cache' | 'memory';
 }
 
 /** How an archive is opened and read. */
@@ -103,9 +108,17 @@ export interface ArchiveOptions {
   /** Aborts the download and everything that is being decoded. */
   signal?: AbortSignal;
   onProgress?: (progress: Progress) => void;
-  /** Called for each pass, coarse to fine, as soon as it is here for all tensors. */
+  /** Fetches the header, and then only what is asked for, by ranges; from a server that knows none, everything. */
+  lazy?: boolean;
+  /** Milliseconds for which a server may say nothing until the connection is given up, and resumed. Default: 30 000. */
+  silenceMs?: number;
+  /** How often a request is tried again without a new byte coming. Default: 6. */
+  retries?: number;
+  /** Milliseconds until it is tried again for the first time, about; later twice as long each time. Default: 500. */
+  retryMs?: number;
+  /** Called for each pass, coarse to fine, as soon as it is here for all tensors. Not if `lazy`, where nothing comes by itself. */
   onPass?: (pass: number) => void;
-  /** Where weights are reconstructed; `auto` takes WebGPU if there is a real GPU that passes a self-test. */
+  /** Where weights are reconstructed. `auto` takes WebGPU if there is a real GPU that passes a self-test; `webgpu` insists. */
   backend?: 'auto' | Backend;
   /** Most workers that decode; 0 decodes on this thread. Default: one per core, at most 4. */
   workers?: number;
@@ -129,7 +142,7 @@ export interface TensorOptions {
   /** The file that the tensor is asked for by its own name: that of the model, or that in which its bytes lie. */
   file?: string;
   signal?: AbortSignal;
-  /** Which pass to wait for. Default: the finest that is here, or the first if none is. */
+  /** Which pass to wait for. Default: the finest that is here, or the first if none is; the final one if `lazy`. */
   pass?: number | 'final';
   /** Memory to reuse for the result. It is transferred away; `data` is a view of the same memory. */
   buffer?: ArrayBuffer;

@@ -118,7 +118,7 @@ export class DecoderThread {
         return this.credit();
       case 'failed':
         if (reply.job === 0) return this.#onStart.reject(new McwcError(reply.code, reply.message));
-        return this.#running.get(reply.job)?.reject(new McwcError(reply.code, reply.message));
+        return this.#running.get(reply.job)?.reject(new McwcError(reply.code, reply.message, reply));
       case 'broken':
         return this.#fail(new Error(reply.message));
     }
