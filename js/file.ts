@@ -1,17 +1,16 @@
 // A file of an archive, in whatever portions it is asked for.
 import { McwcError } from './errors.js';
+import { inTurn } from './in-turn.js';
 import type { Piece } from './steps.js';
 import type { ByteArray, FileInfo } from './types.js';
 
 /** Decoded bytes that a stream gives at once, about. */
 const STREAM_BYTES = 2 << 20;
-/** Parts of a stream that are decoded ahead of its reader, so that two workers can be busy. */
-const STREAM_AHEAD = 1;
 
 /** What the file needs of its archive. */
 interface FileReader {
   plan(start: number, bytes: number): Piece[];
-  read(pieces: Piece[]): Promise<ArrayBuffer>;
+  read(pieces: Piece[], buffer?: ArrayBuffer): Promise<ArrayBuffer>;
 }
 
 /** A file of the archive, exactly as long as it was. */
@@ -37,25 +36,34 @@ export class ArchiveFile {
     return new Response(this.stream(start, end)).blob();
   }
 
+  /** Fills `target` with the bytes from `start` on. Takes a few megabytes of other memory, however long it is. */
+  async read(target: Uint8Array, start = 0): Promise<void> {
+    let at = 0;
+    for await (const part of this.#parts(start, start + target.length, true)) {
+      target.set(part, at);
+      at += part.length;
+    }
+  }
+
   /** Decodes as it is read, and not much further. */
   stream(start = 0, end = this.size): ReadableStream<ByteArray> {
-    const parts = partsOf(this.#plan(start, end));
-    const ahead: Promise<ArrayBuffer>[] = [];
+    const parts = this.#parts(start, end, false);
     const pull = async (controller: ReadableByteStreamController) => {
-      while (ahead.length <= STREAM_AHEAD) {
-        const { value: pieces } = parts.next();
-        if (!pieces) break;
-        const decoded = this.#reader.read(pieces);
-        decoded.catch(() => {});
-        ahead.push(decoded);
-      }
-      const next = ahead.shift();
-      if (next) return controller.enqueue(new Uint8Array(await next));
+      const { value: part } = await parts.next();
+      if (part) return controller.enqueue(part);
       controller.close();
       // A reader that brought its own memory waits for an answer even at the end.
       controller.byobRequest?.respond(0);
     };
     return new ReadableStream({ type: 'bytes', pull }, { highWaterMark: 0 });
+  }
+
+  /** `reuse`: whether each part is done with when the next is asked for. */
+  #parts(start: number, end: number, reuse: boolean): AsyncGenerator<ByteArray, void> {
+    const tasks = partsOf(this.#plan(start, end)).map(({ pieces, bytes }) => {
+      return { bytes, run: async (buffer?: ArrayBuffer) => new Uint8Array(await this.#reader.read(pieces, buffer), 0, bytes) };
+    });
+    return inTurn(tasks, ({ buffer }) => (reuse ? buffer : undefined));
   }
 
   #plan(start: number, end: number): Piece[] {
@@ -66,17 +74,16 @@ export class ArchiveFile {
   }
 }
 
-function* partsOf(pieces: Piece[]): Generator<Piece[]> {
-  let part: Piece[] = [];
-  let bytes = 0;
+function partsOf(pieces: Piece[]): { pieces: Piece[]; bytes: number }[] {
+  const parts: { pieces: Piece[]; bytes: number }[] = [];
   for (const piece of pieces) {
-    if (part.length > 0 && bytes + piece.bytes > STREAM_BYTES) {
-      yield part;
-      part = [];
-      bytes = 0;
+    const last = parts.at(-1);
+    if (!last || last.bytes + piece.bytes > STREAM_BYTES) {
+      parts.push({ pieces: [piece], bytes: piece.bytes });
+    } else {
+      last.pieces.push(piece);
+      last.bytes += piece.bytes;
     }
-    part.push(piece);
-    bytes += piece.bytes;
   }
-  if (part.length > 0) yield part;
+  return parts;
 }
