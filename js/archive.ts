@@ -12,6 +12,7 @@ import type { Job } from './pool/runner.js';
 import { adopt, nextTurn, unlessAborted } from './platform.js';
 import { type Held, type Piece, type Step, nothing, piecesOf, stepsOf } from './steps.js';
 import type { ArchiveOptions, Backend, FileInfo, FileOptions, GpuTensor, Tensor, TensorInfo, TensorOptions } from './types.js';
+import { Uses } from './uses.js';
 import type { Wasm, WasmArchive } from './wasm.js';
 
 interface Parts {
@@ -47,6 +48,7 @@ export class Archive {
   #tensorIndex: Map<string, number>;
   #fileIndex: Map<string, number>;
   #gpuReader: GpuReader;
+  #uses: Uses | undefined;
   /** Chunks that have been decoded. */
   #decoded = new Set<number>();
   #backendReason: string;
@@ -131,7 +133,8 @@ export class Archive {
     const pass = this.#passOf(tensor, wanted);
     const pieces = this.#gpuReader.merged(this.#plan(tensor, pass), file, offset);
     const decoded = await this.#read(pieces, { signal, buffer });
-    return { name: tensor.name, dtype, shape: [...shape], pass, data: dataOf(dtype, decoded, bytes) };
+    this.#release(tensor, pass);
+    return { name: tensor.name, dtype, shape: [...shape], pass, data: dataOf(dtype, decoded, bytes) } as Tensor;
   }
 
   /**
@@ -153,11 +156,12 @@ export class Archive {
     const pass = this.#passOf(tensor, wanted);
     const found = { dtype, shape: [...shape], bytes, pass };
     const reconstructed = await this.#gpuReader.reconstruct(frames[Math.min(pass, frames.length - 1)], bytes, signal);
+    const decoded = reconstructed ? undefined : await this.#decode(this.#plan(tensor, pass), { signal });
+    this.#release(tensor, pass);
     if (reconstructed) return { ...found, buffer: reconstructed };
-    const decoded = await this.#decode(this.#plan(tensor, pass), { signal });
     const { gpu } = this.#gpuReader;
     if (!gpu) throw new McwcError('gpu', `there is no GPU: ${this.#backendReason}`);
-    return { ...found, buffer: gpu.upload(new Uint8Array(decoded, 0, bytes)) };
+    return { ...found, buffer: gpu.upload(new Uint8Array(decoded!, 0, bytes)) };
   }
 
   /** A file, at the finest pass unless another is asked for. */
@@ -168,8 +172,26 @@ export class Archive {
     const pass = this.#checked(wanted);
     return new ArchiveFile(this.files[file], {
       plan: (offset, bytes) => this.#gpuReader.merged(this.#plan({ file, offset, bytes }, pass), file, offset),
-      read: (pieces, buffer) => this.#read(pieces, { buffer }),
+      read: async (start, pieces, buffer) => {
+        const decoded = await this.#read(pieces, { buffer });
+        this.#release({ file, offset: start, bytes: pieces.reduce((sum, { bytes }) => sum + bytes, 0) }, pass);
+        return decoded;
+      },
     });
+  }
+
+  /** Whether `tensor` finds one of this name. */
+  has(name: string, file?: string): boolean {
+    return this.#indexOf(name, file) !== undefined;
+  }
+
+  /** What `tensors` says of the one that `tensor` finds. */
+  get(name: string, file?: string): TensorInfo | undefined {
+    return this.tensors[this.#indexOf(name, file) ?? -1];
+  }
+
+  [Symbol.iterator](): IterableIterator<TensorInfo> {
+    return this.tensors[Symbol.iterator]();
   }
 
   /** Ends the download and the workers. Whatever is awaited fails with the code `closed`. */
@@ -181,6 +203,11 @@ export class Archive {
   get chain(): Link[] {
     this.#throwIfClosed();
     return this.#parts.chain;
+  }
+
+  /** @internal Compressed bytes in memory. */
+  get heldBytes(): number {
+    return this.#parts.chain[0].source.heldBytes ?? 0;
   }
 
   /** @internal Bytes of the largest wasm memory that decoded something. */
@@ -205,13 +232,18 @@ export class Archive {
 
   #find(name: string, file: string | undefined): Description['tensors'][number] {
     this.#throwIfClosed();
-    // Names that several models share have their files' names before them.
-    const index = file === undefined ? this.#tensorIndex.get(name) : (this.#fileIndex.get(`${file}\n${name}`) ?? this.#tensorIndex.get(`${file}/${name}`));
+    const index = this.#indexOf(name, file);
     if (index === undefined) {
       const where = file === undefined ? '' : ` in ${JSON.stringify(file)}`;
       throw new McwcError('argument', `the archive has no tensor named ${JSON.stringify(name)}${where}`);
     }
     return this.#parts.description.tensors[index];
+  }
+
+  #indexOf(name: string, file: string | undefined): number | undefined {
+    if (file === undefined) return this.#tensorIndex.get(name);
+    // Names that several models share have their files' names before them.
+    return this.#fileIndex.get(`${file}\n${name}`) ?? this.#tensorIndex.get(`${file}/${name}`);
   }
 
   #plan({ file, offset, bytes }: Range, pass: number): Piece[] {
@@ -255,6 +287,22 @@ export class Archive {
 
   #chunksOf(range: Range, pass: number): Iterable<Place> {
     return this.#chunks.places(stepsOf(this.#plan(range, pass), this.#parts.description.frames, nothing()));
+  }
+
+  /** Lets go of the chunks that only these bytes still needed. */
+  #release(range: Range, pass: number): void {
+    const { chain, base, description, options } = this.#parts;
+    const { keep = !options.lazy } = options;
+    if (keep || pass < this.passes - 1 || this.#closed) return;
+    const chunksOf = (piece: Piece) => new Set([...stepsOf([piece], description.frames, nothing())].map(({ chunk }) => chunk));
+    const whole = () => this.files.map(({ bytes }, file) => this.#plan({ file, offset: 0, bytes }, pass));
+    this.#uses ??= new Uses(whole(), chunksOf);
+    for (const chunk of this.#uses.decoded(range.file, range.offset, this.#plan(range, pass))) {
+      if (chunk < 0) continue;
+      const { source, offset, bytes } = this.#chunks.place(chunk);
+      // A base that others read too is theirs.
+      if (base || source === chain[0].source) source.release(offset, bytes);
+    }
   }
 
   /** What the pieces decode to, one after another. */

@@ -5,12 +5,13 @@ import type { Piece } from './steps.js';
 import type { ByteArray, FileInfo } from './types.js';
 
 /** Decoded bytes that a stream gives at once, about. */
-const STREAM_BYTES = 2 << 20;
+const STREAM_BYTES = 4 << 20;
 
 /** What the file needs of its archive. */
 interface FileReader {
   plan(start: number, bytes: number): Piece[];
-  read(pieces: Piece[], buffer?: ArrayBuffer): Promise<ArrayBuffer>;
+  /** What the pieces from `start` on decode to. */
+  read(start: number, pieces: Piece[], buffer?: ArrayBuffer): Promise<ArrayBuffer>;
 }
 
 /** A file of the archive, exactly as long as it was. */
@@ -29,7 +30,7 @@ export class ArchiveFile {
 
   /** The bytes from `start` up to, not including, `end`. */
   async bytes(start = 0, end = this.size): Promise<ByteArray> {
-    return new Uint8Array(await this.#reader.read(this.#plan(start, end)), 0, end - start);
+    return new Uint8Array(await this.#reader.read(start, this.#plan(start, end)), 0, end - start);
   }
 
   async blob(start = 0, end = this.size): Promise<Blob> {
@@ -43,6 +44,21 @@ export class ArchiveFile {
       target.set(part, at);
       at += part.length;
     }
+  }
+
+  /** The whole file as text, in UTF-8. */
+  async text(): Promise<string> {
+    return this.response().text();
+  }
+
+  async json(): Promise<unknown> {
+    return this.response().json();
+  }
+
+  /** The whole file as the answer of a server, with its length and type. */
+  response(): Response {
+    const headers = { 'content-length': String(this.size), 'content-type': typeOf(this.name) };
+    return new Response(this.stream(), { headers });
   }
 
   /** Decodes as it is read, and not much further. */
@@ -60,8 +76,8 @@ export class ArchiveFile {
 
   /** `reuse`: whether each part is done with when the next is asked for. */
   #parts(start: number, end: number, reuse: boolean): AsyncGenerator<ByteArray, void> {
-    const tasks = partsOf(this.#plan(start, end)).map(({ pieces, bytes }) => {
-      return { bytes, run: async (buffer?: ArrayBuffer) => new Uint8Array(await this.#reader.read(pieces, buffer), 0, bytes) };
+    const tasks = partsOf(start, this.#plan(start, end)).map(({ start, pieces, bytes }) => {
+      return { bytes, run: async (buffer?: ArrayBuffer) => new Uint8Array(await this.#reader.read(start, pieces, buffer), 0, bytes) };
     });
     return inTurn(tasks, ({ buffer }) => (reuse ? buffer : undefined));
   }
@@ -74,16 +90,29 @@ export class ArchiveFile {
   }
 }
 
-function partsOf(pieces: Piece[]): { pieces: Piece[]; bytes: number }[] {
-  const parts: { pieces: Piece[]; bytes: number }[] = [];
+function typeOf(name: string): string {
+  if (name.endsWith('.json')) return 'application/json';
+  return name.endsWith('.txt') ? 'text/plain; charset=utf-8' : 'application/octet-stream';
+}
+
+interface Part {
+  start: number;
+  bytes: number;
+  pieces: Piece[];
+}
+
+function partsOf(start: number, pieces: Piece[]): Part[] {
+  const parts: Part[] = [];
   for (const piece of pieces) {
+    const { bytes } = piece;
     const last = parts.at(-1);
-    if (!last || last.bytes + piece.bytes > STREAM_BYTES) {
-      parts.push({ pieces: [piece], bytes: piece.bytes });
+    if (!last || last.bytes + bytes > STREAM_BYTES) {
+      parts.push({ start, bytes, pieces: [piece] });
     } else {
       last.pieces.push(piece);
-      last.bytes += piece.bytes;
+      last.bytes += bytes;
     }
+    start += bytes;
   }
   return parts;
 }

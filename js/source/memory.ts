@@ -156,9 +156,10 @@ export class MemorySource implements Source {
     return true;
   }
 
-  /** Every state once, so that the end comes once. */
+  /** Every state once, and the end only when the header has confirmed it, so that it comes once. */
   #tell(from: Progress['from']): void {
     const { size: loaded } = this.#segments.held;
+    if (loaded === this.#total && !this.isFull) return;
     if (this.#reported?.loaded === loaded && this.#reported.total === this.#total) return;
     this.#reported = { loaded, total: this.#total, from };
     this.report(this.#reported);
