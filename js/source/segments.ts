@@ -1,5 +1,5 @@
 // Bytes in memory, as the segments in which they arrived: at any offsets, in any order.
-import { Ranges } from './ranges.js';
+import { type Range, Ranges } from './ranges.js';
 
 interface Segment {
   start: number;
@@ -9,7 +9,9 @@ interface Segment {
 export class Segments {
   /** Which bytes there are. */
   readonly held = new Ranges();
-  /** Which there were, and are not to be kept if they come again. */
+  /** Which have ever been written. */
+  readonly arrived = new Ranges();
+  /** Which are not to be kept if they come again. */
   readonly dropped = new Ranges();
   /** Ascending, disjoint. */
   #segments: Segment[] = [];
@@ -17,14 +19,19 @@ export class Segments {
   /** Keeps what is not there yet, and says how many bytes that is. The bytes are not copied. */
   write(offset: number, bytes: Uint8Array): number {
     let added = 0;
-    const missing = this.held.missing(offset, offset + bytes.length).flatMap(([start, end]) => this.dropped.missing(start, end));
-    for (const [start, end] of missing) {
+    this.arrived.add(offset, offset + bytes.length);
+    for (const [start, end] of this.missing(offset, offset + bytes.length)) {
       const at = this.#after(start);
       this.#segments.splice(at, 0, { start, bytes: bytes.subarray(start - offset, end - offset) });
       this.held.add(start, end);
       added += end - start;
     }
     return added;
+  }
+
+  /** What of a range is not there, and would be kept. */
+  missing(start: number, end: number): Range[] {
+    return this.held.missing(start, end).flatMap(([start, end]) => this.dropped.missing(start, end));
   }
 
   /** Drops bytes that are there. Their memory is free when nothing is left of what arrived along with them. */
