@@ -41,6 +41,7 @@ const MODULES = [
 const BUNDLES = [
   { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'lazy', entry: 'source/lazy', format: 'esm', bindings: 'mcwc/mcwc.js' },
+  { out: 'inline', entry: 'pool/inline', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'float32', entry: 'float32', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu', entry: 'gpu', format: 'esm', bindings: 'mcwc_gpu/mcwc_gpu.js' },
   { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
@@ -120,7 +121,7 @@ async function buildScripts() {
       target: 'es2022',
       legalComments: 'none',
       charset: 'utf8',
-      external: ['./gpu.js', './index.js', './lazy.js'],
+      external: ['./gpu.js', './index.js', './inline.js', './lazy.js'],
       alias: { 'mcwc-wasm': join(BINDINGS, bindings), 'mcwc-gpu-wasm': join(BINDINGS, 'mcwc_gpu/mcwc_gpu.js') },
       // Workers never load wasm by address.
       logOverride: { 'empty-import-meta': 'silent' },

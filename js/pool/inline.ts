@@ -1,6 +1,6 @@
-// Jobs -> decoded buffers on this thread, in short turns.
+// Jobs -> decoded buffers on this thread, in short turns. Loaded only where there are no workers; its errors are not yet `McwcError`s
+// of the package.
 import { Decoder } from '../decoder.js';
-import { McwcError } from '../errors.js';
 import { verify } from '../hashes.js';
 import { adopt, nextTurn } from '../platform.js';
 import { nothing } from '../steps.js';
@@ -48,7 +48,7 @@ export class InlineRunner implements Runner {
       }
     } catch (error) {
       this.#held = nothing();
-      throw signal?.aborted ? signal.reason : McwcError.from(error);
+      throw error;
     } finally {
       this.jobs--;
       if (!this.#closed.signal.aborted) recent.rest(this);

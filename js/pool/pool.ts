@@ -1,6 +1,6 @@
 // Jobs of an archive -> decoded buffers, on a few of the page's workers or, without any, on this thread.
+import { McwcError } from '../errors.js';
 import { unlessAborted } from '../platform.js';
-import { InlineRunner } from './inline.js';
 import type { Coded, Job, Runner } from './runner.js';
 import type { DecoderThread } from './thread.js';
 import { type Client, Threads } from './threads.js';
@@ -34,7 +34,7 @@ export class Pool implements Client {
   constructor(private readonly options: PoolOptions) {
     this.limit = options.limit;
     if (this.limit === 0) {
-      this.#add(undefined, new InlineRunner(options));
+      this.#decodeHere();
     } else {
       this.#threads = Threads.of(options.wasm, options.workerUrl);
       this.#threads.join(this);
@@ -82,7 +82,17 @@ export class Pool implements Client {
     this.#threads!.leave(this);
     this.#threads = undefined;
     this.options.onInline(reason);
-    this.#add(undefined, new InlineRunner(this.options));
+    this.#decodeHere();
+  }
+
+  /** What that takes is loaded only then. */
+  async #decodeHere(): Promise<void> {
+    try {
+      const { InlineRunner } = await import('./inline.js');
+      if (!this.#error) this.#add(undefined, new InlineRunner(this.options));
+    } catch (error) {
+      this.close(McwcError.from(error));
+    }
   }
 
   #add(thread: DecoderThread | undefined, runner: Runner): void {
@@ -124,7 +134,7 @@ export class Pool implements Client {
     try {
       resolve(await runner.run(job, signal, release));
     } catch (error) {
-      reject(error);
+      reject(signal?.aborted || this.#error ? error : McwcError.from(error));
     }
     release();
   }
