@@ -5,7 +5,7 @@ import { dataOf } from './dtype.js';
 import { McwcError } from './errors.js';
 import { ArchiveFile } from './file.js';
 import type { Gpu } from './gpu.js';
-import { GpuReader } from './gpu-reader.js';
+import type { GpuReader } from './gpu-reader.js';
 import { inTurn } from './in-turn.js';
 import { Pool } from './pool/pool.js';
 import type { Job } from './pool/runner.js';
@@ -13,7 +13,7 @@ import { adopt, nextTurn, unlessAborted } from './platform.js';
 import { type Held, type Piece, type Step, nothing, piecesOf, stepsOf } from './steps.js';
 import type { ArchiveOptions, Backend, FileInfo, FileOptions, GpuTensor, Tensor, TensorInfo, TensorOptions } from './types.js';
 import { Uses } from './uses.js';
-import type { Wasm, WasmArchive } from './wasm.js';
+import { type Wasm, type WasmArchive, load, verifyLoaded } from './wasm.js';
 
 interface Parts {
   wasm: Wasm;
@@ -47,7 +47,7 @@ export class Archive {
   /** Places of tensors by name, the first of each, and by name in their files. */
   #tensorIndex: Map<string, number>;
   #fileIndex: Map<string, number>;
-  #gpuReader: GpuReader;
+  #gpuReader: GpuReader | undefined;
   #uses: Uses | undefined;
   /** Chunks that have been decoded. */
   #decoded = new Set<number>();
@@ -82,12 +82,10 @@ export class Archive {
       chunkBytes: (chunk) => this.#chunks.place(chunk).bytes,
       onInline: (reason) => (this.#backendReason += `; on this thread, because ${reason}`),
     });
-    this.#gpuReader = new GpuReader({
-      gpu: parts.gpu,
+    this.#gpuReader = parts.gpu?.reader({
       header,
-      memory: wasm.memory,
       description,
-      chunks: this.#chunks,
+      side: (chunk) => this.#chunks.repaired(() => this.#side(chunk)),
       run: (job, signal) => this.#run(job, signal),
       throwIfClosed: () => this.#throwIfClosed(),
       onLost: (reason) => (this.#backendReason = reason),
@@ -99,7 +97,7 @@ export class Archive {
 
   /** What reconstructs weights now. */
   get backend(): Backend {
-    return this.#gpuReader.gpu ? 'webgpu' : 'cpu';
+    return this.#gpuReader?.gpu ? 'webgpu' : 'cpu';
   }
 
   /** Why it is that one. */
@@ -126,12 +124,12 @@ export class Archive {
    */
   async tensor(name: string, { file: model, signal, buffer, pass: wanted }: TensorOptions = {}): Promise<Tensor> {
     const tensor = this.#find(name, model);
-    const { dtype, shape, bytes, file, offset } = tensor;
+    const { dtype, shape, bytes } = tensor;
     if (buffer && buffer.byteLength < bytes) {
       throw new McwcError('argument', `${name} takes ${bytes} bytes, the buffer has ${buffer.byteLength}`);
     }
     const pass = this.#passOf(tensor, wanted);
-    const pieces = this.#gpuReader.merged(this.#plan(tensor, pass), file, offset);
+    const pieces = this.#merged(tensor, pass);
     const decoded = await this.#read(pieces, { signal, buffer });
     this.#release(tensor, pass);
     return { name: tensor.name, dtype, shape: [...shape], pass, data: dataOf(dtype, decoded, bytes) } as Tensor;
@@ -155,11 +153,11 @@ export class Archive {
     const { dtype, shape, bytes, frames } = tensor;
     const pass = this.#passOf(tensor, wanted);
     const found = { dtype, shape: [...shape], bytes, pass };
-    const reconstructed = await this.#gpuReader.reconstruct(frames[Math.min(pass, frames.length - 1)], bytes, signal);
+    const reconstructed = await this.#gpuReader?.reconstruct(frames[Math.min(pass, frames.length - 1)], bytes, signal);
     const decoded = reconstructed ? undefined : await this.#decode(this.#plan(tensor, pass), { signal });
     this.#release(tensor, pass);
     if (reconstructed) return { ...found, buffer: reconstructed };
-    const { gpu } = this.#gpuReader;
+    const gpu = this.#gpuReader?.gpu;
     if (!gpu) throw new McwcError('gpu', `there is no GPU: ${this.#backendReason}`);
     return { ...found, buffer: gpu.upload(new Uint8Array(decoded!, 0, bytes)) };
   }
@@ -171,7 +169,7 @@ export class Archive {
     if (file < 0) throw new McwcError('argument', `the archive has no file named ${JSON.stringify(name)}`);
     const pass = this.#checked(wanted);
     return new ArchiveFile(this.files[file], {
-      plan: (offset, bytes) => this.#gpuReader.merged(this.#plan({ file, offset, bytes }, pass), file, offset),
+      plan: (offset, bytes) => this.#merged({ file, offset, bytes }, pass),
       read: async (start, pieces, buffer) => {
         const decoded = await this.#read(pieces, { buffer });
         this.#release({ file, offset: start, bytes: pieces.reduce((sum, { bytes }) => sum + bytes, 0) }, pass);
@@ -255,6 +253,22 @@ export class Archive {
     }
   }
 
+  /** Pieces that the GPU takes whole are put together. */
+  #merged(range: Range, pass: number): Piece[] {
+    const pieces = this.#plan(range, pass);
+    return this.#gpuReader?.merged(pieces, range.file, range.offset) ?? pieces;
+  }
+
+  /** The payload of a side chunk, verified on this thread. */
+  async #side(chunk: number): Promise<Uint8Array> {
+    const { header, wasm } = this.#parts;
+    const payload = await this.#chunks.payload(chunk);
+    this.#throwIfClosed();
+    load(header, wasm.memory, payload);
+    verifyLoaded(header, chunk);
+    return payload;
+  }
+
   #checked(pass: number | 'final'): number {
     if (pass === 'final') return this.passes - 1;
     if (Number.isInteger(pass) && 0 <= pass && pass < this.passes) return pass;
@@ -315,7 +329,7 @@ export class Archive {
     let at = 0;
     for (const piece of pieces) {
       const { parts = [piece] } = piece;
-      const read = piece.parts && (await this.#gpuReader.read(piece, signal));
+      const read = piece.parts && (await this.#gpuReader!.read(piece, signal));
       const decoded = read ?? new Uint8Array(await this.#decode(parts, { signal }));
       if (!out) return decoded.byteOffset === 0 ? decoded.buffer : decoded.slice().buffer;
       out.set(decoded, at);

@@ -1,20 +1,17 @@
 // Frames -> tensors by way of the GPU: the workers decode their levels, the GPU reconstructs them. What it does not take, and
-// everything once it has failed, is left to the CPU.
-import type { Chunks } from './chunks.js';
+// everything once it has failed, is left to the CPU. Loaded only where there is a GPU.
 import type { Description } from './description.js';
 import { bytesPerElement } from './dtype.js';
-import { McwcError } from './errors.js';
 import type { Gpu } from './gpu.js';
 import type { Job } from './pool/runner.js';
 import { type Held, type Piece, levelStepsOf } from './steps.js';
-import { type WasmArchive, load, verifyLoaded } from './wasm.js';
+import type { WasmArchive } from './wasm.js';
 
 export interface GpuReaderOptions {
-  gpu: Gpu | undefined;
   header: WasmArchive;
-  memory: WebAssembly.Memory;
   description: Description;
-  chunks: Chunks;
+  /** The payload of a side chunk, verified. */
+  side(chunk: number): Promise<Uint8Array>;
   run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer>;
   throwIfClosed(): void;
   /** Called when the GPU fails, and the CPU takes over. */
@@ -22,12 +19,11 @@ export interface GpuReaderOptions {
 }
 
 export class GpuReader {
-  /** Undefined once it has failed. */
-  gpu: Gpu | undefined;
-
-  constructor(private readonly options: GpuReaderOptions) {
-    this.gpu = options.gpu;
-  }
+  /** `gpu`: undefined once it has failed. */
+  constructor(
+    public gpu: Gpu | undefined,
+    private readonly options: GpuReaderOptions,
+  ) {}
 
   /** The pieces from `offset` on, with those of a frame that the GPU can take put together. */
   merged(pieces: Piece[], file: number, offset: number): Piece[] {
@@ -72,32 +68,24 @@ export class GpuReader {
     const { description, header, throwIfClosed } = this.options;
     const entry = description.frames[frame];
     if (!this.gpu || !entry?.levelBits) return undefined;
-    const side = entry.sideChunk < 0 ? undefined : await this.options.chunks.repaired(() => this.#side(entry.sideChunk));
+    const side = entry.sideChunk < 0 ? undefined : await this.options.side(entry.sideChunk);
     const { levels, levelBits } = await this.#levels(frame, bytes, signal);
     throwIfClosed();
     try {
       return await this.gpu?.reconstruct(header, frame, side, levels, levelBits);
     } catch (error) {
-      const { code, message } = McwcError.from(error, 'gpu');
-      if (code === 'gpu') this.#leave(message);
-      if (code === 'gpu' || code === 'unsupported') return undefined;
-      throw error;
+      const { code, message } = error as { code?: unknown; message: string };
+      if (code === 'unsupported') return undefined;
+      // Errors of the format have codes, those of WebGPU have none that is text.
+      if (typeof code === 'string' && code !== 'gpu') throw error;
+      this.#leave(message);
+      return undefined;
     }
   }
 
   #leave(reason: string): void {
     this.gpu = undefined;
     this.options.onLost(reason);
-  }
-
-  /** The payload of a side chunk, verified on this thread. */
-  async #side(chunk: number): Promise<Uint8Array> {
-    const { chunks, header, memory, throwIfClosed } = this.options;
-    const payload = await chunks.payload(chunk);
-    throwIfClosed();
-    load(header, memory, payload);
-    verifyLoaded(header, chunk);
-    return payload;
   }
 
   /** The levels of a frame, packed in as few bits as they need. */
@@ -111,7 +99,7 @@ export class GpuReader {
       try {
         return { levels: new Uint8Array(await run({ bytes: levelBytes, steps }, signal)), levelBits };
       } catch (error) {
-        if ((error as McwcError).code !== 'limit-exceeded' || levelBits === 32) throw error;
+        if ((error as { code?: unknown }).code !== 'limit-exceeded' || levelBits === 32) throw error;
       }
     }
   }
