@@ -12,7 +12,7 @@ import type { Job } from './pool/runner.js';
 import { adopt, nextTurn, unlessAborted } from './platform.js';
 import { type Held, type Piece, type Step, nothing, piecesOf, stepsOf } from './steps.js';
 import type { ArchiveOptions, Backend, FileInfo, FileOptions, GpuTensor, Tensor, TensorInfo, TensorOptions } from './types.js';
-import { Uses } from './uses.js';
+import type { Uses } from './uses.js';
 import { type Wasm, type WasmArchive, load, verifyLoaded } from './wasm.js';
 
 interface Parts {
@@ -60,7 +60,7 @@ export class Archive {
     const { description, wasm, header, options, workers: limit } = parts;
     const { signal } = options;
     this.#parts = parts;
-    this.#chunks = new Chunks(header.chunks(), parts.chain);
+    this.#chunks = new Chunks(header.chunks(), parts.chain, parts.base ? parts.chain.length : 1);
     this.files = description.files;
     this.tensors = description.tensors.map(({ name, dtype, shape, bytes, file }) => {
       return { name, dtype, shape, bytes, file: this.files[file].name };
@@ -131,7 +131,7 @@ export class Archive {
     const pass = this.#passOf(tensor, wanted);
     const pieces = this.#merged(tensor, pass);
     const decoded = await this.#read(pieces, { signal, buffer });
-    this.#release(tensor, pass);
+    await this.#release(tensor, pass);
     return { name: tensor.name, dtype, shape: [...shape], pass, data: dataOf(dtype, decoded, bytes) } as Tensor;
   }
 
@@ -155,7 +155,7 @@ export class Archive {
     const found = { dtype, shape: [...shape], bytes, pass };
     const reconstructed = await this.#gpuReader?.reconstruct(frames[Math.min(pass, frames.length - 1)], bytes, signal);
     const decoded = reconstructed ? undefined : await this.#decode(this.#plan(tensor, pass), { signal });
-    this.#release(tensor, pass);
+    await this.#release(tensor, pass);
     if (reconstructed) return { ...found, buffer: reconstructed };
     const gpu = this.#gpuReader?.gpu;
     if (!gpu) throw new McwcError('gpu', `there is no GPU: ${this.#backendReason}`);
@@ -172,7 +172,7 @@ export class Archive {
       plan: (offset, bytes) => this.#merged({ file, offset, bytes }, pass),
       read: async (start, pieces, buffer) => {
         const decoded = await this.#read(pieces, { buffer });
-        this.#release({ file, offset: start, bytes: pieces.reduce((sum, { bytes }) => sum + bytes, 0) }, pass);
+        await this.#release({ file, offset: start, bytes: pieces.reduce((sum, { bytes }) => sum + bytes, 0) }, pass);
         return decoded;
       },
     });
@@ -304,19 +304,14 @@ export class Archive {
   }
 
   /** Lets go of the chunks that only these bytes still needed. */
-  #release(range: Range, pass: number): void {
-    const { chain, base, description, options } = this.#parts;
+  async #release(range: Range, pass: number): Promise<void> {
+    const { description, options } = this.#parts;
     const { keep = !options.lazy } = options;
-    if (keep || pass < this.passes - 1 || this.#closed) return;
-    const chunksOf = (piece: Piece) => new Set([...stepsOf([piece], description.frames, nothing())].map(({ chunk }) => chunk));
-    const whole = () => this.files.map(({ bytes }, file) => this.#plan({ file, offset: 0, bytes }, pass));
-    this.#uses ??= new Uses(whole(), chunksOf);
-    for (const chunk of this.#uses.decoded(range.file, range.offset, this.#plan(range, pass))) {
-      if (chunk < 0) continue;
-      const { source, offset, bytes } = this.#chunks.place(chunk);
-      // A base that others read too is theirs.
-      if (base || source === chain[0].source) source.release(offset, bytes);
-    }
+    if (keep || pass < this.passes - 1) return;
+    const { Uses } = await import('./uses.js');
+    if (this.#closed) return;
+    this.#uses ??= new Uses(this.files.map(({ bytes }, file) => this.#plan({ file, offset: 0, bytes }, pass)), description.frames, this.#chunks);
+    this.#uses.decoded(range.file, range.offset, this.#plan(range, pass));
   }
 
   /** What the pieces decode to, one after another. */

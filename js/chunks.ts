@@ -28,6 +28,8 @@ export class Chunks {
   constructor(
     private readonly table: Float64Array,
     private readonly chain: Link[],
+    /** How many archives of the chain nobody else reads. */
+    private readonly own: number,
   ) {}
 
   place(chunk: number): Place {
@@ -44,6 +46,12 @@ export class Chunks {
     const payload = new Uint8Array(bytes);
     await source.read(offset, payload);
     return payload;
+  }
+
+  /** Lets go of a chunk, unless it belongs to others too. */
+  release(chunk: number): void {
+    const { source, offset, bytes } = this.place(chunk);
+    if (this.table[3 * chunk] < this.own) source.release(offset, bytes);
   }
 
   /** What `read` gives. A chunk that proves damaged is fetched again, by itself and once, and `read` called again. */
