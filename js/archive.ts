@@ -13,7 +13,7 @@ import { adopt, nextTurn, unlessAborted } from './platform.js';
 import { type Held, type Piece, type Step, nothing, piecesOf, stepsOf } from './steps.js';
 import type { ArchiveOptions, Backend, FileInfo, FileOptions, GpuTensor, Tensor, TensorInfo, TensorOptions } from './types.js';
 import type { Uses } from './uses.js';
-import { type Wasm, type WasmArchive, load, verifyLoaded } from './wasm.js';
+import type { Wasm, WasmArchive } from './wasm.js';
 
 interface Parts {
   wasm: Wasm;
@@ -78,14 +78,14 @@ export class Archive {
       limit,
       workerUrl: wasm.builtFor === 'cpu' ? options.workerUrl : options.gpuWorkerUrl,
       hashes: header.hashes(),
-      gather: (steps, buffer) => this.#chunks.gather(steps, buffer),
-      chunkBytes: (chunk) => this.#chunks.place(chunk).bytes,
+      chunks: this.#chunks,
       onInline: (reason) => (this.#backendReason += `; on this thread, because ${reason}`),
     });
     this.#gpuReader = parts.gpu?.reader({
       header,
+      memory: wasm.memory,
       description,
-      side: (chunk) => this.#chunks.repaired(() => this.#side(chunk)),
+      chunks: this.#chunks,
       run: (job, signal) => this.#run(job, signal),
       throwIfClosed: () => this.#throwIfClosed(),
       onLost: (reason) => (this.#backendReason = reason),
@@ -203,11 +203,6 @@ export class Archive {
     return this.#parts.chain;
   }
 
-  /** @internal Compressed bytes in memory. */
-  get heldBytes(): number {
-    return this.#parts.chain[0].source.heldBytes ?? 0;
-  }
-
   /** @internal Bytes of the largest wasm memory that decoded something. */
   get memoryBytes(): number {
     return this.#pool.memoryBytes;
@@ -257,16 +252,6 @@ export class Archive {
   #merged(range: Range, pass: number): Piece[] {
     const pieces = this.#plan(range, pass);
     return this.#gpuReader?.merged(pieces, range.file, range.offset) ?? pieces;
-  }
-
-  /** The payload of a side chunk, verified on this thread. */
-  async #side(chunk: number): Promise<Uint8Array> {
-    const { header, wasm } = this.#parts;
-    const payload = await this.#chunks.payload(chunk);
-    this.#throwIfClosed();
-    load(header, wasm.memory, payload);
-    verifyLoaded(header, chunk);
-    return payload;
   }
 
   #checked(pass: number | 'final'): number {

@@ -1,6 +1,6 @@
 // Chunks by number -> where they lie, in an archive or in a base of it, and their payloads.
 import type { Gathered } from './decoder.js';
-import type { McwcError } from './errors.js';
+import { McwcError } from './errors.js';
 import type { Source } from './source/source.js';
 import type { Step } from './steps.js';
 
@@ -63,7 +63,8 @@ export class Chunks {
       } catch (error) {
         const chunk = (error as McwcError | undefined)?.chunk;
         const isOver = chunk === undefined || repaired.has(chunk) || repaired.size === REPAIRS_MAX;
-        if (isOver || !(await this.#refetch(chunk))) throw error;
+        // It may come from a script that has a class of its own for errors.
+        if (isOver || !(await this.#refetch(chunk))) throw chunk === undefined ? error : McwcError.from(error);
         repaired.add(chunk);
       }
     }

@@ -1,17 +1,18 @@
 // Frames -> tensors by way of the GPU: the workers decode their levels, the GPU reconstructs them. What it does not take, and
 // everything once it has failed, is left to the CPU. Loaded only where there is a GPU.
+import type { Chunks } from './chunks.js';
 import type { Description } from './description.js';
 import { bytesPerElement } from './dtype.js';
 import type { Gpu } from './gpu.js';
 import type { Job } from './pool/runner.js';
 import { type Held, type Piece, levelStepsOf } from './steps.js';
-import type { WasmArchive } from './wasm.js';
+import { type WasmArchive, load, verifyLoaded } from './wasm.js';
 
 export interface GpuReaderOptions {
   header: WasmArchive;
+  memory: WebAssembly.Memory;
   description: Description;
-  /** The payload of a side chunk, verified. */
-  side(chunk: number): Promise<Uint8Array>;
+  chunks: Chunks;
   run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer>;
   throwIfClosed(): void;
   /** Called when the GPU fails, and the CPU takes over. */
@@ -68,7 +69,7 @@ export class GpuReader {
     const { description, header, throwIfClosed } = this.options;
     const entry = description.frames[frame];
     if (!this.gpu || !entry?.levelBits) return undefined;
-    const side = entry.sideChunk < 0 ? undefined : await this.options.side(entry.sideChunk);
+    const side = entry.sideChunk < 0 ? undefined : await this.options.chunks.repaired(() => this.#side(entry.sideChunk));
     const { levels, levelBits } = await this.#levels(frame, bytes, signal);
     throwIfClosed();
     try {
@@ -86,6 +87,16 @@ export class GpuReader {
   #leave(reason: string): void {
     this.gpu = undefined;
     this.options.onLost(reason);
+  }
+
+  /** The payload of a side chunk, verified on this thread. */
+  async #side(chunk: number): Promise<Uint8Array> {
+    const { chunks, header, memory, throwIfClosed } = this.options;
+    const payload = await chunks.payload(chunk);
+    throwIfClosed();
+    load(header, memory, payload);
+    verifyLoaded(header, chunk);
+    return payload;
   }
 
   /** The levels of a frame, packed in as few bits as they need. */

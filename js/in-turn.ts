@@ -15,7 +15,6 @@ export async function* inTurn<Result>(
   memoryOf: (result: Result) => ArrayBuffer | undefined,
 ): AsyncGenerator<Result, void> {
   const begun: Promise<Result>[] = [];
-  /** Smallest first. */
   const spare: ArrayBuffer[] = [];
   const begin = ({ bytes, run }: Task<Result>) => {
     const [buffer] = spare.splice(Math.max(0, spare.findIndex(({ byteLength }) => byteLength >= bytes)), 1);
@@ -33,6 +32,5 @@ export async function* inTurn<Result>(
     yield result;
     const memory = memoryOf(result);
     if (memory) spare.push(memory);
-    spare.sort((a, b) => a.byteLength - b.byteLength);
   }
 }

@@ -95,18 +95,22 @@ const PAGE_METHODS = ['chunks', 'describe', 'hashes', 'headBytes', 'plan'];
 async function writeWorkerBindings() {
   const { parseAst } = await import('vite');
   const [cpu, gpu] = MODULES.map(({ name }) => readFileSync(join(BINDINGS, name, `${name}.js`), 'utf8'));
-  const needed = new Set(importedFunctions(cpu, parseAst).map(({ start, end }) => cpu.slice(start, end)));
-  const unused = importedFunctions(gpu, parseAst).filter(({ start, end }) => !needed.has(gpu.slice(start, end)));
+  // What modules export has short names, others in each.
+  const textOf = (script, { start, end }) => script.slice(start, end).replaceAll(/\bwasm\._\d+/g, 'wasm._');
+  const needed = new Set(importedFunctions(cpu, parseAst).map((imported) => textOf(cpu, imported)));
+  const unused = importedFunctions(gpu, parseAst).filter((imported) => !needed.has(textOf(gpu, imported)));
   if (unused.length === 0) fail('wasm-bindgen: all that the GPU module imports is in the CPU module');
-  const replaced = (nodes, text) => nodes.map(({ start, end }) => ({ start, end, text }));
-  const scripts = [cpu, gpu].map((script) => [script, replaced(pageMethods(script, parseAst), '')]);
-  scripts[1][1].push(...replaced(unused, 'unused'));
-  for (const [index, [script, edits]] of scripts.entries()) {
-    let worker = script;
-    for (const { start, end, text } of edits.toSorted((a, b) => b.start - a.start)) worker = worker.slice(0, start) + text + worker.slice(end);
-    const { name } = MODULES[index];
-    writeFileSync(join(BINDINGS, name, 'worker.js'), `${worker}\nfunction unused() { throw new Error('not in workers'); }\n`);
+  writeCut('mcwc', cpu, pageMethods(cpu, parseAst), []);
+  writeCut('mcwc_gpu', gpu, pageMethods(gpu, parseAst), unused);
+}
+
+/** Without these methods, and with these functions replaced. */
+function writeCut(name, script, methods, functions) {
+  let cut = script;
+  for (const node of [...methods, ...functions].sort((a, b) => b.start - a.start)) {
+    cut = cut.slice(0, node.start) + (functions.includes(node) ? 'unused' : '') + cut.slice(node.end);
   }
+  writeFileSync(join(BINDINGS, name, 'worker.js'), `${cut}\nfunction unused() { throw new Error('not in workers'); }\n`);
 }
 
 function pageMethods(script, parseAst) {
@@ -136,6 +140,8 @@ async function buildScripts() {
       bundle: true,
       minify: true,
       target: 'es2022',
+      // Fields that hold nothing yet are not written out.
+      tsconfigRaw: { compilerOptions: { useDefineForClassFields: false, verbatimModuleSyntax: true } },
       legalComments: 'none',
       charset: 'utf8',
       external: ['./gpu.js', './index.js', './inline.js', './lazy.js', './uses.js'],

@@ -136,6 +136,7 @@ describe('WebGPU', () => {
     assert.deepEqual(await run(loaded, { options: { backend: 'auto' } }), cpu);
     assert.deepEqual(await run(loaded, { options: { backend: 'webgpu' } }), { backend: 'webgpu', modules });
     assert.deepEqual(await run(loaded, { options: { backend: 'auto', lost: true } }), { backend: 'cpu', modules });
+    await assert.rejects(run(loaded, { options: { backend: 'webgpu', lost: true } }), /McwcError/);
   });
 
   test("leaves tensors in buffers of the caller's device", async () => {

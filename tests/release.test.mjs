@@ -104,13 +104,13 @@ async function reading(file, options, { path = 'large.mcwc', order = 'in order',
     const [wrong, held, again] = [[], [], []];
     for (const name of names) {
       if (await isWrong(name)) wrong.push(name);
-      held.push(archive.heldBytes);
+      held.push(archive.chain[0].source.heldBytes);
     }
     if (twice) for (const name of names) if (await isWrong(name)) again.push(name);
     const sentBytes = sent();
     // What lies between the tensors, too.
     for (const { name } of archive.files) await archive.file(name).bytes();
-    const rest = archive.heldBytes;
+    const rest = archive.chain[0].source.heldBytes;
     [archive, kept, ...below.reverse()].forEach((opened) => opened.close());
     return { wrong, held, again, sentBytes, rest };
   };

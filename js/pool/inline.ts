@@ -22,12 +22,8 @@ export class InlineRunner implements Runner {
 
   constructor(private readonly archive: Coded) {}
 
-  get threadJobs(): number {
-    return this.jobs;
-  }
-
   async run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
-    const { gather, hashes, chunkBytes, wasm, heads } = this.archive;
+    const { chunks, hashes, wasm, heads } = this.archive;
     const out = new Uint8Array(job.buffer ? adopt(job.buffer) : new ArrayBuffer(job.bytes));
     const pause = async () => {
       if (performance.now() - this.#turnStarted >= TURN_MS) {
@@ -41,8 +37,8 @@ export class InlineRunner implements Runner {
     recent.wake(this);
     try {
       const decoder = (this.#decoder ??= new Decoder(wasm, heads));
-      for (const [steps] of batchesOf(job.steps(this.#held), chunkBytes)) {
-        const gathered = await gather(steps);
+      for (const [steps] of batchesOf(job.steps(this.#held), chunks)) {
+        const gathered = await chunks.gather(steps);
         const batch = { ...gathered, verified: await verify(gathered, hashes) };
         for (const _ of decoder.decode(batch, out)) await pause();
       }

@@ -24,9 +24,9 @@ interface Queued {
 export class Pool implements Client {
   readonly limit: number;
   #queue: Queued[] = [];
-  #runners = new Map<DecoderThread | undefined, Runner>();
-  /** Those that can take a job. */
-  #ready = new Set<Runner>();
+  #runners = new Set<Runner>();
+  /** Those that are being sent a job, and cannot take another. */
+  #sending = new Set<Runner>();
   /** Undefined if this thread decodes. */
   #threads: Threads | undefined;
   #error: unknown;
@@ -43,7 +43,7 @@ export class Pool implements Client {
 
   /** Largest wasm memory of those that decode. */
   get memoryBytes(): number {
-    return Math.max(0, ...[...this.#runners.values()].map(({ memoryBytes }) => memoryBytes));
+    return Math.max(0, ...[...this.#runners].map(({ memoryBytes }) => memoryBytes));
   }
 
   async run(job: Job, signal?: AbortSignal): Promise<ArrayBuffer> {
@@ -69,12 +69,11 @@ export class Pool implements Client {
   }
 
   gained(thread: DecoderThread): void {
-    this.#add(thread, new WorkerRunner(this.options, thread));
+    this.#add(new WorkerRunner(this.options, thread));
   }
 
   lost(thread: DecoderThread): void {
-    this.#ready.delete(this.#runners.get(thread)!);
-    this.#runners.delete(thread);
+    for (const runner of this.#runners) if (runner.thread === thread) this.#runners.delete(runner);
     this.#next();
   }
 
@@ -89,22 +88,21 @@ export class Pool implements Client {
   async #decodeHere(): Promise<void> {
     try {
       const { InlineRunner } = await import('./inline.js');
-      if (!this.#error) this.#add(undefined, new InlineRunner(this.options));
+      if (!this.#error) this.#add(new InlineRunner(this.options));
     } catch (error) {
       this.close(McwcError.from(error));
     }
   }
 
-  #add(thread: DecoderThread | undefined, runner: Runner): void {
-    this.#runners.set(thread, runner);
-    this.#ready.add(runner);
+  #add(runner: Runner): void {
+    this.#runners.add(runner);
     this.#next();
   }
 
   #next(): void {
     let crowded = false;
     for (let runner; this.#queue.length > 0 && (runner = this.#leastBusy()); ) {
-      crowded ||= runner.threadJobs > 0;
+      crowded ||= loadOf(runner) > 0;
       this.#start(runner, this.#queue.shift()!);
     }
     const threads = this.#threads;
@@ -113,29 +111,34 @@ export class Pool implements Client {
   }
 
   #inUse(): number {
-    return [...this.#runners.values()].filter(({ jobs }) => jobs > 0).length;
+    return [...this.#runners].filter(({ jobs }) => jobs > 0).length;
   }
 
   /** Of those that may take a job now. */
   #leastBusy(): Runner | undefined {
     const allInUse = this.#threads && this.#inUse() >= this.limit;
-    const able = [...this.#ready].filter(({ jobs }) => !allInUse || jobs > 0);
-    return able.reduce<Runner | undefined>((least, runner) => (least && least.threadJobs <= runner.threadJobs ? least : runner), undefined);
+    const able = [...this.#runners].filter((runner) => !this.#sending.has(runner) && (!allInUse || runner.jobs > 0));
+    return able.sort((a, b) => loadOf(a) - loadOf(b))[0];
   }
 
   async #start(runner: Runner, { job, signal, resolve, reject }: Queued): Promise<void> {
-    this.#ready.delete(runner);
-    let taken = true;
-    const release = () => {
-      if (taken && [...this.#runners.values()].includes(runner)) this.#ready.add(runner);
-      taken = false;
+    let isSent = false;
+    const onSent = () => {
+      if (!isSent) this.#sending.delete(runner);
+      isSent = true;
       this.#next();
     };
+    this.#sending.add(runner);
     try {
-      resolve(await runner.run(job, signal, release));
+      resolve(await runner.run(job, signal, onSent));
     } catch (error) {
       reject(signal?.aborted || this.#error ? error : McwcError.from(error));
     }
-    release();
+    onSent();
   }
+}
+
+/** Jobs of all archives on its worker. */
+function loadOf({ thread }: Runner): number {
+  return thread?.jobs ?? 0;
 }

@@ -1,7 +1,8 @@
 // What runs the jobs of one archive: this thread, or its share of a worker's.
-import type { Gathered } from '../decoder.js';
+import type { Chunks } from '../chunks.js';
 import type { Held, Step } from '../steps.js';
 import type { Wasm } from '../wasm.js';
+import type { DecoderThread } from './thread.js';
 
 /** What becomes one buffer. */
 export interface Job {
@@ -17,16 +18,14 @@ export interface Coded {
   heads: Uint8Array[];
   /** Of all chunks, one after another. */
   hashes: Uint8Array;
-  /** Collects the payloads of these steps, in `buffer` if it is large enough. */
-  gather(steps: Step[], buffer?: ArrayBuffer): Promise<Gathered>;
-  chunkBytes(chunk: number): number;
+  chunks: Chunks;
 }
 
 export interface Runner {
+  /** Its worker; undefined if that is this thread. */
+  readonly thread?: DecoderThread;
   /** Jobs of the archive that it is not done with. */
   readonly jobs: number;
-  /** The same of all archives that its thread decodes. */
-  readonly threadJobs: number;
   /** Largest wasm memory of its thread so far. */
   readonly memoryBytes: number;
   /** Calls `onSent` if it can take another job before it is done with this one. */
@@ -38,11 +37,11 @@ export interface Runner {
 const BATCH_BYTES = 1 << 20;
 
 /** Cuts steps into batches, each with a flag for the last. */
-export function* batchesOf(steps: Iterable<Step>, chunkBytes: (chunk: number) => number): Generator<[Step[], boolean]> {
+export function* batchesOf(steps: Iterable<Step>, chunks: Chunks): Generator<[Step[], boolean]> {
   let batch: Step[] = [];
   let bytes = 0;
   for (const step of steps) {
-    const stepBytes = step.chunk < 0 ? 0 : chunkBytes(step.chunk);
+    const stepBytes = step.chunk < 0 ? 0 : chunks.place(step.chunk).bytes;
     if (batch.length > 0 && bytes + stepBytes > BATCH_BYTES) {
       yield [batch, false];
       batch = [];

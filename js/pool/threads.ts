@@ -85,6 +85,6 @@ export class Threads {
 
   #end(): void {
     this.forget();
-    this.#threads.forEach((thread) => thread.close(new Error('no archive is open')));
+    this.#threads.forEach((thread) => thread.close(undefined));
   }
 }

@@ -21,15 +21,11 @@ export class WorkerRunner implements Runner {
 
   constructor(
     private readonly archive: Coded,
-    private readonly thread: DecoderThread,
+    readonly thread: DecoderThread,
   ) {}
 
   get jobs(): number {
     return this.#running.size;
-  }
-
-  get threadJobs(): number {
-    return this.thread.jobs;
   }
 
   async run(job: Job, signal: AbortSignal | undefined, onSent: () => void): Promise<ArrayBuffer> {
@@ -82,9 +78,9 @@ export class WorkerRunner implements Runner {
 
   async #send(running: Running, job: Job, fail: (error: unknown) => void): Promise<void> {
     const { thread } = this;
-    const { gather, hashes, chunkBytes } = this.archive;
-    for (const [steps, last] of batchesOf(job.steps(this.#held), chunkBytes)) {
-      const gathered = await gather(steps, thread.takeSpare());
+    const { chunks, hashes } = this.archive;
+    for (const [steps, last] of batchesOf(job.steps(this.#held), chunks)) {
+      const gathered = await chunks.gather(steps, thread.takeSpare());
       if (!(await thread.mayPost(running))) return;
       const post = ([verified]: [boolean[], void]) => {
         if (!thread.isRunning(running)) return thread.credit();

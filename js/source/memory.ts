@@ -18,7 +18,7 @@ export interface Supply {
   close(error: unknown): void;
 }
 
-const DROPPED = 'it has been read before, and its bytes were not kept: open with `keep: true` to read it again';
+const DROPPED = 'these bytes were read and not kept: see `keep`';
 
 interface Waiter {
   start: number;
