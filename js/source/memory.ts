@@ -18,7 +18,7 @@ export interface Supply {
   close(error: unknown): void;
 }
 
-const DROPPED = 'these bytes were read and not kept: see `keep`';
+const DROPPED = 'read before and not kept';
 
 interface Waiter {
   start: number;
