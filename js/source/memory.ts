@@ -18,7 +18,7 @@ export interface Supply {
   close(error: unknown): void;
 }
 
-const DROPPED = 'read before and not kept';
+const DROPPED = 'read, and not kept';
 
 interface Waiter {
   start: number;
