@@ -123,6 +123,11 @@ export interface ArchiveOptions {
   onProgress?: (progress: Progress) => void;
   /** Fetches the header, and then only what is asked for, by ranges; from a server that knows none, everything. */
   lazy?: boolean;
+  /**
+   * Whether compressed bytes stay in memory when all that depends on them has been decoded; if not, they are fetched again should
+   * they be needed once more, which fails for a stream. Default: unless `lazy`.
+   */
+  keep?: boolean;
   /** Milliseconds for which a server may say nothing until the connection is given up, and resumed. Default: 30 000. */
   silenceMs?: number;
   /** How often a request is tried again without a new byte coming. Default: 6. */

@@ -11,10 +11,14 @@ export type Report = (progress: Omit<Progress, 'decoded'>) => void;
 export interface Supply {
   /** Tells that bytes are waited for. */
   want?(start: number, end: number): void;
+  /** Whether bytes may be dropped; if they can be had again, that is true. */
+  release?(start: number, end: number): boolean;
   /** Bytes that proved damaged, once more; undefined if they cannot be had. */
   refetch?(start: number, end: number): Promise<Uint8Array | undefined>;
   close(error: unknown): void;
 }
+
+const DROPPED = 'read, and not kept';
 
 interface Waiter {
   start: number;
@@ -38,19 +42,27 @@ export class MemorySource implements Source {
   #onWanted = () => {};
   #settle!: { resolve: () => void; reject: (error: unknown) => void };
 
-  constructor(private readonly report: Report) {
+  /** `readOnce`: whether bytes are dropped even if they cannot be had again. */
+  constructor(
+    private readonly report: Report,
+    private readonly readOnce = false,
+  ) {
     this.complete = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     this.complete.catch(() => {});
   }
 
-  /** Whether everything is here. */
+  get heldBytes(): number {
+    return this.#segments.held.size;
+  }
+
+  /** Whether everything has arrived. */
   get isFull(): boolean {
-    return this.#segments.held.size === this.#expected;
+    return this.#segments.arrived.size === this.#expected;
   }
 
   /** What of a range is not here. */
   missing(start = 0, end = this.#expected ?? Infinity): Range[] {
-    return this.#segments.held.missing(start, end);
+    return this.#segments.missing(start, end);
   }
 
   /** Resolves when it is known whether more is needed than there is. */
@@ -103,8 +115,14 @@ export class MemorySource implements Source {
   available(offset: number, bytes: number): Promise<void> {
     if (this.#closed) return Promise.reject(this.#closed);
     if (this.has(offset, bytes)) return Promise.resolve();
-    if (this.#failure) return Promise.reject(this.#failure);
     const end = offset + bytes;
+    const { dropped } = this.#segments;
+    if (dropped.overlaps(offset, end)) {
+      if (!this.supply?.want) return Promise.reject(new McwcError('argument', DROPPED));
+      dropped.remove(offset, end);
+    } else if (this.#failure) {
+      return Promise.reject(this.#failure);
+    }
     const arrived = new Promise<void>((resolve, reject) => this.#waiters.push({ start: offset, end, resolve, reject }));
     this.supply?.want?.(offset, end);
     this.#onWanted();
@@ -129,7 +147,11 @@ export class MemorySource implements Source {
     return true;
   }
 
-  release(): void {}
+  release(offset: number, bytes: number): void {
+    const end = offset + bytes;
+    if (!this.has(offset, bytes) || !(this.supply?.release?.(offset, end) ?? this.readOnce)) return;
+    this.#segments.drop(offset, end);
+  }
 
   close(error: unknown): void {
     if (this.#closed) return;
@@ -142,13 +164,13 @@ export class MemorySource implements Source {
 
   incomplete(): McwcError {
     const of = this.#total === undefined ? '' : ` of ${this.#total}`;
-    return new McwcError('incomplete', `incomplete: there are ${this.#segments.held.size} bytes${of}`);
+    return new McwcError('incomplete', `incomplete: there are ${this.#segments.arrived.size} bytes${of}`);
   }
 
   /** Compares what has arrived with what the header promised. */
   #check(): boolean {
     if (this.#closed) return false;
-    if (this.#segments.held.size > this.#expected!) {
+    if (this.#segments.arrived.size > this.#expected!) {
       this.close(new McwcError('invalid', 'invalid archive: bytes follow the last chunk'));
       return false;
     }
@@ -158,7 +180,7 @@ export class MemorySource implements Source {
 
   /** Every state once, and the end only when the header has confirmed it, so that it comes once. */
   #tell(from: Progress['from']): void {
-    const { size: loaded } = this.#segments.held;
+    const { size: loaded } = this.#segments.arrived;
     if (loaded === this.#total && !this.isFull) return;
     if (this.#reported?.loaded === loaded && this.#reported.total === this.#total) return;
     this.#reported = { loaded, total: this.#total, from };

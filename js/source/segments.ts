@@ -1,5 +1,5 @@
 // Bytes in memory, as the segments in which they arrived: at any offsets, in any order.
-import { Ranges } from './ranges.js';
+import { type Range, Ranges } from './ranges.js';
 
 interface Segment {
   start: number;
@@ -9,19 +9,41 @@ interface Segment {
 export class Segments {
   /** Which bytes there are. */
   readonly held = new Ranges();
+  /** Which have ever been written. */
+  readonly arrived = new Ranges();
+  /** Which are not to be kept if they come again. */
+  readonly dropped = new Ranges();
   /** Ascending, disjoint. */
   #segments: Segment[] = [];
 
   /** Keeps what is not there yet, and says how many bytes that is. The bytes are not copied. */
   write(offset: number, bytes: Uint8Array): number {
     let added = 0;
-    for (const [start, end] of this.held.missing(offset, offset + bytes.length)) {
+    this.arrived.add(offset, offset + bytes.length);
+    for (const [start, end] of this.missing(offset, offset + bytes.length)) {
       const at = this.#after(start);
       this.#segments.splice(at, 0, { start, bytes: bytes.subarray(start - offset, end - offset) });
+      this.held.add(start, end);
       added += end - start;
     }
-    this.held.add(offset, offset + bytes.length);
     return added;
+  }
+
+  /** What of a range is not there, and would be kept. */
+  missing(start: number, end: number): Range[] {
+    return this.held.missing(start, end).flatMap(([start, end]) => this.dropped.missing(start, end));
+  }
+
+  /** Drops bytes that are there. Their memory is free when nothing is left of what arrived along with them. */
+  drop(start: number, end: number): void {
+    const first = Math.max(0, this.#after(start) - 1);
+    const rests = this.#segments.slice(first, this.#after(end - 1)).flatMap(({ start: from, bytes }) => [
+      { start: from, bytes: bytes.subarray(0, Math.max(0, start - from)) },
+      { start: end, bytes: bytes.subarray(Math.max(0, end - from)) },
+    ]);
+    this.#segments.splice(first, this.#after(end - 1) - first, ...rests.filter(({ bytes }) => bytes.length > 0));
+    this.held.remove(start, end);
+    this.dropped.add(start, end);
   }
 
   /** Writes over bytes that are there. */
