@@ -1,0 +1,184 @@
+// The archive at an address -> its store, shared with other tabs: one fetches, the others see what it has written.
+//
+// An archive's bytes lie under its integrity, so that they are never taken for another's. A record says what was found at the address.
+import type { Block } from './blocks.js';
+import { lock, tryLock } from './locks.js';
+import { HASH_AT, HASH_BYTES, hex, integrityOf } from './preamble.js';
+import { type Record, allRecords, archivesOn, readRecord, writeRecord } from './records.js';
+import type { Shelf } from './shelf.js';
+import { PREAMBLE_BYTES } from '../source/source.js';
+import { Store } from './store.js';
+
+export interface EntryOptions {
+  shelf: Shelf;
+  url: string;
+  /** The archive that has to lie there, if the caller knows. */
+  integrity: string | undefined;
+  /** Asks the server for an archive's first bytes. */
+  readPreamble(): Promise<Uint8Array | { offline: string }>;
+  /** How long another tab may show no progress before this one goes its own way. */
+  silenceMs: number;
+  /** Called when another tab has written something. */
+  onGrowth(): void;
+}
+
+/** On an address until it is known what lies there; on an archive to be used, and to fetch what is missing of it. */
+type Lock = 'address' | 'use' | 'lead';
+
+export class Entry {
+  /** Undefined until it is known which archive it is. */
+  store: Store | undefined;
+  /** Why the server could not be asked. */
+  offline: string | undefined;
+  #record: Record | undefined;
+  #channel: BroadcastChannel | undefined;
+  readonly #held = new Map<Lock, () => void>();
+  #leading: Promise<void> | undefined;
+  #isClosed = false;
+  /** Called when another tab shows progress. */
+  #onProgress = () => {};
+  #stopWaiting = () => {};
+
+  constructor(private readonly options: EntryOptions) {}
+
+  /** Finds what is kept of the archive that lies at the address now. */
+  async find(): Promise<void> {
+    const { shelf, url, integrity, readPreamble } = this.options;
+    // Of tabs that come at once, the second waits until the first knows what lies there.
+    await this.#hold('address', `${shelf.name}/${url}`);
+    this.#record = await readRecord(shelf, url);
+    if (integrity) {
+      if ((await shelf.names(integrity)).length > 0) await this.#take(integrity);
+    } else if (this.#record) {
+      const found = await readPreamble();
+      if ('offline' in found) this.offline = found.offline;
+      await this.#take('offline' in found ? await this.#usable(this.#record) : integrityOf(found));
+    }
+  }
+
+  /** Learns from an archive's first bytes which one it is; throws if it is not the one that has to be there. */
+  async identify(preamble: Uint8Array): Promise<void> {
+    const found = integrityOf(preamble);
+    const wanted = this.store?.integrity ?? this.options.integrity ?? found;
+    if (found !== wanted) throw new Error(`the archive is ${found}, not ${wanted}`);
+    if (!this.store) await this.#take(found);
+  }
+
+  /** Resolves when it is this tab's turn to fetch what is missing. */
+  async lead(): Promise<void> {
+    const { store } = this;
+    if (!store || store.isComplete) return;
+    this.#leading ??= this.#hold('lead', this.#lockName(store.integrity, 'lead')).then(() => store.refresh());
+    await this.#leading;
+  }
+
+  /** Lets another tab fetch. */
+  resign(): void {
+    this.#release('address');
+    this.#release('lead');
+  }
+
+  /** Tells that all bytes are kept. What lay at the address before is deleted, unless it is in use. */
+  async finish(): Promise<void> {
+    const { shelf, url } = this.options;
+    const { integrity } = this.store!;
+    await this.store!.finish();
+    this.#channel!.postMessage('complete');
+    this.#release('lead');
+    await writeRecord(shelf, { url, integrity });
+    const records = await allRecords(shelf);
+    const wanted = new Set(records.flatMap(({ integrity, previous }) => [integrity, previous]));
+    for (const integrity of await archivesOn(shelf)) {
+      const release = wanted.has(integrity) ? undefined : await tryLock(this.#lockName(integrity, 'use'));
+      if (!release) continue;
+      await shelf.removeFolder(integrity);
+      release();
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#stopWaiting();
+    this.#channel?.close();
+    for (const kind of [...this.#held.keys()]) this.#release(kind);
+  }
+
+  async #take(integrity: string): Promise<void> {
+    const { shelf, onGrowth } = this.options;
+    await this.#hold('use', this.#lockName(integrity, 'use'), 'shared');
+    const channel = new BroadcastChannel(`mcwc/${shelf.name}/${integrity}`);
+    this.#channel = channel;
+    const store = await Store.open(shelf, integrity, (block) => channel.postMessage(block));
+    channel.onmessage = ({ data }: MessageEvent<Block | 'complete'>) => {
+      if (data === 'complete') store.isComplete = true;
+      else store.add(data);
+      this.#onProgress();
+      onGrowth();
+    };
+    await checkHead(store);
+    if (!this.offline) await this.#remember(integrity);
+    this.store = store;
+    this.#release('address');
+  }
+
+  /** Without the server, what is complete has to do. */
+  async #usable({ integrity, previous }: Record): Promise<string> {
+    if (!previous) return integrity;
+    return (await Store.open(this.options.shelf, integrity)).isComplete ? integrity : previous;
+  }
+
+  async #remember(integrity: string): Promise<void> {
+    const { shelf, url } = this.options;
+    const last = this.#record;
+    if (last?.integrity === integrity) return;
+    const wasComplete = last && (await Store.open(shelf, last.integrity)).isComplete;
+    await writeRecord(shelf, { url, integrity, previous: wasComplete ? last.integrity : last?.previous });
+  }
+
+  #lockName(integrity: string, kind: Lock): string {
+    return `${this.options.shelf.name}/${integrity}/${kind}`;
+  }
+
+  /** Waits for a lock, but not for a tab that shows no progress: then bytes are fetched twice. */
+  async #hold(kind: Lock, name: string, mode?: LockMode): Promise<void> {
+    const waiting = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    this.#stopWaiting = () => waiting.abort();
+    this.#onProgress = () => {
+      clearTimeout(timer);
+      timer = setTimeout(this.#stopWaiting, this.options.silenceMs);
+    };
+    this.#onProgress();
+    const release = await lock(name, { mode, signal: waiting.signal }).catch(() => undefined);
+    clearTimeout(timer);
+    this.#onProgress = this.#stopWaiting = () => {};
+    if (release && !this.#isClosed) this.#held.set(kind, release);
+    else release?.();
+  }
+
+  #release(kind: Lock): void {
+    this.#held.get(kind)?.();
+    this.#held.delete(kind);
+  }
+}
+
+/** Discards a header that is not right: it says where everything is, and how all else is known to be right. */
+async function checkHead(store: Store): Promise<void> {
+  const [first, end] = [...store.kept][0] ?? [];
+  if (first !== 0) return;
+  const damaged = await damagedHead(store, end).catch(() => end);
+  if (damaged > 0) await store.discard(0, Math.min(damaged, end));
+}
+
+/** How many of the first bytes are to be discarded. */
+async function damagedHead(store: Store, end: number): Promise<number> {
+  const preamble = new Uint8Array(Math.min(PREAMBLE_BYTES, end));
+  await store.read(0, preamble);
+  if (integrityOf(preamble) !== store.integrity) return preamble.length;
+  const head = new Uint8Array(PREAMBLE_BYTES + new DataView(preamble.buffer).getUint32(12, true));
+  if (head.length > end) return end;
+  await store.read(0, head);
+  const hashed = new Uint8Array([...head.subarray(0, HASH_AT), ...head.subarray(PREAMBLE_BYTES)]);
+  const hash = await crypto.subtle.digest('SHA-256', hashed);
+  return hex(new Uint8Array(hash, 0, HASH_BYTES)) === store.integrity ? 0 : head.length;
+}
