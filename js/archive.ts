@@ -9,7 +9,7 @@ import { GpuReader } from './gpu-reader.js';
 import { type Job, Pool } from './pool.js';
 import { adopt, nextTurn, unlessAborted } from './platform.js';
 import { type Held, type Piece, type Step, nothing, piecesOf, stepsOf } from './steps.js';
-import type { ArchiveOptions, Backend, FileInfo, FileOptions, GpuTensor, Tensor, TensorInfo, TensorOptions } from './types.js';
+import type { ArchiveOptions, Backend, CacheBackend, FileInfo, FileOptions, GpuTensor, Tensor, TensorInfo, TensorOptions } from './types.js';
 import type { Wasm, WasmArchive } from './wasm.js';
 
 interface Parts {
@@ -101,6 +101,29 @@ export class Archive {
   /** Why it is that one. */
   get backendReason(): string {
     return this.#backendReason;
+  }
+
+  /** Where downloaded bytes are kept now. */
+  get cache(): CacheBackend {
+    return this.#parts.chain[0].source.cache ?? 'memory';
+  }
+
+  /** Why there. */
+  get cacheReason(): string {
+    return this.#parts.chain[0].source.cacheReason ?? 'only what is got from an address is kept';
+  }
+
+  /** Resolves when all of the archive, and of a base that was opened for it, is kept for the next time; rejects if it will not be. */
+  get cached(): Promise<void> {
+    const { chain, base } = this.#parts;
+    const cached = Promise.all([chain[0].source.cached ?? Promise.reject(), base?.cached]).then(
+      () => {},
+      (error) => {
+        throw McwcError.from(error ?? new Error(this.cacheReason));
+      },
+    );
+    cached.catch(() => {});
+    return cached;
   }
 
   /** Resolves when the whole archive is here, rejects if it never will be. It fetches nothing: if `lazy`, that is up to the reader. */

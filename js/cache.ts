@@ -1,7 +1,9 @@
 // What `import 'mcwc/cache'` gives. `open` loads it when it is asked to keep what it downloads.
 import { list, remove } from './cache/caches.js';
-import { McwcError, type OpenOptions, open } from './index.js';
-import type { ArchiveSource } from './types.js';
+import { type OpenOptions, open } from './index.js';
+
+/** @internal */
+export { KeptBytes } from './cache/kept.js';
 
 /** An archive of which bytes are kept. */
 export interface CachedArchive {
@@ -52,4 +54,15 @@ export async function caches(): Promise<Caches> {
     persist: async () => (await storage?.persist?.()) ?? false,
     delete: remove,
   };
+}
+
+/** Keeps an archive, and what it is based on, for when it is opened. Rejects if it cannot be kept. */
+export async function prefetch(source: string | URL | Request, options: OpenOptions = {}): Promise<void> {
+  const archive = await open(source, { cache: true, ...options, backend: 'cpu', lazy: false });
+  try {
+    await archive.refined;
+    await archive.cached;
+  } finally {
+    archive.close();
+  }
 }

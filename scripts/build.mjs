@@ -41,6 +41,7 @@ const MODULES = [
 const BUNDLES = [
   { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu', entry: 'gpu', format: 'esm', bindings: 'mcwc_gpu/mcwc_gpu.js' },
+  { out: 'cache', entry: 'cache', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
 ];
@@ -51,8 +52,8 @@ const DOWNLOADS = {
 };
 /** Most bytes, gzipped: of the first, and of what the second adds to it. */
 const BUDGET = { cpu: 64_000, gpu: 48_000 };
-/** What `index.d.ts` leads to. */
-const PUBLIC_TYPES = ['index', 'archive', 'errors', 'file', 'open', 'types'];
+/** What `index.d.ts` leads to, and `cache.d.ts`. */
+const PUBLIC_TYPES = ['index', 'archive', 'cache', 'errors', 'file', 'open', 'types'];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
@@ -118,7 +119,8 @@ async function buildScripts() {
       target: 'es2022',
       legalComments: 'none',
       charset: 'utf8',
-      external: ['./gpu.js'],
+      external: ['./gpu.js', ...(entry === 'index' ? [] : ['./index.js'])],
+      plugins: [cacheBeside],
       alias: { 'mcwc-wasm': join(BINDINGS, bindings), 'mcwc-gpu-wasm': join(BINDINGS, 'mcwc_gpu/mcwc_gpu.js') },
       // Workers never load wasm by address.
       logOverride: { 'empty-import-meta': 'silent' },
@@ -136,6 +138,12 @@ async function buildScripts() {
     banner: { js: '#!/usr/bin/env node' },
   });
 }
+
+/** `js/source/` loads it from one folder up, `pkg/` from beside. */
+const cacheBeside = {
+  name: 'cache-beside',
+  setup: (build) => build.onResolve({ filter: /^\.\.\/cache\.js$/ }, () => ({ path: './cache.js', external: true })),
+};
 
 async function buildTypes() {
   const types = join(ROOT, 'target/types');

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
-import { POLICY, folder, fnv, newContext, writeLarge } from './common/package.mjs';
+import { POLICY, folder, fnv, newContext, writeExact } from './common/package.mjs';
 
 const PREAMBLE_BYTES = 32;
 const TYPES = { '.js': 'text/javascript', '.wasm': 'application/wasm' };
@@ -18,40 +18,11 @@ let origin;
 let archive;
 /** Hashes of its tensors, by name. */
 let hashes;
+/** Those of another version of it. */
 let other;
+let otherHashes;
 /** Pages of one context share what is kept. */
 let context;
-
-before(async () => {
-  await writeLarge();
-  archive = await readFile(join(folder, 'large.mcwc'));
-  hashes = await hashesOf('large');
-  other = await readFile(join(folder, 'small.mcwc'));
-  server = createServer(serve);
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  origin = `http://localhost:${server.address().port}`;
-});
-
-after(() => {
-  server?.closeAllConnections();
-  server?.close();
-});
-
-beforeEach(async () => {
-  served = { body: archive };
-  sent = { requests: 0, bytes: 0 };
-  context = await newContext();
-});
-
-afterEach(() => context.close());
-
-async function hashesOf(name) {
-  const restored = await readFile(join(folder, `${name}-restored/${name}.safetensors`));
-  const headerBytes = Number(restored.readBigUInt64LE(0));
-  const { __metadata__, ...tensors } = JSON.parse(restored.subarray(8, 8 + headerBytes).toString());
-  const data = restored.subarray(8 + headerBytes);
-  return Object.fromEntries(Object.entries(tensors).map(([name, { data_offsets }]) => [name, fnv(data.subarray(...data_offsets))]));
-}
 
 async function serve(request, response) {
   const { pathname } = new URL(request.url, origin);
@@ -154,43 +125,66 @@ function damage(page, offset) {
   }, offset);
 }
 
-for (const [cache, without] of Object.entries(SHELVES)) {
-  describe(`In ${cache}`, () => {
-    test('what is complete is not fetched again: only its preamble, or nothing with its integrity', async () => {
-      const page = await newPage({ without });
-      const cold = await visit(page);
-      assert.deepEqual(cold.hashes, hashes);
-      assert.equal(cold.cache, cache);
-      assert.deepEqual(cold.sent, { requests: 1, bytes: archive.length });
-      await untilHeld(page, archive.length);
-      const next = await newPage({ without });
-      const warm = await visit(next);
-      assert.deepEqual(warm.hashes, hashes);
-      assert.deepEqual(warm.sent, { requests: 1, bytes: PREAMBLE_BYTES });
-      assert.deepEqual(new Set(warm.progress.map(({ from }) => from)), new Set(['cache']));
-      const pinned = await visit(next, { integrity: integrityOf(archive) });
-      assert.deepEqual(pinned.hashes, hashes);
-      assert.deepEqual(pinned.sent, { requests: 0, bytes: 0 });
-    });
-
-    test('what had arrived when the page was reloaded is not fetched again', async () => {
-      const page = await newPage({ without });
-      served.stopAt = 3 << 20;
-      await page.evaluate(async (path) => {
-        const { open } = await import('/pkg/index.js');
-        await open(path, { backend: 'cpu', cache: true });
-      }, PATH);
-      await untilHeld(page, served.stopAt);
-      await page.reload();
-      served.stopAt = undefined;
-      const { hashes: found, sent, progress } = await visit(page);
-      assert.deepEqual(found, hashes);
-      assert.equal(sent.bytes, archive.length - (3 << 20) + PREAMBLE_BYTES);
-      assert.equal(progress[0].from, 'cache');
-    });
-  });
-}
-
 function integrityOf(archive) {
   return archive.subarray(16, 32).toString('hex');
 }
+
+describe('Cache', () => {
+  before(async () => {
+    [hashes, otherHashes] = [await writeExact('first', 3), await writeExact('second', 4)];
+    [archive, other] = await Promise.all(['first', 'second'].map((name) => readFile(join(folder, `${name}.mcwc`))));
+    server = createServer(serve);
+    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+    origin = `http://localhost:${server.address().port}`;
+  });
+
+  after(() => {
+    server?.closeAllConnections();
+    server?.close();
+  });
+
+  beforeEach(async () => {
+    served = { body: archive };
+    sent = { requests: 0, bytes: 0 };
+    context = await newContext();
+  });
+
+  afterEach(() => context.close());
+
+  for (const [cache, without] of Object.entries(SHELVES)) {
+    describe(`In ${cache}`, () => {
+      test('what is complete is not fetched again: only its preamble, or nothing with its integrity', async () => {
+        const page = await newPage({ without });
+        const cold = await visit(page);
+        assert.deepEqual(cold.hashes, hashes);
+        assert.equal(cold.cache, cache);
+        assert.deepEqual(cold.sent, { requests: 1, bytes: archive.length });
+        await untilHeld(page, archive.length);
+        const next = await newPage({ without });
+        const warm = await visit(next);
+        assert.deepEqual(warm.hashes, hashes);
+        assert.deepEqual(warm.sent, { requests: 1, bytes: PREAMBLE_BYTES });
+        assert.deepEqual(new Set(warm.progress.map(({ from }) => from)), new Set(['cache']));
+        const pinned = await visit(next, { integrity: integrityOf(archive) });
+        assert.deepEqual(pinned.hashes, hashes);
+        assert.deepEqual(pinned.sent, { requests: 0, bytes: 0 });
+      });
+
+      test('what had arrived when the page was reloaded is not fetched again', async () => {
+        const page = await newPage({ without });
+        served.stopAt = 3 << 20;
+        await page.evaluate(async (path) => {
+          const { open } = await import('/pkg/index.js');
+          await open(path, { backend: 'cpu', cache: true });
+        }, PATH);
+        await untilHeld(page, served.stopAt);
+        await page.reload();
+        served.stopAt = undefined;
+        const { hashes: found, sent, progress } = await visit(page);
+        assert.deepEqual(found, hashes);
+        assert.equal(sent.bytes, archive.length - (3 << 20) + PREAMBLE_BYTES);
+        assert.equal(progress[0].from, 'cache');
+      });
+    });
+  }
+});

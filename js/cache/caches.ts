@@ -27,8 +27,9 @@ interface Found {
 }
 
 async function find({ cache, integrity, url }: CacheFilter): Promise<Found[]> {
+  const address = url && new Request(url).url.replace(/#.*/, '');
   const matches = ({ archive }: Found) => {
-    return (integrity ?? archive.integrity) === archive.integrity && (url === undefined || archive.urls.includes(url));
+    return (integrity?.toLowerCase() ?? archive.integrity) === archive.integrity && (!address || archive.urls.includes(address));
   };
   const onShelves = (await shelves()).filter(({ name }) => name === (cache ?? name)).map(findOn);
   return (await Promise.all(onShelves)).flat().filter(matches);

@@ -1,12 +1,13 @@
 // The archive at an address -> its store, shared with other tabs: one fetches, the others see what it has written.
 //
 // An archive's bytes lie under its integrity, so that they are never taken for another's. A record says what was found at the address.
+import type { Interruption, RemoteFile } from '../source/remote.js';
+import { PREAMBLE_BYTES } from '../source/source.js';
 import type { Block } from './blocks.js';
 import { lock, tryLock } from './locks.js';
-import { HASH_AT, HASH_BYTES, hex, integrityOf } from './preamble.js';
+import { HASH_AT, HASH_BYTES, HEADER_BYTES_AT, hex, integrityOf } from './preamble.js';
 import { type Record, allRecords, archivesOn, readRecord, writeRecord } from './records.js';
 import type { Shelf } from './shelf.js';
-import { PREAMBLE_BYTES } from '../source/source.js';
 import { Store } from './store.js';
 
 export interface EntryOptions {
@@ -14,8 +15,7 @@ export interface EntryOptions {
   url: string;
   /** The archive that has to lie there, if the caller knows. */
   integrity: string | undefined;
-  /** Asks the server for an archive's first bytes. */
-  readPreamble(): Promise<Uint8Array | { offline: string }>;
+  file: RemoteFile;
   /** How long another tab may show no progress before this one goes its own way. */
   silenceMs: number;
   /** Called when another tab has written something. */
@@ -41,18 +41,21 @@ export class Entry {
 
   constructor(private readonly options: EntryOptions) {}
 
+  get shelf(): Shelf {
+    return this.options.shelf;
+  }
+
   /** Finds what is kept of the archive that lies at the address now. */
   async find(): Promise<void> {
-    const { shelf, url, integrity, readPreamble } = this.options;
+    const { shelf, url, integrity } = this.options;
     // Of tabs that come at once, the second waits until the first knows what lies there.
     await this.#hold('address', `${shelf.name}/${url}`);
     this.#record = await readRecord(shelf, url);
     if (integrity) {
       if ((await shelf.names(integrity)).length > 0) await this.#take(integrity);
     } else if (this.#record) {
-      const found = await readPreamble();
-      if ('offline' in found) this.offline = found.offline;
-      await this.#take('offline' in found ? await this.#usable(this.#record) : integrityOf(found));
+      const found = (await this.#look()) ?? (await this.#usable(this.#record));
+      await this.#take(found);
     }
   }
 
@@ -115,10 +118,27 @@ export class Entry {
       this.#onProgress();
       onGrowth();
     };
-    await checkHead(store);
+    this.options.file.preamble ??= await checkHead(store);
     if (!this.offline) await this.#remember(integrity);
     this.store = store;
     this.#release('address');
+  }
+
+  /**
+   * Asks for the preamble: its hash pins the whole archive. That tells more than a conditional request, whatever the server makes of
+   * ETags and whether or not it shows them to pages of other origins; and it takes no preflight.
+   */
+  async #look(): Promise<string | undefined> {
+    const { file } = this.options;
+    try {
+      for await (const _ of file.read(0, PREAMBLE_BYTES, 'no-store')) break;
+      return integrityOf(file.preamble!);
+    } catch (error) {
+      // An interruption, rather than an answer.
+      if (!(error as Partial<Interruption>).failure) throw error;
+      this.offline = (error as Error).message;
+      return undefined;
+    }
   }
 
   /** Without the server, what is complete has to do. */
@@ -162,20 +182,22 @@ export class Entry {
   }
 }
 
-/** Discards a header that is not right: it says where everything is, and how all else is known to be right. */
-async function checkHead(store: Store): Promise<void> {
+/** The preamble, unless the header is damaged, which says how all else is known to be right. Then it is discarded. */
+async function checkHead(store: Store): Promise<Uint8Array | undefined> {
   const [first, end] = [...store.kept][0] ?? [];
-  if (first !== 0) return;
-  const damaged = await damagedHead(store, end).catch(() => end);
-  if (damaged > 0) await store.discard(0, Math.min(damaged, end));
+  if (first !== 0) return undefined;
+  const preamble = new Uint8Array(Math.min(PREAMBLE_BYTES, end));
+  const damaged = await damagedHead(store, preamble, end).catch(() => end);
+  if (damaged === 0) return preamble;
+  await store.discard(0, Math.min(damaged, end));
+  return undefined;
 }
 
 /** How many of the first bytes are to be discarded. */
-async function damagedHead(store: Store, end: number): Promise<number> {
-  const preamble = new Uint8Array(Math.min(PREAMBLE_BYTES, end));
+async function damagedHead(store: Store, preamble: Uint8Array<ArrayBuffer>, end: number): Promise<number> {
   await store.read(0, preamble);
-  if (integrityOf(preamble) !== store.integrity) return preamble.length;
-  const head = new Uint8Array(PREAMBLE_BYTES + new DataView(preamble.buffer).getUint32(12, true));
+  if (preamble.length < PREAMBLE_BYTES || integrityOf(preamble) !== store.integrity) return preamble.length;
+  const head = new Uint8Array(PREAMBLE_BYTES + new DataView(preamble.buffer).getUint32(HEADER_BYTES_AT, true));
   if (head.length > end) return end;
   await store.read(0, head);
   const hashed = new Uint8Array([...head.subarray(0, HASH_AT), ...head.subarray(PREAMBLE_BYTES)]);

@@ -1,51 +1,61 @@
 // The bytes of an archive: in memory until they are in the cache, then there.
 import { Ranges } from '../source/ranges.js';
+import { type Bytes, Segments } from '../source/segments.js';
 import { PREAMBLE_BYTES } from '../source/source.js';
-import { Segments } from '../source/segments.js';
+import type { CacheBackend } from '../types.js';
 import { Entry, type EntryOptions } from './entry.js';
+import { openShelf } from './shelf.js';
 
 
-const KINDS = { opfs: 'the origin private file system', 'cache-api': 'the Cache API' };
+const PLACES = { opfs: 'in the origin private file system', 'cache-api': 'in the Cache API' };
 
-export class KeptBytes {
-  /** Which bytes there are, in memory or in the cache. */
+export class KeptBytes implements Bytes {
   readonly held = new Ranges();
-  /** Called when there are more without any having been written here. */
+  readonly cached: Promise<void>;
   onGrowth = () => {};
   readonly #memory = new Segments();
-  readonly #entry: Entry;
+  #entry: Entry | undefined;
+  #opening: Promise<void> | undefined;
   /** Bytes that wait until the first of them have shown which archive they belong to. */
   #unidentified: [offset: number, bytes: Uint8Array][] | undefined = [];
   #writing = new Set<Promise<void>>();
   #expected: number | undefined;
+  #settle!: { resolve(): void; reject(error: unknown): void };
+  /** Why nothing more is kept. */
   #failure: string | undefined;
+  #isClosed = false;
 
-  private constructor(private readonly options: Omit<EntryOptions, 'onGrowth'>) {
-    this.#entry = new Entry({ ...options, onGrowth: () => this.#grow() });
+  /** `name`: that of the cache. `integrity`: the archive that has to lie at the address, if that is known. */
+  constructor(
+    private readonly name: string,
+    private readonly address: Omit<EntryOptions, 'shelf' | 'onGrowth'>,
+  ) {
+    this.cached = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
+    this.cached.catch(() => {});
   }
 
-  static async open(options: Omit<EntryOptions, 'onGrowth'>): Promise<KeptBytes> {
-    const kept = new KeptBytes(options);
-    await kept.#entry.find();
-    if (kept.#entry.store?.kept.has(0, PREAMBLE_BYTES)) kept.#onIdentified();
-    return kept;
+  get inMemory(): Ranges {
+    return this.#memory.held;
   }
 
-  /** Where bytes are kept now. */
-  get cache(): 'opfs' | 'cache-api' | 'memory' {
-    return this.#failure === undefined ? this.options.shelf.kind : 'memory';
+  get cache(): CacheBackend {
+    return this.#failure === undefined && this.#entry ? this.#entry.shelf.kind : 'memory';
   }
 
   get cacheReason(): string {
-    const { offline } = this.#entry;
-    const where = this.#failure ?? `${KINDS[this.options.shelf.kind]} has room`;
+    const { shelf, offline } = this.#entry ?? {};
+    const where = this.#failure ?? (shelf ? `kept ${PLACES[shelf.kind]}` : 'not looked for yet');
     return offline === undefined ? where : `${where}; used unasked, because the server could not be reached: ${offline}`;
   }
 
-  /** Resolves when it is this tab's turn to fetch what is missing. */
+  opened(): Promise<void> {
+    return (this.#opening ??= this.#open());
+  }
+
   async turn(): Promise<void> {
+    await this.opened();
     if (this.#failure !== undefined) return;
-    await this.#entry.lead();
+    await this.#entry!.lead();
     this.#grow();
   }
 
@@ -54,7 +64,6 @@ export class KeptBytes {
     this.#finishIfWhole();
   }
 
-  /** Keeps what is not there yet, and says how many bytes that is. The bytes are not copied. */
   write(offset: number, bytes: Uint8Array): number {
     let added = 0;
     for (const [start, end] of this.held.missing(offset, offset + bytes.length)) {
@@ -67,10 +76,9 @@ export class KeptBytes {
     return added;
   }
 
-  /** Writes over bytes that proved damaged. */
   replace(offset: number, bytes: Uint8Array): void {
     const end = offset + bytes.length;
-    const { store } = this.#entry;
+    const store = this.#entry?.store;
     this.#memory.remove(offset, end);
     this.#memory.write(offset, bytes);
     this.held.add(offset, end);
@@ -78,15 +86,11 @@ export class KeptBytes {
     discarded.then(() => this.#keep(offset, bytes), (error) => this.#fail(error));
   }
 
-  /** Copies bytes that are in memory; false if not all are. */
-  readNow(offset: number, target: Uint8Array): boolean {
-    if (!this.#memory.held.has(offset, offset + target.length)) return false;
+  read(offset: number, target: Uint8Array): void {
     this.#memory.read(offset, target);
-    return true;
   }
 
-  /** Copies bytes from wherever they are. */
-  async read(offset: number, target: Uint8Array): Promise<void> {
+  async load(offset: number, target: Uint8Array): Promise<void> {
     const end = offset + target.length;
     const stored = this.#memory.held.missing(offset, end);
     // What is in memory now may be dropped while the rest is read.
@@ -95,19 +99,39 @@ export class KeptBytes {
       this.#memory.read(at, target.subarray(at - offset, start - offset));
       at = next;
     }
-    for (const [start, end] of stored) await this.#entry.store!.read(start, target.subarray(start - offset, end - offset));
+    for (const [start, end] of stored) await this.#entry!.store!.read(start, target.subarray(start - offset, end - offset));
   }
 
   clear(): void {
+    this.#isClosed = true;
     this.#memory.clear();
     this.held.clear();
-    this.#unidentified = [];
-    this.#entry.store?.flush();
-    Promise.allSettled(this.#writing).then(() => this.#entry.close());
+    this.#entry?.store?.flush();
+    Promise.allSettled(this.#writing).then(() => {
+      this.#settle.reject(new Error('closed'));
+      this.#entry?.close();
+    });
+  }
+
+  async #open(): Promise<void> {
+    let shelf;
+    try {
+      shelf = await openShelf(this.name);
+    } catch (error) {
+      return this.#fail(error);
+    }
+    this.#entry = new Entry({ ...this.address, shelf, onGrowth: () => this.#grow() });
+    if (this.#isClosed) return;
+    await this.#entry.find();
+    if (this.#entry.store?.kept.has(0, PREAMBLE_BYTES)) this.#onIdentified();
+    else this.#grow();
   }
 
   #grow(): void {
-    for (const [start, end] of this.#entry.store?.kept ?? []) this.held.add(start, end);
+    if (this.#isClosed) return;
+    const store = this.#entry?.store;
+    for (const [start, end] of store?.kept ?? []) this.held.add(start, end);
+    if (store?.isComplete) this.#settle.resolve();
     this.onGrowth();
   }
 
@@ -125,7 +149,7 @@ export class KeptBytes {
       if (offset === 0) this.#identify(bytes);
       return;
     }
-    const written = this.#entry.store!.write(offset, bytes).then(
+    const written = this.#entry!.store!.write(offset, bytes).then(
       () => {
         this.#memory.remove(offset, offset + bytes.length);
         this.#finishIfWhole();
@@ -138,7 +162,7 @@ export class KeptBytes {
 
   async #identify(begin: Uint8Array): Promise<void> {
     try {
-      await this.#entry.identify(begin);
+      await this.#entry!.identify(begin);
       this.#onIdentified();
     } catch (error) {
       this.#fail(error);
@@ -146,10 +170,11 @@ export class KeptBytes {
   }
 
   async #finishIfWhole(): Promise<void> {
-    const { store } = this.#entry;
+    const store = this.#entry?.store;
     if (!store || store.isComplete || this.#expected === undefined || !store.kept.has(0, this.#expected)) return;
     try {
-      await this.#entry.finish();
+      await this.#entry!.finish();
+      this.#settle.resolve();
     } catch (error) {
       this.#fail(error);
     }
@@ -158,8 +183,9 @@ export class KeptBytes {
   /** What is kept stays readable; all else stays in memory. */
   #fail(error: unknown): void {
     const { name, message } = error as Error;
-    this.#failure ??= `the cache failed: ${name}: ${message}`;
+    this.#failure ??= name === 'Error' ? message : `${name}: ${message}`;
     this.#unidentified = undefined;
-    this.#entry.resign();
+    this.#settle.reject(error);
+    this.#entry?.resign();
   }
 }

@@ -1,6 +1,8 @@
 // The first bytes of an archive, which tell it from all others.
 import { PREAMBLE_BYTES } from '../source/source.js';
 
+/** Of the header's length in it. */
+export const HEADER_BYTES_AT = 12;
 /** Of the hash in it: of the bytes before, and of the header, which has the hashes of all else. */
 export const HASH_AT = 16;
 export const HASH_BYTES = 16;

@@ -12,14 +12,17 @@ export class Download implements Supply {
   ) {}
 
   /** Settles when no more will come. */
-  async run(answer = this.file.read(0)): Promise<void> {
+  async run(answer?: AsyncGenerator<Part>): Promise<void> {
     const { file, memory } = this;
     const attempts = new Attempts(file, this.retrying);
-    for (;;) {
+    while (!memory.isFull) {
       try {
+        const gap = answer ? undefined : await this.#gap();
+        if (memory.isFull) return;
+        answer ??= file.read(...gap!);
         for await (const part of answer) if (this.keep(part) > 0) attempts.succeeded();
         await memory.wanted();
-        throw this.endedEarly();
+        if (!gap?.[1] || memory.missing(...gap).length > 0) throw this.endedEarly();
       } catch (error) {
         // What goes wrong after the last byte does not matter.
         if (memory.isFull) return;
@@ -29,15 +32,14 @@ export class Download implements Supply {
           return memory.end(failure);
         }
       }
-      const [[start]] = memory.missing();
-      answer = file.read(start < PREAMBLE_BYTES ? 0 : start);
+      answer = undefined;
     }
   }
 
   async refetch(start: number, end: number): Promise<Uint8Array | undefined> {
     const { file, retrying } = this;
     const attempts = new Attempts(file, retrying);
-    if (start === 0) file.forgetPreamble();
+    if (start === 0) file.preamble = undefined;
     while (file.canSeek) {
       try {
         const bytes = await this.#again(start, end);
@@ -63,6 +65,15 @@ export class Download implements Supply {
 
   protected endedEarly(): Interruption {
     return new Interruption(this.file.error('incomplete', this.memory.incomplete().message));
+  }
+
+  /** The first bytes that are missing; without an end if they are the last too. */
+  async #gap(): Promise<[start: number, end?: number]> {
+    const { memory } = this;
+    await memory.turn();
+    if (memory.has(0, PREAMBLE_BYTES)) await memory.wanted();
+    const [[start, end] = [0, Infinity], next] = memory.missing();
+    return [start < PREAMBLE_BYTES ? 0 : start, next && end];
   }
 
   /** Past the HTTP cache, in which they may be as damaged. */

@@ -63,7 +63,9 @@ export class LazyDownload extends Download {
   }
 
   async #receive(start: number, end: number, attempts: Attempts): Promise<void> {
-    const [[from]] = this.memory.missing(start, end);
+    await this.memory.opened();
+    const [[from] = []] = this.memory.missing(start, end);
+    if (from === undefined) return;
     const first = from === 0 ? 0 : from;
     const last = first === 0 ? Math.max(end, FIRST_BYTES) : end;
     const answer = this.file.read(first, last);

@@ -7,6 +7,7 @@ import { Download } from './download.js';
 import { LazyDownload } from './lazy.js';
 import { MemorySource, type Report } from './memory.js';
 import { RemoteFile } from './remote.js';
+import { type Bytes, Segments } from './segments.js';
 import type { Source } from './source.js';
 
 const DEFAULTS = { silenceMs: 30_000, retries: 6, retryMs: 500 };
@@ -53,18 +54,35 @@ function requestOf(address: string | URL): Request {
   }
 }
 
-function download(source: Request | Response, options: ArchiveOptions, report: Report): Source {
+async function download(source: Request | Response, options: ArchiveOptions, report: Report): Promise<Source> {
   if (source instanceof Response && (!source.body || source.bodyUsed || source.body.locked)) {
     throw new McwcError('argument', 'the response has no unread body');
   }
   const { lazy, silenceMs = DEFAULTS.silenceMs, retries = DEFAULTS.retries, retryMs = DEFAULTS.retryMs } = options;
-  const memory = new MemorySource(report);
   const file = new RemoteFile(source, silenceMs);
+  const memory = new MemorySource(report, await bytesOf(file, source, silenceMs, options));
   const supply = new (lazy ? LazyDownload : Download)(file, memory, { retries, retryMs });
   memory.supply = supply;
   if (!lazy) supply.run();
   if (source instanceof Request) source.signal.addEventListener('abort', () => memory.close(source.signal.reason));
   return memory;
+}
+
+async function bytesOf(
+  file: RemoteFile,
+  source: Request | Response,
+  silenceMs: number,
+  { cache, integrity }: ArchiveOptions,
+): Promise<Bytes> {
+  if (!cache) return new Segments();
+  if (source instanceof Response || !file.canRestart) return new Segments('only what is got from an address is kept');
+  try {
+    const { KeptBytes } = await import('../cache.js');
+    const url = source.url.replace(/#.*/, '');
+    return new KeptBytes(cache === true ? 'default' : cache, { url, file, integrity: integrity?.toLowerCase(), silenceMs });
+  } catch (error) {
+    return new Segments(`the cache could not be loaded: ${(error as Error).message}`);
+  }
 }
 
 function fromStream(stream: ReadableStream<Uint8Array>, report: Report): Source {
