@@ -37,6 +37,7 @@ async function serve(request, response) {
 function serveArchive({ headers: { range } }, response) {
   const { body, stopAt = Infinity, failure, ignoresRanges } = served;
   sent.requests++;
+  if (process.env.LOG) console.log(range);
   if (failure === 'network') return response.destroy();
   if (failure) return response.writeHead(failure).end('no');
   const [, first, last] = (!ignoresRanges && /^bytes=(\d+)-(\d*)$/.exec(range)) || [];
@@ -55,6 +56,7 @@ function serveArchive({ headers: { range } }, response) {
 async function newPage({ without, host = 'localhost' } = {}) {
   const page = await context.newPage();
   if (without) await page.addInitScript(without);
+  page.setDefaultTimeout(20_000);
   await page.goto(origin.replace('localhost', host));
   return page;
 }
@@ -79,9 +81,15 @@ async function readAll({ options, path }) {
     hashes[name] = `${data.byteLength} ${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
   }
   await archive.downloaded;
+  await archive.cached.catch(() => {});
   const { cache, cacheReason } = archive;
   archive.close();
   return { hashes, cache, cacheReason, progress };
+}
+
+async function openOnly(path) {
+  const { open } = await import('/pkg/index.js');
+  await open(path, { backend: 'cpu', cache: true });
 }
 
 const withoutOpfs = () => delete FileSystemFileHandle.prototype.createWritable;
@@ -173,10 +181,7 @@ describe('Cache', () => {
       test('what had arrived when the page was reloaded is not fetched again', async () => {
         const page = await newPage({ without });
         served.stopAt = 3 << 20;
-        await page.evaluate(async (path) => {
-          const { open } = await import('/pkg/index.js');
-          await open(path, { backend: 'cpu', cache: true });
-        }, PATH);
+        await page.evaluate(openOnly, PATH);
         await untilHeld(page, served.stopAt);
         await page.reload();
         served.stopAt = undefined;
@@ -187,4 +192,212 @@ describe('Cache', () => {
       });
     });
   }
+
+  /** A page after a visit whose bytes are all kept. */
+  async function visited(options) {
+    const page = await newPage(options);
+    await visit(page);
+    await untilHeld(page, archive.length);
+    sent = { requests: 0, bytes: 0 };
+    return page;
+  }
+
+  test('a damaged chunk is fetched again alone, once for all', async () => {
+    const page = await visited();
+    await damage(page, archive.length >> 1);
+    const repaired = await visit(page);
+    assert.deepEqual(repaired.hashes, hashes);
+    assert.equal(repaired.sent.requests, 2);
+    assert(repaired.sent.bytes < archive.length / 6, `${repaired.sent.bytes} bytes for a chunk`);
+    await untilHeld(page, archive.length);
+    const again = await visit(page);
+    assert.deepEqual(again.hashes, hashes);
+    assert.equal(again.sent.bytes, PREAMBLE_BYTES);
+  });
+
+  for (const [part, offset] of Object.entries({ preamble: 3, length: 13, hash: 20, header: 60 })) {
+    test(`a damaged header is fetched again: its ${part}`, async () => {
+      const page = await visited();
+      await damage(page, offset);
+      const { hashes: found, sent } = await visit(page, { integrity: integrityOf(archive) });
+      assert.deepEqual(found, hashes);
+      assert(sent.bytes < 10_000, `${sent.bytes} bytes for the header`);
+      await untilHeld(page, archive.length);
+    });
+  }
+
+  test('files that a crash has left empty, or that are gone, are fetched again', async () => {
+    const page = await visited();
+    await page.evaluate(async () => {
+      const root = await navigator.storage.getDirectory();
+      const folder = await (await root.getDirectoryHandle('mcwc')).getDirectoryHandle('default');
+      for await (const [name, archive] of folder.entries()) {
+        if (name === 'addresses') continue;
+        const blocks = (await Array.fromAsync(archive.keys())).filter((name) => name !== 'complete').sort();
+        await archive.removeEntry(blocks[0]);
+        const stream = await (await archive.getFileHandle(blocks[1])).createWritable();
+        await stream.close();
+      }
+    });
+    for (let visits = 0; visits < 2; visits++) assert.deepEqual((await visit(page)).hashes, hashes);
+    await untilHeld(page, archive.length);
+    assert.equal((await visit(page)).sent.bytes, PREAMBLE_BYTES);
+  });
+
+  test('without room the download goes on in memory, and says so', async () => {
+    const page = await newPage();
+    const session = await context.newCDPSession(page);
+    await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 3 << 20 });
+    const { hashes: found, cache, cacheReason, sent } = await visit(page);
+    assert.deepEqual(found, hashes);
+    assert.equal(cache, 'memory');
+    assert.match(cacheReason, /Quota/);
+    assert.equal(sent.bytes, archive.length);
+    assert.deepEqual((await visit(page)).hashes, hashes);
+  });
+
+  test('of two tabs, one downloads', async () => {
+    const pages = await Promise.all([newPage(), newPage()]);
+    const visits = await Promise.all(pages.map((page) => page.evaluate(readAll, { options: {}, path: PATH })));
+    for (const { hashes: found } of visits) assert.deepEqual(found, hashes);
+    assert.equal(sent.bytes, archive.length + PREAMBLE_BYTES);
+  });
+
+  test('a tab goes on where another that was closed left off', async () => {
+    const [first, second] = await Promise.all([newPage(), newPage()]);
+    served.stopAt = 3 << 20;
+    await first.evaluate(openOnly, PATH);
+    await untilHeld(first, served.stopAt);
+    const visiting = visit(second);
+    served.stopAt = undefined;
+    await untilHeld(second, 3 << 20);
+    await first.close();
+    assert.deepEqual((await visiting).hashes, hashes);
+    assert.equal(sent.bytes, archive.length + PREAMBLE_BYTES);
+  });
+
+  test('a tab does not wait for another that has stalled', async () => {
+    const [first, second] = await Promise.all([newPage(), newPage()]);
+    served.stopAt = 3 << 20;
+    await first.evaluate(openOnly, PATH);
+    await untilHeld(first, served.stopAt);
+    served.stopAt = undefined;
+    assert.deepEqual((await visit(second, { silenceMs: 500 })).hashes, hashes);
+  });
+
+  test('another version at the address replaces the one that is kept', async () => {
+    const page = await visited();
+    served.body = other;
+    const changed = await visit(page);
+    assert.deepEqual(changed.hashes, otherHashes);
+    await untilHeld(page, other.length);
+    const { archives } = await held(page);
+    assert.deepEqual(archives.map(({ integrity }) => integrity), [integrityOf(other)]);
+  });
+
+  test('a version that is in use is deleted later', async () => {
+    const [page, user] = [await visited(), await newPage()];
+    await user.evaluate(openOnly, PATH);
+    served.body = other;
+    await visit(page);
+    const integrities = async () => (await held(page)).archives.map(({ integrity }) => integrity).sort();
+    await untilHeld(page, archive.length + other.length);
+    assert.deepEqual(await integrities(), [archive, other].map(integrityOf).sort());
+    await user.close();
+    served.body = archive;
+    await visit(page);
+    assert.deepEqual(await integrities(), [integrityOf(archive)]);
+  });
+
+  for (const failure of ['network', 503]) {
+    test(`what is kept is used when there is no server: ${failure}`, async () => {
+      const page = await visited();
+      served.failure = failure;
+      const { hashes: found, cacheReason } = await visit(page);
+      assert.deepEqual(found, hashes);
+      assert.match(cacheReason, /could not be reached/);
+    });
+  }
+
+  test('without a server, what is complete is used rather than the beginning of what replaces it', async () => {
+    const page = await visited();
+    Object.assign(served, { body: other, stopAt: 3 << 20 });
+    await page.evaluate(openOnly, PATH);
+    await untilHeld(page, archive.length + (3 << 20));
+    await page.reload();
+    served.failure = 'network';
+    assert.deepEqual((await visit(page)).hashes, hashes);
+  });
+
+  test('what the server refuses is refused', async () => {
+    const page = await visited();
+    served.failure = 404;
+    await assert.rejects(visit(page), /HTTP 404/);
+  });
+
+  test('servers that ignore ranges are asked for everything that is not kept', async () => {
+    const page = await newPage();
+    served.ignoresRanges = true;
+    assert.deepEqual((await visit(page)).hashes, hashes);
+    await untilHeld(page, archive.length);
+    const warm = await visit(page);
+    assert.deepEqual(warm.hashes, hashes);
+    assert.equal(warm.sent.requests, 1);
+  });
+
+  test('where nothing can be kept, memory does, and says so', async () => {
+    const insecure = await visit(await newPage({ host: 'insecure.test' }));
+    const neither = await visit(await newPage({ without: withoutBoth }));
+    for (const { hashes: found, cache } of [insecure, neither]) {
+      assert.deepEqual(found, hashes);
+      assert.equal(cache, 'memory');
+    }
+    assert.match(insecure.cacheReason, /insecure context/);
+    assert.match(neither.cacheReason, /nothing can be kept/);
+  });
+
+  test('a lazy archive keeps what was asked for', async () => {
+    const read = async ({ path, names }) => {
+      const { open } = await import('/pkg/index.js');
+      const archive = await open(path, { backend: 'cpu', cache: true, lazy: true });
+      for (const name of names) await archive.tensor(name);
+      archive.close();
+    };
+    const page = await newPage();
+    await page.evaluate(read, { path: PATH, names: ['layer1', 'layer4'] });
+    const cold = sent.bytes;
+    assert(cold < archive.length / 2);
+    await untilHeld(page, cold);
+    await page.evaluate(read, { path: PATH, names: ['layer1', 'layer4'] });
+    assert.equal(sent.bytes, cold + PREAMBLE_BYTES);
+    const { hashes: found, sent: rest } = await visit(page);
+    assert.deepEqual(found, hashes);
+    assert.equal(rest.bytes, archive.length - cold + PREAMBLE_BYTES);
+  });
+
+  test('caches are filled ahead, listed and emptied', async () => {
+    const page = await newPage();
+    const call = (name, ...args) => page.evaluate(async ([name, args]) => (await import('/pkg/cache.js'))[name](...args), [name, args]);
+    await call('prefetch', PATH, { cache: 'models' });
+    const integrity = integrityOf(archive);
+    const url = origin + PATH;
+    const { archives, bytes, usage, quota, persisted } = await held(page);
+    assert.deepEqual(archives, [{ cache: 'models', integrity, urls: [url], bytes: archive.length, complete: true }]);
+    assert.equal(bytes, archive.length);
+    assert(usage >= bytes && quota > usage);
+    assert.equal(persisted, false);
+    assert.equal((await visit(page, { cache: 'models', integrity })).sent.requests, 0);
+    const remove = (filter) => page.evaluate(async (filter) => (await (await import('/pkg/cache.js')).caches()).delete(filter), filter);
+    assert.equal(await remove({ cache: 'default' }), 0);
+    assert.equal(await remove({ url: `${url}2` }), 0);
+    assert.equal(await remove({ integrity: integrity.toUpperCase(), url: PATH }), archive.length);
+    assert.deepEqual((await held(page)).archives, []);
+    assert.equal((await visit(page, { cache: 'models' })).sent.bytes, archive.length);
+  });
+
+  test('prefetching rejects when it cannot keep', async () => {
+    const page = await newPage({ without: withoutBoth });
+    const prefetching = page.evaluate(async (path) => (await import('/pkg/cache.js')).prefetch(path), PATH);
+    await assert.rejects(prefetching, /nothing can be kept/);
+  });
 });

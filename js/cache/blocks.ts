@@ -21,8 +21,8 @@ export class Blocks {
     for (const { start, end } of blocks) this.kept.add(start, end);
   }
 
-  remove(blocks: readonly Block[]): void {
-    this.#sorted = this.#sorted.filter((block) => !blocks.includes(block));
+  remove(block: Block): void {
+    this.#sorted = this.#sorted.filter((other) => other !== block);
     this.kept.clear();
     for (const { start, end } of this.#sorted) this.kept.add(start, end);
   }

@@ -64,7 +64,12 @@ export class Entry {
     const found = integrityOf(preamble);
     const wanted = this.store?.integrity ?? this.options.integrity ?? found;
     if (found !== wanted) throw new Error(`the archive is ${found}, not ${wanted}`);
-    if (!this.store) await this.#take(found);
+    if (this.store) return;
+    // Whoever learns it this way is fetching already.
+    const release = await tryLock(this.#lockName(found, 'lead'));
+    if (release) this.#held.set('lead', release);
+    this.#leading = Promise.resolve();
+    await this.#take(found);
   }
 
   /** Resolves when it is this tab's turn to fetch what is missing. */
@@ -81,22 +86,12 @@ export class Entry {
     this.#release('lead');
   }
 
-  /** Tells that all bytes are kept. What lay at the address before is deleted, unless it is in use. */
+  /** Tells that all bytes are kept. */
   async finish(): Promise<void> {
-    const { shelf, url } = this.options;
-    const { integrity } = this.store!;
     await this.store!.finish();
     this.#channel!.postMessage('complete');
     this.#release('lead');
-    await writeRecord(shelf, { url, integrity });
-    const records = await allRecords(shelf);
-    const wanted = new Set(records.flatMap(({ integrity, previous }) => [integrity, previous]));
-    for (const integrity of await archivesOn(shelf)) {
-      const release = wanted.has(integrity) ? undefined : await tryLock(this.#lockName(integrity, 'use'));
-      if (!release) continue;
-      await shelf.removeFolder(integrity);
-      release();
-    }
+    await this.#replace();
   }
 
   close(): void {
@@ -119,8 +114,8 @@ export class Entry {
       onGrowth();
     };
     this.options.file.preamble ??= await checkHead(store);
-    if (!this.offline) await this.#remember(integrity);
     this.store = store;
+    if (!this.offline) await this.#remember();
     this.#release('address');
   }
 
@@ -147,12 +142,28 @@ export class Entry {
     return (await Store.open(this.options.shelf, integrity)).isComplete ? integrity : previous;
   }
 
-  async #remember(integrity: string): Promise<void> {
+  async #remember(): Promise<void> {
     const { shelf, url } = this.options;
     const last = this.#record;
-    if (last?.integrity === integrity) return;
-    const wasComplete = last && (await Store.open(shelf, last.integrity)).isComplete;
+    const { integrity, isComplete } = this.store!;
+    if (last?.integrity === integrity && !last.previous) return;
+    if (isComplete) return this.#replace();
+    const wasComplete = last && last.integrity !== integrity && (await Store.open(shelf, last.integrity)).isComplete;
     await writeRecord(shelf, { url, integrity, previous: wasComplete ? last.integrity : last?.previous });
+  }
+
+  /** Deletes what lay at the address before, unless it is in use, and what else no address leads to. */
+  async #replace(): Promise<void> {
+    const { shelf, url } = this.options;
+    await writeRecord(shelf, { url, integrity: this.store!.integrity });
+    const records = await allRecords(shelf);
+    const wanted = new Set(records.flatMap(({ integrity, previous }) => [integrity, previous]));
+    for (const integrity of await archivesOn(shelf)) {
+      const release = wanted.has(integrity) ? undefined : await tryLock(this.#lockName(integrity, 'use'));
+      if (!release) continue;
+      await shelf.removeFolder(integrity);
+      release();
+    }
   }
 
   #lockName(integrity: string, kind: Lock): string {

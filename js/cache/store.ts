@@ -104,18 +104,20 @@ export class Store {
     });
   }
 
-  /** Forgets bytes that proved damaged. */
+  /** Forgets bytes that proved damaged. Those beside them can be read all the while. */
   async discard(offset: number, bytes: number): Promise<void> {
     const end = offset + bytes;
     const damaged = this.#blocks.touching(offset, end);
     if (damaged.length === 0) return;
-    this.#blocks.remove(damaged);
     await this.#setComplete(false);
     for (const block of damaged) {
       const blob = await this.#blobOf(block).catch(() => undefined);
-      const rest = blob ? await Promise.all(around(block, offset, end).map((part) => partOf(blob, block, part))) : [];
+      for (const part of blob ? around(block, offset, end) : []) {
+        const bytes = await blob!.slice(part.start - block.start, part.end - block.start).arrayBuffer();
+        await this.#put(part, new Uint8Array(bytes));
+      }
+      this.#blocks.remove(block);
       await this.shelf.remove(this.integrity, nameOf(block));
-      for (const { part, bytes } of rest) await this.#put(part, bytes);
     }
   }
 
@@ -162,9 +164,4 @@ function around({ start, end }: Block, from: number, to: number): Block[] {
     { start, end: Math.min(end, from) },
     { start: Math.max(start, to), end },
   ].filter((part) => part.start < part.end);
-}
-
-async function partOf(blob: Blob, block: Block, part: Block): Promise<{ part: Block; bytes: Uint8Array<ArrayBuffer> }> {
-  const bytes = await blob.slice(part.start - block.start, part.end - block.start).arrayBuffer();
-  return { part, bytes: new Uint8Array(bytes) };
 }
