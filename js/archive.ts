@@ -152,7 +152,7 @@ export class Archive {
     const pass = this.#passOf(tensor, wanted);
     const pieces = this.#gpuReader.merged(this.#plan(tensor, pass), file, offset);
     const decoded = await this.#read(pieces, { signal, buffer });
-    return { name: tensor.name, dtype, shape: [...shape], pass, data: dataOf(dtype, decoded, bytes) };
+    return { name: tensor.name, dtype, shape: [...shape], pass, data: dataOf(dtype, decoded, bytes) } as Tensor;
   }
 
   /** A tensor in a buffer of the GPU's, which the caller destroys. Only with the backend `webgpu`. */
@@ -179,6 +179,20 @@ export class Archive {
       plan: (offset, bytes) => this.#gpuReader.merged(this.#plan({ file, offset, bytes }, pass), file, offset),
       read: (pieces) => this.#read(pieces, {}),
     });
+  }
+
+  /** Whether `tensor` finds one of this name. */
+  has(name: string, file?: string): boolean {
+    return this.#indexOf(name, file) !== undefined;
+  }
+
+  /** What `tensors` says of the one that `tensor` finds. */
+  get(name: string, file?: string): TensorInfo | undefined {
+    return this.tensors[this.#indexOf(name, file) ?? -1];
+  }
+
+  [Symbol.iterator](): IterableIterator<TensorInfo> {
+    return this.tensors[Symbol.iterator]();
   }
 
   /** Ends the download and the workers. Whatever is awaited fails with the code `closed`. */
@@ -214,13 +228,18 @@ export class Archive {
 
   #find(name: string, file: string | undefined): Description['tensors'][number] {
     this.#throwIfClosed();
-    // Names that several models share have their files' names before them.
-    const index = file === undefined ? this.#tensorIndex.get(name) : (this.#fileIndex.get(`${file}\n${name}`) ?? this.#tensorIndex.get(`${file}/${name}`));
+    const index = this.#indexOf(name, file);
     if (index === undefined) {
       const where = file === undefined ? '' : ` in ${JSON.stringify(file)}`;
       throw new McwcError('argument', `the archive has no tensor named ${JSON.stringify(name)}${where}`);
     }
     return this.#parts.description.tensors[index];
+  }
+
+  #indexOf(name: string, file: string | undefined): number | undefined {
+    if (file === undefined) return this.#tensorIndex.get(name);
+    // Names that several models share have their files' names before them.
+    return this.#fileIndex.get(`${file}\n${name}`) ?? this.#tensorIndex.get(`${file}/${name}`);
   }
 
   #plan({ file, offset, bytes }: Range, pass: number): Piece[] {

@@ -37,6 +37,21 @@ export class ArchiveFile {
     return new Response(this.stream(start, end)).blob();
   }
 
+  /** The whole file as text, in UTF-8. */
+  async text(): Promise<string> {
+    return this.response().text();
+  }
+
+  async json(): Promise<unknown> {
+    return this.response().json();
+  }
+
+  /** The whole file as the answer of a server, with its length and type. */
+  response(): Response {
+    const headers = { 'content-length': String(this.size), 'content-type': typeOf(this.name) };
+    return new Response(this.stream(), { headers });
+  }
+
   /** Decodes as it is read, and not much further. */
   stream(start = 0, end = this.size): ReadableStream<ByteArray> {
     const parts = partsOf(this.#plan(start, end));
@@ -64,6 +79,11 @@ export class ArchiveFile {
     }
     return this.#reader.plan(start, end - start);
   }
+}
+
+function typeOf(name: string): string {
+  if (name.endsWith('.json')) return 'application/json';
+  return name.endsWith('.txt') ? 'text/plain; charset=utf-8' : 'application/octet-stream';
 }
 
 function* partsOf(pieces: Piece[]): Generator<Piece[]> {

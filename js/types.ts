@@ -30,27 +30,40 @@ type TypedArray<Name extends string> = typeof globalThis extends { [name in Name
 
 export type ByteArray = TypedArray<'Uint8Array'>;
 
-/** Elements in row-major order; the bytes of types that JavaScript has no array for. */
-export type TensorData =
-  | TypedArray<'Float32Array'>
-  | TypedArray<'Float64Array'>
-  | TypedArray<'Float16Array'>
-  | TypedArray<'Int8Array'>
-  | ByteArray
-  | TypedArray<'Int16Array'>
-  | TypedArray<'Uint16Array'>
-  | TypedArray<'Int32Array'>
-  | TypedArray<'Uint32Array'>
-  | TypedArray<'BigInt64Array'>
-  | TypedArray<'BigUint64Array'>;
+/** Of each dtype: elements in row-major order, or the bytes of types that JavaScript has no array for. */
+interface TensorArrays {
+  f32: TypedArray<'Float32Array'>;
+  /** The bits, where the language has no `Float16Array`. */
+  f16: TypedArray<'Float16Array'> | TypedArray<'Uint16Array'>;
+  bf16: TypedArray<'Uint16Array'>;
+  f64: TypedArray<'Float64Array'>;
+  i8: TypedArray<'Int8Array'>;
+  u8: ByteArray;
+  i16: TypedArray<'Int16Array'>;
+  u16: TypedArray<'Uint16Array'>;
+  i32: TypedArray<'Int32Array'>;
+  u32: TypedArray<'Uint32Array'>;
+  i64: TypedArray<'BigInt64Array'>;
+  u64: TypedArray<'BigUint64Array'>;
+  bool: ByteArray;
+  f8_e4m3: ByteArray;
+  f8_e5m2: ByteArray;
+  i4: ByteArray;
+  u4: ByteArray;
+}
 
-export interface Tensor {
+export type TensorData<T extends DType = DType> = TensorArrays[T];
+
+/** Told apart by `dtype`: that of `'f32'` has a `Float32Array`. */
+export type Tensor = { [T in DType]: TensorOf<T> }[DType];
+
+interface TensorOf<T extends DType> {
   name: string;
-  dtype: DType;
+  dtype: T;
   shape: number[];
   /** Which of `archive.passes` it is, from 0; the last if nothing better will come. */
   pass: number;
-  data: TensorData;
+  data: TensorData<T>;
 }
 
 export interface TensorInfo {

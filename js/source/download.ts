@@ -6,21 +6,21 @@ import { PREAMBLE_BYTES } from './source.js';
 
 export class Download implements Supply {
   constructor(
-    protected readonly file: RemoteFile,
-    protected readonly memory: MemorySource,
-    protected readonly retrying: Retrying,
+    readonly file: RemoteFile,
+    readonly memory: MemorySource,
+    private readonly retrying: Retrying,
   ) {}
 
   /** Settles when no more will come. */
   async run(answer?: AsyncGenerator<Part>): Promise<void> {
     const { file, memory } = this;
-    const attempts = new Attempts(file, this.retrying);
+    const attempts = this.attempts();
     while (!memory.isFull) {
       try {
         const gap = answer ? undefined : await this.#gap();
         if (memory.isFull) return;
         answer ??= file.read(...gap!);
-        for await (const part of answer) if (this.keep(part) > 0) attempts.succeeded();
+        for await (const part of answer) this.keep(part, attempts);
         await memory.wanted();
         if (!gap?.[1] || memory.missing(...gap).length > 0) throw this.endedEarly();
       } catch (error) {
@@ -37,13 +37,12 @@ export class Download implements Supply {
   }
 
   async refetch(start: number, end: number): Promise<Uint8Array | undefined> {
-    const { file, retrying } = this;
-    const attempts = new Attempts(file, retrying);
+    const { file } = this;
+    const attempts = this.attempts();
     if (start === 0) file.preamble = undefined;
     while (file.canSeek) {
       try {
-        const bytes = await this.#again(start, end);
-        if (bytes) return bytes;
+        return await this.#again(start, end);
       } catch (error) {
         try {
           await attempts.next(error);
@@ -59,11 +58,16 @@ export class Download implements Supply {
     this.file.close(error);
   }
 
-  protected keep({ offset, bytes, total }: Part): number {
-    return this.memory.write(offset, bytes, 'network', total);
+  attempts(): Attempts {
+    return new Attempts(this.file, this.retrying);
   }
 
-  protected endedEarly(): Interruption {
+  keep({ offset, bytes, total }: Part, attempts: Attempts): void {
+    if (this.memory.write(offset, bytes, 'network', total) > 0) attempts.succeeded();
+  }
+
+  /** Why to ask again after an answer that was right as far as it went. */
+  endedEarly(): Interruption {
     return new Interruption(this.file.error('incomplete', this.memory.incomplete().message));
   }
 
@@ -71,7 +75,6 @@ export class Download implements Supply {
   async #gap(): Promise<[start: number, end?: number]> {
     const { memory } = this;
     await memory.turn();
-    if (memory.has(0, PREAMBLE_BYTES)) await memory.wanted();
     const [[start, end] = [0, Infinity], next] = memory.missing();
     return [start < PREAMBLE_BYTES ? 0 : start, next && end];
   }

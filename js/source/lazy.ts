@@ -1,11 +1,12 @@
 // A file on a server -> memory, only what is asked for: neighbouring ranges together, a few requests at a time. Where the server
-// knows no ranges, the whole.
+// knows no ranges, the whole. Loaded only for lazy archives.
 import { nextTurn } from '../platform.js';
-import { Attempts } from './attempts.js';
-import { Download } from './download.js';
+import type { Attempts } from './attempts.js';
+import type { Download } from './download.js';
+import type { Supply } from './memory.js';
 import { type Range, Ranges } from './ranges.js';
 
-/** Fetched at first, to have the header: a request more takes longer than these bytes. */
+/** Fetched at first, to have the header: a second request takes longer than these bytes. */
 const FIRST_BYTES = 32 << 10;
 /** Bytes between two ranges that take less time than another request. */
 const GAP_BYTES = 32 << 10;
@@ -13,19 +14,30 @@ const GAP_BYTES = 32 << 10;
 const REQUEST_BYTES = 4 << 20;
 const REQUESTS_AT_ONCE = 4;
 
-export class LazyDownload extends Download {
+export class LazyRanges implements Supply {
   #wanted = new Ranges();
-  /** What has been wanted, and not failed. */
+  /** What has been wanted, and has not failed. */
   #asked = new Ranges();
   #queue: Range[] = [];
   #running = 0;
+  /** Whether everything is being downloaded. */
   #isWhole = false;
+
+  constructor(private readonly download: Download) {}
 
   want(start: number, end: number): void {
     const isFirst = this.#wanted.size === 0;
     for (const [first, last] of this.#asked.missing(start, end)) this.#wanted.add(first, last);
     this.#asked.add(start, end);
     if (isFirst && this.#wanted.size > 0) nextTurn().then(() => this.#enqueue());
+  }
+
+  refetch(start: number, end: number): Promise<Uint8Array | undefined> {
+    return this.download.refetch(start, end);
+  }
+
+  close(error: unknown): void {
+    this.download.close(error);
   }
 
   #enqueue(): void {
@@ -43,9 +55,10 @@ export class LazyDownload extends Download {
   }
 
   async #fetch([start, end]: Range): Promise<void> {
+    const { memory } = this.download;
+    const attempts = this.download.attempts();
     this.#running++;
-    const attempts = new Attempts(this.file, this.retrying);
-    while (!this.#isWhole && this.memory.missing(start, end).length > 0) {
+    while (!this.#isWhole && memory.missing(start, end).length > 0) {
       try {
         await this.#receive(start, end, attempts);
       } catch (error) {
@@ -53,7 +66,7 @@ export class LazyDownload extends Download {
           await attempts.next(error);
         } catch (failure) {
           this.#asked.remove(start, end);
-          this.memory.reject(start, end, failure);
+          memory.reject(start, end, failure);
           break;
         }
       }
@@ -63,21 +76,20 @@ export class LazyDownload extends Download {
   }
 
   async #receive(start: number, end: number, attempts: Attempts): Promise<void> {
-    await this.memory.opened();
-    const [[from] = []] = this.memory.missing(start, end);
-    if (from === undefined) return;
-    const first = from === 0 ? 0 : from;
-    const last = first === 0 ? Math.max(end, FIRST_BYTES) : end;
-    const answer = this.file.read(first, last);
+    const { download } = this;
+    const { file, memory } = download;
+    await memory.opened();
+    const [[first] = []] = memory.missing(start, end);
+    if (first === undefined) return;
+    const answer = file.read(first, first === 0 ? Math.max(end, FIRST_BYTES) : end);
     for (;;) {
       const { value: part } = await answer.next();
       if (!part) break;
-      if (this.keep(part) > 0) attempts.succeeded();
+      download.keep(part, attempts);
       if (!part.isWhole) continue;
       this.#isWhole = true;
-      this.run(answer);
-      return;
+      return void download.run(answer);
     }
-    if (this.memory.missing(start, end).length > 0) throw this.endedEarly();
+    if (memory.missing(start, end).length > 0) throw download.endedEarly();
   }
 }

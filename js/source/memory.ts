@@ -3,7 +3,7 @@ import { McwcError } from '../errors.js';
 import type { CacheBackend, Progress } from '../types.js';
 import type { Range } from './ranges.js';
 import { type Bytes, Segments } from './segments.js';
-import type { Source } from './source.js';
+import { PREAMBLE_BYTES, type Source } from './source.js';
 
 export type Report = (progress: Omit<Progress, 'decoded'>) => void;
 
@@ -80,9 +80,11 @@ export class MemorySource implements Source {
     await this.bytes.opened?.();
   }
 
-  /** Resolves when nobody else fetches what is missing. */
+  /** Resolves when it is known whether anything is missing, and nobody else fetches it. */
   async turn(): Promise<void> {
-    await this.bytes.turn?.();
+    if (!this.bytes.turn) return;
+    await this.bytes.turn();
+    if (this.has(0, PREAMBLE_BYTES)) await this.wanted();
   }
 
   /** Keeps bytes, but for those that are here; says how many are new. */
@@ -191,9 +193,10 @@ export class MemorySource implements Source {
     return true;
   }
 
-  /** Every state once, so that the end comes once. */
+  /** Every state once, and the end only when the header has confirmed it, so that it comes once. */
   #tell(from: Progress['from']): void {
     const { size: loaded } = this.bytes.held;
+    if (loaded === this.#total && !this.isFull) return;
     if (this.#reported?.loaded === loaded && this.#reported.total === this.#total) return;
     this.#reported = { loaded, total: this.#total, from };
     this.report(this.#reported);

@@ -4,7 +4,6 @@ import { nodeModule } from '../platform.js';
 import type { ArchiveOptions, ArchiveSource } from '../types.js';
 import { BlobSource } from './blob.js';
 import { Download } from './download.js';
-import { LazyDownload } from './lazy.js';
 import { MemorySource, type Report } from './memory.js';
 import { RemoteFile } from './remote.js';
 import { type Bytes, Segments } from './segments.js';
@@ -61,9 +60,14 @@ async function download(source: Request | Response, options: ArchiveOptions, rep
   const { lazy, silenceMs = DEFAULTS.silenceMs, retries = DEFAULTS.retries, retryMs = DEFAULTS.retryMs } = options;
   const file = new RemoteFile(source, silenceMs);
   const memory = new MemorySource(report, await bytesOf(file, source, silenceMs, options));
-  const supply = new (lazy ? LazyDownload : Download)(file, memory, { retries, retryMs });
-  memory.supply = supply;
-  if (!lazy) supply.run();
+  const download = new Download(file, memory, { retries, retryMs });
+  if (lazy) {
+    const { LazyRanges } = await import('./lazy.js');
+    memory.supply = new LazyRanges(download);
+  } else {
+    memory.supply = download;
+    download.run();
+  }
   if (source instanceof Request) source.signal.addEventListener('abort', () => memory.close(source.signal.reason));
   return memory;
 }

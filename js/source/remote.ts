@@ -83,7 +83,9 @@ export class RemoteFile {
     const onClose = () => controller.abort(this.signal.reason);
     this.signal.addEventListener('abort', onClose);
     const inTime = async <T>(promise: Promise<T>): Promise<T> => {
-      const timer = setTimeout(() => controller.abort(new Error(`silent for ${this.silenceMs} ms`)), this.silenceMs);
+      const silent = () => controller.abort(new Error(`silent for ${this.silenceMs} ms`));
+      // What came while this thread was busy is looked at before that is said.
+      let timer = setTimeout(() => (timer = setTimeout(silent)), this.silenceMs);
       try {
         return await unlessAborted(promise, controller.signal);
       } finally {
