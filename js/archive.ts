@@ -8,6 +8,7 @@ import type { Gpu } from './gpu.js';
 import { GpuReader } from './gpu-reader.js';
 import { type Job, Pool } from './pool.js';
 import { adopt, nextTurn, unlessAborted } from './platform.js';
+import type { Bytes } from './source/segments.js';
 import { type Held, type Piece, type Step, nothing, piecesOf, stepsOf } from './steps.js';
 import type { ArchiveOptions, Backend, CacheBackend, FileInfo, FileOptions, GpuTensor, Tensor, TensorInfo, TensorOptions } from './types.js';
 import type { Wasm, WasmArchive } from './wasm.js';
@@ -105,25 +106,17 @@ export class Archive {
 
   /** Where downloaded bytes are kept now. */
   get cache(): CacheBackend {
-    return this.#parts.chain[0].source.cache ?? 'memory';
+    return this.#bytes?.cache ?? 'memory';
   }
 
   /** Why there. */
   get cacheReason(): string {
-    return this.#parts.chain[0].source.cacheReason ?? 'only what is got from an address is kept';
+    return this.#bytes?.cacheReason ?? 'nothing is to be kept';
   }
 
-  /** Resolves when all of the archive, and of a base that was opened for it, is kept for the next time; rejects if it will not be. */
-  get cached(): Promise<void> {
-    const { chain, base } = this.#parts;
-    const cached = Promise.all([chain[0].source.cached ?? Promise.reject(), base?.cached]).then(
-      () => {},
-      (error) => {
-        throw McwcError.from(error ?? new Error(this.cacheReason));
-      },
-    );
-    cached.catch(() => {});
-    return cached;
+  /** Resolves to true as soon as the whole archive is kept for the next time, to false if it will not be. */
+  get cached(): Promise<boolean> {
+    return Promise.resolve(this.#bytes?.cached ?? false);
   }
 
   /** Resolves when the whole archive is here, rejects if it never will be. It fetches nothing: if `lazy`, that is up to the reader. */
@@ -220,6 +213,10 @@ export class Archive {
     this.#pool.close(reason);
     header.free();
     if (base) base.#end(reason);
+  }
+
+  get #bytes(): Bytes | undefined {
+    return this.#parts.chain[0].source.bytes;
   }
 
   #throwIfClosed(): void {

@@ -1,6 +1,6 @@
 // What `import 'mcwc/cache'` gives. `open` loads it when it is asked to keep what it downloads.
 import { list, remove } from './cache/caches.js';
-import { type OpenOptions, open } from './index.js';
+import { McwcError, type OpenOptions, open } from './index.js';
 
 /** @internal */
 export { KeptBytes } from './cache/kept.js';
@@ -56,12 +56,17 @@ export async function caches(): Promise<Caches> {
   };
 }
 
-/** Keeps an archive, and what it is based on, for when it is opened. Rejects if it cannot be kept. */
+/** Keeps an archive, and that which a delta is based on, for when it is opened. Rejects if it cannot be kept. */
 export async function prefetch(source: string | URL | Request, options: OpenOptions = {}): Promise<void> {
-  const archive = await open(source, { cache: true, ...options, backend: 'cpu', lazy: false });
+  const { base } = options;
+  const kept = { cache: true, ...options, lazy: false, backend: 'cpu' } as const;
+  if (typeof base === 'string' || base instanceof URL || base instanceof Request) {
+    await prefetch(base, { ...kept, base: undefined, integrity: undefined, onProgress: undefined });
+  }
+  const archive = await open(source, kept);
   try {
-    await archive.refined;
-    await archive.cached;
+    await archive.downloaded;
+    if (!(await archive.cached)) throw new McwcError('io', archive.cacheReason);
   } finally {
     archive.close();
   }

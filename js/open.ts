@@ -11,7 +11,6 @@ import type { ArchiveOptions, ArchiveSource } from './types.js';
 import { type Wasm, type WasmArchive, parse } from './wasm.js';
 
 const WORKERS_MAX = 4;
-const CACHE_NAME = /^[\w-]{1,64}$/;
 /** Of `setTimeout`. */
 const DELAY_MS_MAX = 2 ** 31 - 1;
 
@@ -82,13 +81,12 @@ async function openOn(
   }
 }
 
-function check({ backend = 'auto', workers = 0, integrity, lazy = false, cache = false, silenceMs = 0, retries = 0, retryMs = 0 }: ArchiveOptions): void {
+function check({ backend = 'auto', workers = 0, integrity, lazy = false, silenceMs = 0, retries = 0, retryMs = 0 }: ArchiveOptions): void {
   const refuse = (message: string) => {
     throw new McwcError('argument', message);
   };
   if (!['auto', 'cpu', 'webgpu'].includes(backend)) refuse(`backend must be 'auto', 'cpu' or 'webgpu', not ${JSON.stringify(backend)}`);
   if (typeof lazy !== 'boolean') refuse('lazy must be true or false');
-  if (typeof cache !== 'boolean' && !CACHE_NAME.test(cache)) refuse('cache must be true, false, or a name of at most 64 letters, digits, - and _');
   for (const [name, value] of Object.entries({ workers, retries, silenceMs, retryMs })) {
     if (!Number.isInteger(value) || value < 0 || value > DELAY_MS_MAX) refuse(`${name} must be a whole number, 0 or more`);
   }

@@ -122,7 +122,7 @@ async function buildScripts() {
       legalComments: 'none',
       charset: 'utf8',
       external: ['./gpu.js', './index.js', './lazy.js'],
-      plugins: [cacheBeside],
+      plugins: [bundlesBeside],
       alias: { 'mcwc-wasm': join(BINDINGS, bindings), 'mcwc-gpu-wasm': join(BINDINGS, 'mcwc_gpu/mcwc_gpu.js') },
       // Workers never load wasm by address.
       logOverride: { 'empty-import-meta': 'silent' },
@@ -141,10 +141,10 @@ async function buildScripts() {
   });
 }
 
-/** `js/source/` loads it from one folder up, `pkg/` from beside. */
-const cacheBeside = {
-  name: 'cache-beside',
-  setup: (build) => build.onResolve({ filter: /^\.\.\/cache\.js$/ }, () => ({ path: './cache.js', external: true })),
+/** What one folder up in `js/` is, in `pkg/`, beside. */
+const bundlesBeside = {
+  name: 'bundles-beside',
+  setup: (build) => build.onResolve({ filter: /^\.\.\/(cache|index)\.js$/ }, ({ path }) => ({ path: path.slice(1), external: true })),
 };
 
 async function buildTypes() {

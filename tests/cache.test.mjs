@@ -33,17 +33,17 @@ async function serve(request, response) {
   response.writeHead(body ? 200 : 404, headers).end(body);
 }
 
-/** `stopAt`: the byte before which answers stop for ever. `failure`: a status, or 'network'. */
+/** `stopAt`: the byte before which answers stop for ever. `failure`: a status, or 'network'. `once`: the body of the first answer. */
 function serveArchive({ headers: { range } }, response) {
-  const { body, stopAt = Infinity, failure, ignoresRanges } = served;
+  const { body = served.body, stopAt = Infinity, failure, ignoresRanges } = { ...served, body: served.once };
+  served.once = undefined;
   sent.requests++;
-  if (process.env.LOG) console.log(range);
   if (failure === 'network') return response.destroy();
   if (failure) return response.writeHead(failure).end('no');
   const [, first, last] = (!ignoresRanges && /^bytes=(\d+)-(\d*)$/.exec(range)) || [];
   const start = Number(first ?? 0);
   const end = Math.min(body.length, last ? Number(last) + 1 : body.length);
-  const head = { 'content-length': end - start, 'content-type': 'application/octet-stream', etag: `"${fnv(body)}"` };
+  const head = { 'content-length': end - start, 'content-type': 'application/octet-stream', etag: `"${fnv(served.body)}"` };
   if (first) head['content-range'] = `bytes ${start}-${end - 1}/${body.length}`;
   response.writeHead(first ? 206 : 200, head);
   const part = body.subarray(start, Math.min(end, stopAt));
@@ -81,7 +81,7 @@ async function readAll({ options, path }) {
     hashes[name] = `${data.byteLength} ${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
   }
   await archive.downloaded;
-  await archive.cached.catch(() => {});
+  await archive.cached;
   const { cache, cacheReason } = archive;
   archive.close();
   return { hashes, cache, cacheReason, progress };
@@ -213,6 +213,31 @@ describe('Cache', () => {
     const again = await visit(page);
     assert.deepEqual(again.hashes, hashes);
     assert.equal(again.sent.bytes, PREAMBLE_BYTES);
+  });
+
+  test('what arrives damaged is replaced before it is kept, or after', async () => {
+    const page = await newPage();
+    served.once = Buffer.from(archive);
+    served.once[archive.length >> 1] ^= 1;
+    const cold = await visit(page);
+    assert.deepEqual(cold.hashes, hashes);
+    assert.equal(cold.sent.requests, 2);
+    const warm = await visit(page);
+    assert.deepEqual(warm.hashes, hashes);
+    assert.equal(warm.sent.bytes, PREAMBLE_BYTES);
+  });
+
+  test('bytes after the end are refused, and not kept for ever', async () => {
+    const page = await newPage();
+    served.once = Buffer.concat([archive, Buffer.alloc(100)]);
+    await assert.rejects(visit(page), /bytes follow the last chunk/);
+    assert.deepEqual((await visit(page)).hashes, hashes);
+    assert.equal((await held(page)).bytes, archive.length);
+  });
+
+  test('a cache needs a name that can be one of a file', async () => {
+    const page = await newPage();
+    for (const cache of ['../other', 'a/b', 'a'.repeat(65)]) await assert.rejects(visit(page, { cache }), /letters, digits/);
   });
 
   for (const [part, offset] of Object.entries({ preamble: 3, length: 13, hash: 20, header: 60 })) {

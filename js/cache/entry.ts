@@ -104,6 +104,7 @@ export class Entry {
   async #take(integrity: string): Promise<void> {
     const { shelf, onGrowth } = this.options;
     await this.#hold('use', this.#lockName(integrity, 'use'), 'shared');
+    if (this.#isClosed) return;
     const channel = new BroadcastChannel(`mcwc/${shelf.name}/${integrity}`);
     this.#channel = channel;
     const store = await Store.open(shelf, integrity, (block) => channel.postMessage(block));

@@ -1,37 +1,50 @@
 // The bytes of an archive: in memory until they are in the cache, then there.
+import { McwcError } from '../index.js';
 import { Ranges } from '../source/ranges.js';
+import type { RemoteFile } from '../source/remote.js';
 import { type Bytes, Segments } from '../source/segments.js';
 import { PREAMBLE_BYTES } from '../source/source.js';
-import type { CacheBackend } from '../types.js';
-import { Entry, type EntryOptions } from './entry.js';
+import type { ArchiveOptions, CacheBackend } from '../types.js';
+import { Entry } from './entry.js';
 import { openShelf } from './shelf.js';
 
-
-const PLACES = { opfs: 'in the origin private file system', 'cache-api': 'in the Cache API' };
+/** As it goes into names of files, locks and caches. */
+const NAME = /^[\w-]{1,64}$/;
+const PLACES = {
+  opfs: 'kept in the origin private file system',
+  'cache-api': 'kept in the Cache API: the origin private file system is missing, or cannot be written to',
+  memory: 'only what is got from an address is kept',
+};
 
 export class KeptBytes implements Bytes {
   readonly held = new Ranges();
-  readonly cached: Promise<void>;
+  readonly cached: Promise<boolean>;
   onGrowth = () => {};
   readonly #memory = new Segments();
   #entry: Entry | undefined;
   #opening: Promise<void> | undefined;
   /** Bytes that wait until the first of them have shown which archive they belong to. */
   #unidentified: [offset: number, bytes: Uint8Array][] | undefined = [];
+  /** Fresh bytes whose damaged ones may still be on their way into the cache. */
+  #replaced = new Ranges();
   #writing = new Set<Promise<void>>();
   #expected: number | undefined;
-  #settle!: { resolve(): void; reject(error: unknown): void };
+  #settle!: (isCached: boolean) => void;
   /** Why nothing more is kept. */
   #failure: string | undefined;
   #isClosed = false;
 
-  /** `name`: that of the cache. `integrity`: the archive that has to lie at the address, if that is known. */
   constructor(
-    private readonly name: string,
-    private readonly address: Omit<EntryOptions, 'shelf' | 'onGrowth'>,
+    private readonly file: RemoteFile,
+    private readonly source: Request | Response,
+    private readonly silenceMs: number,
+    private readonly options: ArchiveOptions,
   ) {
-    this.cached = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
-    this.cached.catch(() => {});
+    const { cache } = options;
+    if (cache !== true && !NAME.test(cache as string)) {
+      throw new McwcError('argument', `cache must be true, false, or a name of at most 64 letters, digits, - and _`);
+    }
+    this.cached = new Promise((resolve) => (this.#settle = resolve));
   }
 
   get inMemory(): Ranges {
@@ -43,8 +56,8 @@ export class KeptBytes implements Bytes {
   }
 
   get cacheReason(): string {
-    const { shelf, offline } = this.#entry ?? {};
-    const where = this.#failure ?? (shelf ? `kept ${PLACES[shelf.kind]}` : 'not looked for yet');
+    const offline = this.#entry?.offline;
+    const where = this.#failure ?? PLACES[this.cache];
     return offline === undefined ? where : `${where}; used unasked, because the server could not be reached: ${offline}`;
   }
 
@@ -54,13 +67,18 @@ export class KeptBytes implements Bytes {
 
   async turn(): Promise<void> {
     await this.opened();
-    if (this.#failure !== undefined) return;
-    await this.#entry!.lead();
+    if (this.#failure === undefined) await this.#entry?.lead();
     this.#grow();
   }
 
   expect(bytes: number): void {
+    const store = this.#entry?.store;
     this.#expected = bytes;
+    if (store && [...store.kept].some(([, end]) => end > bytes)) {
+      // From a server that once sent more.
+      this.held.remove(bytes, Infinity);
+      this.#add(store.discard(bytes, Infinity));
+    }
     this.#finishIfWhole();
   }
 
@@ -78,12 +96,11 @@ export class KeptBytes implements Bytes {
 
   replace(offset: number, bytes: Uint8Array): void {
     const end = offset + bytes.length;
-    const store = this.#entry?.store;
     this.#memory.remove(offset, end);
     this.#memory.write(offset, bytes);
     this.held.add(offset, end);
-    const discarded = store?.discard(offset, bytes.length) ?? Promise.resolve();
-    discarded.then(() => this.#keep(offset, bytes), (error) => this.#fail(error));
+    this.#replaced.add(offset, end);
+    this.#replaceKept(offset, bytes);
   }
 
   read(offset: number, target: Uint8Array): void {
@@ -107,22 +124,27 @@ export class KeptBytes implements Bytes {
     this.#memory.clear();
     this.held.clear();
     this.#entry?.store?.flush();
-    Promise.allSettled(this.#writing).then(() => {
-      this.#settle.reject(new Error('closed'));
+    Promise.all(this.#writing).then(() => {
+      this.#settle(false);
       this.#entry?.close();
     });
   }
 
   async #open(): Promise<void> {
-    let shelf;
+    const { file, source, silenceMs, options } = this;
+    if (source instanceof Response || !file.canRestart) return this.#settle(false);
     try {
-      shelf = await openShelf(this.name);
+      const shelf = await openShelf(options.cache === true ? 'default' : (options.cache as string));
+      if (this.#isClosed) return;
+      const url = source.url.replace(/#.*/, '');
+      const integrity = options.integrity?.toLowerCase();
+      this.#entry = new Entry({ shelf, url, file, integrity, silenceMs, onGrowth: () => this.#grow() });
+      await this.#entry.find();
     } catch (error) {
+      // What the server says does not depend on the cache.
+      if (error instanceof McwcError) throw error;
       return this.#fail(error);
     }
-    this.#entry = new Entry({ ...this.address, shelf, onGrowth: () => this.#grow() });
-    if (this.#isClosed) return;
-    await this.#entry.find();
     if (this.#entry.store?.kept.has(0, PREAMBLE_BYTES)) this.#onIdentified();
     else this.#grow();
   }
@@ -131,7 +153,7 @@ export class KeptBytes implements Bytes {
     if (this.#isClosed) return;
     const store = this.#entry?.store;
     for (const [start, end] of store?.kept ?? []) this.held.add(start, end);
-    if (store?.isComplete) this.#settle.resolve();
+    if (store?.isComplete) this.#settle(true);
     this.onGrowth();
   }
 
@@ -143,25 +165,40 @@ export class KeptBytes implements Bytes {
   }
 
   #keep(offset: number, bytes: Uint8Array): void {
-    if (this.#failure !== undefined) return;
+    if (this.#failure !== undefined || !this.#entry) return;
     if (this.#unidentified) {
       this.#unidentified.push([offset, bytes]);
       if (offset === 0) this.#identify(bytes);
       return;
     }
-    const written = this.#entry!.store!.write(offset, bytes).then(
-      () => {
-        this.#memory.remove(offset, offset + bytes.length);
-        this.#finishIfWhole();
-      },
-      (error) => this.#fail(error),
-    );
-    this.#writing.add(written);
-    written.finally(() => this.#writing.delete(written));
+    const end = offset + bytes.length;
+    const written = this.#entry!.store!.write(offset, bytes).then(() => {
+      for (const [first, last] of this.#replaced.missing(offset, end)) this.#memory.remove(first, last);
+      return this.#finishIfWhole();
+    });
+    this.#add(written);
+  }
+
+  /** What is waited for before the cache is closed. */
+  async #add(writing: Promise<void>): Promise<void> {
+    const settled = writing.catch((error) => this.#fail(error));
+    this.#writing.add(settled);
+    await settled;
+    this.#writing.delete(settled);
+  }
+
+  async #replaceKept(offset: number, bytes: Uint8Array): Promise<void> {
+    const store = this.#entry?.store;
+    store?.flush();
+    await Promise.all(this.#writing);
+    if (store) await this.#add(store.discard(offset, bytes.length));
+    this.#replaced.remove(offset, offset + bytes.length);
+    this.#keep(offset, bytes);
   }
 
   async #identify(begin: Uint8Array): Promise<void> {
     try {
+      if (begin.length < PREAMBLE_BYTES) throw new Error('it is no archive');
       await this.#entry!.identify(begin);
       this.#onIdentified();
     } catch (error) {
@@ -174,7 +211,7 @@ export class KeptBytes implements Bytes {
     if (!store || store.isComplete || this.#expected === undefined || !store.kept.has(0, this.#expected)) return;
     try {
       await this.#entry!.finish();
-      this.#settle.resolve();
+      this.#settle(true);
     } catch (error) {
       this.#fail(error);
     }
@@ -185,7 +222,7 @@ export class KeptBytes implements Bytes {
     const { name, message } = error as Error;
     this.#failure ??= name === 'Error' ? message : `${name}: ${message}`;
     this.#unidentified = undefined;
-    this.#settle.reject(error);
+    this.#settle(false);
     this.#entry?.resign();
   }
 }

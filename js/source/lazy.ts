@@ -78,7 +78,7 @@ export class LazyRanges implements Supply {
   async #receive(start: number, end: number, attempts: Attempts): Promise<void> {
     const { download } = this;
     const { file, memory } = download;
-    await memory.opened();
+    await memory.bytes.opened?.();
     const [[first] = []] = memory.missing(start, end);
     if (first === undefined) return;
     const answer = file.read(first, first === 0 ? Math.max(end, FIRST_BYTES) : end);

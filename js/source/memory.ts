@@ -1,6 +1,6 @@
 // Bytes that arrive in memory, whoever brings them.
 import { McwcError } from '../errors.js';
-import type { CacheBackend, Progress } from '../types.js';
+import type { Progress } from '../types.js';
 import type { Range } from './ranges.js';
 import { type Bytes, Segments } from './segments.js';
 import { PREAMBLE_BYTES, type Source } from './source.js';
@@ -39,23 +39,11 @@ export class MemorySource implements Source {
 
   constructor(
     private readonly report: Report,
-    private readonly bytes: Bytes = new Segments(),
+    readonly bytes: Bytes = new Segments(),
   ) {
     bytes.onGrowth = () => this.#arrived('cache');
     this.complete = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     this.complete.catch(() => {});
-  }
-
-  get cache(): CacheBackend {
-    return this.bytes.cache;
-  }
-
-  get cacheReason(): string {
-    return this.bytes.cacheReason;
-  }
-
-  get cached(): Promise<void> | undefined {
-    return this.bytes.cached;
   }
 
   /** Whether everything is here. */
@@ -73,11 +61,6 @@ export class MemorySource implements Source {
     while (this.#expected === undefined && this.#waiters.length === 0) {
       await new Promise<void>((resolve) => (this.#onWanted = resolve));
     }
-  }
-
-  /** Resolves when it is known what has been kept. */
-  async opened(): Promise<void> {
-    await this.bytes.opened?.();
   }
 
   /** Resolves when it is known whether anything is missing, and nobody else fetches it. */

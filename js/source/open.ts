@@ -72,21 +72,11 @@ async function download(source: Request | Response, options: ArchiveOptions, rep
   return memory;
 }
 
-async function bytesOf(
-  file: RemoteFile,
-  source: Request | Response,
-  silenceMs: number,
-  { cache, integrity }: ArchiveOptions,
-): Promise<Bytes> {
-  if (!cache) return new Segments();
-  if (source instanceof Response || !file.canRestart) return new Segments('only what is got from an address is kept');
-  try {
-    const { KeptBytes } = await import('../cache.js');
-    const url = source.url.replace(/#.*/, '');
-    return new KeptBytes(cache === true ? 'default' : cache, { url, file, integrity: integrity?.toLowerCase(), silenceMs });
-  } catch (error) {
-    return new Segments(`the cache could not be loaded: ${(error as Error).message}`);
-  }
+async function bytesOf(file: RemoteFile, source: Request | Response, silenceMs: number, options: ArchiveOptions): Promise<Bytes> {
+  if (!options.cache) return new Segments();
+  const loaded = await import('../cache.js').catch((error) => ({ cacheReason: String(error) }));
+  if ('KeptBytes' in loaded) return new loaded.KeptBytes(file, source, silenceMs, options);
+  return Object.assign(new Segments(), loaded);
 }
 
 function fromStream(stream: ReadableStream<Uint8Array>, report: Report): Source {

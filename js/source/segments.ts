@@ -14,10 +14,10 @@ export interface Bytes {
   /** Those of them that `read` can copy. */
   readonly inMemory: Ranges;
   /** Where they outlive the page, and why there. */
-  readonly cache: CacheBackend;
-  readonly cacheReason: string;
-  /** Resolves when all of them do. */
-  readonly cached?: Promise<void>;
+  readonly cache?: CacheBackend;
+  readonly cacheReason?: string;
+  /** Whether all of them do, in the end. */
+  readonly cached?: Promise<boolean>;
   /** Called when there are more that were not written here. */
   onGrowth: () => void;
   /** Keeps what is not there yet, and says how many bytes that is. The bytes are not copied. */
@@ -37,13 +37,10 @@ export interface Bytes {
 }
 
 export class Segments implements Bytes {
-  readonly cache = 'memory';
   readonly held = new Ranges();
   onGrowth = () => {};
   /** Ascending, disjoint. */
   #segments: Segment[] = [];
-
-  constructor(readonly cacheReason = 'no cache was asked for') {}
 
   get inMemory(): Ranges {
     return this.held;
