@@ -7,6 +7,8 @@ import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { POLICY, folder, fnv, newContext, writeExact } from './common/package.mjs';
 
 const PREAMBLE_BYTES = 32;
+/** In a chunk that lies within one block of the cache. */
+const INSIDE = 3_000_000;
 const TYPES = { '.js': 'text/javascript', '.wasm': 'application/wasm' };
 /** Where the tests' archive lies, and how it is served. */
 const PATH = '/model.mcwc';
@@ -52,10 +54,10 @@ function serveArchive({ headers: { range } }, response) {
   else response.write(part);
 }
 
-/** A new page, with whatever is missing in its browser. */
-async function newPage({ without, host = 'localhost' } = {}) {
+/** A new page; `script` runs first. */
+async function newPage({ script, host = 'localhost' } = {}) {
   const page = await context.newPage();
-  if (without) await page.addInitScript(without);
+  if (script) await page.addInitScript(script);
   page.setDefaultTimeout(20_000);
   await page.goto(origin.replace('localhost', host));
   return page;
@@ -97,6 +99,15 @@ const withoutBoth = () => {
   delete FileSystemFileHandle.prototype.createWritable;
   delete globalThis.caches;
 };
+function slowWrites() {
+  const { prototype } = FileSystemFileHandle;
+  const { createWritable } = prototype;
+  prototype.createWritable = async function () {
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    return createWritable.call(this);
+  };
+}
+
 const SHELVES = { opfs: undefined, 'cache-api': withoutOpfs };
 
 /** What the caches of this origin hold. */
@@ -159,16 +170,16 @@ describe('Cache', () => {
 
   afterEach(() => context.close());
 
-  for (const [cache, without] of Object.entries(SHELVES)) {
+  for (const [cache, script] of Object.entries(SHELVES)) {
     describe(`In ${cache}`, () => {
       test('what is complete is not fetched again: only its preamble, or nothing with its integrity', async () => {
-        const page = await newPage({ without });
+        const page = await newPage({ script });
         const cold = await visit(page);
         assert.deepEqual(cold.hashes, hashes);
         assert.equal(cold.cache, cache);
         assert.deepEqual(cold.sent, { requests: 1, bytes: archive.length });
         await untilHeld(page, archive.length);
-        const next = await newPage({ without });
+        const next = await newPage({ script });
         const warm = await visit(next);
         assert.deepEqual(warm.hashes, hashes);
         assert.deepEqual(warm.sent, { requests: 1, bytes: PREAMBLE_BYTES });
@@ -179,7 +190,7 @@ describe('Cache', () => {
       });
 
       test('what had arrived when the page was reloaded is not fetched again', async () => {
-        const page = await newPage({ without });
+        const page = await newPage({ script });
         served.stopAt = 3 << 20;
         await page.evaluate(openOnly, PATH);
         await untilHeld(page, served.stopAt);
@@ -204,7 +215,7 @@ describe('Cache', () => {
 
   test('a damaged chunk is fetched again alone, once for all', async () => {
     const page = await visited();
-    await damage(page, archive.length >> 1);
+    await damage(page, INSIDE);
     const repaired = await visit(page);
     assert.deepEqual(repaired.hashes, hashes);
     assert.equal(repaired.sent.requests, 2);
@@ -215,10 +226,10 @@ describe('Cache', () => {
     assert.equal(again.sent.bytes, PREAMBLE_BYTES);
   });
 
-  test('what arrives damaged is replaced before it is kept, or after', async () => {
-    const page = await newPage();
+  test('what arrives damaged is replaced even while it is being written', async () => {
+    const page = await newPage({ script: slowWrites });
     served.once = Buffer.from(archive);
-    served.once[archive.length >> 1] ^= 1;
+    served.once[INSIDE] ^= 1;
     const cold = await visit(page);
     assert.deepEqual(cold.hashes, hashes);
     assert.equal(cold.sent.requests, 2);
@@ -372,7 +383,7 @@ describe('Cache', () => {
 
   test('where nothing can be kept, memory does, and says so', async () => {
     const insecure = await visit(await newPage({ host: 'insecure.test' }));
-    const neither = await visit(await newPage({ without: withoutBoth }));
+    const neither = await visit(await newPage({ script: withoutBoth }));
     for (const { hashes: found, cache } of [insecure, neither]) {
       assert.deepEqual(found, hashes);
       assert.equal(cache, 'memory');
@@ -421,7 +432,7 @@ describe('Cache', () => {
   });
 
   test('prefetching rejects when it cannot keep', async () => {
-    const page = await newPage({ without: withoutBoth });
+    const page = await newPage({ script: withoutBoth });
     const prefetching = page.evaluate(async (path) => (await import('/pkg/cache.js')).prefetch(path), PATH);
     await assert.rejects(prefetching, /nothing can be kept/);
   });

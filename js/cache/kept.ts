@@ -23,10 +23,12 @@ export class KeptBytes implements Bytes {
   readonly #memory = new Segments();
   #entry: Entry | undefined;
   #opening: Promise<void> | undefined;
+  #identifying: Promise<void> | undefined;
   /** Bytes that wait until the first of them have shown which archive they belong to. */
   #unidentified: [offset: number, bytes: Uint8Array][] | undefined = [];
   /** Fresh bytes whose damaged ones may still be on their way into the cache. */
   #replaced = new Ranges();
+  #replacing = new Set<Promise<void>>();
   #writing = new Set<Promise<void>>();
   #expected: number | undefined;
   #settle!: (isCached: boolean) => void;
@@ -100,7 +102,7 @@ export class KeptBytes implements Bytes {
     this.#memory.write(offset, bytes);
     this.held.add(offset, end);
     this.#replaced.add(offset, end);
-    this.#replaceKept(offset, bytes);
+    settling(this.#replaceKept(offset, bytes), this.#replacing);
   }
 
   read(offset: number, target: Uint8Array): void {
@@ -123,11 +125,16 @@ export class KeptBytes implements Bytes {
     this.#isClosed = true;
     this.#memory.clear();
     this.held.clear();
+    this.#end();
+  }
+
+  async #end(): Promise<void> {
+    await this.#identifying;
+    await Promise.all(this.#replacing);
     this.#entry?.store?.flush();
-    Promise.all(this.#writing).then(() => {
-      this.#settle(false);
-      this.#entry?.close();
-    });
+    await Promise.all(this.#writing);
+    this.#settle(false);
+    this.#entry?.close();
   }
 
   async #open(): Promise<void> {
@@ -168,7 +175,7 @@ export class KeptBytes implements Bytes {
     if (this.#failure !== undefined || !this.#entry) return;
     if (this.#unidentified) {
       this.#unidentified.push([offset, bytes]);
-      if (offset === 0) this.#identify(bytes);
+      if (offset === 0) this.#identifying = this.#identify(bytes);
       return;
     }
     const end = offset + bytes.length;
@@ -179,15 +186,12 @@ export class KeptBytes implements Bytes {
     this.#add(written);
   }
 
-  /** What is waited for before the cache is closed. */
-  async #add(writing: Promise<void>): Promise<void> {
-    const settled = writing.catch((error) => this.#fail(error));
-    this.#writing.add(settled);
-    await settled;
-    this.#writing.delete(settled);
+  #add(writing: Promise<void>): Promise<void> {
+    return settling(writing.catch((error) => this.#fail(error)), this.#writing);
   }
 
   async #replaceKept(offset: number, bytes: Uint8Array): Promise<void> {
+    await this.#identifying;
     const store = this.#entry?.store;
     store?.flush();
     await Promise.all(this.#writing);
@@ -208,7 +212,7 @@ export class KeptBytes implements Bytes {
 
   async #finishIfWhole(): Promise<void> {
     const store = this.#entry?.store;
-    if (!store || store.isComplete || this.#expected === undefined || !store.kept.has(0, this.#expected)) return;
+    if (!store || store.isComplete || this.#replaced.size > 0 || this.#expected === undefined || !store.kept.has(0, this.#expected)) return;
     try {
       await this.#entry!.finish();
       this.#settle(true);
@@ -225,4 +229,11 @@ export class KeptBytes implements Bytes {
     this.#settle(false);
     this.#entry?.resign();
   }
+}
+
+/** Has a promise among others until it resolves. */
+async function settling(promise: Promise<void>, among: Set<Promise<void>>): Promise<void> {
+  among.add(promise);
+  await promise;
+  among.delete(promise);
 }
