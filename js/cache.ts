@@ -52,7 +52,7 @@ export async function caches(): Promise<Caches> {
     quota,
     persisted: (await storage?.persisted?.()) ?? false,
     persist: async () => (await storage?.persist?.()) ?? false,
-    delete: remove,
+    delete: (filter = {}) => remove(filter),
   };
 }
 

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { FAULT_NAMES, FaultyFile, randomOf } from './common/faults.mjs';
 import { POLICY, folder, fnv, newContext, writeExact } from './common/package.mjs';
 
 const PREAMBLE_BYTES = 32;
@@ -36,9 +37,11 @@ async function serve(request, response) {
 }
 
 /** `stopAt`: the byte before which answers stop for ever. `failure`: a status, or 'network'. `once`: the body of the first answer. */
-function serveArchive({ headers: { range } }, response) {
+function serveArchive(request, response) {
+  const { range } = request.headers;
   const { body = served.body, stopAt = Infinity, failure, ignoresRanges } = { ...served, body: served.once };
   served.once = undefined;
+  if (served.file) return served.file.handle(request, response);
   sent.requests++;
   if (failure === 'network') return response.destroy();
   if (failure) return response.writeHead(failure).end('no');
@@ -236,6 +239,27 @@ describe('Cache', () => {
     const warm = await visit(page);
     assert.deepEqual(warm.hashes, hashes);
     assert.equal(warm.sent.bytes, PREAMBLE_BYTES);
+  });
+
+  test('whatever servers do, weights are right or an error is typed, and nothing wrong is kept for ever', async () => {
+    const page = await newPage();
+    const right = { right: 0, failed: 0 };
+    for (let seed = 0; seed < 20; seed++) {
+      const random = randomOf(seed);
+      const faulty = Math.ceil(random() * 4);
+      const next = (request) => (request < faulty ? FAULT_NAMES[Math.floor(random() * FAULT_NAMES.length)] : undefined);
+      served.file = new FaultyFile(archive, { random, next });
+      const outcome = await visit(page, { silenceMs: 300, retryMs: 1, retries: 3 }).catch((error) => error);
+      if (outcome instanceof Error) assert.match(outcome.message, /McwcError/);
+      else assert.deepEqual(outcome.hashes, hashes);
+      right[outcome instanceof Error ? 'failed' : 'right']++;
+      if (random() < 0.6) await page.evaluate(async () => (await (await import('/pkg/cache.js')).caches()).delete());
+      else if ((await held(page)).archives[0]?.complete) await damage(page, Math.floor(random() * archive.length));
+    }
+    assert(right.right > 5 && right.failed > 1, JSON.stringify(right));
+    served.file = undefined;
+    for (let visits = 0; visits < 2; visits++) assert.deepEqual((await visit(page)).hashes, hashes);
+    assert.equal((await visit(page)).sent.bytes, PREAMBLE_BYTES);
   });
 
   test('bytes after the end are refused, and not kept for ever', async () => {
