@@ -23,6 +23,7 @@ export interface CacheFilter {
   cache?: string;
   integrity?: string;
   url?: string | URL;
+  complete?: boolean;
 }
 
 /** What the caches of this origin hold. */

@@ -12,8 +12,9 @@ export async function list(filter: CacheFilter): Promise<CachedArchive[]> {
 export async function remove(filter: CacheFilter): Promise<number> {
   let bytes = 0;
   for (const { shelf, archive, records } of await find(filter)) {
-    await shelf.removeFolder(archive.integrity);
-    for (const record of records) await forget(shelf, record, archive.integrity);
+    const { integrity } = archive;
+    await shelf.removeFolder(integrity);
+    for (const record of records) await forget(shelf, record, integrity);
     bytes += archive.bytes;
   }
   return bytes;
@@ -26,11 +27,12 @@ interface Found {
   records: Record[];
 }
 
-async function find({ cache, integrity, url }: CacheFilter): Promise<Found[]> {
+async function find({ cache, integrity, url, complete }: CacheFilter): Promise<Found[]> {
   const address = url && new Request(url).url.replace(/#.*/, '');
-  const matches = ({ archive }: Found) => {
-    return (integrity?.toLowerCase() ?? archive.integrity) === archive.integrity && (!address || archive.urls.includes(address));
-  };
+  const matches = ({ archive }: Found) =>
+    (integrity?.toLowerCase() ?? archive.integrity) === archive.integrity &&
+    (complete ?? archive.complete) === archive.complete &&
+    (!address || archive.urls.includes(address));
   const onShelves = (await shelves()).filter(({ name }) => name === (cache ?? name)).map(findOn);
   return (await Promise.all(onShelves)).flat().filter(matches);
 }

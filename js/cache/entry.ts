@@ -87,9 +87,9 @@ export class Entry {
   }
 
   /** Tells that all bytes are kept. */
-  async finish(): Promise<void> {
-    await this.store!.finish();
-    this.#channel!.postMessage('complete');
+  async finish(total: number): Promise<void> {
+    await this.store!.finish(total);
+    this.#channel!.postMessage({ total });
     this.#release('lead');
     await this.#replace();
   }
@@ -108,8 +108,8 @@ export class Entry {
     const channel = new BroadcastChannel(`mcwc/${shelf.name}/${integrity}`);
     this.#channel = channel;
     const store = await Store.open(shelf, integrity, (block) => channel.postMessage(block));
-    channel.onmessage = ({ data }: MessageEvent<Block | 'complete'>) => {
-      if (data === 'complete') store.isComplete = true;
+    channel.onmessage = ({ data }: MessageEvent<Block | { total: number }>) => {
+      if ('total' in data) store.total = data.total;
       else store.add(data);
       this.#onProgress();
       onGrowth();

@@ -69,7 +69,11 @@ export class KeptBytes implements Bytes {
 
   async turn(): Promise<void> {
     await this.opened();
-    if (this.#failure === undefined) await this.#entry?.lead();
+    try {
+      if (this.#failure === undefined) await this.#entry?.lead();
+    } catch (error) {
+      this.#fail(error);
+    }
     this.#grow();
   }
 
@@ -161,6 +165,7 @@ export class KeptBytes implements Bytes {
     const store = this.#entry?.store;
     for (const [start, end] of store?.kept ?? []) this.held.add(start, end);
     if (store?.isComplete) this.#settle(true);
+    else this.#finishIfWhole();
     this.onGrowth();
   }
 
@@ -214,7 +219,7 @@ export class KeptBytes implements Bytes {
     const store = this.#entry?.store;
     if (!store || store.isComplete || this.#replaced.size > 0 || this.#expected === undefined || !store.kept.has(0, this.#expected)) return;
     try {
-      await this.#entry!.finish();
+      await this.#entry!.finish(this.#expected);
       this.#settle(true);
     } catch (error) {
       this.#fail(error);

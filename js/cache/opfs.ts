@@ -5,6 +5,9 @@
 import type { Shelf } from './shelf.js';
 
 const ROOT = 'mcwc';
+/** Attempts to remove what is being written to, and the time between two. */
+const REMOVALS = 30;
+const REMOVAL_MS = 100;
 
 export class OpfsShelf implements Shelf {
   readonly kind = 'opfs';
@@ -40,12 +43,13 @@ export class OpfsShelf implements Shelf {
   async put(folder: string, name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     const directory = await this.directory.getDirectoryHandle(folder, { create: true });
     const file = await directory.getFileHandle(name, { create: true });
+    const stream = await file.createWritable();
     try {
-      const stream = await file.createWritable();
       await stream.write(bytes);
       await stream.close();
     } catch (error) {
-      await this.remove(folder, name);
+      await stream.abort().catch(() => {});
+      await this.remove(folder, name).catch(() => {});
       throw error;
     }
   }
@@ -55,8 +59,17 @@ export class OpfsShelf implements Shelf {
     if (directory) await found(directory.removeEntry(name));
   }
 
+  /** Waits for writes in progress. */
   async removeFolder(folder: string): Promise<void> {
-    await found(this.directory.removeEntry(folder, { recursive: true }));
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await found(this.directory.removeEntry(folder, { recursive: true }));
+        return;
+      } catch (error) {
+        if ((error as Error).name !== 'NoModificationAllowedError' || attempt === REMOVALS) throw error;
+        await new Promise((resolve) => setTimeout(resolve, REMOVAL_MS));
+      }
+    }
   }
 }
 
@@ -68,8 +81,11 @@ async function rootOf(create: boolean): Promise<FileSystemDirectoryHandle | unde
 }
 
 async function namesIn(directory: FileSystemDirectoryHandle | undefined): Promise<string[]> {
-  const names = [];
-  if (directory) for await (const name of directory.keys()) names.push(name);
+  const names: string[] = [];
+  const list = async () => {
+    if (directory) for await (const name of directory.keys()) names.push(name);
+  };
+  await found(list());
   return names;
 }
 

@@ -10,8 +10,8 @@ import type { Shelf } from './shelf.js';
 const BLOCK_BYTES = 2 << 20;
 /** Longest time that arrived bytes wait for more. */
 const WAIT_MS = 500;
-/** A file that is written last. */
-const COMPLETE = 'complete';
+/** The name of a file that is written last, with the length of the archive. */
+const COMPLETE = 'complete-';
 
 /** Bytes in a row that are not written yet. */
 interface Run {
@@ -24,7 +24,8 @@ interface Run {
 }
 
 export class Store {
-  isComplete = false;
+  /** Length of the archive, once all of it has been there. */
+  total: number | undefined;
   readonly #blocks = new Blocks();
   #run: Run | undefined;
   #last: { block: Block; blob: Blob } | undefined;
@@ -48,13 +49,18 @@ export class Store {
     return this.#blocks.kept;
   }
 
+  get isComplete(): boolean {
+    return this.total !== undefined && this.kept.has(0, this.total);
+  }
+
   /** Finds what others have written. */
   async refresh(): Promise<void> {
     const names = await this.shelf.names(this.integrity);
-    this.isComplete = names.includes(COMPLETE);
+    const marker = names.find((name) => name.startsWith(COMPLETE));
+    this.total = marker === undefined ? undefined : Number(marker.slice(COMPLETE.length));
     const known = new Set([...this.#blocks].map(nameOf));
     const found = names.filter((name) => !known.has(name)).flatMap((name) => blockOf(name) ?? []);
-    const whole = await Promise.all(found.map((block) => this.isComplete || this.#isWhole(block)));
+    const whole = await Promise.all(found.map((block) => marker !== undefined || this.#isWhole(block)));
     this.#blocks.add(...found.filter((_, index) => whole[index]));
   }
 
@@ -109,7 +115,8 @@ export class Store {
     const end = offset + bytes;
     const damaged = this.#blocks.touching(offset, end);
     if (damaged.length === 0) return;
-    await this.#setComplete(false);
+    if (this.total !== undefined) await this.shelf.remove(this.integrity, COMPLETE + this.total);
+    this.total = undefined;
     for (const block of damaged) {
       const blob = await this.#blobOf(block).catch(() => undefined);
       for (const part of blob ? around(block, offset, end) : []) {
@@ -121,15 +128,10 @@ export class Store {
     }
   }
 
-  /** Tells that all bytes are there. */
-  async finish(): Promise<void> {
-    await this.#setComplete(true);
-  }
-
-  async #setComplete(isComplete: boolean): Promise<void> {
-    if (isComplete) await this.shelf.put(this.integrity, COMPLETE, Uint8Array.of(1));
-    else if (this.isComplete) await this.shelf.remove(this.integrity, COMPLETE);
-    this.isComplete = isComplete;
+  /** Tells that these are all bytes. */
+  async finish(total: number): Promise<void> {
+    await this.shelf.put(this.integrity, COMPLETE + total, Uint8Array.of(1));
+    this.total = total;
   }
 
   /** A crash leaves files that were being written empty. */
