@@ -186,28 +186,65 @@ async function withExports(load) {
   }
 }
 
-/** `archive.tensor()` of all coded tensors at once, from memory, while this thread has nothing else to do. */
+/** The public functions, from an archive in memory, while this thread has nothing else to do. */
 async function endToEnd({ coded, bytes: archiveBytes, expected }) {
   const { open } = await import('/pkg/index.js');
-  const configurations = [
-    { name: 'tensors-1', workers: 1, reuse: true },
-    { name: 'tensors-default', reuse: true },
-    { name: 'tensors-1-fresh', workers: 1, reuse: false },
-    { name: 'tensors-default-fresh', reuse: false },
-  ];
+  const configurations = [['1', 1], ['default', undefined]];
   const methods = [];
-  for (const { name, workers, reuse } of configurations) {
+  for (const [name, workers] of configurations) {
     const archive = await open(archiveBytes, { backend: 'cpu', workers });
-    const buffers = new Map();
-    let results;
-    const read = async ({ name, offset }) => {
-      const { data } = await archive.tensor(name, { buffer: buffers.get(name) });
-      if (reuse) buffers.set(name, data.buffer);
-      return { offset, bytes: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
-    };
-    const run = async () => (results = await Promise.all(coded.map(read)));
-    const check = () => results.every(({ offset, bytes }) => equal(bytes, expected.subarray(offset, offset + bytes.length)));
-    methods.push({ name, run, check });
+    methods.push(atOnce(`tensors-${name}`, archive, coded, expected, true), atOnce(`tensors-${name}-fresh`, archive, coded, expected, false));
+    methods.push(...inTurn(name, archive, coded, expected), ...wholeFile(name, archive, expected));
   }
   return methods;
+}
+
+/** All coded tensors at once; `reuse`: into the buffers of the round before. */
+function atOnce(name, archive, coded, expected, reuse) {
+  const buffers = new Map();
+  let results;
+  const read = async ({ name, offset }) => {
+    const { data } = await archive.tensor(name, { buffer: buffers.get(name) });
+    if (reuse) buffers.set(name, data.buffer);
+    return { offset, bytes: bytesIn(data) };
+  };
+  const run = async () => (results = await Promise.all(coded.map(read)));
+  const check = () => results.every(({ offset, bytes }) => equal(bytes, expected.subarray(offset, offset + bytes.length)));
+  return { name, run, check };
+}
+
+/** One coded tensor after another, each used and let go, as a page does that hands them to a runtime. */
+function inTurn(name, archive, coded, expected) {
+  const isRight = ({ data }, { offset }) => equal(bytesIn(data), expected.subarray(offset, offset + data.byteLength));
+  const read = async (use) => {
+    for (const tensor of coded) use(await archive.tensor(tensor.name), tensor);
+  };
+  const each = async (use) => {
+    let index = 0;
+    for await (const tensor of archive.each(coded.map(({ name }) => name))) use(tensor, coded[index++]);
+  };
+  const methods = { [`turn-${name}-fresh`]: read, [`each-${name}`]: each };
+  return Object.entries(methods).map(([name, decode]) => {
+    const check = async () => {
+      let same = true;
+      await decode((tensor, expectedTensor) => (same &&= isRight(tensor, expectedTensor)));
+      return same;
+    };
+    return { name, run: () => decode(() => {}), check };
+  });
+}
+
+/** The file that holds them, into new memory and into memory that the caller has, as that of a runtime. */
+function wholeFile(name, archive, expected) {
+  const file = archive.file(archive.files[0].name);
+  const target = new Uint8Array(file.size).fill(1);
+  let bytes;
+  return [
+    { name: `bytes-${name}`, run: async () => (bytes = await file.bytes()), check: () => equal(bytes, expected) },
+    { name: `read-${name}`, run: () => file.read(target), check: () => equal(target, expected) },
+  ];
+}
+
+function bytesIn({ buffer, byteOffset, byteLength }) {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }

@@ -37,10 +37,8 @@ const LABELS = {
   'zstd-in-place': 'zstd -19, left in wasm memory',
   brotli: 'brotli -11 (brotli-wasm), to bytes',
   gzip: 'gzip -9 (DecompressionStream), to bytes',
-  'tensors-1': 'archive.tensor(), 1 worker',
-  'tensors-default': 'archive.tensor(), default workers',
-  'tensors-1-fresh': 'archive.tensor(), 1 worker, new buffers',
-  'tensors-default-fresh': 'archive.tensor(), default workers, new buffers',
+  ...endToEndLabels('1', '1 worker'),
+  ...endToEndLabels('default', 'default workers'),
 };
 /** General-purpose compressors of the symbols; by file name. */
 const COMPRESSORS = {
@@ -67,6 +65,17 @@ publish('decode', report(results));
 const targets = reportTargets(targetsOf(results));
 if (measured.wrong.length > 0) console.error(`Wrong output: ${measured.wrong.join(', ')}`);
 process.exitCode = targets && measured.wrong.length === 0 ? 0 : 1;
+
+function endToEndLabels(name, workers) {
+  return {
+    [`tensors-${name}`]: `archive.tensor(), ${workers}`,
+    [`tensors-${name}-fresh`]: `archive.tensor(), ${workers}, new buffers`,
+    [`turn-${name}-fresh`]: `archive.tensor() in turn, ${workers}, new buffers`,
+    [`each-${name}`]: `archive.each(), ${workers}`,
+    [`bytes-${name}`]: `file.bytes(), ${workers}, new memory`,
+    [`read-${name}`]: `file.read(), ${workers}`,
+  };
+}
 
 /** The archive, and what the native command makes of it. */
 function encode([name, { model, options }]) {
@@ -186,5 +195,8 @@ function targetsOf({ methods }) {
     ratio('predicted archive ÷ key frames', ['kernel-predicted', 'kernel-key'], 0.6),
     ratio('archive.tensor(), 1 worker ÷ mcwc to f32', ['tensors-1', 'kernel-uniform'], 0.7),
     ratio('archive.tensor(), default workers ÷ mcwc to f32', ['tensors-default', 'kernel-uniform'], 0.7),
+    ratio('archive.each() ÷ archive.tensor() in turn, 1 worker', ['each-1', 'turn-1-fresh'], 1.2),
+    ratio('archive.each() ÷ archive.tensor() in turn, default workers', ['each-default', 'turn-default-fresh'], 1.2),
+    ratio('file.read() ÷ file.bytes(), default workers', ['read-default', 'bytes-default'], 1.2),
   ];
 }

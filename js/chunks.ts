@@ -1,6 +1,6 @@
 // Chunks by number -> where they lie, in an archive or in a base of it, and their payloads.
 import type { Gathered } from './decoder.js';
-import type { McwcError } from './errors.js';
+import { McwcError } from './errors.js';
 import type { Source } from './source/source.js';
 import type { Step } from './steps.js';
 
@@ -28,6 +28,8 @@ export class Chunks {
   constructor(
     private readonly table: Float64Array,
     private readonly chain: Link[],
+    /** How many archives of the chain nobody else reads. */
+    private readonly own: number,
   ) {}
 
   place(chunk: number): Place {
@@ -46,6 +48,12 @@ export class Chunks {
     return payload;
   }
 
+  /** Lets go of a chunk, unless it belongs to others too. */
+  release(chunk: number): void {
+    const { source, offset, bytes } = this.place(chunk);
+    if (this.table[3 * chunk] < this.own) source.release(offset, bytes);
+  }
+
   /** What `read` gives. A chunk that proves damaged is fetched again, by itself and once, and `read` called again. */
   async repaired<T>(read: () => Promise<T>): Promise<T> {
     const repaired = new Set<number>();
@@ -55,7 +63,8 @@ export class Chunks {
       } catch (error) {
         const chunk = (error as McwcError | undefined)?.chunk;
         const isOver = chunk === undefined || repaired.has(chunk) || repaired.size === REPAIRS_MAX;
-        if (isOver || !(await this.#refetch(chunk))) throw error;
+        // It may come from a script that has a class of its own for errors.
+        if (isOver || !(await this.#refetch(chunk))) throw chunk === undefined ? error : McwcError.from(error);
         repaired.add(chunk);
       }
     }

@@ -1,17 +1,17 @@
 // A file of an archive, in whatever portions it is asked for.
 import { McwcError } from './errors.js';
+import { inTurn } from './in-turn.js';
 import type { Piece } from './steps.js';
 import type { ByteArray, FileInfo } from './types.js';
 
 /** Decoded bytes that a stream gives at once, about. */
-const STREAM_BYTES = 2 << 20;
-/** Parts of a stream that are decoded ahead of its reader, so that two workers can be busy. */
-const STREAM_AHEAD = 1;
+const STREAM_BYTES = 4 << 20;
 
 /** What the file needs of its archive. */
 interface FileReader {
   plan(start: number, bytes: number): Piece[];
-  read(pieces: Piece[]): Promise<ArrayBuffer>;
+  /** What the pieces from `start` on decode to. */
+  read(start: number, pieces: Piece[], buffer?: ArrayBuffer): Promise<ArrayBuffer>;
 }
 
 /** A file of the archive, exactly as long as it was. */
@@ -30,11 +30,20 @@ export class ArchiveFile {
 
   /** The bytes from `start` up to, not including, `end`. */
   async bytes(start = 0, end = this.size): Promise<ByteArray> {
-    return new Uint8Array(await this.#reader.read(this.#plan(start, end)), 0, end - start);
+    return new Uint8Array(await this.#reader.read(start, this.#plan(start, end)), 0, end - start);
   }
 
   async blob(start = 0, end = this.size): Promise<Blob> {
     return new Response(this.stream(start, end)).blob();
+  }
+
+  /** Fills `target` with the bytes from `start` on. Takes a few megabytes of other memory, however long it is. */
+  async read(target: Uint8Array, start = 0): Promise<void> {
+    let at = 0;
+    for await (const part of this.#parts(start, start + target.length, true)) {
+      target.set(part, at);
+      at += part.length;
+    }
   }
 
   /** The whole file as text, in UTF-8. */
@@ -54,23 +63,23 @@ export class ArchiveFile {
 
   /** Decodes as it is read, and not much further. */
   stream(start = 0, end = this.size): ReadableStream<ByteArray> {
-    const parts = partsOf(this.#plan(start, end));
-    const ahead: Promise<ArrayBuffer>[] = [];
+    const parts = this.#parts(start, end, false);
     const pull = async (controller: ReadableByteStreamController) => {
-      while (ahead.length <= STREAM_AHEAD) {
-        const { value: pieces } = parts.next();
-        if (!pieces) break;
-        const decoded = this.#reader.read(pieces);
-        decoded.catch(() => {});
-        ahead.push(decoded);
-      }
-      const next = ahead.shift();
-      if (next) return controller.enqueue(new Uint8Array(await next));
+      const { value: part } = await parts.next();
+      if (part) return controller.enqueue(part);
       controller.close();
       // A reader that brought its own memory waits for an answer even at the end.
       controller.byobRequest?.respond(0);
     };
     return new ReadableStream({ type: 'bytes', pull }, { highWaterMark: 0 });
+  }
+
+  /** `reuse`: whether each part is done with when the next is asked for. */
+  #parts(start: number, end: number, reuse: boolean): AsyncGenerator<ByteArray, void> {
+    const tasks = partsOf(start, this.#plan(start, end)).map(({ start, pieces, bytes }) => {
+      return { bytes, run: async (buffer?: ArrayBuffer) => new Uint8Array(await this.#reader.read(start, pieces, buffer), 0, bytes) };
+    });
+    return inTurn(tasks, ({ buffer }) => (reuse ? buffer : undefined));
   }
 
   #plan(start: number, end: number): Piece[] {
@@ -86,17 +95,24 @@ function typeOf(name: string): string {
   return name.endsWith('.txt') ? 'text/plain; charset=utf-8' : 'application/octet-stream';
 }
 
-function* partsOf(pieces: Piece[]): Generator<Piece[]> {
-  let part: Piece[] = [];
-  let bytes = 0;
+interface Part {
+  start: number;
+  bytes: number;
+  pieces: Piece[];
+}
+
+function partsOf(start: number, pieces: Piece[]): Part[] {
+  const parts: Part[] = [];
   for (const piece of pieces) {
-    if (part.length > 0 && bytes + piece.bytes > STREAM_BYTES) {
-      yield part;
-      part = [];
-      bytes = 0;
+    const { bytes } = piece;
+    const last = parts.at(-1);
+    if (!last || last.bytes + bytes > STREAM_BYTES) {
+      parts.push({ start, bytes, pieces: [piece] });
+    } else {
+      last.pieces.push(piece);
+      last.bytes += bytes;
     }
-    part.push(piece);
-    bytes += piece.bytes;
+    start += bytes;
   }
-  if (part.length > 0) yield part;
+  return parts;
 }

@@ -1,16 +1,14 @@
 // Frames -> tensors by way of the GPU: the workers decode their levels, the GPU reconstructs them. What it does not take, and
-// everything once it has failed, is left to the CPU.
+// everything once it has failed, is left to the CPU. Loaded only where there is a GPU.
 import type { Chunks } from './chunks.js';
 import type { Description } from './description.js';
 import { bytesPerElement } from './dtype.js';
-import { McwcError } from './errors.js';
 import type { Gpu } from './gpu.js';
-import type { Job } from './pool.js';
+import type { Job } from './pool/runner.js';
 import { type Held, type Piece, levelStepsOf } from './steps.js';
 import { type WasmArchive, load, verifyLoaded } from './wasm.js';
 
 export interface GpuReaderOptions {
-  gpu: Gpu | undefined;
   header: WasmArchive;
   memory: WebAssembly.Memory;
   description: Description;
@@ -22,12 +20,11 @@ export interface GpuReaderOptions {
 }
 
 export class GpuReader {
-  /** Undefined once it has failed. */
-  gpu: Gpu | undefined;
-
-  constructor(private readonly options: GpuReaderOptions) {
-    this.gpu = options.gpu;
-  }
+  /** `gpu`: undefined once it has failed. */
+  constructor(
+    public gpu: Gpu | undefined,
+    private readonly options: GpuReaderOptions,
+  ) {}
 
   /** The pieces from `offset` on, with those of a frame that the GPU can take put together. */
   merged(pieces: Piece[], file: number, offset: number): Piece[] {
@@ -78,10 +75,12 @@ export class GpuReader {
     try {
       return await this.gpu?.reconstruct(header, frame, side, levels, levelBits);
     } catch (error) {
-      const { code, message } = McwcError.from(error, 'gpu');
-      if (code === 'gpu') this.#leave(message);
-      if (code === 'gpu' || code === 'unsupported') return undefined;
-      throw error;
+      const { code, message } = error as { code?: unknown; message: string };
+      if (code === 'unsupported') return undefined;
+      // Errors of the format have codes, those of WebGPU have none that is text.
+      if (typeof code === 'string' && code !== 'gpu') throw error;
+      this.#leave(message);
+      return undefined;
     }
   }
 
@@ -111,7 +110,7 @@ export class GpuReader {
       try {
         return { levels: new Uint8Array(await run({ bytes: levelBytes, steps }, signal)), levelBits };
       } catch (error) {
-        if ((error as McwcError).code !== 'limit-exceeded' || levelBits === 32) throw error;
+        if ((error as { code?: unknown }).code !== 'limit-exceeded' || levelBits === 32) throw error;
       }
     }
   }

@@ -1,5 +1,6 @@
 // Packed levels -> tensors on WebGPU, and the bindings of the module that does it. Loaded only where there is a GPU.
 import { Archive, GpuReconstructor, initSync } from 'mcwc-gpu-wasm';
+import { GpuReader, type GpuReaderOptions } from './gpu-reader.js';
 
 export { Archive, initSync };
 
@@ -33,6 +34,10 @@ export class Gpu {
     this.device = reconstructor.device;
     this.name = reconstructor.name;
     this.#reconstructor = reconstructor;
+  }
+
+  reader(options: GpuReaderOptions): GpuReader {
+    return new GpuReader(this, options);
   }
 
   /** The tensor of a frame, from the payload of its side chunk, if it has one, and its levels. */

@@ -4,13 +4,12 @@ import { loadBackend } from './backend.js';
 import type { Link } from './chunks.js';
 import { descriptionOf } from './description.js';
 import { McwcError } from './errors.js';
-import { hardwareConcurrency } from './platform.js';
+import { defaultWorkers } from './pool/threads.js';
 import { openSource } from './source/open.js';
 import { PREAMBLE_BYTES, type Source } from './source/source.js';
 import type { ArchiveOptions, ArchiveSource } from './types.js';
 import { type Wasm, type WasmArchive, parse } from './wasm.js';
 
-const WORKERS_MAX = 4;
 /** Of `setTimeout`. */
 const DELAY_MS_MAX = 2 ** 31 - 1;
 
@@ -46,7 +45,7 @@ async function openOn(
   source: ArchiveSource,
   options: ArchiveOptions,
 ): Promise<Archive> {
-  const { signal, integrity, workers = Math.min(hardwareConcurrency(), WORKERS_MAX), onProgress } = options;
+  const { signal, integrity, workers = defaultWorkers(), onProgress } = options;
   signal?.throwIfAborted();
   check(options);
   const counted = { decoded: 0 };

@@ -119,6 +119,13 @@ export function nextTurn(): Promise<void> {
   });
 }
 
+/** Calls it after a while, which does not keep Node running; gives what cancels that. */
+export function later(ms: number, task: () => void): () => void {
+  const timer = setTimeout(task, ms);
+  (timer as { unref?: () => void }).unref?.();
+  return () => clearTimeout(timer);
+}
+
 export async function loadWasm(url: URL): Promise<WebAssembly.Module> {
   try {
     const fs = url.protocol === 'file:' ? nodeModule('node:fs') : undefined;

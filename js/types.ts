@@ -131,6 +131,11 @@ export interface ArchiveOptions {
    * kept whole is opened without the network.
    */
   cache?: boolean | string;
+  /**
+   * Whether compressed bytes stay in memory when all that depends on them has been decoded; if not, they are fetched again should
+   * they be needed once more, which fails for a stream. Default: unless `lazy`.
+   */
+  keep?: boolean;
   /** Milliseconds for which a server may say nothing until the connection is given up, and resumed. Default: 30 000. */
   silenceMs?: number;
   /** How often a request is tried again without a new byte coming. Default: 6. */

@@ -41,10 +41,12 @@ const MODULES = [
 const BUNDLES = [
   { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'lazy', entry: 'source/lazy', format: 'esm', bindings: 'mcwc/mcwc.js' },
+  { out: 'inline', entry: 'pool/inline', format: 'esm', bindings: 'mcwc/mcwc.js' },
+  { out: 'uses', entry: 'uses', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'float32', entry: 'float32', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu', entry: 'gpu', format: 'esm', bindings: 'mcwc_gpu/mcwc_gpu.js' },
   { out: 'cache', entry: 'cache', format: 'esm', bindings: 'mcwc/mcwc.js' },
-  { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
+  { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/worker.js' },
   { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
 ];
 /** What a page downloads to decode on the CPU, and on WebGPU. */
@@ -87,7 +89,10 @@ async function finish({ name }, wasm) {
   await start('node', [await tool('binaryen/bin/wasm-opt'), bound, '-o', optimized, ...WASM_PASSES, ...features]);
 }
 
-/** The bindings for a worker, which never calls the GPU: it needs the functions that the CPU's module imports too. */
+/** Methods of an archive that only the page calls. */
+const PAGE_METHODS = ['chunks', 'describe', 'hashes', 'headBytes', 'plan'];
+
+/** The bindings for workers: without what only the page calls, and without the GPU, but for the functions that the CPU's module imports too. */
 async function writeWorkerBindings() {
   const { parseAst } = await import('vite');
   const [cpu, gpu] = MODULES.map(({ name }) => readFileSync(join(BINDINGS, name, `${name}.js`), 'utf8'));
@@ -96,9 +101,24 @@ async function writeWorkerBindings() {
   const needed = new Set(importedFunctions(cpu, parseAst).map((imported) => textOf(cpu, imported)));
   const unused = importedFunctions(gpu, parseAst).filter((imported) => !needed.has(textOf(gpu, imported)));
   if (unused.length === 0) fail('wasm-bindgen: all that the GPU module imports is in the CPU module');
-  let worker = gpu;
-  for (const { start, end } of unused.reverse()) worker = `${worker.slice(0, start)}unused${worker.slice(end)}`;
-  writeFileSync(join(BINDINGS, 'mcwc_gpu/worker.js'), `${worker}\nfunction unused() { throw new Error('not in workers'); }\n`);
+  writeCut('mcwc', cpu, pageMethods(cpu, parseAst), []);
+  writeCut('mcwc_gpu', gpu, pageMethods(gpu, parseAst), unused);
+}
+
+/** Without these methods, and with these functions replaced. */
+function writeCut(name, script, methods, functions) {
+  let cut = script;
+  for (const node of [...methods, ...functions].sort((a, b) => b.start - a.start)) {
+    cut = cut.slice(0, node.start) + (functions.includes(node) ? 'unused' : '') + cut.slice(node.end);
+  }
+  writeFileSync(join(BINDINGS, name, 'worker.js'), `${cut}\nfunction unused() { throw new Error('not in workers'); }\n`);
+}
+
+function pageMethods(script, parseAst) {
+  const classes = parseAst(script).body.map((node) => node.declaration ?? node);
+  const archive = classes.find(({ type, id }) => type === 'ClassDeclaration' && id.name === 'Archive');
+  const methods = archive?.body.body.filter(({ key }) => PAGE_METHODS.includes(key?.name)) ?? [];
+  return methods.length === PAGE_METHODS.length ? methods : fail('wasm-bindgen: an archive has other methods');
 }
 
 /** The functions that a script of wasm-bindgen hands to its module, in the order of the text. */
@@ -121,9 +141,11 @@ async function buildScripts() {
       bundle: true,
       minify: true,
       target: 'es2022',
+      // Fields that hold nothing yet are not written out.
+      tsconfigRaw: { compilerOptions: { useDefineForClassFields: false, verbatimModuleSyntax: true } },
       legalComments: 'none',
       charset: 'utf8',
-      external: ['./gpu.js', './index.js', './lazy.js'],
+      external: ['./gpu.js', './index.js', './inline.js', './lazy.js', './uses.js'],
       plugins: [bundlesBeside],
       alias: { 'mcwc-wasm': join(BINDINGS, bindings), 'mcwc-gpu-wasm': join(BINDINGS, 'mcwc_gpu/mcwc_gpu.js') },
       // Workers never load wasm by address.

@@ -1,6 +1,6 @@
 // The bytes of an archive: in memory until they are in the cache, then there.
 import { McwcError } from '../index.js';
-import { Ranges } from '../source/ranges.js';
+import { type Range, Ranges } from '../source/ranges.js';
 import type { RemoteFile } from '../source/remote.js';
 import { type Bytes, Segments } from '../source/segments.js';
 import { PREAMBLE_BYTES } from '../source/source.js';
@@ -18,6 +18,8 @@ const PLACES = {
 
 export class KeptBytes implements Bytes {
   readonly held = new Ranges();
+  readonly arrived = new Ranges();
+  readonly dropped = new Ranges();
   readonly cached: Promise<boolean>;
   onGrowth = () => {};
   readonly #memory = new Segments();
@@ -83,6 +85,7 @@ export class KeptBytes implements Bytes {
     if (store && [...store.kept].some(([, end]) => end > bytes)) {
       // From a server that once sent more.
       this.held.remove(bytes, Infinity);
+      this.arrived.remove(bytes, Infinity);
       this.#add(store.discard(bytes, Infinity));
     }
     this.#finishIfWhole();
@@ -90,7 +93,8 @@ export class KeptBytes implements Bytes {
 
   write(offset: number, bytes: Uint8Array): number {
     let added = 0;
-    for (const [start, end] of this.held.missing(offset, offset + bytes.length)) {
+    this.arrived.add(offset, offset + bytes.length);
+    for (const [start, end] of this.missing(offset, offset + bytes.length)) {
       const part = bytes.subarray(start - offset, end - offset);
       this.#memory.write(start, part);
       this.held.add(start, end);
@@ -98,6 +102,20 @@ export class KeptBytes implements Bytes {
       added += part.length;
     }
     return added;
+  }
+
+  missing(start: number, end: number): Range[] {
+    return this.held.missing(start, end).flatMap(([start, end]) => this.dropped.missing(start, end));
+  }
+
+  /** What is in the cache, or will be, leaves memory by itself. */
+  drop(start: number, end: number): void {
+    if (this.#failure === undefined) return;
+    for (const [first, last] of (this.#entry?.store?.kept ?? new Ranges()).missing(start, end)) {
+      this.#memory.remove(first, last);
+      this.held.remove(first, last);
+      this.dropped.add(first, last);
+    }
   }
 
   replace(offset: number, bytes: Uint8Array): void {
@@ -163,7 +181,10 @@ export class KeptBytes implements Bytes {
   #grow(): void {
     if (this.#isClosed) return;
     const store = this.#entry?.store;
-    for (const [start, end] of store?.kept ?? []) this.held.add(start, end);
+    for (const [start, end] of store?.kept ?? []) {
+      this.held.add(start, end);
+      this.arrived.add(start, end);
+    }
     if (store?.isComplete) this.#settle(true);
     else this.#finishIfWhole();
     this.onGrowth();

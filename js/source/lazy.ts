@@ -1,10 +1,11 @@
 // A file on a server -> memory, only what is asked for: neighbouring ranges together, a few requests at a time. Where the server
-// knows no ranges, the whole. Loaded only for lazy archives.
+// knows no ranges, the whole. Loaded only where bytes may have to be fetched by ranges.
 import { nextTurn } from '../platform.js';
 import type { Attempts } from './attempts.js';
 import type { Download } from './download.js';
 import type { Supply } from './memory.js';
 import { type Range, Ranges } from './ranges.js';
+import type { Part } from './remote.js';
 
 /** Fetched at first, to have the header: a second request takes longer than these bytes. */
 const FIRST_BYTES = 32 << 10;
@@ -22,14 +23,27 @@ export class LazyRanges implements Supply {
   #running = 0;
   /** Whether everything is being downloaded. */
   #isWhole = false;
+  /** Whether that was the answer to a range, so that it costs as much to have a byte again. */
+  #ignoresRanges = false;
 
-  constructor(private readonly download: Download) {}
+  /** `isStreamed`: whether the download brings everything, and only what was dropped is fetched by ranges. */
+  constructor(
+    private readonly download: Download,
+    isStreamed: boolean,
+  ) {
+    if (isStreamed) this.#asked.add(0, Infinity);
+  }
 
   want(start: number, end: number): void {
     const isFirst = this.#wanted.size === 0;
     for (const [first, last] of this.#asked.missing(start, end)) this.#wanted.add(first, last);
     this.#asked.add(start, end);
     if (isFirst && this.#wanted.size > 0) nextTurn().then(() => this.#enqueue());
+  }
+
+  release(start: number, end: number): boolean {
+    if (!this.#ignoresRanges) this.#asked.remove(start, end);
+    return !this.#ignoresRanges;
   }
 
   refetch(start: number, end: number): Promise<Uint8Array | undefined> {
@@ -87,9 +101,14 @@ export class LazyRanges implements Supply {
       if (!part) break;
       download.keep(part, attempts);
       if (!part.isWhole) continue;
-      this.#isWhole = true;
-      return void download.run(answer);
+      this.#isWhole = this.#ignoresRanges = true;
+      return void this.#run(answer);
     }
     if (memory.missing(start, end).length > 0) throw download.endedEarly();
+  }
+  async #run(answer: AsyncGenerator<Part>): Promise<void> {
+    await this.download.run(answer);
+    this.#isWhole = false;
+    this.#next();
   }
 }

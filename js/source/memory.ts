@@ -11,10 +11,14 @@ export type Report = (progress: Omit<Progress, 'decoded'>) => void;
 export interface Supply {
   /** Tells that bytes are waited for. */
   want?(start: number, end: number): void;
+  /** Whether bytes may be dropped; if they can be had again, that is true. */
+  release?(start: number, end: number): boolean;
   /** Bytes that proved damaged, once more; undefined if they cannot be had. */
   refetch?(start: number, end: number): Promise<Uint8Array | undefined>;
   close(error: unknown): void;
 }
+
+const DROPPED = 'read before and not kept';
 
 interface Waiter {
   start: number;
@@ -37,8 +41,10 @@ export class MemorySource implements Source {
   #onWanted = () => {};
   #settle!: { resolve: () => void; reject: (error: unknown) => void };
 
+  /** `readOnce`: whether bytes are dropped even if they cannot be had again. */
   constructor(
     private readonly report: Report,
+    private readonly readOnce = false,
     readonly bytes: Bytes = new Segments(),
   ) {
     bytes.onGrowth = () => this.#arrived('cache');
@@ -46,14 +52,18 @@ export class MemorySource implements Source {
     this.complete.catch(() => {});
   }
 
-  /** Whether everything is here. */
+  get heldBytes(): number {
+    return this.bytes.inMemory.size;
+  }
+
+  /** Whether everything has arrived. */
   get isFull(): boolean {
-    return this.bytes.held.size === this.#expected;
+    return this.bytes.arrived.size === this.#expected;
   }
 
   /** What of a range is not here. */
   missing(start = 0, end = this.#expected ?? Infinity): Range[] {
-    return this.bytes.held.missing(start, end);
+    return this.bytes.missing(start, end);
   }
 
   /** Resolves when it is known whether more is needed than there is. */
@@ -111,8 +121,14 @@ export class MemorySource implements Source {
   available(offset: number, bytes: number): Promise<void> {
     if (this.#closed) return Promise.reject(this.#closed);
     if (this.has(offset, bytes)) return Promise.resolve();
-    if (this.#failure) return Promise.reject(this.#failure);
     const end = offset + bytes;
+    const { dropped } = this.bytes;
+    if (dropped.overlaps(offset, end)) {
+      if (!this.supply?.want) return Promise.reject(new McwcError('argument', DROPPED));
+      dropped.remove(offset, end);
+    } else if (this.#failure) {
+      return Promise.reject(this.#failure);
+    }
     const arrived = new Promise<void>((resolve, reject) => this.#waiters.push({ start: offset, end, resolve, reject }));
     this.supply?.want?.(offset, end);
     this.#onWanted();
@@ -143,7 +159,11 @@ export class MemorySource implements Source {
     return true;
   }
 
-  release(): void {}
+  release(offset: number, bytes: number): void {
+    const end = offset + bytes;
+    if (!this.has(offset, bytes) || !(this.supply?.release?.(offset, end) ?? this.readOnce)) return;
+    this.bytes.drop(offset, end);
+  }
 
   close(error: unknown): void {
     if (this.#closed) return;
@@ -156,7 +176,7 @@ export class MemorySource implements Source {
 
   incomplete(): McwcError {
     const of = this.#total === undefined ? '' : ` of ${this.#total}`;
-    return new McwcError('incomplete', `incomplete: there are ${this.bytes.held.size} bytes${of}`);
+    return new McwcError('incomplete', `incomplete: there are ${this.bytes.arrived.size} bytes${of}`);
   }
 
   #arrived(from: Progress['from']): void {
@@ -168,7 +188,7 @@ export class MemorySource implements Source {
   /** Compares what has arrived with what the header promised. */
   #check(): boolean {
     if (this.#closed) return false;
-    if (this.bytes.held.size > this.#expected!) {
+    if (this.bytes.arrived.size > this.#expected!) {
       this.close(new McwcError('invalid', 'invalid archive: bytes follow the last chunk'));
       return false;
     }
@@ -178,7 +198,7 @@ export class MemorySource implements Source {
 
   /** Every state once, and the end only when the header has confirmed it, so that it comes once. */
   #tell(from: Progress['from']): void {
-    const { size: loaded } = this.bytes.held;
+    const { size: loaded } = this.bytes.arrived;
     if (loaded === this.#total && !this.isFull) return;
     if (this.#reported?.loaded === loaded && this.#reported.total === this.#total) return;
     this.#reported = { loaded, total: this.#total, from };

@@ -19,7 +19,7 @@ export async function openSource(source: ArchiveSource, options: ArchiveOptions,
   }
   if (source instanceof Request || source instanceof Response) return download(source, options, report);
   if (source instanceof Blob) return new BlobSource(source, report);
-  if (source instanceof ReadableStream) return fromStream(source, report);
+  if (source instanceof ReadableStream) return fromStream(source, options, report);
   if (!(source instanceof ArrayBuffer || ArrayBuffer.isView(source))) {
     throw new McwcError('argument', 'open takes an address, a Request, a Response, a Blob, bytes or a stream');
   }
@@ -59,16 +59,15 @@ async function download(source: Request | Response, options: ArchiveOptions, rep
     throw new McwcError('argument', 'the response has no unread body');
   }
   if (source instanceof Request) source.signal.throwIfAborted();
-  const { lazy, silenceMs = DEFAULTS.silenceMs, retries = DEFAULTS.retries, retryMs = DEFAULTS.retryMs } = options;
+  const { lazy, keep, silenceMs = DEFAULTS.silenceMs, retries = DEFAULTS.retries, retryMs = DEFAULTS.retryMs } = options;
   const file = new RemoteFile(source, silenceMs);
-  const memory = new MemorySource(report, await bytesOf(file, source, silenceMs, options));
+  const memory = new MemorySource(report, keep === false, await bytesOf(file, source, silenceMs, options));
   const download = new Download(file, memory, { retries, retryMs });
-  if (lazy) {
+  memory.supply = download;
+  if (!lazy) download.run();
+  if (lazy || (keep === false && file.canRestart)) {
     const { LazyRanges } = await import('./lazy.js');
-    memory.supply = new LazyRanges(download);
-  } else {
-    memory.supply = download;
-    download.run();
+    memory.supply = new LazyRanges(download, !lazy);
   }
   if (source instanceof Request) source.signal.addEventListener('abort', () => memory.close(source.signal.reason));
   return memory;
@@ -81,10 +80,10 @@ async function bytesOf(file: RemoteFile, source: Request | Response, silenceMs: 
   return Object.assign(new Segments(), loaded);
 }
 
-function fromStream(stream: ReadableStream<Uint8Array>, report: Report): Source {
+function fromStream(stream: ReadableStream<Uint8Array>, { keep }: ArchiveOptions, report: Report): Source {
   if (stream.locked) throw new McwcError('argument', 'the stream is locked to another reader');
   const reader = stream.getReader();
-  const memory = new MemorySource(report);
+  const memory = new MemorySource(report, keep === false);
   memory.supply = { close: (error) => void reader.cancel(error).catch(() => {}) };
   const pump = async () => {
     for (let offset = 0; ; ) {

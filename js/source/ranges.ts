@@ -24,6 +24,10 @@ export class Ranges {
     this.#set([...apart, [start, end]]);
   }
 
+  overlaps(start: number, end: number): boolean {
+    return this.#ranges.some(([first, last]) => first < end && start < last);
+  }
+
   remove(start: number, end: number): void {
     const cut = ([first, last]: Range): Range[] => [[first, Math.min(last, start)], [Math.max(first, end), last]];
     this.#set(this.#ranges.flatMap(cut));

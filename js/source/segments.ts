@@ -1,6 +1,6 @@
 // Bytes in memory, as the segments in which they arrived: at any offsets, in any order.
 import type { CacheBackend } from '../types.js';
-import { Ranges } from './ranges.js';
+import { type Range, Ranges } from './ranges.js';
 
 interface Segment {
   start: number;
@@ -11,7 +11,11 @@ interface Segment {
 export interface Bytes {
   /** Which bytes there are. */
   readonly held: Ranges;
-  /** Those of them that `read` can copy. */
+  /** Which have ever been. */
+  readonly arrived: Ranges;
+  /** Which are not to be kept if they come again. */
+  readonly dropped: Ranges;
+  /** Those that `read` can copy. */
   readonly inMemory: Ranges;
   /** Where they outlive the page, and why there. */
   readonly cache?: CacheBackend;
@@ -22,6 +26,10 @@ export interface Bytes {
   onGrowth: () => void;
   /** Keeps what is not there yet, and says how many bytes that is. The bytes are not copied. */
   write(offset: number, bytes: Uint8Array): number;
+  /** What of a range is not there, and would be kept. */
+  missing(start: number, end: number): Range[];
+  /** Lets go of bytes that are there. */
+  drop(start: number, end: number): void;
   /** Writes over bytes that proved damaged. */
   replace(offset: number, bytes: Uint8Array): void;
   read(offset: number, target: Uint8Array): void;
@@ -38,6 +46,8 @@ export interface Bytes {
 
 export class Segments implements Bytes {
   readonly held = new Ranges();
+  readonly arrived = new Ranges();
+  readonly dropped = new Ranges();
   onGrowth = () => {};
   /** Ascending, disjoint. */
   #segments: Segment[] = [];
@@ -48,13 +58,34 @@ export class Segments implements Bytes {
 
   write(offset: number, bytes: Uint8Array): number {
     let added = 0;
-    for (const [start, end] of this.held.missing(offset, offset + bytes.length)) {
+    this.arrived.add(offset, offset + bytes.length);
+    for (const [start, end] of this.missing(offset, offset + bytes.length)) {
       const at = this.#after(start);
       this.#segments.splice(at, 0, { start, bytes: bytes.subarray(start - offset, end - offset) });
+      this.held.add(start, end);
       added += end - start;
     }
-    this.held.add(offset, offset + bytes.length);
     return added;
+  }
+
+  missing(start: number, end: number): Range[] {
+    return this.held.missing(start, end).flatMap(([start, end]) => this.dropped.missing(start, end));
+  }
+
+  drop(start: number, end: number): void {
+    this.remove(start, end);
+    this.dropped.add(start, end);
+  }
+
+  /** Their memory is free when nothing is left of what arrived along with them. */
+  remove(start: number, end: number): void {
+    const first = Math.max(0, this.#after(start) - 1);
+    const rests = this.#segments.slice(first, this.#after(end - 1)).flatMap(({ start: from, bytes }) => [
+      { start: from, bytes: bytes.subarray(0, Math.max(0, start - from)) },
+      { start: end, bytes: bytes.subarray(Math.max(0, end - from)) },
+    ]);
+    this.#segments.splice(first, this.#after(end - 1) - first, ...rests.filter(({ bytes }) => bytes.length > 0));
+    this.held.remove(start, end);
   }
 
   replace(offset: number, bytes: Uint8Array): void {
@@ -63,20 +94,6 @@ export class Segments implements Bytes {
 
   read(offset: number, target: Uint8Array): void {
     for (const [part, from] of this.#parts(offset, target.length)) target.set(part, from);
-  }
-
-  remove(start: number, end: number): void {
-    this.#segments = this.#segments.flatMap((segment) => {
-      const { start: first, bytes } = segment;
-      const last = first + bytes.length;
-      if (last <= start || end <= first) return segment;
-      const parts = [
-        { start: first, bytes: bytes.subarray(0, Math.max(0, start - first)) },
-        { start: end, bytes: bytes.subarray(Math.min(bytes.length, end - first)) },
-      ];
-      return parts.filter(({ bytes }) => bytes.length > 0);
-    });
-    this.held.remove(start, end);
   }
 
   clear(): void {

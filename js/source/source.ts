@@ -20,6 +20,8 @@ export interface Source {
   refetch(offset: number, bytes: number): Promise<boolean>;
   /** Tells that nothing needs these bytes in memory any more: they may be dropped where they can be had again. */
   release(offset: number, bytes: number): void;
+  /** Bytes in memory that `release` could drop; none where it is absent. */
+  readonly heldBytes?: number;
   /** Tells the length that the header states. */
   expect(bytes: number): void;
   /** Settles when all bytes are there, or never will be. */
