@@ -94,6 +94,9 @@ export interface GpuTensor {
 
 export type Backend = 'cpu' | 'webgpu';
 
+/** Where downloaded bytes are kept: the origin private file system, the Cache API, or only memory. */
+export type CacheBackend = 'opfs' | 'cache-api' | 'memory';
+
 export type ArchiveSource =
   | URL
   | string
@@ -123,6 +126,11 @@ export interface ArchiveOptions {
   onProgress?: (progress: Progress) => void;
   /** Fetches the header, and then only what is asked for, by ranges; from a server that knows none, everything. */
   lazy?: boolean;
+  /**
+   * Keeps what is downloaded for the next time, and uses what is kept; a name keeps it apart. With `integrity`, an archive that is
+   * kept whole is opened without the network.
+   */
+  cache?: boolean | string;
   /**
    * Whether compressed bytes stay in memory when all that depends on them has been decoded; if not, they are fetched again should
    * they be needed once more, which fails for a stream. Default: unless `lazy`.

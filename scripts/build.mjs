@@ -45,6 +45,7 @@ const BUNDLES = [
   { out: 'uses', entry: 'uses', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'float32', entry: 'float32', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu', entry: 'gpu', format: 'esm', bindings: 'mcwc_gpu/mcwc_gpu.js' },
+  { out: 'cache', entry: 'cache', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/worker.js' },
   { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
 ];
@@ -55,8 +56,8 @@ const DOWNLOADS = {
 };
 /** Most bytes, gzipped: of the first, and of what the second adds to it. */
 const BUDGET = { cpu: 64_000, gpu: 48_000 };
-/** What `index.d.ts` and `float32.d.ts` lead to. */
-const PUBLIC_TYPES = ['index', 'archive', 'errors', 'file', 'float32', 'open', 'types'];
+/** What `index.d.ts`, `cache.d.ts` and `float32.d.ts` lead to. */
+const PUBLIC_TYPES = ['index', 'archive', 'cache', 'errors', 'file', 'float32', 'open', 'types'];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
@@ -145,6 +146,7 @@ async function buildScripts() {
       legalComments: 'none',
       charset: 'utf8',
       external: ['./gpu.js', './index.js', './inline.js', './lazy.js', './uses.js'],
+      plugins: [bundlesBeside],
       alias: { 'mcwc-wasm': join(BINDINGS, bindings), 'mcwc-gpu-wasm': join(BINDINGS, 'mcwc_gpu/mcwc_gpu.js') },
       // Workers never load wasm by address.
       logOverride: { 'empty-import-meta': 'silent' },
@@ -162,6 +164,12 @@ async function buildScripts() {
     banner: { js: '#!/usr/bin/env node' },
   });
 }
+
+/** What one folder up in `js/` is, in `pkg/`, beside. */
+const bundlesBeside = {
+  name: 'bundles-beside',
+  setup: (build) => build.onResolve({ filter: /^\.\.\/(cache|index)\.js$/ }, ({ path }) => ({ path: path.slice(1), external: true })),
+};
 
 async function buildTypes() {
   const types = join(ROOT, 'target/types');

@@ -1,4 +1,5 @@
 // Bytes in memory, as the segments in which they arrived: at any offsets, in any order.
+import type { CacheBackend } from '../types.js';
 import { type Range, Ranges } from './ranges.js';
 
 interface Segment {
@@ -6,17 +7,55 @@ interface Segment {
   bytes: Uint8Array;
 }
 
-export class Segments {
+/** What holds the bytes of an archive. */
+export interface Bytes {
   /** Which bytes there are. */
-  readonly held = new Ranges();
-  /** Which have ever been written. */
-  readonly arrived = new Ranges();
+  readonly held: Ranges;
+  /** Which have ever been. */
+  readonly arrived: Ranges;
   /** Which are not to be kept if they come again. */
+  readonly dropped: Ranges;
+  /** Those that `read` can copy. */
+  readonly inMemory: Ranges;
+  /** Where they outlive the page, and why there. */
+  readonly cache?: CacheBackend;
+  readonly cacheReason?: string;
+  /** Whether all of them do, in the end. */
+  readonly cached?: Promise<boolean>;
+  /** Called when there are more that were not written here. */
+  onGrowth: () => void;
+  /** Keeps what is not there yet, and says how many bytes that is. The bytes are not copied. */
+  write(offset: number, bytes: Uint8Array): number;
+  /** What of a range is not there, and would be kept. */
+  missing(start: number, end: number): Range[];
+  /** Lets go of bytes that are there. */
+  drop(start: number, end: number): void;
+  /** Writes over bytes that proved damaged. */
+  replace(offset: number, bytes: Uint8Array): void;
+  read(offset: number, target: Uint8Array): void;
+  /** Copies those that are not in memory too. */
+  load?(offset: number, target: Uint8Array): Promise<void>;
+  /** Resolves when it is known what has been kept. Rejects if it need not be known. */
+  opened?(): Promise<void>;
+  /** Resolves when nobody else fetches what is missing. */
+  turn?(): Promise<void>;
+  /** Tells the length of the archive. */
+  expect?(bytes: number): void;
+  clear(): void;
+}
+
+export class Segments implements Bytes {
+  readonly held = new Ranges();
+  readonly arrived = new Ranges();
   readonly dropped = new Ranges();
+  onGrowth = () => {};
   /** Ascending, disjoint. */
   #segments: Segment[] = [];
 
-  /** Keeps what is not there yet, and says how many bytes that is. The bytes are not copied. */
+  get inMemory(): Ranges {
+    return this.held;
+  }
+
   write(offset: number, bytes: Uint8Array): number {
     let added = 0;
     this.arrived.add(offset, offset + bytes.length);
@@ -29,13 +68,17 @@ export class Segments {
     return added;
   }
 
-  /** What of a range is not there, and would be kept. */
   missing(start: number, end: number): Range[] {
     return this.held.missing(start, end).flatMap(([start, end]) => this.dropped.missing(start, end));
   }
 
-  /** Drops bytes that are there. Their memory is free when nothing is left of what arrived along with them. */
   drop(start: number, end: number): void {
+    this.remove(start, end);
+    this.dropped.add(start, end);
+  }
+
+  /** Their memory is free when nothing is left of what arrived along with them. */
+  remove(start: number, end: number): void {
     const first = Math.max(0, this.#after(start) - 1);
     const rests = this.#segments.slice(first, this.#after(end - 1)).flatMap(({ start: from, bytes }) => [
       { start: from, bytes: bytes.subarray(0, Math.max(0, start - from)) },
@@ -43,15 +86,12 @@ export class Segments {
     ]);
     this.#segments.splice(first, this.#after(end - 1) - first, ...rests.filter(({ bytes }) => bytes.length > 0));
     this.held.remove(start, end);
-    this.dropped.add(start, end);
   }
 
-  /** Writes over bytes that are there. */
   replace(offset: number, bytes: Uint8Array): void {
     for (const [part, from] of this.#parts(offset, bytes.length)) part.set(bytes.subarray(from, from + part.length));
   }
 
-  /** Copies bytes that are there. */
   read(offset: number, target: Uint8Array): void {
     for (const [part, from] of this.#parts(offset, target.length)) target.set(part, from);
   }
