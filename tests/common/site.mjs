@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join } from 'node:path';
-import { after, before } from 'node:test';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { build } from 'vite';
@@ -22,45 +22,44 @@ export function installed(path) {
 }
 
 /**
- * Sets up a site for the tests of a file, in `target/`, where imports find the repository's node_modules. `scripts` are texts by
- * name: `main.js` is what the page imports, whoever else is named a bundle of its own.
+ * A site for the tests of a file, in `target/`, where imports find the repository's node_modules. `scripts` are texts by name:
+ * `main.js` is what the page imports, whatever else is named a bundle of its own.
  */
-export function useSite(name, scripts, { policy = {} } = {}) {
+export async function openSite(name, scripts, { policy = {} } = {}) {
   const folder = join(ROOT, 'target/sites', name);
-  const site = { folder, public: join(folder, 'public'), requests: [] };
+  const site = { folder, public: join(folder, 'public'), unavailable: new Map() };
   const policies = Object.entries({ ...POLICY, ...policy }).map((directive) => directive.join(' '));
-  let browser;
-  let server;
-  before(async () => {
-    await rm(folder, { recursive: true, force: true });
-    await mkdir(site.public, { recursive: true });
-    await install(folder);
-    await bundle(folder, scripts);
-    server = createServer((request, response) => serve(site, policies.join('; '), request, response));
-    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-    site.origin = `http://localhost:${server.address().port}`;
-    browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: CHROMIUM_ARGS });
-  });
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(site.public, { recursive: true });
+  await install(folder);
+  await bundle(folder, scripts);
+  const server = createServer((request, response) => serve(site, policies.join('; '), request, response));
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  site.origin = `http://localhost:${server.address().port}`;
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: CHROMIUM_ARGS });
   after(async () => {
-    await browser?.close();
-    server?.closeAllConnections();
-    server?.close();
+    await browser.close();
+    server.closeAllConnections();
+    server.close();
   });
-  /** Runs `scenario` in a page of its own. */
-  site.run = async (scenario, argument) => {
+  /** A visit by somebody new. `run` calls a function that uses nothing from outside but its argument. */
+  site.visit = async () => {
     const context = await browser.newContext();
     const page = await context.newPage();
     const problems = [];
     page.on('pageerror', (error) => problems.push(String(error)));
-    try {
-      await page.goto(site.origin);
-      await page.evaluate(() => globalThis.ready);
+    await page.goto(site.origin);
+    await page.evaluate(() => globalThis.ready);
+    const run = async (scenario, argument) => {
       const result = await page.evaluate(scenario, argument);
       assert.deepEqual(problems, []);
       return result;
-    } finally {
-      await context.close();
-    }
+    };
+    return { run, end: () => context.close() };
+  };
+  site.run = async (scenario, argument) => {
+    const visit = await site.visit();
+    return visit.run(scenario, argument).finally(visit.end);
   };
   /** Makes `public/NAME.mcwc`, and `public/NAME/` of what the native command decodes it to. */
   site.encode = (name, inputs, options = []) => {
@@ -99,10 +98,14 @@ async function bundle(folder, scripts) {
   });
 }
 
-/** What was bundled, or lies in `public/`. */
+/** What was bundled, or lies in `public/`; `unavailable` says how often a path fails before. */
 async function serve(site, policy, request, response) {
   const { pathname } = new URL(request.url, site.origin);
-  site.requests.push(pathname);
+  const failures = site.unavailable.get(pathname) ?? 0;
+  if (failures > 0) {
+    site.unavailable.set(pathname, failures - 1);
+    return response.writeHead(503).end();
+  }
   const path = pathname.endsWith('/') ? `${pathname}index.html` : pathname;
   const body = await readFile(join(site.folder, 'dist', path)).catch(() => readFile(join(site.public, path)).catch(() => undefined));
   const status = body ? 200 : pathname === '/favicon.ico' ? 204 : 404;
