@@ -221,7 +221,7 @@ export class Archive {
   #passOf(range: Range, wanted: number | 'final' | undefined): number {
     const last = this.passes - 1;
     let pass = wanted === undefined ? last : this.#checked(wanted);
-    const isHere = (pass: number) => [...this.#chunksOf(range, pass)].every(({ source, end }) => source.has(end));
+    const isHere = (pass: number) => [...this.#chunksOf(range, pass)].every(({ source, offset, bytes }) => source.has(offset, bytes));
     if (wanted === undefined) while (pass > 0 && !isHere(pass)) pass--;
     const frames = (pass: number) => this.#plan(range, pass).map(({ frame }) => frame).join();
     while (pass < last && frames(pass) === frames(pass + 1)) pass++;

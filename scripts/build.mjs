@@ -50,7 +50,7 @@ const DOWNLOADS = {
   gpu: ['index.js', 'gpu.js', 'gpu-worker.js', 'mcwc_gpu_bg.wasm'],
 };
 /** Most bytes, gzipped: of the first, and of what the second adds to it. */
-const BUDGET = { cpu: 60_000, gpu: 40_000 };
+const BUDGET = { cpu: 64_000, gpu: 48_000 };
 /** What `index.d.ts` leads to. */
 const PUBLIC_TYPES = ['index', 'archive', 'errors', 'file', 'open', 'types'];
 
