@@ -44,13 +44,15 @@ const BUNDLES = [
   { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
 ];
+/** Each takes a runtime that it does not import, and shares the page's `mcwc`. */
+const ADAPTERS = ['onnxruntime', 'transformers'];
 /** What a page downloads to decode on the CPU, and on WebGPU. */
 const DOWNLOADS = {
   cpu: ['index.js', 'worker.js', 'mcwc_bg.wasm'],
   gpu: ['index.js', 'gpu.js', 'gpu-worker.js', 'mcwc_gpu_bg.wasm'],
 };
-/** Most bytes, gzipped: of the first, and of what the second adds to it. */
-const BUDGET = { cpu: 64_000, gpu: 48_000 };
+/** Most bytes, gzipped: of the first, of what the second adds to it, and of each adapter. */
+const BUDGET = { cpu: 64_000, gpu: 48_000, adapter: 6_000 };
 /** What `index.d.ts` leads to. */
 const PUBLIC_TYPES = ['index', 'archive', 'errors', 'file', 'open', 'types'];
 
@@ -125,6 +127,16 @@ async function buildScripts() {
     });
   }
   await esbuild.build({
+    entryPoints: ADAPTERS.map((name) => join(ROOT, `js/adapters/${name}.ts`)),
+    outdir: PKG,
+    format: 'esm',
+    bundle: true,
+    minify: true,
+    target: 'es2022',
+    charset: 'utf8',
+    plugins: [{ name: 'mcwc', setup: (build) => build.onResolve({ filter: /^\.\.\/index\.js$/ }, () => ({ path: './index.js', external: true })) }],
+  });
+  await esbuild.build({
     entryPoints: [join(ROOT, 'js/cli/main.ts')],
     outfile: join(PKG, 'cli.js'),
     format: 'esm',
@@ -143,17 +155,23 @@ async function buildTypes() {
   await start('node', [tsc, '--project', ROOT, '--outDir', types]);
   await start('node', [tsc, '--project', join(ROOT, 'js/cli')]);
   for (const name of PUBLIC_TYPES) copyFileSync(join(types, `${name}.d.ts`), join(PKG, `${name}.d.ts`));
+  for (const name of ADAPTERS) {
+    const declarations = readFileSync(join(types, `adapters/${name}.d.ts`), 'utf8');
+    writeFileSync(join(PKG, `${name}.d.ts`), declarations.replaceAll("'../index.js'", "'./index.js'"));
+  }
 }
 
 function checkSizes() {
   step('Sizes, gzipped');
-  const files = [...new Set([...DOWNLOADS.cpu, ...DOWNLOADS.gpu])];
+  const adapters = ADAPTERS.map((name) => `${name}.js`);
+  const files = [...new Set([...DOWNLOADS.cpu, ...DOWNLOADS.gpu, ...adapters])];
   const sizes = new Map(files.map((name) => [name, gzipSync(readFileSync(join(PKG, name)), { level: 9 }).length]));
   for (const [name, bytes] of sizes) console.log(`${name.padEnd(16)} ${kilobytes(bytes)}`);
   const [cpu, gpu] = [DOWNLOADS.cpu, DOWNLOADS.gpu].map((names) => names.reduce((sum, name) => sum + sizes.get(name), 0));
   const checks = [
     ['CPU path', cpu, BUDGET.cpu],
     ['WebGPU adds', gpu - cpu, BUDGET.gpu],
+    ...adapters.map((name) => [name, sizes.get(name), BUDGET.adapter]),
   ];
   for (const [name, bytes, most] of checks) console.log(`${name.padEnd(16)} ${kilobytes(bytes)} of ${kilobytes(most)}`);
   const over = checks.filter(([, bytes, most]) => bytes > most);

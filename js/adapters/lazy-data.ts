@@ -39,8 +39,13 @@ export class LazyData {
     let ahead = 0;
     const preparing = Array.from(this.#entries.values(), async (entry) => {
       const { file, start, end } = entry;
-      if ((ahead += end - start) <= AHEAD_BYTES) entry.decoded = await this.archive.file(file).bytes(start, end);
-      else if (this.access === 'array') entry.decode = await this.archive.file(file).prepare(start, end);
+      const source = this.archive.file(file);
+      const isAhead = (ahead += end - start) <= AHEAD_BYTES;
+      const [decode, decoded] = await Promise.all([
+        this.access === 'array' ? source.prepare(start, end) : undefined,
+        isAhead ? source.bytes(start, end) : undefined,
+      ]);
+      Object.assign(entry, { decode, decoded });
     });
     await Promise.all(preparing);
   }
@@ -54,12 +59,11 @@ export class LazyData {
 
   #now(extent: Extent): Uint8Array {
     try {
-      const entry = this.#take(extent);
-      const { decoded } = entry;
+      const { decoded, decode } = this.#take(extent);
       if (decoded) return decoded;
-      const largest = () => Math.max(...Array.from(this.#entries.values(), (entry) => (entry.decode ? entry.end - entry.start : 0)));
+      const largest = () => Math.max(...Array.from(this.#entries.values(), ({ start, end }) => end - start));
       this.#scratch ??= new Uint8Array(largest());
-      return entry.decode!(this.#scratch);
+      return decode!(this.#scratch);
     } catch (error) {
       this.error = error;
       throw error;
@@ -71,18 +75,17 @@ export class LazyData {
     if (decoded) return new Blob([decoded]).stream();
     return this.archive.file(extent.file).stream(extent.start, extent.end);
   }
-}
 
   /** Decoded bytes are given out once, so that they are not in memory twice. */
   #take(extent: Extent): Entry {
-    const key = keyOf(extent);
-    const entry = this.#entries.get(key);
+    const entry = this.#entries.get(keyOf(extent));
     if (!entry) {
       this.surprised = true;
-      throw new McwcError('argument', `bytes ${extent.start} to ${extent.end} of ${extent.file} are no tensor of the model, or were asked for twice`);
+      throw new McwcError('argument', `bytes ${extent.start} to ${extent.end} of ${extent.file} are no tensor of the model`);
     }
-    this.#entries.delete(key);
-    return entry;
+    const taken = { ...entry };
+    entry.decoded = undefined;
+    return taken;
   }
 }
 

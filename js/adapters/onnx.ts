@@ -31,12 +31,13 @@ export interface Split {
 /** Bytes of the file as they are, or others. */
 type Part = Span | Uint8Array;
 
-/** Rejects if the model's structure is not where it should be. */
-export async function split(archive: Archive, name: string): Promise<Split> {
+/** Undefined if the model's structure is not where it should be. */
+export async function split(archive: Archive, name: string): Promise<Split | undefined> {
   const spans = betweenTensors(archive, name);
   const file = archive.file(name);
   const splitter = new Splitter(archive, name, new SparseBytes(await file.parts(spans), spans));
   const parts = splitter.model([0, file.size]);
+  if (!parts) return undefined;
   const kept = parts.filter((part): part is Span => !(part instanceof Uint8Array));
   const bytes = await file.parts(kept);
   let at = 0;
@@ -74,8 +75,12 @@ class Splitter {
     this.#folder = name.slice(0, name.length - this.#base.length);
   }
 
-  model(span: Span): Part[] {
-    return this.#message(span, { [MODEL.graph]: (graph) => this.#graph(graph) });
+  model(span: Span): Part[] | undefined {
+    try {
+      return this.#message(span, { [MODEL.graph]: (graph) => this.#graph(graph) });
+    } catch {
+      return undefined;
+    }
   }
 
   #graph(span: Span): Part[] {

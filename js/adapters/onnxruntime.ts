@@ -2,13 +2,8 @@
 import type { Archive, ArchiveSource, OpenOptions, Progress } from '../index.js';
 import { McwcError, open } from '../index.js';
 import { type Access, LazyData } from './lazy-data.js';
-import { type Split, split } from './onnx.js';
+import { split } from './onnx.js';
 import { accessOf } from './probe.js';
-
-interface Session {
-  run(feeds: any): Promise<any>;
-  release(): Promise<void>;
-}
 
 /** What is needed of onnxruntime-web: `import * as ort from 'onnxruntime-web'`, `/wasm`, `/webgpu`, `/all` or `/jspi`. */
 export interface Runtime {
@@ -63,19 +58,17 @@ async function sessionOf(
     signal?.throwIfAborted();
     return ort.InferenceSession.create(model, { ...own, externalData: [...(own.externalData ?? []), ...externalData] });
   };
-  // A file whose structure cannot be told from its weights is left to the runtime.
-  const { model, locations, extents } = await split(archive, name);
-  if (access) {
-    const data = new LazyData(archive, extents, access);
+  const parts = await split(archive, name);
+  if (access && parts) {
+    const data = new LazyData(archive, parts.extents, access);
     await data.prepare();
-    const files = Array.from(locations, ([path, file]) => ({ path, data: data.file(file) }));
     try {
-      return await create(model, files);
+      return await create(parts.model, Array.from(parts.locations, ([path, file]) => ({ path, data: data.file(file) })));
     } catch (error) {
       if (!data.surprised) throw data.error ?? error;
     }
   }
-  const outside = Array.from(locations).filter(([, file]) => file !== name);
+  const outside = Array.from(parts?.locations ?? []).filter(([, file]) => file !== name);
   const files = outside.map(async ([path, file]) => ({ path, data: await archive.file(file).bytes() }));
   return create(await archive.file(name).bytes(), await Promise.all(files));
 }

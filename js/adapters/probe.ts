@@ -30,8 +30,8 @@ export async function accessOf({ InferenceSession, Tensor }: Runtime, executionP
     const session = await InferenceSession.create(sum(), { executionProviders, externalData, logSeverityLevel: 4 });
     const { y } = await session.run({ x: new Tensor('float32', Float32Array.of(8), [1]) });
     await session.release();
-    if (y.data[0] !== 15 || read.array !== 2) return undefined;
-    return read.blob === 1 ? 'blob' : 'array';
+    if (y.data[0] !== 15 || read.array === 0) return undefined;
+    return read.blob > 0 ? 'blob' : 'array';
   } catch {
     return undefined;
   }
