@@ -1,11 +1,9 @@
 // Extents of an archive -> objects that a runtime takes for external data files, of which only what it asks for is decoded.
 import type { Archive } from '../archive.js';
-import { McwcError } from '../errors.js';
+import type { ArchiveFile } from '../file.js';
+import { McwcError } from '../index.js';
 import type { ByteArray } from '../types.js';
 import type { Extent } from './onnx.js';
-
-/** Bytes that are decoded on workers while the archive arrives, before the runtime asks for them. */
-export const AHEAD_BYTES = 128 << 20;
 
 /** How a runtime reads external data: of an array, when it has to be there at once, or of a blob, when it can wait. */
 export type Access = 'array' | 'blob';
@@ -29,32 +27,32 @@ export class LazyData {
   constructor(
     private readonly archive: Archive,
     extents: Extent[],
-    private readonly access: Access,
   ) {
     this.#entries = new Map(extents.map((extent) => [keyOf(extent), { ...extent }]));
   }
 
-  /** Resolves when whatever cannot be waited for later is here. */
-  async prepare(): Promise<void> {
+  /** Decodes the first that many bytes together take, on workers. */
+  async decodeAhead(bytes: number): Promise<void> {
     let ahead = 0;
-    const preparing = Array.from(this.#entries.values(), async (entry) => {
-      const { file, start, end } = entry;
-      const source = this.archive.file(file);
-      const isAhead = (ahead += end - start) <= AHEAD_BYTES;
-      const [decode, decoded] = await Promise.all([
-        this.access === 'array' ? source.prepare(start, end) : undefined,
-        isAhead ? source.bytes(start, end) : undefined,
-      ]);
-      Object.assign(entry, { decode, decoded });
-    });
-    await Promise.all(preparing);
+    const first = [...this.#entries.values()].filter(({ start, end }) => (ahead += end - start) <= bytes);
+    await Promise.all(first.map(async (entry) => (entry.decoded = await this.#file(entry).bytes(entry.start, entry.end))));
   }
 
-  /** The file, as this kind of access wants it. */
-  file(name: string): Uint8Array | Blob {
+  /** Resolves when everything can be decoded at once. */
+  async prepare(): Promise<void> {
+    const entries = [...this.#entries.values()];
+    await Promise.all(entries.map(async (entry) => (entry.decode = await this.#file(entry).prepare(entry.start, entry.end))));
+  }
+
+  /** A file for this kind of access. */
+  file(name: string, access: Access): Uint8Array | Blob {
     const { size } = this.archive.file(name);
-    if (this.access === 'array') return arrayOf(size, (start, end) => this.#now({ file: name, start, end }));
+    if (access === 'array') return arrayOf(size, (start, end) => this.#now({ file: name, start, end }));
     return blobOf(size, (start, end) => this.#stream({ file: name, start, end }));
+  }
+
+  #file({ file }: Extent): ArchiveFile {
+    return this.archive.file(file);
   }
 
   #now(extent: Extent): Uint8Array {
@@ -72,8 +70,8 @@ export class LazyData {
 
   #stream(extent: Extent): ReadableStream<Uint8Array> {
     const { decoded } = this.#take(extent);
-    if (decoded) return new Blob([decoded]).stream();
-    return this.archive.file(extent.file).stream(extent.start, extent.end);
+    if (decoded) return streamOf(decoded);
+    return this.#file(extent).stream(extent.start, extent.end);
   }
 
   /** Decoded bytes are given out once, so that they are not in memory twice. */
@@ -98,6 +96,14 @@ export function arrayOf(bytes: number, read: (start: number, end: number) => Uin
 export function blobOf(bytes: number, read: (start: number, end: number) => ReadableStream<Uint8Array>): Blob {
   const slice = (start: number, end: number) => ({ stream: () => read(start, end) });
   return Object.defineProperties(new Blob(), { size: { value: bytes }, slice: { value: slice } });
+}
+
+function streamOf(bytes: ByteArray): ReadableStream<Uint8Array> {
+  const start = (controller: ReadableByteStreamController) => {
+    controller.enqueue(bytes);
+    controller.close();
+  };
+  return new ReadableStream({ type: 'bytes', start });
 }
 
 function keyOf({ file, start, end }: Extent): string {

@@ -12,14 +12,23 @@ export interface Runtime {
   env: { wasm?: { proxy?: boolean }; versions?: { node?: string } };
 }
 
+interface Providers {
+  executionProviders?: readonly (string | { name: string })[];
+}
+
 type Created<Ort extends Runtime> = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
 type OwnOptions<Ort extends Runtime> = NonNullable<Parameters<Ort['InferenceSession']['create']>[1]>;
+
+/** Enough for most models, and little beside what a runtime needs for large ones. */
+const AHEAD_BYTES = 128 << 20;
 
 export interface SessionOptions {
   /** The model's name in the archive, if there are several. */
   model?: string;
   /** How the archive is opened. Default: decoded on the CPU. */
   mcwc?: OpenOptions;
+  /** Bytes of weights that are decoded before the runtime asks for them, on workers, while the archive arrives. Default: 128 MiB. */
+  aheadBytes?: number;
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
 }
@@ -33,60 +42,73 @@ export async function createSession<Ort extends Runtime>(
   source: Archive | ArchiveSource,
   options: SessionOptions & Partial<OwnOptions<Ort>> = {},
 ): Promise<Created<Ort>> {
-  const { model: name, mcwc, onProgress, signal, ...own } = options;
-  // While the archive arrives the runtime is loaded.
-  const access = accessFor(ort, own);
-  access.catch(() => {});
+  const { model: name, mcwc, aheadBytes = AHEAD_BYTES, onProgress, signal, ...own } = options;
+  // The runtime is loaded while the archive arrives.
+  const access = isLazy(ort, own) ? accessFor(ort, own) : undefined;
   const given = isArchive(source) ? source : undefined;
   const archive = given ?? (await open(source as ArchiveSource, { backend: 'cpu', ...defined({ onProgress, signal }), ...mcwc }));
   try {
-    return await sessionOf(ort, archive, modelIn(archive, name), await access, own, signal);
+    const loaded = await load(archive, modelIn(archive, name), access, aheadBytes);
+    signal?.throwIfAborted();
+    return await create(ort, loaded, own);
   } finally {
     if (!given) archive.close();
   }
 }
 
-async function sessionOf(
-  ort: Runtime,
-  archive: Archive,
-  name: string,
-  access: Access | undefined,
-  own: { externalData?: readonly unknown[] },
-  signal: AbortSignal | undefined,
-): Promise<any> {
-  const create = async (model: Uint8Array, externalData: unknown[]) => {
-    signal?.throwIfAborted();
-    return ort.InferenceSession.create(model, { ...own, externalData: [...(own.externalData ?? []), ...externalData] });
-  };
+interface Loaded {
+  model: Uint8Array;
+  externalData: { path: string; data: Uint8Array | Blob }[];
+  /** What the external data come from, if they do not lie in memory. */
+  lazy?: LazyData;
+  /** The same in memory. */
+  plain(): Promise<Loaded>;
+}
+
+async function load(archive: Archive, name: string, access: Promise<Access | undefined> | undefined, aheadBytes: number): Promise<Loaded> {
   const parts = await split(archive, name);
-  if (access && parts) {
-    const data = new LazyData(archive, parts.extents, access);
-    await data.prepare();
-    try {
-      return await create(parts.model, Array.from(parts.locations, ([path, file]) => ({ path, data: data.file(file) })));
-    } catch (error) {
-      if (!data.surprised) throw data.error ?? error;
-    }
+  const plain = async () => {
+    const outside = Array.from(parts?.locations ?? []).filter(([, file]) => file !== name);
+    const files = outside.map(async ([path, file]) => ({ path, data: await archive.file(file).bytes() }));
+    return { model: await archive.file(name).bytes(), externalData: await Promise.all(files), plain };
+  };
+  if (!parts || !access) return plain();
+  const lazy = new LazyData(archive, parts.extents);
+  const prepared = access.then((access) => (access === 'array' ? lazy.prepare() : undefined));
+  const [kind] = await Promise.all([access, prepared, lazy.decodeAhead(aheadBytes)]);
+  if (!kind) return plain();
+  const externalData = Array.from(parts.locations, ([path, file]) => ({ path, data: lazy.file(file, kind) }));
+  return { model: parts.model, externalData, lazy, plain };
+}
+
+async function create(ort: Runtime, { model, externalData, lazy, plain }: Loaded, own: { externalData?: readonly unknown[] }): Promise<any> {
+  try {
+    return await ort.InferenceSession.create(model, { ...own, externalData: [...(own.externalData ?? []), ...externalData] });
+  } catch (error) {
+    if (lazy?.surprised) return create(ort, await plain(), own);
+    throw lazy?.error ?? error;
   }
-  const outside = Array.from(parts?.locations ?? []).filter(([, file]) => file !== name);
-  const files = outside.map(async ([path, file]) => ({ path, data: await archive.file(file).bytes() }));
-  return create(await archive.file(name).bytes(), await Promise.all(files));
+}
+
+/** Whether it runs on this thread: neither what is sent to a worker nor what goes to native code can decode anything there. */
+function isLazy({ env }: Runtime, own: Providers): boolean {
+  return !env.wasm?.proxy && !env.versions?.node && !namesOf(own).includes('webnn');
 }
 
 /** By the runtime's entry point, and by what it is to run on. */
 const known = new WeakMap<object, Map<string, Promise<Access | undefined>>>();
 
-async function accessFor(ort: Runtime, own: { executionProviders?: readonly unknown[] }): Promise<Access | undefined> {
-  const { InferenceSession, env } = ort;
-  const providers = own.executionProviders?.map((provider) => (typeof provider === 'string' ? provider : (provider as { name: string }).name));
-  // Neither what is sent to a worker, nor what goes to native code, can decode anything there.
-  if (env.wasm?.proxy || env.versions?.node || providers?.includes('webnn')) return undefined;
-  const ofRuntime = known.get(InferenceSession) ?? new Map<string, Promise<Access | undefined>>();
-  known.set(InferenceSession, ofRuntime);
-  const key = `${providers}`;
+function accessFor(ort: Runtime, own: Providers): Promise<Access | undefined> {
+  const ofRuntime = known.get(ort.InferenceSession) ?? new Map<string, Promise<Access | undefined>>();
+  known.set(ort.InferenceSession, ofRuntime);
+  const key = namesOf(own).join();
   const access = ofRuntime.get(key) ?? accessOf(ort, own.executionProviders);
   ofRuntime.set(key, access);
   return access;
+}
+
+function namesOf({ executionProviders = [] }: Providers): string[] {
+  return executionProviders.map((provider) => (typeof provider === 'string' ? provider : provider.name));
 }
 
 function modelIn(archive: Archive, name: string | undefined): string {
