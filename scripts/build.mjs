@@ -53,8 +53,8 @@ const BUNDLES = [
     define: { 'import.meta.url': 'self.location.href' },
   },
 ];
-/** Subpath exports. They use the package itself, `index.js` beside them. */
-const ADAPTERS = ['service-worker', 'tfjs'];
+/** Each takes a runtime that it does not import, and shares the page's `mcwc`. */
+const ADAPTERS = ['onnxruntime', 'service-worker', 'tfjs', 'transformers'];
 /** What a page downloads to decode on the CPU, and on WebGPU. */
 const DOWNLOADS = {
   cpu: ['index.js', 'worker.js', 'mcwc_bg.wasm'],
