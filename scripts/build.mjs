@@ -40,6 +40,8 @@ const MODULES = [
 /** Each with the bindings that `mcwc-wasm` stands for in it. Workers run as classic scripts as well as modules. */
 const BUNDLES = [
   { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
+  { out: 'lazy', entry: 'source/lazy', format: 'esm', bindings: 'mcwc/mcwc.js' },
+  { out: 'float32', entry: 'float32', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu', entry: 'gpu', format: 'esm', bindings: 'mcwc_gpu/mcwc_gpu.js' },
   { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
@@ -53,8 +55,8 @@ const DOWNLOADS = {
 };
 /** Most bytes, gzipped: of the first, of what the second adds to it, and of each adapter. */
 const BUDGET = { cpu: 64_000, gpu: 48_000, adapter: 6_000 };
-/** What `index.d.ts` leads to. */
-const PUBLIC_TYPES = ['index', 'archive', 'errors', 'file', 'open', 'types'];
+/** What `index.d.ts` and `float32.d.ts` lead to. */
+const PUBLIC_TYPES = ['index', 'archive', 'errors', 'file', 'float32', 'open', 'types'];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
@@ -120,7 +122,7 @@ async function buildScripts() {
       target: 'es2022',
       legalComments: 'none',
       charset: 'utf8',
-      external: ['./gpu.js'],
+      external: ['./gpu.js', './index.js', './lazy.js'],
       alias: { 'mcwc-wasm': join(BINDINGS, bindings), 'mcwc-gpu-wasm': join(BINDINGS, 'mcwc_gpu/mcwc_gpu.js') },
       // Workers never load wasm by address.
       logOverride: { 'empty-import-meta': 'silent' },
