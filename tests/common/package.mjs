@@ -23,12 +23,14 @@ const CHROMIUM_ARGS = [
   '--host-resolver-rules=MAP insecure.test 127.0.0.1',
 ];
 export const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'";
-const TYPES = { '.js': 'text/javascript', '.wasm': 'application/wasm', '.html': 'text/html' };
+const TYPES = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm', '.html': 'text/html' };
 /** Archives that every reader has to read. */
 const VECTORS = join(ROOT, 'tests/vectors/valid');
 export const LARGE = { tensors: 12, side: 1024 };
 
 export let folder;
+/** What answers for a path, instead of the file of that name. */
+export const handlers = new Map();
 let server;
 let origin;
 let browser;
@@ -67,7 +69,7 @@ function installPackage() {
 }
 
 /** Normal numbers of some scale, the same ones on every run. */
-function noise(seed) {
+export function noise(seed) {
   const random = gaussian(seed);
   return (length, scale) => Float32Array.from({ length }, () => random() * scale);
 }
@@ -112,7 +114,8 @@ export async function writeLarge() {
   encode('large', ['large.safetensors'], ['--bits', '3']);
 }
 
-function encode(name, inputs, options) {
+/** Packs files of the folder, and has the native command restore them. */
+export function encode(name, inputs, options) {
   const run = { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] };
   execFileSync(CLI, ['encode', ...inputs, '-o', `${name}.mcwc`, ...options, '--json'], run);
   execFileSync(CLI, ['decode', `${name}.mcwc`, '-o', `${name}-restored`, '--json'], run);
@@ -158,7 +161,7 @@ async function describeRestored(name) {
   return { integrity: archive.subarray(16, 32).toString('hex'), archive, tensors: Object.fromEntries(tensors) };
 }
 
-function safetensors(tensors) {
+export function safetensors(tensors) {
   let end = 0;
   const entries = Object.entries(tensors).map(([name, [dtype, shape, data]]) => {
     const start = end;
@@ -196,6 +199,8 @@ async function serve(request, response) {
     response.writeHead(200, { 'content-type': 'text/html', 'content-security-policy': policy });
     return response.end('<!doctype html><title>mcwc</title>');
   }
+  const handler = handlers.get(pathname);
+  if (handler) return handler(request, response);
   const path = join(folder, pathname.replace(/^\/pkg\//, '/node_modules/mcwc/pkg/'));
   const info = await stat(path).catch(() => undefined);
   if (!info?.isFile()) return response.writeHead(404).end();
