@@ -27,6 +27,7 @@ const SERVE = `serve({
   '/torn/': '/torn.mcwc',
   '/hurt/': '/hurt.mcwc',
   '/late/': '/late.mcwc',
+  '/half/': '/half.mcwc',
 }, { retries: 0 })`;
 const CLASSIC = `importScripts('/service-worker-classic.js'); mcwc.${SERVE};`;
 const KINDS = { module: { url: '/sw.js', type: 'module' }, classic: { url: '/classic.js', type: 'classic' } };
@@ -172,15 +173,13 @@ for (const [kind, worker] of Object.entries(KINDS)) {
       const [other, missing, posted, folder, malformed] = await ask(
         ['/models/other.txt'],
         ['/models/missing.bin'],
-        ['/models/one.txt', { method: 'POST' }],
+        ['/models/emotion.json', { method: 'POST' }],
         ['/models/'],
         ['/models/%zz'],
       );
       assert.equal(other.text, 'from the network');
-      for (const { status, headers } of [missing, posted, folder, malformed]) {
-        assert.equal(status, 404);
-        assert.ok('content-security-policy' in headers);
-      }
+      for (const { status } of [missing, folder, malformed]) assert.equal(status, 404);
+      for (const { headers } of [missing, posted, folder, malformed]) assert.ok('content-security-policy' in headers);
     });
 
     test('takes the archive of the longest prefix', async () => {
@@ -196,6 +195,16 @@ for (const [kind, worker] of Object.entries(KINDS)) {
       site.unavailable.set('/late.mcwc', 1);
       const [early, late] = await ask(['/late/one.txt'], ['/late/one.txt']);
       assert.deepEqual([early.status, late.status], [502, 200]);
+      // With the header, and without what follows it.
+      const archive = await readFile(join(site.public, 'models.mcwc'));
+      const path = join(site.public, 'half.mcwc');
+      await writeFile(path, archive.subarray(0, archive.length / 2));
+      const [half] = await ask(['/half/large.bin', { headers: { range: 'bytes=-9' } }]);
+      assert.equal(half.status, 502);
+      assert.match(half.text, /\(incomplete\)\n$/);
+      await writeFile(path, archive);
+      const [whole] = await ask(['/half/large.bin', { headers: { range: 'bytes=-9' } }]);
+      assertBytes(whole, originals['large.bin'].subarray(-9));
     });
 
     test('never passes on what is damaged', async () => {
