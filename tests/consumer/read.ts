@@ -1,5 +1,6 @@
 // What a program may do with the package, as its types see it. Compiled by types.test.mjs, never run.
 import { type Archive, type ArchiveFile, type ArchiveSource, type OpenOptions, type TensorInfo, McwcError, open } from 'mcwc';
+import { type CacheFilter, type CachedArchive, caches, prefetch } from 'mcwc/cache';
 import { toFloat32 } from 'mcwc/float32';
 
 const options: OpenOptions = {
@@ -7,6 +8,7 @@ const options: OpenOptions = {
   onProgress: ({ loaded, decoded, total = 0, from }) => `${(loaded + decoded) / total} ${from === 'network'}`,
   backend: 'auto',
   lazy: true,
+  cache: 'models',
   silenceMs: 10_000,
   retries: 3,
   retryMs: 100,
@@ -66,4 +68,15 @@ export async function config(archive: Archive): Promise<unknown> {
 
 export function codeOf(error: unknown): string | undefined {
   return error instanceof McwcError ? error.code : undefined;
+}
+
+export async function keep(url: string): Promise<string> {
+  await prefetch(url, { cache: true, integrity: '0123456789abcdef0123456789abcdef' });
+  const { cache, cacheReason, cached } = await open(new URL(url), { cache: true });
+  const held = await caches();
+  const incomplete = ({ complete }: CachedArchive) => !complete;
+  const filter: CacheFilter = { cache: 'models', integrity: held.archives.find(incomplete)?.integrity, url };
+  const left = held.bytes - (await held.delete(filter)) + (held.usage ?? 0) - (held.quota ?? 0);
+  if (!held.persisted && !(await held.persist())) await held.delete();
+  return `${cache === 'opfs'} ${cacheReason} ${await cached} ${left}`;
 }
