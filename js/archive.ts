@@ -204,7 +204,6 @@ export class Archive {
     chain[0].source.close(reason);
     this.#pool.close(reason);
     header.free();
-    this.#decoder?.free();
     if (base) base.#end(reason);
   }
 
@@ -309,7 +308,6 @@ export class Archive {
     });
     this.#count(steps);
     return (target) => {
-      this.#throwIfClosed();
       this.#decoder ??= new Decoder(wasm, chain.map(({ head }) => head));
       for (const _ of this.#decoder.decode(batch, target));
     };
