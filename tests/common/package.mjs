@@ -204,7 +204,11 @@ async function serve(request, response) {
   const path = join(folder, pathname.replace(/^\/pkg\//, '/node_modules/mcwc/pkg/'));
   const info = await stat(path).catch(() => undefined);
   if (!info?.isFile()) return response.writeHead(404).end();
-  const headers = { 'content-type': TYPES[extname(path)] ?? 'application/octet-stream', 'content-security-policy': POLICY };
+  const headers = {
+    'content-type': TYPES[extname(path)] ?? 'application/octet-stream',
+    'content-security-policy': POLICY,
+    'access-control-allow-origin': '*',
+  };
   if (searchParams.has('gzip')) {
     const body = gzipSync(await readFile(path));
     return response.writeHead(200, { ...headers, 'content-encoding': 'gzip', 'content-length': body.length }).end(body);

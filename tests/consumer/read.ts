@@ -1,7 +1,17 @@
 // What a program may do with the package, as its types see it. Compiled by types.test.mjs, never run.
-import { type Archive, type ArchiveFile, type ArchiveSource, type OpenOptions, McwcError, open } from 'mcwc';
+import { type Archive, type ArchiveFile, type ArchiveSource, type OpenOptions, type TensorInfo, McwcError, open } from 'mcwc';
+import { toFloat32 } from 'mcwc/float32';
 
-const options: OpenOptions = { onPass: (pass) => pass.toFixed(), backend: 'auto', signal: new AbortController().signal };
+const options: OpenOptions = {
+  onPass: (pass) => pass.toFixed(),
+  onProgress: ({ loaded, decoded, total = 0, from }) => `${(loaded + decoded) / total} ${from === 'network'}`,
+  backend: 'auto',
+  lazy: true,
+  silenceMs: 10_000,
+  retries: 3,
+  retryMs: 100,
+  signal: new AbortController().signal,
+};
 
 export async function read(source: ArchiveSource): Promise<number> {
   const archive: Archive = await open(source, options);
@@ -28,6 +38,30 @@ async function blobOf(file: ArchiveFile): Promise<Blob> {
 
 export async function upload(archive: Archive): Promise<void> {
   (await archive.gpuTensor('weight')).buffer.destroy();
+}
+
+/** What is known of the elements once the dtype is. */
+export async function sum(archive: Archive): Promise<number> {
+  let sum = 0;
+  for (const { name, bytes } of archive) {
+    const info: TensorInfo | undefined = archive.get(name, 'model.onnx');
+    if (!info || !archive.has(name)) continue;
+    const tensor = await archive.tensor(name);
+    if (tensor.dtype === 'f32') sum += tensor.data.reduce((a, b) => a + b) / bytes;
+    if (tensor.dtype === 'i64') sum += Number(tensor.data[0] / 2n);
+    // @ts-expect-error
+    if (tensor.dtype === 'f32') tensor.data.fill(0n);
+    if (tensor.dtype === 'f16' || tensor.dtype === 'bf16') sum += toFloat32(tensor).length;
+    const { dtype, data } = tensor;
+    if (dtype === 'f64') sum += data[0];
+  }
+  return sum;
+}
+
+export async function config(archive: Archive): Promise<unknown> {
+  const file = archive.file('config.json');
+  const response: Response = file.response();
+  return [await file.text(), await file.json(), response.headers.get('content-length')];
 }
 
 export function codeOf(error: unknown): string | undefined {
