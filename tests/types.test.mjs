@@ -34,10 +34,12 @@ before(async () => {
   await run('npm', ['install', '--offline', '--no-audit', '--no-fund', tarball], { cwd: folder });
   installed = join(folder, 'node_modules/mcwc/pkg');
   await cp(join(ROOT, 'tests/consumer'), folder, { recursive: true });
-  for (const scope of ['@types', '@webgpu']) await symlink(join(ROOT, 'node_modules', scope), join(folder, 'node_modules', scope));
-  await writeConfig('node', NODE, ['read.ts']);
-  await writeConfig('browser', { ...BROWSER, types: [] }, ['read.ts', 'webgpu.ts']);
-  await writeConfig('browser-webgpu', { ...BROWSER, types: ['@webgpu/types'] }, ['read.ts', 'webgpu.ts']);
+  for (const scope of ['@types', '@webgpu', '@huggingface', 'onnxruntime-web', 'onnxruntime-common']) await symlink(join(ROOT, 'node_modules', scope), join(folder, 'node_modules', scope));
+  await writeConfig('node', NODE, ['read.ts', 'adapters.ts']);
+  await writeConfig('browser', { ...BROWSER, types: [] }, ['read.ts', 'adapters.ts', 'webgpu.ts']);
+  await writeConfig('browser-webgpu', { ...BROWSER, types: ['@webgpu/types'] }, ['read.ts', 'adapters.ts', 'webgpu.ts']);
+  // Those of the runtimes have errors of their own.
+  await writeConfig('runtimes', { ...BROWSER, target: 'es2022', types: [], skipLibCheck: true }, ['runtimes.ts']);
 });
 
 after(() => rm(folder, { recursive: true, force: true }));
@@ -63,6 +65,11 @@ describe('compiles', { concurrency: 2 }, () => {
       });
     }
   }
+});
+
+test(`${LATEST}, with the types of the runtimes`, async () => {
+  const { passes, stdout } = await compile(LATEST, 'runtimes');
+  assert(passes, stdout);
 });
 
 test('ships the declarations that are needed, and no others', async () => {
