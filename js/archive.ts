@@ -301,7 +301,6 @@ export class Archive {
   async #prepare(pieces: Piece[]): Promise<Prepared> {
     const { wasm, chain, description } = this.#parts;
     const steps = [...stepsOf(pieces, description.frames, nothing())];
-    this.#askTogether(steps);
     const batch = await this.#chunks.repaired(async () => {
       const gathered = await this.#chunks.gather(steps);
       return { ...gathered, verified: await verify(gathered, this.#hashes) };
@@ -313,14 +312,10 @@ export class Archive {
     };
   }
 
-  /** What is fetched only when it is asked for is asked for together. */
-  #askTogether(steps: Step[]): void {
-    if (this.#parts.options.lazy) for (const place of this.#chunks.places(steps)) arrival([place]).catch(() => {});
-  }
-
   async #run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
     const steps = [...job.steps(nothing())];
-    this.#askTogether(steps);
+    // What is fetched only when it is asked for is asked for together.
+    if (this.#parts.options.lazy) for (const place of this.#chunks.places(steps)) arrival([place]).catch(() => {});
     // A worker that waits for its first byte would keep others from using it.
     await unlessAborted(arrival(this.#chunks.places(firstOf(steps))), signal);
     const { byteLength } = job.buffer ?? new ArrayBuffer(0);
