@@ -13,6 +13,8 @@ const PATHS = [
   { name: 'CPU', files: ['index.js', 'worker.js', 'mcwc_bg.wasm'] },
   { name: 'GPU', files: ['index.js', 'gpu.js', 'gpu-worker.js', 'mcwc_gpu_bg.wasm'] },
 ];
+const ADAPTERS = ['onnxruntime.js', 'transformers.js'];
+const ADAPTER_BYTES = 6_000;
 const BUDGET_BYTES = { CPU: 64_000, 'GPU less CPU': 48_000 };
 const KINDS = ['raw', 'gzip', 'brotli'];
 
@@ -23,13 +25,18 @@ const paths = PATHS.map(({ name, files }) => {
 });
 const [cpu, gpu] = paths.map(({ total }) => total);
 const totals = { CPU: cpu, 'GPU less CPU': perKind((kind) => gpu[kind] - cpu[kind]) };
-writeResults('size', { paths, totals, budgetBytes: BUDGET_BYTES });
+const adapters = ADAPTERS.map((file) => ({ file, ...sizesOf(readFileSync(join(PKG, file))) }));
+writeResults('size', { paths, totals, adapters, budgetBytes: { ...BUDGET_BYTES, adapter: ADAPTER_BYTES } });
 publish('size', report());
 const targets = Object.entries(BUDGET_BYTES).map(([name, budget]) => {
-  const { gzip } = totals[name];
-  return { name, value: `${kilobytes(gzip)} of ${kilobytes(budget)} kB gzipped`, met: gzip <= budget };
+  return within(name, totals[name].gzip, budget);
 });
+targets.push(...adapters.map(({ file, gzip }) => within(file, gzip, ADAPTER_BYTES)));
 process.exitCode = reportTargets(targets) ? 0 : 1;
+
+function within(name, gzip, budget) {
+  return { name, value: `${kilobytes(gzip)} of ${kilobytes(budget)} kB gzipped`, met: gzip <= budget };
+}
 
 function perKind(value) {
   return Object.fromEntries(KINDS.map((kind) => [kind, value(kind)]));
@@ -52,5 +59,6 @@ function report() {
   ]);
   const added = 'GPU less CPU';
   rows.push(row(`**${added}**`, totals[added], kilobytes(BUDGET_BYTES[added])));
+  rows.push(...adapters.map(({ file, ...sizes }) => row(`adapter: ${file}`, sizes, kilobytes(ADAPTER_BYTES))));
   return markdownTable(['kB', 'as it is', 'gzip -9', 'brotli -11', 'budget, gzip'], rows);
 }

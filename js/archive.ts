@@ -220,7 +220,6 @@ export class Archive {
     chain[0].source.close(reason);
     this.#pool.close(reason);
     header.free();
-    this.#decoder?.free();
     if (base) base.#end(reason);
   }
 
@@ -322,27 +321,21 @@ export class Archive {
   async #prepare(pieces: Piece[]): Promise<Prepared> {
     const { wasm, chain, description } = this.#parts;
     const steps = [...stepsOf(pieces, description.frames, nothing())];
-    this.#askTogether(steps);
     const batch = await this.#chunks.repaired(async () => {
       const gathered = await this.#chunks.gather(steps);
       return { ...gathered, verified: await verify(gathered, this.#hashes) };
     });
     this.#count(steps);
     return (target) => {
-      this.#throwIfClosed();
       this.#decoder ??= new Decoder(wasm, chain.map(({ head }) => head));
       for (const _ of this.#decoder.decode(batch, target));
     };
   }
 
-  /** What is fetched only when it is asked for is asked for together. */
-  #askTogether(steps: Step[]): void {
-    if (this.#parts.options.lazy) for (const place of this.#chunks.places(steps)) arrival([place]).catch(() => {});
-  }
-
   async #run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
     const steps = [...job.steps(nothing())];
-    this.#askTogether(steps);
+    // What is fetched only when it is asked for is asked for together.
+    if (this.#parts.options.lazy) for (const place of this.#chunks.places(steps)) arrival([place]).catch(() => {});
     // A worker that waits for its first byte would keep others from using it.
     await unlessAborted(arrival(this.#chunks.places(firstOf(steps))), signal);
     const { byteLength } = job.buffer ?? new ArrayBuffer(0);

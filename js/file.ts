@@ -44,7 +44,7 @@ export class ArchiveFile {
 
   /**
    * Waits for the compressed bytes of a range, verifies them, and gives a function that decodes them where nothing can be
-   * waited for.
+   * waited for, even when the archive has been closed.
    */
   async prepare(start = 0, end = this.size): Promise<Prepared> {
     return this.#reader.prepare(this.#plan(start, end));

@@ -16,6 +16,7 @@ const COLUMNS = 512;
 const ROWS = [64, 8, 256, 64, 8, 256, 64, 8];
 const run = promisify(execFile);
 const { run: inNode } = places.Node;
+const { run: inChromium } = places.Chromium;
 
 /** An archive, the places of its chunks, and hashes of its tensors as the native command decodes them. */
 let archive;
@@ -63,6 +64,13 @@ describe('Loader', () => {
       conditions[validators] = ifRange === undefined ? 'none' : ifRange.startsWith('"') ? 'etag' : 'date';
     }
     assert.deepEqual(conditions, { strong: 'etag', weak: 'none', date: 'date', none: 'none' });
+  });
+
+  test('takes a range of a file whose length the server does not know', async () => {
+    const unknown = (answer) => ({ ...answer, headers: { ...answer.headers, 'content-range': answer.headers['content-range'].replace(/\d+$/, '*') } });
+    const file = new FaultyFile(archive.bytes, { next: (index) => [halved, unknown][index] });
+    assert.deepEqual(await load(file), archive.tensors);
+    assert.equal(file.requests.length, 2);
   });
 
   test('fetches at most a chunk more for each of ten drops', async () => {
@@ -119,9 +127,68 @@ describe('Loader', () => {
         const file = new FaultyFile(archive.bytes, { next: (index) => (index === 0 ? damaged : undefined) });
         assert.deepEqual(await load(file, { workers, files: true }), archive.tensors);
         assert.deepEqual(file.requests.map(({ range }) => range), [undefined, `bytes=${offset}-${offset + bytes - 1}`]);
+        assert.equal(file.requests[1].cacheControl, 'no-cache');
       }
     });
   }
+
+  test('fetches a damaged chunk again on WebGPU', async () => {
+    const scenario = async ({ entry, base, path }) => {
+      const { open } = await import(entry);
+      const archive = await open(base + path, { backend: 'webgpu', retryMs: 1 });
+      const lengths = await Promise.all(archive.tensors.map(({ name }) => archive.tensor(name).then(({ data }) => data.length, ({ code }) => code)));
+      const { backend } = archive;
+      archive.close();
+      return { lengths, backend };
+    };
+    // Those before a large one hold the side arrays of its frame.
+    const large = archive.chunks.findIndex(({ bytes }) => bytes > 1 << 13);
+    for (const { offset, bytes } of archive.chunks.slice(large - 1, large + 1)) {
+      const damaged = (answer) => flipped(answer, offset + (bytes >> 1));
+      const file = new FaultyFile(archive.bytes, { next: (index) => (index === 0 ? damaged : undefined) });
+      const result = await serving(file, (path) => inChromium(scenario, { path }));
+      assert.deepEqual(result, { lengths: ROWS.map((rows) => rows * COLUMNS), backend: 'webgpu' });
+      assert.deepEqual(file.requests.map(({ range }) => range), [undefined, `bytes=${offset}-${offset + bytes - 1}`]);
+    }
+  });
+
+  test('goes on at once when the browser is online again', async () => {
+    const scenario = async ({ entry, base, path }) => {
+      const { open } = await import(entry);
+      const archive = await open(base + path, { backend: 'cpu', retryMs: 3_600_000 });
+      const online = setInterval(() => dispatchEvent(new Event('online')), 20);
+      await archive.downloaded;
+      clearInterval(online);
+      archive.close();
+    };
+    const file = new FaultyFile(archive.bytes, { next: (index) => (index < 2 ? halved : undefined) });
+    await serving(file, (path) => inChromium(scenario, { path }));
+    assert.equal(file.requests.length, 3);
+  });
+
+  test('waits as long as the server asks', async () => {
+    const busy = () => ({ status: 503, headers: { 'retry-after': '1' } });
+    const file = new FaultyFile(archive.bytes, { next: (index) => (index === 0 ? busy : undefined) });
+    const started = performance.now();
+    assert.deepEqual(await load(file), archive.tensors);
+    assert(performance.now() - started > 900);
+  });
+
+  test('resumes from another origin, without asking it for permission', async () => {
+    const scenario = async ({ entry, base, path }) => {
+      const { open } = await import(entry);
+      const archive = await open(base.replace('localhost', '127.0.0.1') + path, { backend: 'cpu', retryMs: 1 });
+      await archive.downloaded;
+      archive.close();
+    };
+    const policy = encodeURIComponent(`default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src *`);
+    for (const ranges of [true, false]) {
+      const file = new FaultyFile(archive.bytes, { ranges, next: (index) => (index === 0 ? halved : undefined) });
+      await serving(file, (path) => inChromium(scenario, { path }, { query: `?policy=${policy}` }));
+      // How many there are is up to the browser's cache.
+      assert(file.requests.length > 1 && file.requests.every(({ method }) => method === 'GET'), JSON.stringify(file.requests));
+    }
+  });
 
   test('fetches a damaged header again', async () => {
     const file = new FaultyFile(archive.bytes, { next: (index) => (index === 0 ? (answer) => flipped(answer, 50) : undefined) });
@@ -184,16 +251,23 @@ describe('Loader', () => {
       return { data, early, progress };
     };
 
-    test('fetches the header and the chunks that are asked for, neighbouring ones together', async () => {
-      const file = new FaultyFile(archive.bytes);
-      const names = ['layer3', 'layer4'];
-      const { data, early, progress } = await serving(file, (path) => inNode(lazily, { path, options: OPTIONS, names }));
-      assert.deepEqual(data, [archive.tensors[3], archive.tensors[4]]);
-      assert.equal(early, 'part');
-      assert.equal(file.requests.length, 2);
-      assert(file.sentBytes < archive.bytes.length / 2, `${file.sentBytes} of ${archive.bytes.length} bytes`);
-      assert.equal(progress.at(-1).loaded, file.sentBytes);
-      assert.equal(progress.at(-1).total, archive.bytes.length);
+    test('fetches the header and the chunks that are asked for, near ones together', async () => {
+      const asked = [
+        [[3, 4], 2],
+        [[2, 4], 2],
+        [[3, 6], 3],
+      ];
+      for (const [layers, requests] of asked) {
+        const file = new FaultyFile(archive.bytes);
+        const names = layers.map((index) => `layer${index}`);
+        const { data, early, progress } = await serving(file, (path) => inNode(lazily, { path, options: OPTIONS, names }));
+        assert.deepEqual(data, layers.map((index) => archive.tensors[index]));
+        assert.equal(early, 'part');
+        assert.equal(file.requests.length, requests, JSON.stringify(file.requests));
+        assert(file.sentBytes < 0.7 * archive.bytes.length, `${file.sentBytes} of ${archive.bytes.length} bytes`);
+        const { loaded, total } = progress.at(-1);
+        assert.deepEqual({ loaded, total }, { loaded: file.sentBytes, total: archive.bytes.length });
+      }
     });
 
     test('resolves `refined` and reports 100 % once when everything has been asked for', async () => {

@@ -135,7 +135,8 @@ describe('WebGPU', () => {
     assert.deepEqual(await run(loaded, { options: { backend: 'cpu' } }), cpu);
     assert.deepEqual(await run(loaded, { options: { backend: 'auto' } }), cpu);
     assert.deepEqual(await run(loaded, { options: { backend: 'webgpu' } }), { backend: 'webgpu', modules });
-    assert.deepEqual(await run(loaded, { options: { backend: 'webgpu', lost: true } }), { backend: 'cpu', modules });
+    assert.deepEqual(await run(loaded, { options: { backend: 'auto', lost: true } }), { backend: 'cpu', modules });
+    await assert.rejects(run(loaded, { options: { backend: 'webgpu', lost: true } }), /McwcError/);
   });
 
   test("leaves tensors in buffers of the caller's device", async () => {

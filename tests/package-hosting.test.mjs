@@ -1,5 +1,6 @@
 // The package where scripts do not lie beside the page: on another origin, and in bundles that do not know their address.
 import assert from 'node:assert/strict';
+import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { build } from 'esbuild';
@@ -82,4 +83,30 @@ describe('In a classic script', () => {
     const message = await run(scenario, { urls: [['wasmUrl', '/?page']] });
     assert.match(message, /^io: http:.*: an HTML page instead of a wasm module \(HTTP 200, text\/html\)$/);
   });
+});
+
+describe('In modules of esbuild', () => {
+  before(async () => {
+    const stdin = { contents: `export { open } from 'mcwc'`, resolveDir: folder, sourcefile: 'app.js' };
+    const outdir = join(folder, 'dist');
+    await build({ stdin, outdir, bundle: true, format: 'esm', splitting: true, logLevel: 'error' });
+    await mkdir(outdir, { recursive: true });
+    for (const name of ['mcwc_bg.wasm', 'worker.js', 'mcwc_gpu_bg.wasm', 'gpu-worker.js']) {
+      await copyFile(join(folder, 'node_modules/mcwc/pkg', name), join(outdir, name));
+    }
+  });
+
+  for (const backend of ['cpu', 'webgpu']) {
+    test(`decodes on workers, lazily, on the backend ${backend}`, async () => {
+      const scenario = async ({ base, backend }) => {
+        const { open } = await import(`${base}/dist/stdin.js`);
+        const archive = await open(`${base}/small.mcwc`, { backend, lazy: true, workers: 1 });
+        const { data } = await archive.tensor('wide');
+        const { backend: used, backendReason } = archive;
+        archive.close();
+        return { length: data.length, used, inline: /on this thread.*/.exec(backendReason)?.[0] };
+      };
+      assert.deepEqual(await run(scenario, { backend }), { length: 96 * 512, used: backend, inline: undefined });
+    });
+  }
 });

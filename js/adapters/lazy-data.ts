@@ -18,11 +18,9 @@ interface Entry extends Extent {
 export class LazyData {
   /** What went wrong while the runtime was reading, which may say so in words of its own. */
   error: unknown;
-  /** Whether it asked for something else than its model says. */
-  surprised = false;
   #entries: Map<string, Entry>;
-  /** Memory for one extent after another. */
-  #scratch: ByteArray | undefined;
+  /** What the runtime was given last. */
+  #given: ByteArray | undefined;
 
   constructor(
     private readonly archive: Archive,
@@ -31,11 +29,12 @@ export class LazyData {
     this.#entries = new Map(extents.map((extent) => [keyOf(extent), { ...extent }]));
   }
 
-  /** Decodes the first that many bytes together take, on workers. */
+  /** Decodes the smallest that take that many bytes together, on workers: the memory of large ones would be taken for long. */
   async decodeAhead(bytes: number): Promise<void> {
     let ahead = 0;
-    const first = [...this.#entries.values()].filter(({ start, end }) => (ahead += end - start) <= bytes);
-    await Promise.all(first.map(async (entry) => (entry.decoded = await this.#file(entry).bytes(entry.start, entry.end))));
+    const ascending = [...this.#entries.values()].sort((a, b) => a.end - a.start - (b.end - b.start));
+    const smallest = ascending.filter(({ start, end }) => (ahead += end - start) <= bytes);
+    await Promise.all(smallest.map(async (entry) => (entry.decoded = await this.#file(entry).bytes(entry.start, entry.end))));
   }
 
   /** Resolves when everything can be decoded at once. */
@@ -44,9 +43,8 @@ export class LazyData {
     await Promise.all(entries.map(async (entry) => (entry.decode = await this.#file(entry).prepare(entry.start, entry.end))));
   }
 
-  /** A file for this kind of access. */
-  file(name: string, access: Access): Uint8Array | Blob {
-    const { size } = this.archive.file(name);
+  /** A file of that many bytes, for this kind of access. */
+  file(name: string, size: number, access: Access): Uint8Array | Blob {
     if (access === 'array') return arrayOf(size, (start, end) => this.#now({ file: name, start, end }));
     return blobOf(size, (start, end) => this.#stream({ file: name, start, end }));
   }
@@ -58,15 +56,21 @@ export class LazyData {
   #now(extent: Extent): Uint8Array {
     try {
       const { decoded, decode } = this.#take(extent);
-      if (decoded) return decoded;
-      const largest = () => Math.max(...Array.from(this.#entries.values(), ({ start, end }) => end - start));
-      this.#scratch ??= new Uint8Array(largest());
-      decode!(this.#scratch);
-      return this.#scratch.subarray(0, extent.end - extent.start);
+      this.#dropGiven();
+      this.#given = decoded ?? new Uint8Array(extent.end - extent.start);
+      if (!decoded) decode!(this.#given);
+      return this.#given;
     } catch (error) {
       this.error = McwcError.from(error);
       throw error;
     }
+  }
+
+  /** The runtime has copied what it was given before, whose memory is free at once, rather than when that is noticed. */
+  #dropGiven(): void {
+    const { buffer } = this.#given ?? {};
+    (buffer as { transfer?(bytes: number): ArrayBuffer } | undefined)?.transfer?.(0);
+    this.#given = undefined;
   }
 
   #stream(extent: Extent): ReadableStream<Uint8Array> {
@@ -78,10 +82,7 @@ export class LazyData {
   /** Decoded bytes are given out once, so that they are not in memory twice. */
   #take(extent: Extent): Entry {
     const entry = this.#entries.get(keyOf(extent));
-    if (!entry) {
-      this.surprised = true;
-      throw new McwcError('argument', `bytes ${extent.start} to ${extent.end} of ${extent.file} are no tensor of the model`);
-    }
+    if (!entry) throw new McwcError('argument', `bytes ${extent.start} to ${extent.end} of ${extent.file} are no tensor of the model`);
     const taken = { ...entry };
     entry.decoded = undefined;
     return taken;

@@ -19,15 +19,15 @@ interface Providers {
 type Created<Ort extends Runtime> = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
 type OwnOptions<Ort extends Runtime> = NonNullable<Parameters<Ort['InferenceSession']['create']>[1]>;
 
-/** Enough for most models, and little beside what a runtime needs for large ones. */
-const AHEAD_BYTES = 128 << 20;
+/** No more than what a runtime that reads the original's external data has in memory beside its own. */
+const AHEAD_BYTES = 16 << 20;
 
 export interface SessionOptions {
   /** The model's name in the archive, if there are several. */
   model?: string;
   /** How the archive is opened. Default: decoded on the CPU. */
   mcwc?: OpenOptions;
-  /** Bytes of weights that are decoded before the runtime asks for them, on workers, while the archive arrives. Default: 128 MiB. */
+  /** Bytes of weights that are decoded before the runtime asks for them, on workers, while the archive arrives. Default: 16 MiB. */
   aheadBytes?: number;
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
@@ -48,9 +48,14 @@ export async function createSession<Ort extends Runtime>(
   const given = isArchive(source) ? source : undefined;
   const archive = given ?? (await open(source as ArchiveSource, { backend: 'cpu', ...defined({ onProgress, signal }), ...mcwc }));
   try {
-    const loaded = await load(archive, modelIn(archive, name), access, aheadBytes);
+    const { model, externalData, lazy, access: kind } = await load(archive, modelIn(archive, name), access, aheadBytes);
     signal?.throwIfAborted();
-    return await create(ort, loaded, own);
+    // Workers and compressed bytes would only take memory while the runtime needs the most.
+    if (!given && kind !== 'blob') archive.close();
+    const all = { ...own, externalData: [...((own as { externalData?: readonly unknown[] }).externalData ?? []), ...externalData] };
+    return await ort.InferenceSession.create(model, all).catch((error: unknown) => {
+      throw lazy?.error ?? error;
+    });
   } finally {
     if (!given) archive.close();
   }
@@ -59,35 +64,25 @@ export async function createSession<Ort extends Runtime>(
 interface Loaded {
   model: Uint8Array;
   externalData: { path: string; data: Uint8Array | Blob }[];
-  /** What the external data come from, if they do not lie in memory. */
+  /** What the external data come from, and how, if they do not lie in memory. */
   lazy?: LazyData;
-  /** The same in memory. */
-  plain(): Promise<Loaded>;
+  access?: Access;
 }
 
 async function load(archive: Archive, name: string, access: Promise<Access | undefined> | undefined, aheadBytes: number): Promise<Loaded> {
   const parts = await split(archive, name);
-  const plain = async () => {
-    const outside = Array.from(parts?.locations ?? []).filter(([, file]) => file !== name);
-    const files = outside.map(async ([path, file]) => ({ path, data: await archive.file(file).bytes() }));
-    return { model: await archive.file(name).bytes(), externalData: await Promise.all(files), plain };
-  };
-  if (!parts || !access) return plain();
-  const lazy = new LazyData(archive, parts.extents);
-  const prepared = access.then((access) => (access === 'array' ? lazy.prepare() : undefined));
-  const [kind] = await Promise.all([access, prepared, lazy.decodeAhead(aheadBytes)]);
-  if (!kind) return plain();
-  const externalData = Array.from(parts.locations, ([path, file]) => ({ path, data: lazy.file(file, kind) }));
-  return { model: parts.model, externalData, lazy, plain };
-}
-
-async function create(ort: Runtime, { model, externalData, lazy, plain }: Loaded, own: { externalData?: readonly unknown[] }): Promise<any> {
-  try {
-    return await ort.InferenceSession.create(model, { ...own, externalData: [...(own.externalData ?? []), ...externalData] });
-  } catch (error) {
-    if (lazy?.surprised) return create(ort, await plain(), own);
-    throw lazy?.error ?? error;
+  if (parts && access) {
+    const lazy = new LazyData(archive, parts.extents);
+    const prepared = access.then((access) => (access === 'array' ? lazy.prepare() : undefined));
+    const [kind] = await Promise.all([access, prepared, lazy.decodeAhead(aheadBytes)]);
+    if (kind) {
+      const externalData = Array.from(parts.locations, ([path, name]) => ({ path, data: lazy.file(name, archive.file(name).size, kind) }));
+      return { model: parts.model, externalData, lazy, access: kind };
+    }
   }
+  const outside = Array.from(parts?.locations ?? []).filter(([, file]) => file !== name);
+  const files = outside.map(async ([path, file]) => ({ path, data: await archive.file(file).bytes() }));
+  return { model: await archive.file(name).bytes(), externalData: await Promise.all(files) };
 }
 
 /** Whether it runs on this thread: neither what is sent to a worker nor what goes to native code can decode anything there. */

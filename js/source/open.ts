@@ -24,7 +24,8 @@ export async function openSource(source: ArchiveSource, options: ArchiveOptions,
     throw new McwcError('argument', 'open takes an address, a Request, a Response, a Blob, bytes or a stream');
   }
   const memory = new MemorySource(report);
-  memory.write(0, ArrayBuffer.isView(source) ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength) : new Uint8Array(source), 'memory', source.byteLength);
+  const bytes = ArrayBuffer.isView(source) ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength) : new Uint8Array(source);
+  memory.write(0, bytes, 'memory', bytes.length);
   memory.end();
   return memory;
 }
@@ -57,6 +58,7 @@ async function download(source: Request | Response, options: ArchiveOptions, rep
   if (source instanceof Response && (!source.body || source.bodyUsed || source.body.locked)) {
     throw new McwcError('argument', 'the response has no unread body');
   }
+  if (source instanceof Request) source.signal.throwIfAborted();
   const { lazy, silenceMs = DEFAULTS.silenceMs, retries = DEFAULTS.retries, retryMs = DEFAULTS.retryMs } = options;
   const file = new RemoteFile(source, silenceMs);
   const memory = new MemorySource(report, await bytesOf(file, source, silenceMs, options));

@@ -142,7 +142,7 @@ export class RemoteFile {
     this.#isCrossOrigin = !!location && !!url && new URL(url).origin !== location.origin;
     const isEncoded = headers.has('content-encoding');
     // Another origin need not show the header.
-    const [, first, , length] = /^bytes (\d+)-(\d+)\/(\d+)/.exec(headers.get('content-range') ?? '') ?? [];
+    const [, first, length] = /^bytes (\d+)-\d+\/(\d*)/.exec(headers.get('content-range') ?? '') ?? [];
     if (status === 206 && ranged) {
       const isHidden = !headers.has('content-range') && this.#isCrossOrigin;
       if (isEncoded || (Number(first) !== start && !isHidden)) throw this.#miss('another range than the one asked for');

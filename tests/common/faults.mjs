@@ -73,7 +73,8 @@ export class FaultyFile {
   }
 
   handle(request, response) {
-    const logged = { range: request.headers.range, ifRange: request.headers['if-range'], sent: 0 };
+    const { range, 'if-range': ifRange, 'cache-control': cacheControl } = request.headers;
+    const logged = { method: request.method, range, ifRange, cacheControl, sent: 0 };
     const wrong = this.next(this.requests.length, logged);
     this.requests.push(logged);
     if (Buffer.isBuffer(wrong)) this.bytes = wrong;
@@ -115,7 +116,7 @@ export class FaultyFile {
 
   #send(response, { status, headers, body = Buffer.alloc(0), after }, logged) {
     logged.sent = body.length;
-    if (status !== undefined) response.writeHead(status, { 'content-type': 'application/octet-stream', ...headers });
+    if (status !== undefined) response.writeHead(status, { 'content-type': 'application/octet-stream', 'access-control-allow-origin': '*', ...headers });
     if (after === undefined) return response.end(body);
     if (status !== undefined) response.flushHeaders();
     const onSent = () => after === 'drop' && response.socket?.destroySoon();
