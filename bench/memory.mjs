@@ -1,5 +1,6 @@
-// How much memory decoding takes, however large the archive, and encoding, however large the model, and how its time grows.
-//   node bench/memory.mjs [--parts browser,native,encoder] [--native-gb 2] [--browser-mb 500] [--encode-gb 1,4]
+// How much memory decoding takes, however large the archive, encoding, however large the model, and how its time grows, and a
+// runtime that is handed the weights.
+//   node bench/memory.mjs [--parts browser,native,encoder,runtime] [--native-gb 2] [--browser-mb 500] [--encode-gb 1,4] [--runtime-mb 500]
 // Makes archives of synthetic weights in .cache, and deletes them. Writes bench/results/memory.json and docs/BENCHMARKS.md. Some of the
 // parts update that part of the results.
 // Exit status 1 if a bound is exceeded or a file comes back changed. Linux only: it reads /proc.
@@ -14,7 +15,8 @@ import { PKG, buildCommand, requirePackage } from './artifacts.mjs';
 import { openPage } from './browser.mjs';
 import { CACHE } from './fetch.mjs';
 import { encoderTable, encoderTargets, measureEncoder } from './memory-encode.mjs';
-import { measureProcess, peakResident } from './resident.mjs';
+import { measureRuntime, runtimeTable, runtimeTargets } from './memory-runtime.mjs';
+import { measureProcess, renderers } from './resident.mjs';
 import { round } from './stats.mjs';
 import { writeSynthetic } from './synthetic.mjs';
 import { markdownTable, publish, reportTargets, writeResults } from './table.mjs';
@@ -25,18 +27,19 @@ const RATIO = 0.79;
 const DATA = join(CACHE, 'memory');
 
 const text = (value) => ({ type: 'string', default: value });
-const PARTS = ['browser', 'native', 'encoder'];
+const PARTS = ['browser', 'native', 'encoder', 'runtime'];
 const RESULTS = join(ROOT, 'bench/results/memory.json');
-const options = { parts: text(PARTS.join()), 'native-gb': text('2'), 'browser-mb': text('500'), 'encode-gb': text('1,4') };
+const options = { parts: text(PARTS.join()), 'native-gb': text('2'), 'browser-mb': text('500'), 'encode-gb': text('1,4'), 'runtime-mb': text('500') };
 const { values } = parseArgs({ options });
 const parts = values.parts.split(',');
-if (parts.includes('browser')) requirePackage();
+if (parts.includes('browser') || parts.includes('runtime')) requirePackage();
 const command = buildCommand();
 mkdirSync(DATA, { recursive: true });
 const measures = {
   browser: () => measureBrowser(Number(values['browser-mb']) * 1e6),
   native: () => measureNative(Number(values['native-gb']) * 1e9),
   encoder: () => measureEncoder(command, values['encode-gb'].split(',').map((gigabytes) => Number(gigabytes) * 1e9)),
+  runtime: () => measureRuntime(command, Number(values['runtime-mb']) * 1e6),
 };
 const results = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {};
 try {
@@ -45,13 +48,19 @@ try {
   rmSync(DATA, { recursive: true });
 }
 writeResults('memory', results);
-publish('memory', `${report(results)}\n\n${encoderTable(results.encoder)}`);
+const { native, browser, encoder, runtime } = results;
+const tables = [
+  ...(native && browser ? [report(results)] : []),
+  ...(encoder ? [encoderTable(encoder)] : []),
+  ...(runtime ? [runtimeTable(runtime)] : []),
+];
+publish('memory', tables.join('\n\n'));
 const bound = (name, bytes) => ({ name: `${name}, at most ${megabytes(BOUND_BYTES)} MB`, value: `${megabytes(bytes)} MB`, met: bytes <= BOUND_BYTES });
 const targets = reportTargets([
-  ...encoderTargets(results.encoder),
-  bound('mcwc decode', results.native.peakBytes),
-  bound('wasm memory of all threads', results.browser.wasmBytes),
-  { name: 'the decoded file is the original', value: String(results.native.same), met: results.native.same },
+  ...(encoder ? encoderTargets(encoder) : []),
+  ...(runtime ? runtimeTargets(runtime) : []),
+  ...(native ? [bound('mcwc decode', native.peakBytes), { name: 'the decoded file is the original', value: String(native.same), met: native.same }] : []),
+  ...(browser ? [bound('wasm memory of all threads', browser.wasmBytes)] : []),
 ]);
 process.exitCode = targets ? 0 : 1;
 
@@ -97,13 +106,6 @@ async function measureBrowser(archiveBytes) {
   } finally {
     await close();
   }
-}
-
-/** Peak memory of the processes that run pages. */
-async function renderers(browser) {
-  const session = await browser.newBrowserCDPSession();
-  const { processInfo } = await session.send('SystemInfo.getProcessInfo');
-  return new Map(processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => [id, peakResident(id)]));
 }
 
 function megabytes(bytes) {

@@ -38,3 +38,10 @@ export function peakResident(pid) {
     return 0;
   }
 }
+
+/** Peak memory of the processes of a browser that run pages. */
+export async function renderers(browser) {
+  const session = await browser.newBrowserCDPSession();
+  const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+  return new Map(processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => [id, peakResident(id)]));
+}

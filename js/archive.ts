@@ -3,12 +3,13 @@ import { Chunks, type Link, type Place, arrival } from './chunks.js';
 import type { Description } from './description.js';
 import { dataOf } from './dtype.js';
 import { McwcError } from './errors.js';
-import { ArchiveFile } from './file.js';
+import { ArchiveFile, type Prepared } from './file.js';
 import type { Gpu } from './gpu.js';
 import type { GpuReader } from './gpu-reader.js';
 import { inTurn } from './in-turn.js';
 import { Pool } from './pool/pool.js';
-import type { Job } from './pool/runner.js';
+import type { Preparing } from './pool/inline.js';
+import type { Coded, Job } from './pool/runner.js';
 import { adopt, nextTurn, unlessAborted } from './platform.js';
 import type { Bytes } from './source/segments.js';
 import { type Held, type Piece, type Step, nothing, piecesOf, stepsOf } from './steps.js';
@@ -44,12 +45,15 @@ export class Archive {
   readonly passes: number;
   #parts: Parts;
   #chunks: Chunks;
+  /** Of all chunks, one after another. */
   #pool: Pool;
   /** Places of tensors by name, the first of each, and by name in their files. */
   #tensorIndex: Map<string, number>;
   #fileIndex: Map<string, number>;
   #gpuReader: GpuReader | undefined;
   #uses: Uses | undefined;
+  #coded: Coded;
+  #preparing: Preparing | undefined;
   /** Chunks that have been decoded. */
   #decoded = new Set<number>();
   #backendReason: string;
@@ -63,8 +67,8 @@ export class Archive {
     this.#parts = parts;
     this.#chunks = new Chunks(header.chunks(), parts.chain, parts.base ? parts.chain.length : 1);
     this.files = description.files;
-    this.tensors = description.tensors.map(({ name, dtype, shape, bytes, file }) => {
-      return { name, dtype, shape, bytes, file: this.files[file].name };
+    this.tensors = description.tensors.map(({ name, dtype, shape, bytes, file, offset }) => {
+      return { name, dtype, shape, bytes, file: this.files[file].name, offset };
     });
     this.metadata = description.metadata;
     this.integrity = description.integrity;
@@ -73,13 +77,11 @@ export class Archive {
     this.#tensorIndex = new Map(this.tensors.map(({ name }, index) => [name, index] as const).reverse());
     this.#fileIndex = new Map(this.tensors.map(({ name, file }, index) => [`${file}\n${name}`, index] as const).reverse());
     this.#backendReason = parts.backendReason;
+    this.#coded = { wasm, heads: parts.chain.map(({ head }) => head), hashes: header.hashes(), chunks: this.#chunks };
     this.#pool = new Pool({
-      wasm,
-      heads: parts.chain.map(({ head }) => head),
+      ...this.#coded,
       limit,
       workerUrl: wasm.builtFor === 'cpu' ? options.workerUrl : options.gpuWorkerUrl,
-      hashes: header.hashes(),
-      chunks: this.#chunks,
       onInline: (reason) => (this.#backendReason += `; on this thread, because ${reason}`),
     });
     this.#gpuReader = parts.gpu?.reader({
@@ -186,11 +188,12 @@ export class Archive {
     const pass = this.#checked(wanted);
     return new ArchiveFile(this.files[file], {
       plan: (offset, bytes) => this.#merged({ file, offset, bytes }, pass),
-      read: async (start, pieces, buffer) => {
-        const decoded = await this.#read(pieces, { buffer });
-        await this.#release({ file, offset: start, bytes: pieces.reduce((sum, { bytes }) => sum + bytes, 0) }, pass);
+      read: async (parts, buffer) => {
+        const decoded = await this.#read(parts.flatMap(({ pieces }) => pieces), { buffer });
+        for (const { start, bytes } of parts) await this.#release({ file, offset: start, bytes }, pass);
         return decoded;
       },
+      prepare: ({ pieces }) => this.#prepare(pieces.flatMap((piece) => piece.parts ?? piece)),
     });
   }
 
@@ -344,6 +347,16 @@ export class Archive {
     if (bytes === 0) return buffer ?? new ArrayBuffer(0);
     const { frames } = this.#parts.description;
     return this.#run({ bytes, buffer, steps: (held: Held) => stepsOf(pieces, frames, held) }, signal);
+  }
+
+  /** Resolves when the pieces' payloads are in memory and verified, with what decodes them on this thread. */
+  async #prepare(pieces: Piece[]): Promise<Prepared> {
+    const { Preparing } = await import('./pool/inline.js');
+    const steps = [...stepsOf(pieces, this.#parts.description.frames, nothing())];
+    const preparing = (this.#preparing ??= new Preparing(this.#coded));
+    const decode = await this.#chunks.repaired(() => preparing.prepare(steps));
+    this.#count(steps);
+    return decode;
   }
 
   async #run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {

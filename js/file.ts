@@ -10,9 +10,13 @@ const STREAM_BYTES = 4 << 20;
 /** What the file needs of its archive. */
 interface FileReader {
   plan(start: number, bytes: number): Piece[];
-  /** What the pieces from `start` on decode to. */
-  read(start: number, pieces: Piece[], buffer?: ArrayBuffer): Promise<ArrayBuffer>;
+  /** What the parts decode to, one after another. */
+  read(parts: Part[], buffer?: ArrayBuffer): Promise<ArrayBuffer>;
+  prepare(part: Part): Promise<Prepared>;
 }
+
+/** Decodes to the front of `target`, on this thread, before it returns. */
+export type Prepared = (target: ByteArray) => void;
 
 /** A file of the archive, exactly as long as it was. */
 export class ArchiveFile {
@@ -30,7 +34,20 @@ export class ArchiveFile {
 
   /** The bytes from `start` up to, not including, `end`. */
   async bytes(start = 0, end = this.size): Promise<ByteArray> {
-    return new Uint8Array(await this.#reader.read(start, this.#plan(start, end)), 0, end - start);
+    return new Uint8Array(await this.#reader.read([this.#plan(start, end)]), 0, end - start);
+  }
+
+  /** The bytes of several ranges, one after another, decoded in one go. */
+  async parts(ranges: readonly (readonly [start: number, end: number])[]): Promise<ByteArray> {
+    return new Uint8Array(await this.#reader.read(ranges.map(([start, end]) => this.#plan(start, end))));
+  }
+
+  /**
+   * Waits for the compressed bytes of a range, verifies them, and gives a function that decodes them where nothing can be
+   * waited for, even when the archive has been closed.
+   */
+  async prepare(start = 0, end = this.size): Promise<Prepared> {
+    return this.#reader.prepare(this.#plan(start, end));
   }
 
   async blob(start = 0, end = this.size): Promise<Blob> {
@@ -76,17 +93,19 @@ export class ArchiveFile {
 
   /** `reuse`: whether each part is done with when the next is asked for. */
   #parts(start: number, end: number, reuse: boolean): AsyncGenerator<ByteArray, void> {
-    const tasks = partsOf(start, this.#plan(start, end)).map(({ start, pieces, bytes }) => {
-      return { bytes, run: async (buffer?: ArrayBuffer) => new Uint8Array(await this.#reader.read(start, pieces, buffer), 0, bytes) };
+    const tasks = partsOf(this.#plan(start, end)).map((part) => {
+      const { bytes } = part;
+      return { bytes, run: async (buffer?: ArrayBuffer) => new Uint8Array(await this.#reader.read([part], buffer), 0, bytes) };
     });
     return inTurn(tasks, ({ buffer }) => (reuse ? buffer : undefined));
   }
 
-  #plan(start: number, end: number): Piece[] {
+  #plan(start: number, end: number): Part {
     if (!(0 <= start && start <= end && end <= this.size)) {
       throw new McwcError('argument', `${this.name} has no bytes ${start} to ${end}, only ${this.size}`);
     }
-    return this.#reader.plan(start, end - start);
+    const bytes = end - start;
+    return { start, bytes, pieces: this.#reader.plan(start, bytes) };
   }
 }
 
@@ -95,13 +114,14 @@ function typeOf(name: string): string {
   return name.endsWith('.txt') ? 'text/plain; charset=utf-8' : 'application/octet-stream';
 }
 
-interface Part {
+/** Pieces of a file, from `start` on. */
+export interface Part {
   start: number;
   bytes: number;
   pieces: Piece[];
 }
 
-function partsOf(start: number, pieces: Piece[]): Part[] {
+function partsOf({ start, pieces }: Part): Part[] {
   const parts: Part[] = [];
   for (const piece of pieces) {
     const { bytes } = piece;

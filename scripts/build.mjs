@@ -1,7 +1,7 @@
 // Rust and TypeScript -> pkg/: two wasm modules, the JavaScript around them, and types. Fails if they are larger than they may be.
 //   node scripts/build.mjs
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { bind, buildBindgen } from './bindgen.mjs';
 import { CARGO_TARGET, ROOT, WASM_TARGET, fail, installPackages, prepareRust, start, step, timed, tool } from './tools.mjs';
@@ -37,6 +37,8 @@ const MODULES = [
   { name: 'mcwc', cargo: [] },
   { name: 'mcwc_gpu', cargo: ['--features', 'gpu'] },
 ];
+/** Has everything in it: service workers share nothing with pages, and may not import later. */
+const SERVICE_WORKER = { entry: 'adapters/service-worker', bindings: 'mcwc/mcwc.js', external: ['./gpu.js'], plugins: [] };
 /** Each with the bindings that `mcwc-wasm` stands for in it. Workers run as classic scripts as well as modules. */
 const BUNDLES = [
   { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
@@ -48,16 +50,31 @@ const BUNDLES = [
   { out: 'cache', entry: 'cache', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/worker.js' },
   { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
+  { out: 'service-worker', format: 'esm', ...SERVICE_WORKER },
+  // `importScripts` does not tell a script where it came from: the module is looked for beside the service worker.
+  {
+    out: 'service-worker-classic',
+    format: 'iife',
+    globalName: 'mcwc',
+    define: { 'import.meta.url': 'self.location.href' },
+    ...SERVICE_WORKER,
+  },
 ];
-/** What a page downloads to decode on the CPU, and on WebGPU. */
+/** Scripts that need not be modules. */
+const CLASSIC = ['worker.js', 'gpu-worker.js', 'service-worker-classic.js'];
+/** Each takes a runtime that it does not import, and shares the page's `mcwc`. */
+const ADAPTERS = ['onnxruntime', 'tfjs', 'transformers'];
+/** What a page downloads to decode on the CPU, and on WebGPU, and what a service worker does. */
 const DOWNLOADS = {
   cpu: ['index.js', 'worker.js', 'mcwc_bg.wasm'],
   gpu: ['index.js', 'gpu.js', 'gpu-worker.js', 'mcwc_gpu_bg.wasm'],
+  serviceWorker: ['service-worker.js', 'mcwc_bg.wasm'],
 };
-/** Most bytes, gzipped: of the first, and of what the second adds to it. */
-const BUDGET = { cpu: 64_000, gpu: 48_000 };
-/** What `index.d.ts`, `cache.d.ts` and `float32.d.ts` lead to. */
-const PUBLIC_TYPES = ['index', 'archive', 'cache', 'errors', 'file', 'float32', 'open', 'types'];
+/** Most bytes, gzipped: of the first, of what the second adds to it, of the third, and of each adapter. */
+const BUDGET = { cpu: 64_000, gpu: 48_000, serviceWorker: 70_000, adapter: 6_000 };
+const adapterTypes = ['service-worker', ...ADAPTERS].map((name) => `adapters/${name}`);
+/** What `index.d.ts`, `cache.d.ts`, `float32.d.ts` and those of the adapters lead to. */
+const PUBLIC_TYPES = ['index', 'archive', 'cache', 'errors', 'file', 'float32', 'open', 'types', ...adapterTypes];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
@@ -133,25 +150,29 @@ async function buildScripts() {
   await installPackages();
   await writeWorkerBindings();
   const esbuild = await import('esbuild');
-  for (const { out, entry, format, bindings } of BUNDLES) {
+  const browser = { bundle: true, minify: true, target: 'es2022', legalComments: 'none', charset: 'utf8' };
+  for (const { out, entry, bindings, ...options } of BUNDLES) {
     await esbuild.build({
-      entryPoints: [join(ROOT, `js/${entry}.ts`)],
-      outfile: join(PKG, `${out}.js`),
-      format,
-      bundle: true,
-      minify: true,
-      target: 'es2022',
+      ...browser,
       // Fields that hold nothing yet are not written out.
       tsconfigRaw: { compilerOptions: { useDefineForClassFields: false, verbatimModuleSyntax: true } },
-      legalComments: 'none',
-      charset: 'utf8',
       external: ['./gpu.js', './index.js', './inline.js', './lazy.js', './uses.js'],
       plugins: [bundlesBeside],
+      ...options,
+      entryPoints: [join(ROOT, `js/${entry}.ts`)],
+      outfile: join(PKG, `${out}.js`),
       alias: { 'mcwc-wasm': join(BINDINGS, bindings), 'mcwc-gpu-wasm': join(BINDINGS, 'mcwc_gpu/mcwc_gpu.js') },
       // Workers never load wasm by address.
       logOverride: { 'empty-import-meta': 'silent' },
     });
   }
+  await esbuild.build({
+    ...browser,
+    entryPoints: ADAPTERS.map((name) => join(ROOT, `js/adapters/${name}.ts`)),
+    outdir: PKG,
+    format: 'esm',
+    plugins: [bundlesBeside],
+  });
   await esbuild.build({
     entryPoints: [join(ROOT, 'js/cli/main.ts')],
     outfile: join(PKG, 'cli.js'),
@@ -163,12 +184,23 @@ async function buildScripts() {
     external: ['onnxruntime-node'],
     banner: { js: '#!/usr/bin/env node' },
   });
+  await minifyFurther();
 }
 
-/** What one folder up in `js/` is, in `pkg/`, beside. */
+/** A twentieth smaller, gzipped, than esbuild's own. */
+async function minifyFurther() {
+  const { minify } = await import('terser');
+  for (const name of readdirSync(PKG).filter((name) => name.endsWith('.js') && name !== 'cli.js')) {
+    const path = join(PKG, name);
+    const options = { module: !CLASSIC.includes(name), ecma: 2022, compress: { passes: 3 } };
+    writeFileSync(path, (await minify(readFileSync(path, 'utf8'), options)).code);
+  }
+}
+
+/** What lies in other folders of `js/` lies beside, in `pkg/`. */
 const bundlesBeside = {
   name: 'bundles-beside',
-  setup: (build) => build.onResolve({ filter: /^\.\.\/(cache|index)\.js$/ }, ({ path }) => ({ path: path.slice(1), external: true })),
+  setup: (build) => build.onResolve({ filter: /^(\.\.\/(cache|index)|\.\/pool\/inline)\.js$/ }, ({ path }) => ({ path: `./${basename(path)}`, external: true })),
 };
 
 async function buildTypes() {
@@ -176,20 +208,26 @@ async function buildTypes() {
   const tsc = await tool('typescript/bin/tsc');
   await start('node', [tsc, '--project', ROOT, '--outDir', types]);
   await start('node', [tsc, '--project', join(ROOT, 'js/cli')]);
-  for (const name of PUBLIC_TYPES) copyFileSync(join(types, `${name}.d.ts`), join(PKG, `${name}.d.ts`));
+  for (const name of PUBLIC_TYPES) {
+    const declarations = readFileSync(join(types, `${name}.d.ts`), 'utf8').replaceAll("'../index.js'", "'./index.js'");
+    writeFileSync(join(PKG, `${basename(name)}.d.ts`), declarations);
+  }
 }
 
 function checkSizes() {
   step('Sizes, gzipped');
-  const files = [...new Set([...DOWNLOADS.cpu, ...DOWNLOADS.gpu])];
+  const adapters = ADAPTERS.map((name) => `${name}.js`);
+  const files = [...new Set([...Object.values(DOWNLOADS).flat(), ...adapters])];
   const sizes = new Map(files.map((name) => [name, gzipSync(readFileSync(join(PKG, name)), { level: 9 }).length]));
-  for (const [name, bytes] of sizes) console.log(`${name.padEnd(16)} ${kilobytes(bytes)}`);
-  const [cpu, gpu] = [DOWNLOADS.cpu, DOWNLOADS.gpu].map((names) => names.reduce((sum, name) => sum + sizes.get(name), 0));
+  for (const [name, bytes] of sizes) console.log(`${name.padEnd(20)} ${kilobytes(bytes)}`);
+  const [cpu, gpu, serviceWorker] = Object.values(DOWNLOADS).map((names) => names.reduce((sum, name) => sum + sizes.get(name), 0));
   const checks = [
     ['CPU path', cpu, BUDGET.cpu],
     ['WebGPU adds', gpu - cpu, BUDGET.gpu],
+    ['Service worker', serviceWorker, BUDGET.serviceWorker],
+    ...adapters.map((name) => [name, sizes.get(name), BUDGET.adapter]),
   ];
-  for (const [name, bytes, most] of checks) console.log(`${name.padEnd(16)} ${kilobytes(bytes)} of ${kilobytes(most)}`);
+  for (const [name, bytes, most] of checks) console.log(`${name.padEnd(20)} ${kilobytes(bytes)} of ${kilobytes(most)}`);
   const over = checks.filter(([, bytes, most]) => bytes > most);
   if (over.length > 0) fail(`over budget: ${over.map(([name]) => name).join(', ')}`);
 }

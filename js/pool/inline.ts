@@ -3,7 +3,7 @@
 import { Decoder } from '../decoder.js';
 import { verify } from '../hashes.js';
 import { adopt, nextTurn } from '../platform.js';
-import { nothing } from '../steps.js';
+import { type Step, nothing } from '../steps.js';
 import { Recent } from './recent.js';
 import { type Coded, type Job, type Runner, batchesOf } from './runner.js';
 
@@ -63,5 +63,23 @@ export class InlineRunner implements Runner {
     this.#closed.abort(error);
     recent.wake(this);
     this.drop();
+  }
+}
+
+/** What decodes on this thread at once, when nothing can be waited for. */
+export class Preparing {
+  #decoder: Decoder | undefined;
+
+  constructor(private readonly archive: Coded) {}
+
+  /** Resolves when the payloads of the steps are here and verified, with what decodes them to the front of its target. */
+  async prepare(steps: Step[]): Promise<(target: Uint8Array) => void> {
+    const { chunks, hashes, wasm, heads } = this.archive;
+    const gathered = await chunks.gather(steps);
+    const batch = { ...gathered, verified: await verify(gathered, hashes) };
+    return (target) => {
+      this.#decoder ??= new Decoder(wasm, heads);
+      for (const _ of this.#decoder.decode(batch, target));
+    };
   }
 }
