@@ -177,6 +177,21 @@ describe('mcwc/onnxruntime', () => {
       assert.ok(shape.length > 0 && loaded > 1e6);
     });
 
+    test('sessions on WebGPU, of which the runtime makes one at a time, are made one after another', async () => {
+      const { file, provider } = BUILDS.webgpu;
+      const made = await run(
+        async ({ base, file, provider, models }) => {
+          const ort = await import(`${base}/ort/${file}`);
+          const { createSession } = await import(`${base}/pkg/onnxruntime.js`);
+          const options = { executionProviders: [provider], logSeverityLevel: 3 };
+          const sessions = models.map((model) => createSession(ort, `${base}/ocr.mcwc`, { model, ...options }));
+          return (await Promise.all(sessions)).map(({ inputNames }) => inputNames.length);
+        },
+        { file, provider, models: [CLASSIFIER, DETECTOR] },
+      );
+      assert.deepEqual(made, [1, 1]);
+    });
+
     test('what is wrong is said', async () => {
       const failures = await run(
         async ({ base, file, model }) => {

@@ -53,7 +53,7 @@ export async function createSession<Ort extends Runtime>(
     // Workers and compressed bytes would only take memory while the runtime needs the most.
     if (!given && kind !== 'blob') archive.close();
     const all = { ...own, externalData: [...((own as { externalData?: readonly unknown[] }).externalData ?? []), ...externalData] };
-    return await ort.InferenceSession.create(model, all).catch((error: unknown) => {
+    return await inTurn(ort, () => ort.InferenceSession.create(model, all)).catch((error: unknown) => {
       throw lazy?.error ?? error;
     });
   } finally {
@@ -97,9 +97,18 @@ function accessFor(ort: Runtime, own: Providers): Promise<Access | undefined> {
   const ofRuntime = known.get(ort.InferenceSession) ?? new Map<string, Promise<Access | undefined>>();
   known.set(ort.InferenceSession, ofRuntime);
   const key = namesOf(own).join();
-  const access = ofRuntime.get(key) ?? accessOf(ort, own.executionProviders);
+  const access = ofRuntime.get(key) ?? inTurn(ort, () => accessOf(ort, own.executionProviders));
   ofRuntime.set(key, access);
   return access;
+}
+
+/** What was begun last with each runtime, which on WebGPU makes but one session at a time. */
+const turns = new WeakMap<object, Promise<unknown>>();
+
+function inTurn<T>({ InferenceSession }: Runtime, work: () => Promise<T>): Promise<T> {
+  const turn = (turns.get(InferenceSession) ?? Promise.resolve()).then(work, work);
+  turns.set(InferenceSession, turn);
+  return turn;
 }
 
 function namesOf({ executionProviders = [] }: Providers): string[] {
