@@ -25,7 +25,7 @@ const { values } = parseArgs({ options: { projects: list(PROJECTS), pages: list(
 const [projects, pages, modes] = [chosen('projects', PROJECTS), chosen('pages', PAGES), chosen('modes', MODES)];
 const folder = await mkdtemp(join(tmpdir(), 'mcwc-consumers-'));
 const browser = await chromium.launch({ executablePath: prepareBrowser(), args: ['--no-sandbox'] });
-const failures = [];
+const failed = [];
 try {
   const tarball = pack();
   for (const page of pages) await PAGES[page].prepare(join(folder, 'public'));
@@ -33,17 +33,26 @@ try {
     const project = await makeProject(name, tarball);
     for (const mode of modes) {
       step(`${name}, ${mode}`);
-      const site = await MODES[mode](project);
-      for (const page of pages) await checkPage(project, mode, page, site);
-      await site.close();
+      try {
+        const site = await MODES[mode](project);
+        for (const page of pages) await checkPage(project, mode, page, site);
+        await site.close();
+      } catch (error) {
+        fails(`${name}, ${mode}`, error.message);
+      }
     }
   }
 } finally {
   await browser.close();
   await rm(folder, { recursive: true, force: true });
 }
-for (const failure of failures) console.error(`FAILED ${failure}`);
-process.exitCode = failures.length === 0 ? 0 : 1;
+if (failed.length > 0) console.error(`FAILED ${failed.join('\nFAILED ')}`);
+process.exitCode = failed.length === 0 ? 0 : 1;
+
+function fails(what, why) {
+  failed.push(what);
+  console.error(`FAILED ${what}: ${why}`);
+}
 
 function chosen(option, all) {
   const names = values[option].split(',');
@@ -59,9 +68,9 @@ function pack() {
 async function makeProject(name, tarball) {
   step(`${name}: a fresh project`);
   const project = { name, folder: join(folder, name), ...PROJECTS[name] };
-  await cp(join(import.meta.dirname, name), project.folder, { recursive: true });
-  await mkdir(join(project.folder, 'pages'));
-  for (const page of [...pages, 'show']) await cp(join(import.meta.dirname, `pages/${page}.js`), join(project.folder, `pages/${page}.js`));
+  await cp(join(import.meta.dirname, name), project.folder, { recursive: true, verbatimSymlinks: true });
+  await mkdir(join(project.folder, 'scripts'));
+  for (const page of [...pages, 'show']) await cp(join(import.meta.dirname, `scripts/${page}.js`), join(project.folder, `scripts/${page}.js`));
   await cp(join(folder, 'public'), join(project.folder, 'public'), { recursive: true });
   const packages = pages.flatMap((page) => PAGES[page].needs);
   if (!project.html) for (const page of pages) await writePage(project, page);
@@ -76,7 +85,7 @@ import { useEffect } from 'react';
 
 export default function Page() {
   useEffect(() => {
-    import('../../pages/${page}.js');
+    import('../../scripts/${page}.js');
   }, []);
   return <output />;
 }
@@ -150,19 +159,18 @@ async function checkPage(project, mode, name, { origin }) {
   const page = await browser.newPage();
   const complaints = [];
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
-  const failed = new Promise((_, reject) => page.on('pageerror', reject));
-  failed.catch(() => {});
+  const thrown = new Promise((_, reject) => page.on('pageerror', reject));
+  thrown.catch(() => {});
   const started = performance.now();
   try {
     await page.goto(`${origin}/${project.html ? `${name}.html` : name}`);
     const output = page.locator('output:not(:empty)');
-    await Promise.race([output.waitFor({ timeout: DONE_MS }), failed]);
+    await Promise.race([output.waitFor({ timeout: DONE_MS }), thrown]);
     await PAGES[name].check(JSON.parse(await output.textContent()), join(folder, 'public'));
     assert.deepEqual(complaints, []);
     console.log(`ok     ${project.name}, ${mode}: ${name} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
   } catch (error) {
-    failures.push(`${project.name}, ${mode}: ${name}: ${error.message}${complaints.map((complaint) => `\n    ${complaint}`).join('')}`);
-    console.log(`FAILED ${project.name}, ${mode}: ${name}`);
+    fails(`${project.name}, ${mode}: ${name}`, [error.message, ...complaints].join('\n    '));
   } finally {
     await page.close();
   }

@@ -1,10 +1,10 @@
-// What each page of `pages/` needs, and what it has to find out.
+// What each script of `scripts/` needs, and what it has to find out.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { cp, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CARGO_TARGET, ROOT } from '../../scripts/tools.mjs';
-import { fnv } from './pages/show.js';
+import { fnv } from './scripts/show.js';
 
 const MCWC = join(CARGO_TARGET, 'release/mcwc');
 const MODULES = join(ROOT, 'node_modules');

@@ -1,4 +1,4 @@
-// How each tool builds and serves the pages that lie in the folder `pages` of its project.
+// How each tool builds and serves the pages that lie in the folder `scripts` of its project.
 
 const STRICT = { 'default-src': ["'none'"], 'script-src': ["'self'", "'wasm-unsafe-eval'"], 'worker-src': ["'self'"], 'connect-src': ["'self'"], 'img-src': ['data:'] };
 /** What reloads a page when its sources change. */
@@ -10,14 +10,14 @@ const RELOADING = { 'connect-src': ['ws:'] };
  * `production`: what has to be allowed besides.
  */
 export const PROJECTS = {
-  vite: { html: 'before', script: (page) => `/pages/${page}.js`, output: 'dist', development: { ...RELOADING, 'style-src': ["'unsafe-inline'"] } },
+  vite: { html: 'before', script: (page) => `/scripts/${page}.js`, output: 'dist', development: { ...RELOADING, 'style-src': ["'unsafe-inline'"] } },
   webpack: { html: 'after', script: (page, base) => `${base}${page}.js`, output: 'dist', development: RELOADING },
   esbuild: { html: 'after', script: (page, base) => `${base}${page}.js`, output: 'dist' },
   next: {
     output: '.next',
     foreign: 'foreign',
     // React's and Next's own, inline and evaluated.
-    development: { ...RELOADING, 'script-src': ["'unsafe-inline'", "'unsafe-eval'"], 'style-src': ["'self'", "'unsafe-inline'"] },
+    development: { ...RELOADING, 'script-src': ["'unsafe-inline'", "'unsafe-eval'"], 'style-src': ["'self'", "'unsafe-inline'"], 'font-src': ["'self'"] },
     production: { 'script-src': ["'unsafe-inline'"], 'style-src': ["'self'", "'unsafe-inline'"] },
   },
 };

@@ -1,10 +1,10 @@
 import { readdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 
-const pages = readdirSync('pages').filter((name) => name !== 'show.js');
+const pages = readdirSync('scripts').filter((name) => name !== 'show.js');
 
 export default (_, { mode }) => ({
-  entry: Object.fromEntries(pages.map((name) => [name.replace('.js', ''), `./pages/${name}`])),
+  entry: Object.fromEntries(pages.map((name) => [name.replace('.js', ''), `./scripts/${name}`])),
   output: { path: resolve('dist'), publicPath: process.env.BASE || '/', crossOriginLoading: 'anonymous' },
   // What webpack takes in development, `eval`, no strict policy allows.
   devtool: mode === 'development' && 'source-map',
