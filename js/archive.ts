@@ -1,11 +1,13 @@
 // An open archive: its tensors and files, read in any order.
 import { Chunks, type Link, type Place, arrival } from './chunks.js';
+import { Decoder } from './decoder.js';
 import type { Description } from './description.js';
 import { dataOf } from './dtype.js';
 import { McwcError } from './errors.js';
-import { ArchiveFile } from './file.js';
+import { ArchiveFile, type Prepared } from './file.js';
 import type { Gpu } from './gpu.js';
 import { GpuReader } from './gpu-reader.js';
+import { verify } from './hashes.js';
 import { type Job, Pool } from './pool.js';
 import { adopt, nextTurn, unlessAborted } from './platform.js';
 import { type Held, type Piece, type Step, nothing, piecesOf, stepsOf } from './steps.js';
@@ -38,11 +40,15 @@ export class Archive {
   readonly passes: number;
   #parts: Parts;
   #chunks: Chunks;
+  /** Of all chunks, one after another. */
+  #hashes: Uint8Array;
   #pool: Pool;
   /** Places of tensors by name, the first of each, and by name in their files. */
   #tensorIndex: Map<string, number>;
   #fileIndex: Map<string, number>;
   #gpuReader: GpuReader;
+  /** Of what is decoded on this thread, in one go. */
+  #decoder: Decoder | undefined;
   #backendReason: string;
   #closed: unknown;
   #onAbort: (() => void) | undefined;
@@ -54,8 +60,8 @@ export class Archive {
     this.#parts = parts;
     this.#chunks = new Chunks(header.chunks(), parts.chain);
     this.files = description.files;
-    this.tensors = description.tensors.map(({ name, dtype, shape, bytes, file }) => {
-      return { name, dtype, shape, bytes, file: this.files[file].name };
+    this.tensors = description.tensors.map(({ name, dtype, shape, bytes, file, offset }) => {
+      return { name, dtype, shape, bytes, file: this.files[file].name, offset };
     });
     this.metadata = description.metadata;
     this.integrity = description.integrity;
@@ -64,12 +70,13 @@ export class Archive {
     this.#tensorIndex = new Map(this.tensors.map(({ name }, index) => [name, index] as const).reverse());
     this.#fileIndex = new Map(this.tensors.map(({ name, file }, index) => [`${file}\n${name}`, index] as const).reverse());
     this.#backendReason = parts.backendReason;
+    this.#hashes = header.hashes();
     this.#pool = new Pool({
       wasm,
       heads: parts.chain.map(({ head }) => head),
       limit,
       workerUrl: wasm.builtFor === 'cpu' ? options.workerUrl : options.gpuWorkerUrl,
-      hashes: header.hashes(),
+      hashes: this.#hashes,
       gather: (steps, buffer) => this.#chunks.gather(steps, buffer),
       chunkBytes: (chunk) => this.#chunks.place(chunk).bytes,
       onInline: (reason) => (this.#backendReason += `; on this thread, because ${reason}`),
@@ -148,6 +155,7 @@ export class Archive {
     return new ArchiveFile(this.files[file], {
       plan: (offset, bytes) => this.#gpuReader.merged(this.#plan({ file, offset, bytes }, pass), file, offset),
       read: (pieces) => this.#read(pieces, {}),
+      prepare: (offset, bytes) => this.#prepare(this.#plan({ file, offset, bytes }, pass), bytes),
     });
   }
 
@@ -175,6 +183,7 @@ export class Archive {
     chain[0].source.close(reason);
     this.#pool.close(reason);
     header.free();
+    this.#decoder?.free();
     if (base) base.#end(reason);
   }
 
@@ -212,7 +221,7 @@ export class Archive {
   #passOf(range: Range, wanted: number | 'final' | undefined): number {
     const last = this.passes - 1;
     let pass = wanted === undefined ? last : this.#checked(wanted);
-    const isHere = (pass: number) => [...this.#chunksOf(range, pass)].every(({ source, end }) => source.has(end));
+    const isHere = (pass: number) => [...this.#chunksOf(range, pass)].every(({ source, offset, bytes }) => source.has(offset, bytes));
     if (wanted === undefined) while (pass > 0 && !isHere(pass)) pass--;
     const frames = (pass: number) => this.#plan(range, pass).map(({ frame }) => frame).join();
     while (pass < last && frames(pass) === frames(pass + 1)) pass++;
@@ -261,6 +270,23 @@ export class Archive {
     if (bytes === 0) return buffer ?? new ArrayBuffer(0);
     const { frames } = this.#parts.description;
     return this.#run({ bytes, buffer, steps: (held: Held) => stepsOf(pieces, frames, held) }, signal);
+  }
+
+  /** Resolves when the pieces' payloads are in memory and verified, with what decodes them on this thread. */
+  async #prepare(pieces: Piece[], bytes: number): Promise<Prepared> {
+    const { wasm, chain, description } = this.#parts;
+    const gathered = await this.#chunks.gather([...stepsOf(pieces, description.frames, nothing())]);
+    const batch = { ...gathered, verified: await verify(gathered, this.#hashes) };
+    return (target = new Uint8Array(bytes)) => {
+      this.#throwIfClosed();
+      this.#decoder ??= new Decoder(wasm, chain.map(({ head }) => head));
+      try {
+        for (const _ of this.#decoder.decode(batch, target));
+      } catch (error) {
+        throw McwcError.from(error);
+      }
+      return target.subarray(0, bytes);
+    };
   }
 
   async #run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {

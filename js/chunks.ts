@@ -1,6 +1,6 @@
 // Chunks by number -> where they lie, in an archive or in a base of it, and their payloads.
 import type { Gathered } from './decoder.js';
-import type { Source } from './source.js';
+import type { Source } from './source/source.js';
 import type { Step } from './steps.js';
 
 /** The preamble and header of an archive, and all of its bytes. */
@@ -14,7 +14,6 @@ export interface Place {
   source: Source;
   offset: number;
   bytes: number;
-  end: number;
 }
 
 export class Chunks {
@@ -26,7 +25,7 @@ export class Chunks {
 
   place(chunk: number): Place {
     const [archive, offset, bytes] = this.table.subarray(3 * chunk, 3 * chunk + 3);
-    return { source: this.chain[archive].source, offset, bytes, end: offset + bytes };
+    return { source: this.chain[archive].source, offset, bytes };
   }
 
   *places(steps: Iterable<Step>): Generator<Place> {
@@ -60,5 +59,5 @@ export class Chunks {
 }
 
 export async function arrival(places: Iterable<Place>): Promise<void> {
-  for (const { source, end } of places) await source.available(end);
+  for (const { source, offset, bytes } of places) await source.available(offset, bytes);
 }

@@ -12,7 +12,11 @@ const STREAM_AHEAD = 1;
 interface FileReader {
   plan(start: number, bytes: number): Piece[];
   read(pieces: Piece[]): Promise<ArrayBuffer>;
+  prepare(start: number, bytes: number): Promise<Prepared>;
 }
+
+/** Decodes on this thread, before it returns: into `target`, or into new memory. */
+export type Prepared = (target?: ByteArray) => ByteArray;
 
 /** A file of the archive, exactly as long as it was. */
 export class ArchiveFile {
@@ -31,6 +35,20 @@ export class ArchiveFile {
   /** The bytes from `start` up to, not including, `end`. */
   async bytes(start = 0, end = this.size): Promise<ByteArray> {
     return new Uint8Array(await this.#reader.read(this.#plan(start, end)), 0, end - start);
+  }
+
+  /** The bytes of several ranges, one after another, decoded in one go. */
+  async parts(ranges: readonly (readonly [start: number, end: number])[]): Promise<ByteArray> {
+    return new Uint8Array(await this.#reader.read(ranges.flatMap(([start, end]) => this.#plan(start, end))));
+  }
+
+  /**
+   * Waits for the compressed bytes of a range, verifies them, and gives a function that decodes them where nothing can be
+   * waited for.
+   */
+  async prepare(start = 0, end = this.size): Promise<Prepared> {
+    this.#check(start, end);
+    return this.#reader.prepare(start, end - start);
   }
 
   async blob(start = 0, end = this.size): Promise<Blob> {
@@ -59,10 +77,14 @@ export class ArchiveFile {
   }
 
   #plan(start: number, end: number): Piece[] {
+    this.#check(start, end);
+    return this.#reader.plan(start, end - start);
+  }
+
+  #check(start: number, end: number): void {
     if (!(0 <= start && start <= end && end <= this.size)) {
       throw new McwcError('argument', `${this.name} has no bytes ${start} to ${end}, only ${this.size}`);
     }
-    return this.#reader.plan(start, end - start);
   }
 }
 

@@ -4,7 +4,8 @@ import { loadBackend } from './backend.js';
 import { descriptionOf } from './description.js';
 import { McwcError } from './errors.js';
 import { hardwareConcurrency } from './platform.js';
-import { type Source, openSource } from './source.js';
+import { openSource } from './source/open.js';
+import type { Source } from './source/source.js';
 import type { ArchiveOptions, ArchiveSource } from './types.js';
 import { type Wasm, parse } from './wasm.js';
 

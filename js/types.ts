@@ -61,6 +61,8 @@ export interface TensorInfo {
   readonly bytes: number;
   /** Name of the file it lies in. */
   readonly file: string;
+  /** Where it begins in that file. */
+  readonly offset: number;
 }
 
 export interface FileInfo {

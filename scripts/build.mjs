@@ -1,7 +1,7 @@
 // Rust and TypeScript -> pkg/: two wasm modules, the JavaScript around them, and types. Fails if they are larger than they may be.
 //   node scripts/build.mjs
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { bind, buildBindgen } from './bindgen.mjs';
 import { CARGO_TARGET, ROOT, WASM_TARGET, fail, installPackages, prepareRust, start, step, timed, tool } from './tools.mjs';
@@ -43,16 +43,27 @@ const BUNDLES = [
   { out: 'gpu', entry: 'gpu', format: 'esm', bindings: 'mcwc_gpu/mcwc_gpu.js' },
   { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
+  // `importScripts` does not tell a script where it came from: the module is looked for beside the service worker.
+  {
+    out: 'service-worker-classic',
+    entry: 'adapters/service-worker',
+    format: 'iife',
+    bindings: 'mcwc/mcwc.js',
+    globalName: 'mcwc',
+    define: { 'import.meta.url': 'self.location.href' },
+  },
 ];
+/** Each takes a runtime that it does not import, and shares the page's `mcwc`. */
+const ADAPTERS = ['onnxruntime', 'service-worker', 'tfjs', 'transformers'];
 /** What a page downloads to decode on the CPU, and on WebGPU. */
 const DOWNLOADS = {
   cpu: ['index.js', 'worker.js', 'mcwc_bg.wasm'],
   gpu: ['index.js', 'gpu.js', 'gpu-worker.js', 'mcwc_gpu_bg.wasm'],
 };
-/** Most bytes, gzipped: of the first, and of what the second adds to it. */
-const BUDGET = { cpu: 60_000, gpu: 40_000 };
-/** What `index.d.ts` leads to. */
-const PUBLIC_TYPES = ['index', 'archive', 'errors', 'file', 'open', 'types'];
+/** Most bytes, gzipped: of the first, of what the second adds to it, and of each adapter. */
+const BUDGET = { cpu: 64_000, gpu: 48_000, adapter: 6_000 };
+/** What `index.d.ts` leads to, and the adapters. */
+const PUBLIC_TYPES = ['index', 'archive', 'errors', 'file', 'open', 'types', ...ADAPTERS.map((name) => `adapters/${name}`)];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
@@ -108,22 +119,26 @@ async function buildScripts() {
   await installPackages();
   await writeWorkerBindings();
   const esbuild = await import('esbuild');
-  for (const { out, entry, format, bindings } of BUNDLES) {
+  const browser = { bundle: true, minify: true, target: 'es2022', legalComments: 'none', charset: 'utf8' };
+  for (const { out, entry, bindings, ...options } of BUNDLES) {
     await esbuild.build({
+      ...browser,
+      ...options,
       entryPoints: [join(ROOT, `js/${entry}.ts`)],
       outfile: join(PKG, `${out}.js`),
-      format,
-      bundle: true,
-      minify: true,
-      target: 'es2022',
-      legalComments: 'none',
-      charset: 'utf8',
       external: ['./gpu.js'],
       alias: { 'mcwc-wasm': join(BINDINGS, bindings), 'mcwc-gpu-wasm': join(BINDINGS, 'mcwc_gpu/mcwc_gpu.js') },
       // Workers never load wasm by address.
       logOverride: { 'empty-import-meta': 'silent' },
     });
   }
+  await esbuild.build({
+    ...browser,
+    entryPoints: ADAPTERS.map((name) => join(ROOT, `js/adapters/${name}.ts`)),
+    outdir: PKG,
+    format: 'esm',
+    plugins: [packageBeside],
+  });
   await esbuild.build({
     entryPoints: [join(ROOT, 'js/cli/main.ts')],
     outfile: join(PKG, 'cli.js'),
@@ -137,25 +152,36 @@ async function buildScripts() {
   });
 }
 
+/** In `js/adapters/` the package is one folder up, in `pkg/` beside them. */
+const packageBeside = {
+  name: 'package-beside',
+  setup: (build) => build.onResolve({ filter: /^\.\.\/index\.js$/ }, () => ({ path: './index.js', external: true })),
+};
+
 async function buildTypes() {
   const types = join(ROOT, 'target/types');
   const tsc = await tool('typescript/bin/tsc');
   await start('node', [tsc, '--project', ROOT, '--outDir', types]);
   await start('node', [tsc, '--project', join(ROOT, 'js/cli')]);
-  for (const name of PUBLIC_TYPES) copyFileSync(join(types, `${name}.d.ts`), join(PKG, `${name}.d.ts`));
+  for (const name of PUBLIC_TYPES) {
+    const declarations = readFileSync(join(types, `${name}.d.ts`), 'utf8').replaceAll("'../index.js'", "'./index.js'");
+    writeFileSync(join(PKG, `${basename(name)}.d.ts`), declarations);
+  }
 }
 
 function checkSizes() {
   step('Sizes, gzipped');
-  const files = [...new Set([...DOWNLOADS.cpu, ...DOWNLOADS.gpu])];
+  const adapters = ADAPTERS.map((name) => `${name}.js`);
+  const files = [...new Set([...DOWNLOADS.cpu, ...DOWNLOADS.gpu, ...adapters])];
   const sizes = new Map(files.map((name) => [name, gzipSync(readFileSync(join(PKG, name)), { level: 9 }).length]));
-  for (const [name, bytes] of sizes) console.log(`${name.padEnd(16)} ${kilobytes(bytes)}`);
+  for (const [name, bytes] of sizes) console.log(`${name.padEnd(20)} ${kilobytes(bytes)}`);
   const [cpu, gpu] = [DOWNLOADS.cpu, DOWNLOADS.gpu].map((names) => names.reduce((sum, name) => sum + sizes.get(name), 0));
   const checks = [
     ['CPU path', cpu, BUDGET.cpu],
     ['WebGPU adds', gpu - cpu, BUDGET.gpu],
+    ...adapters.map((name) => [name, sizes.get(name), BUDGET.adapter]),
   ];
-  for (const [name, bytes, most] of checks) console.log(`${name.padEnd(16)} ${kilobytes(bytes)} of ${kilobytes(most)}`);
+  for (const [name, bytes, most] of checks) console.log(`${name.padEnd(20)} ${kilobytes(bytes)} of ${kilobytes(most)}`);
   const over = checks.filter(([, bytes, most]) => bytes > most);
   if (over.length > 0) fail(`over budget: ${over.map(([name]) => name).join(', ')}`);
 }

@@ -1,0 +1,63 @@
+// Bytes of a blob, or of a file, read when they are needed.
+import { McwcError } from '../errors.js';
+import type { ArchiveOptions } from '../types.js';
+import type { Source } from './source.js';
+
+export class BlobSource implements Source {
+  readonly complete: Promise<void>;
+  #error: unknown;
+  #settle!: { resolve: () => void; reject: (error: unknown) => void };
+
+  constructor(
+    private readonly blob: Blob,
+    private readonly onProgress: ArchiveOptions['onProgress'],
+  ) {
+    this.complete = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
+    this.complete.catch(() => {});
+  }
+
+  has(offset: number, bytes: number): boolean {
+    return offset + bytes <= this.blob.size;
+  }
+
+  async available(offset: number, bytes: number): Promise<void> {
+    if (this.#error) throw this.#error;
+    if (!this.has(offset, bytes)) {
+      throw new McwcError('incomplete', `incomplete: ${offset + bytes} bytes are needed, there are ${this.blob.size}`);
+    }
+  }
+
+  async read(offset: number, target: Uint8Array): Promise<void> {
+    await this.available(offset, target.length);
+    try {
+      target.set(new Uint8Array(await this.blob.slice(offset, offset + target.length).arrayBuffer()));
+    } catch (error) {
+      throw new McwcError('io', `the blob could not be read: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
+  readNow(offset: number, target: Uint8Array): void {
+    if (target.length > 0) throw new McwcError('incomplete', `incomplete: the bytes from ${offset} on are not in memory`);
+  }
+
+  async refetch(): Promise<boolean> {
+    return false;
+  }
+
+  release(): void {}
+
+  expect(bytes: number): void {
+    const { size } = this.blob;
+    if (size > bytes) this.close(new McwcError('invalid', 'invalid archive: bytes follow the last chunk'));
+    else if (size < bytes) this.available(0, bytes).catch(this.#settle.reject);
+    else {
+      this.#settle.resolve();
+      this.onProgress?.({ loaded: size, total: size });
+    }
+  }
+
+  close(error: unknown): void {
+    this.#error ??= error;
+    this.#settle.reject(error);
+  }
+}
