@@ -6,7 +6,7 @@ import { type Field, type Span, SparseBytes, concatenate, field, opening } from 
 const MODEL = { graph: 7 };
 const GRAPH = { node: 1, initializer: 5 };
 const NODE = { opType: 4, attribute: 5 };
-const ATTRIBUTE = { tensor: 5, graph: 6 };
+const ATTRIBUTE = { tensor: 5 };
 const TENSOR = { segment: 3, raw: 9, external: 13, location: 14 };
 const EXTERNAL = 1;
 /** Smaller tensors stay in the model: the runtime folds constants by their values while it reads it. */
@@ -93,8 +93,8 @@ class Splitter {
     // Runtimes make an initializer of a constant, but not of any other attribute.
     const isConstant = opType !== undefined && this.file.text(opType) === 'Constant';
     const tensor = (tensor: Span) => (isConstant ? this.#tensor(tensor) : [tensor]);
-    const attribute = (attribute: Span) =>
-      this.#message(attribute, { [ATTRIBUTE.tensor]: tensor, [ATTRIBUTE.graph]: (graph) => this.#graph(graph) });
+    // Nor do they look for data of an inner graph outside the model.
+    const attribute = (attribute: Span) => this.#message(attribute, { [ATTRIBUTE.tensor]: tensor });
     return this.#message(span, { [NODE.attribute]: attribute });
   }
 

@@ -2,10 +2,10 @@
 
 export const [FLOAT, UINT8, INT64, BOOL, FLOAT16] = [1, 2, 7, 9, 10];
 
-export function modelFile({ nodes, tensors = [], inputs, outputs, irVersion = 8 }) {
+export function modelFile({ nodes, tensors = [], inputs, outputs, irVersion = 8, opset = 13 }) {
   const graph = subgraph({ nodes, tensors, inputs, outputs });
   const opsets = [
-    ['', 13],
+    ['', opset],
     ['com.example', 1],
   ].map(([domain, version]) => [8, message([1, domain], [2, version])]);
   return message([1, irVersion], [7, graph], ...opsets);

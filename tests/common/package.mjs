@@ -23,7 +23,7 @@ const CHROMIUM_ARGS = [
   '--host-resolver-rules=MAP insecure.test 127.0.0.1',
 ];
 export const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'";
-const TYPES = { '.js': 'text/javascript', '.wasm': 'application/wasm', '.html': 'text/html' };
+const TYPES = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm', '.html': 'text/html' };
 /** Archives that every reader has to read. */
 const VECTORS = join(ROOT, 'tests/vectors/valid');
 export const LARGE = { tensors: 12, side: 1024 };
@@ -112,7 +112,8 @@ export async function writeLarge() {
   encode('large', ['large.safetensors'], ['--bits', '3']);
 }
 
-function encode(name, inputs, options) {
+/** Packs files of the folder, and has the native command restore them. */
+export function encode(name, inputs, options) {
   const run = { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] };
   execFileSync(CLI, ['encode', ...inputs, '-o', `${name}.mcwc`, ...options, '--json'], run);
   execFileSync(CLI, ['decode', `${name}.mcwc`, '-o', `${name}-restored`, '--json'], run);

