@@ -26,6 +26,8 @@ interface Parts {
   options: ArchiveOptions;
   gpu: Gpu | undefined;
   backendReason: string;
+  /** Bytes of the archive that have been decoded, to be added to. */
+  counted: { decoded: number };
 }
 
 export class Archive {
@@ -49,6 +51,8 @@ export class Archive {
   #gpuReader: GpuReader;
   /** Of what is decoded on this thread, in one go. */
   #decoder: Decoder | undefined;
+  /** Chunks that have been decoded. */
+  #decoded = new Set<number>();
   #backendReason: string;
   #closed: unknown;
   #onAbort: (() => void) | undefined;
@@ -93,7 +97,7 @@ export class Archive {
     });
     this.#onAbort = () => this.#end(signal?.reason);
     signal?.addEventListener('abort', this.#onAbort);
-    if (options.onPass) this.#tellPasses(options.onPass);
+    if (options.onPass && !options.lazy) this.#tellPasses(options.onPass);
   }
 
   /** What reconstructs weights now. */
@@ -106,14 +110,17 @@ export class Archive {
     return this.#backendReason;
   }
 
-  /** Resolves when the whole archive is here, rejects if it never will be. */
+  /** Resolves when the whole archive is here, rejects if it never will be. It fetches nothing: if `lazy`, that is up to the reader. */
   get downloaded(): Promise<void> {
     return this.#parts.chain[0].source.complete;
   }
 
   /** Resolves when the finest pass of everything is here, that of its base too; rejects if it never will be. */
   get refined(): Promise<void> {
-    return Promise.all(this.#parts.chain.map(({ source }) => source.complete)).then(() => {});
+    const refined = Promise.all(this.#parts.chain.map(({ source }) => source.complete)).then(() => {});
+    // Whoever only looks at it is not to be told.
+    refined.catch(() => {});
+    return refined;
   }
 
   /**
@@ -129,7 +136,7 @@ export class Archive {
     const pass = this.#passOf(tensor, wanted);
     const pieces = this.#gpuReader.merged(this.#plan(tensor, pass), file, offset);
     const decoded = await this.#read(pieces, { signal, buffer });
-    return { name: tensor.name, dtype, shape: [...shape], pass, data: dataOf(dtype, decoded, bytes) };
+    return { name: tensor.name, dtype, shape: [...shape], pass, data: dataOf(dtype, decoded, bytes) } as Tensor;
   }
 
   /** A tensor in a buffer of the GPU's, which the caller destroys. Only with the backend `webgpu`. */
@@ -155,8 +162,22 @@ export class Archive {
     return new ArchiveFile(this.files[file], {
       plan: (offset, bytes) => this.#gpuReader.merged(this.#plan({ file, offset, bytes }, pass), file, offset),
       read: (pieces) => this.#read(pieces, {}),
-      prepare: (offset, bytes) => this.#prepare(this.#plan({ file, offset, bytes }, pass), bytes),
+      prepare: (pieces) => this.#prepare(pieces.flatMap((piece) => piece.parts ?? piece)),
     });
+  }
+
+  /** Whether `tensor` finds one of this name. */
+  has(name: string, file?: string): boolean {
+    return this.#indexOf(name, file) !== undefined;
+  }
+
+  /** What `tensors` says of the one that `tensor` finds. */
+  get(name: string, file?: string): TensorInfo | undefined {
+    return this.tensors[this.#indexOf(name, file) ?? -1];
+  }
+
+  [Symbol.iterator](): IterableIterator<TensorInfo> {
+    return this.tensors[Symbol.iterator]();
   }
 
   /** Ends the download and the workers. Whatever is awaited fails with the code `closed`. */
@@ -193,13 +214,18 @@ export class Archive {
 
   #find(name: string, file: string | undefined): Description['tensors'][number] {
     this.#throwIfClosed();
-    // Names that several models share have their files' names before them.
-    const index = file === undefined ? this.#tensorIndex.get(name) : (this.#fileIndex.get(`${file}\n${name}`) ?? this.#tensorIndex.get(`${file}/${name}`));
+    const index = this.#indexOf(name, file);
     if (index === undefined) {
       const where = file === undefined ? '' : ` in ${JSON.stringify(file)}`;
       throw new McwcError('argument', `the archive has no tensor named ${JSON.stringify(name)}${where}`);
     }
     return this.#parts.description.tensors[index];
+  }
+
+  #indexOf(name: string, file: string | undefined): number | undefined {
+    if (file === undefined) return this.#tensorIndex.get(name);
+    // Names that several models share have their files' names before them.
+    return this.#fileIndex.get(`${file}\n${name}`) ?? this.#tensorIndex.get(`${file}/${name}`);
   }
 
   #plan({ file, offset, bytes }: Range, pass: number): Piece[] {
@@ -222,7 +248,7 @@ export class Archive {
     const last = this.passes - 1;
     let pass = wanted === undefined ? last : this.#checked(wanted);
     const isHere = (pass: number) => [...this.#chunksOf(range, pass)].every(({ source, offset, bytes }) => source.has(offset, bytes));
-    if (wanted === undefined) while (pass > 0 && !isHere(pass)) pass--;
+    if (wanted === undefined && !this.#parts.options.lazy) while (pass > 0 && !isHere(pass)) pass--;
     const frames = (pass: number) => this.#plan(range, pass).map(({ frame }) => frame).join();
     while (pass < last && frames(pass) === frames(pass + 1)) pass++;
     return pass;
@@ -273,26 +299,50 @@ export class Archive {
   }
 
   /** Resolves when the pieces' payloads are in memory and verified, with what decodes them on this thread. */
-  async #prepare(pieces: Piece[], bytes: number): Promise<Prepared> {
+  async #prepare(pieces: Piece[]): Promise<Prepared> {
     const { wasm, chain, description } = this.#parts;
-    const gathered = await this.#chunks.gather([...stepsOf(pieces, description.frames, nothing())]);
-    const batch = { ...gathered, verified: await verify(gathered, this.#hashes) };
-    return (target = new Uint8Array(bytes)) => {
+    const steps = [...stepsOf(pieces, description.frames, nothing())];
+    this.#askTogether(steps);
+    const batch = await this.#chunks.repaired(async () => {
+      const gathered = await this.#chunks.gather(steps);
+      return { ...gathered, verified: await verify(gathered, this.#hashes) };
+    });
+    this.#count(steps);
+    return (target) => {
       this.#throwIfClosed();
       this.#decoder ??= new Decoder(wasm, chain.map(({ head }) => head));
-      try {
-        for (const _ of this.#decoder.decode(batch, target));
-      } catch (error) {
-        throw McwcError.from(error);
-      }
-      return target.subarray(0, bytes);
+      for (const _ of this.#decoder.decode(batch, target));
     };
   }
 
+  /** What is fetched only when it is asked for is asked for together. */
+  #askTogether(steps: Step[]): void {
+    if (this.#parts.options.lazy) for (const place of this.#chunks.places(steps)) arrival([place]).catch(() => {});
+  }
+
   async #run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
+    const steps = [...job.steps(nothing())];
+    this.#askTogether(steps);
     // A worker that waits for its first byte would keep others from using it.
-    await unlessAborted(arrival(this.#chunks.places(firstOf(job.steps(nothing())))), signal);
-    return this.#pool.run(job, signal);
+    await unlessAborted(arrival(this.#chunks.places(firstOf(steps))), signal);
+    const { byteLength } = job.buffer ?? new ArrayBuffer(0);
+    const decoded = await this.#chunks.repaired(() => {
+      // An attempt that failed took the buffer along.
+      const isGone = job.buffer && job.buffer.byteLength < byteLength;
+      return this.#pool.run(isGone ? { ...job, buffer: new ArrayBuffer(byteLength) } : job, signal);
+    });
+    this.#count(steps);
+    return decoded;
+  }
+
+  #count(steps: Step[]): void {
+    const { chain, counted } = this.#parts;
+    for (const { chunk } of steps) {
+      if (chunk < 0 || this.#decoded.has(chunk)) continue;
+      this.#decoded.add(chunk);
+      const { source, bytes } = this.#chunks.place(chunk);
+      if (source === chain[0].source) counted.decoded += bytes;
+    }
   }
 }
 

@@ -3,7 +3,7 @@
 import { Archive, initSync } from 'mcwc-wasm';
 import { McwcError } from './errors.js';
 import type { Gpu } from './gpu.js';
-import { loadWasm } from './platform.js';
+import { address, loadWasm } from './platform.js';
 import type { ArchiveOptions } from './types.js';
 import { type Wasm, instantiate } from './wasm.js';
 
@@ -14,11 +14,13 @@ export interface Acquired {
 
 export interface Loaded {
   wasm: Wasm;
-  /** Never rejects: a GPU that proves unusable leaves the CPU, and a reason. */
+  /** A GPU that proves unusable leaves the CPU, and a reason; rejects if WebGPU was insisted on. */
   acquired: Promise<Acquired>;
 }
 
 const modules = new Map<string, Promise<WebAssembly.Module>>();
+/** Asked for once: browsers log each time that there is none. */
+let adapter: Promise<GPUAdapter | null | undefined> | undefined;
 
 /** Loads one of the two modules, and gets a GPU ready if it is that one. */
 export async function loadBackend(options: ArchiveOptions): Promise<Loaded> {
@@ -29,29 +31,35 @@ export async function loadBackend(options: ArchiveOptions): Promise<Loaded> {
       if (!device) await checkAdapter(backend);
       return await loadGpu(options);
     } catch (error) {
+      if (backend === 'webgpu') throw McwcError.from(error, 'gpu');
       backendReason = McwcError.from(error, 'gpu').message;
     }
   }
-  const module = wasm ? await compiled(wasm) : await moduleAt(wasmUrl ?? new URL('./mcwc_bg.wasm', import.meta.url));
+  const module = wasm ? await compiled(wasm) : await moduleAt(wasmUrl ?? address('wasmUrl', () => new URL('./mcwc_bg.wasm', import.meta.url)));
   const acquired = Promise.resolve({ gpu: undefined, backendReason });
   return { wasm: instantiate(module, { Archive, initSync }, 'cpu'), acquired };
 }
 
-async function loadGpu({ device, gpuWasmUrl }: ArchiveOptions): Promise<Loaded> {
-  const url = gpuWasmUrl ?? new URL('./mcwc_gpu_bg.wasm', import.meta.url);
+async function loadGpu({ backend, device, gpuWasmUrl }: ArchiveOptions): Promise<Loaded> {
+  const url = gpuWasmUrl ?? address('gpuWasmUrl', () => new URL('./mcwc_gpu_bg.wasm', import.meta.url));
   const [module, { Archive, createGpu, initSync }] = await Promise.all([moduleAt(url), import('./gpu.js')]);
   const wasm = instantiate(module, { Archive, initSync }, 'webgpu');
   const acquired = createGpu(device).then(
     (gpu) => ({ gpu, backendReason: `${gpu.name || 'the GPU'} passed the self-test` }),
-    (error) => ({ gpu: undefined, backendReason: McwcError.from(error, 'gpu').message }),
+    (error) => {
+      if (backend === 'webgpu') throw McwcError.from(error, 'gpu');
+      return { gpu: undefined, backendReason: McwcError.from(error, 'gpu').message };
+    },
   );
+  // That is noticed once it is needed.
+  acquired.catch(() => {});
   return { wasm, acquired };
 }
 
 async function checkAdapter(backend: 'auto' | 'webgpu'): Promise<void> {
-  const adapter = await globalThis.navigator?.gpu?.requestAdapter({ powerPreference: 'high-performance' });
-  if (!adapter) throw new McwcError('gpu', 'there is no WebGPU here');
-  if (backend === 'auto' && adapter.info.isFallbackAdapter) {
+  const found = await (adapter ??= globalThis.navigator?.gpu?.requestAdapter({ powerPreference: 'high-performance' }));
+  if (!found) throw new McwcError('gpu', 'there is no WebGPU here');
+  if (backend === 'auto' && found.info.isFallbackAdapter) {
     throw new McwcError('gpu', 'WebGPU is emulated on the CPU here');
   }
 }

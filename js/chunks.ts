@@ -1,5 +1,6 @@
 // Chunks by number -> where they lie, in an archive or in a base of it, and their payloads.
 import type { Gathered } from './decoder.js';
+import type { McwcError } from './errors.js';
 import type { Source } from './source/source.js';
 import type { Step } from './steps.js';
 
@@ -16,7 +17,13 @@ export interface Place {
   bytes: number;
 }
 
+/** Damaged chunks that are fetched again for one job, which then starts over. */
+const REPAIRS_MAX = 32;
+
 export class Chunks {
+  /** Of chunks that were fetched again, whether that was possible. */
+  #refetched = new Map<number, Promise<boolean>>();
+
   /** `table`: of each chunk the archive, as its place in the chain, the offset there and the length. */
   constructor(
     private readonly table: Float64Array,
@@ -37,6 +44,28 @@ export class Chunks {
     const payload = new Uint8Array(bytes);
     await source.read(offset, payload);
     return payload;
+  }
+
+  /** What `read` gives. A chunk that proves damaged is fetched again, by itself and once, and `read` called again. */
+  async repaired<T>(read: () => Promise<T>): Promise<T> {
+    const repaired = new Set<number>();
+    for (;;) {
+      try {
+        return await read();
+      } catch (error) {
+        const chunk = (error as McwcError | undefined)?.chunk;
+        const isOver = chunk === undefined || repaired.has(chunk) || repaired.size === REPAIRS_MAX;
+        if (isOver || !(await this.#refetch(chunk))) throw error;
+        repaired.add(chunk);
+      }
+    }
+  }
+
+  #refetch(chunk: number): Promise<boolean> {
+    const { source, offset, bytes } = this.place(chunk);
+    const refetched = this.#refetched.get(chunk) ?? source.refetch(offset, bytes);
+    this.#refetched.set(chunk, refetched);
+    return refetched;
   }
 
   /** Collects the payloads of steps; neighbouring chunks in one go. */

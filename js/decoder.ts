@@ -1,7 +1,7 @@
 // Payloads -> verified and decoded bytes, on whatever thread this runs.
 import { McwcError } from './errors.js';
 import type { Step } from './steps.js';
-import { type Wasm, type WasmArchive, load, parse } from './wasm.js';
+import { type Wasm, type WasmArchive, load, parse, verifyLoaded } from './wasm.js';
 
 /** Steps, and the payloads of their chunks one after another. */
 export interface Gathered {
@@ -35,7 +35,7 @@ export class Decoder {
     for (const [index, step] of steps.entries()) {
       if (step.chunk >= 0) {
         load(this.archive, this.memory, payloads.subarray(end, (end += lengths[index])));
-        if (!verified[index]) this.archive.verify(step.chunk);
+        if (!verified[index]) verifyLoaded(this.archive, step.chunk);
       }
       yield this.#carryOut(step, out);
     }

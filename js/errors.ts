@@ -6,6 +6,7 @@ const CODES = [
   'unsupported',
   'limit-exceeded',
   'checksum',
+  'changed',
   'argument',
   'gpu',
   'io',
@@ -16,6 +17,7 @@ const CODES = [
  * - `incomplete`: the archive ends early; download it again.
  * - `invalid`: the bytes break a rule of the format. `unsupported`: they need a newer mcwc.
  * - `limit-exceeded`: they ask for more than a reader allows. `checksum`: they are damaged, or not the ones asked for.
+ * - `changed`: the file is another than it was when its download began; open it again.
  * - `argument`: the call makes no sense. `gpu`: the GPU refused. `io`: the network, a file or a worker failed.
  * - `closed`: the archive has been closed.
  */
@@ -25,9 +27,13 @@ export class McwcError extends Error {
   override readonly name = 'McwcError';
   readonly code: ErrorCode;
 
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+  /** @internal Number of the chunk that proved damaged. */
+  readonly chunk: number | undefined;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown; chunk?: number }) {
     super(message, options);
     this.code = code;
+    this.chunk = options?.chunk;
   }
 
   /** An error of the wasm module carries a code; anything else failed outside the format. */

@@ -12,11 +12,11 @@ const STREAM_AHEAD = 1;
 interface FileReader {
   plan(start: number, bytes: number): Piece[];
   read(pieces: Piece[]): Promise<ArrayBuffer>;
-  prepare(start: number, bytes: number): Promise<Prepared>;
+  prepare(pieces: Piece[]): Promise<Prepared>;
 }
 
-/** Decodes on this thread, before it returns: into `target`, or into new memory. */
-export type Prepared = (target?: ByteArray) => ByteArray;
+/** Decodes to the front of `target`, on this thread, before it returns. */
+export type Prepared = (target: ByteArray) => void;
 
 /** A file of the archive, exactly as long as it was. */
 export class ArchiveFile {
@@ -47,12 +47,26 @@ export class ArchiveFile {
    * waited for.
    */
   async prepare(start = 0, end = this.size): Promise<Prepared> {
-    this.#check(start, end);
-    return this.#reader.prepare(start, end - start);
+    return this.#reader.prepare(this.#plan(start, end));
   }
 
   async blob(start = 0, end = this.size): Promise<Blob> {
     return new Response(this.stream(start, end)).blob();
+  }
+
+  /** The whole file as text, in UTF-8. */
+  async text(): Promise<string> {
+    return this.response().text();
+  }
+
+  async json(): Promise<unknown> {
+    return this.response().json();
+  }
+
+  /** The whole file as the answer of a server, with its length and type. */
+  response(): Response {
+    const headers = { 'content-length': String(this.size), 'content-type': typeOf(this.name) };
+    return new Response(this.stream(), { headers });
   }
 
   /** Decodes as it is read, and not much further. */
@@ -77,15 +91,16 @@ export class ArchiveFile {
   }
 
   #plan(start: number, end: number): Piece[] {
-    this.#check(start, end);
-    return this.#reader.plan(start, end - start);
-  }
-
-  #check(start: number, end: number): void {
     if (!(0 <= start && start <= end && end <= this.size)) {
       throw new McwcError('argument', `${this.name} has no bytes ${start} to ${end}, only ${this.size}`);
     }
+    return this.#reader.plan(start, end - start);
   }
+}
+
+function typeOf(name: string): string {
+  if (name.endsWith('.json')) return 'application/json';
+  return name.endsWith('.txt') ? 'text/plain; charset=utf-8' : 'application/octet-stream';
 }
 
 function* partsOf(pieces: Piece[]): Generator<Piece[]> {

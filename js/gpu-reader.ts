@@ -7,7 +7,7 @@ import { McwcError } from './errors.js';
 import type { Gpu } from './gpu.js';
 import type { Job } from './pool.js';
 import { type Held, type Piece, levelStepsOf } from './steps.js';
-import { type WasmArchive, load } from './wasm.js';
+import { type WasmArchive, load, verifyLoaded } from './wasm.js';
 
 export interface GpuReaderOptions {
   gpu: Gpu | undefined;
@@ -72,7 +72,7 @@ export class GpuReader {
     const { description, header, throwIfClosed } = this.options;
     const entry = description.frames[frame];
     if (!this.gpu || !entry?.levelBits) return undefined;
-    const side = entry.sideChunk < 0 ? undefined : await this.#side(entry.sideChunk);
+    const side = entry.sideChunk < 0 ? undefined : await this.options.chunks.repaired(() => this.#side(entry.sideChunk));
     const { levels, levelBits } = await this.#levels(frame, bytes, signal);
     throwIfClosed();
     try {
@@ -95,12 +95,8 @@ export class GpuReader {
     const { chunks, header, memory, throwIfClosed } = this.options;
     const payload = await chunks.payload(chunk);
     throwIfClosed();
-    try {
-      load(header, memory, payload);
-      header.verify(chunk);
-    } catch (error) {
-      throw McwcError.from(error);
-    }
+    load(header, memory, payload);
+    verifyLoaded(header, chunk);
     return payload;
   }
 

@@ -17,7 +17,7 @@ export function verify({ steps, payloads, lengths }: Gathered, hashes: Uint8Arra
     const hash = new Uint8Array(await subtle.digest('SHA-256', payload));
     const promised = hashes.subarray(chunk * HASH_BYTES, (chunk + 1) * HASH_BYTES);
     if (promised.every((byte, index) => byte === hash[index])) return true;
-    throw new McwcError('checksum', `checksum mismatch in chunk ${chunk}: the bytes are damaged`);
+    throw new McwcError('checksum', `checksum mismatch in chunk ${chunk}: the bytes are damaged`, { chunk });
   });
   return Promise.all(verified);
 }

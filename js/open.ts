@@ -1,16 +1,18 @@
 // A source -> a verified header -> an archive that can be read while the rest arrives.
 import { Archive } from './archive.js';
 import { loadBackend } from './backend.js';
+import type { Link } from './chunks.js';
 import { descriptionOf } from './description.js';
 import { McwcError } from './errors.js';
 import { hardwareConcurrency } from './platform.js';
 import { openSource } from './source/open.js';
-import type { Source } from './source/source.js';
+import { PREAMBLE_BYTES, type Source } from './source/source.js';
 import type { ArchiveOptions, ArchiveSource } from './types.js';
-import { type Wasm, parse } from './wasm.js';
+import { type Wasm, type WasmArchive, parse } from './wasm.js';
 
-const PREAMBLE_BYTES = 32;
 const WORKERS_MAX = 4;
+/** Of `setTimeout`. */
+const DELAY_MS_MAX = 2 ** 31 - 1;
 
 export interface OpenOptions extends ArchiveOptions {
   /**
@@ -44,32 +46,32 @@ async function openOn(
   source: ArchiveSource,
   options: ArchiveOptions,
 ): Promise<Archive> {
-  const { signal, integrity, workers = Math.min(hardwareConcurrency(), WORKERS_MAX) } = options;
+  const { signal, integrity, workers = Math.min(hardwareConcurrency(), WORKERS_MAX), onProgress } = options;
   signal?.throwIfAborted();
-  if (!Number.isInteger(workers) || workers < 0) throw new McwcError('argument', 'workers must be 0 or more');
-  if (integrity !== undefined && !/^[0-9a-f]{32}$/i.test(integrity)) {
-    throw new McwcError('argument', 'integrity must be 32 hexadecimal digits');
-  }
-  const opening = [loadBackend(options), openSource(source, options)] as const;
-  const [{ wasm, acquired }, bytes] = await settled(opening, (bytes) => bytes.close(closed()));
+  check(options);
+  const counted = { decoded: 0 };
+  const bytes = await openSource(source, options, (progress) => onProgress?.({ ...progress, ...counted }));
   const onAbort = () => bytes.close(signal?.reason);
   signal?.addEventListener('abort', onAbort);
   try {
     signal?.throwIfAborted();
+    const { wasm, acquired } = await loadBackend(options);
     const link = { head: await readHead(bytes, wasm), source: bytes };
     const linked = await base;
     const chain = [link, ...(linked?.chain ?? [])];
-    const header = parse(wasm, chain.map(({ head }) => head));
+    const header = await parseChain(chain, wasm);
     const description = descriptionOf(header.describe());
     if (integrity !== undefined && integrity.toLowerCase() !== description.integrity) {
       throw new McwcError('checksum', `the archive's integrity is ${description.integrity}, not ${integrity}`);
     }
+    counted.decoded = link.head.length;
     bytes.expect(description.bytes);
     // An archive that is all here, and too short or too long, is refused at once.
     await Promise.race([bytes.complete, Promise.resolve()]);
     const { gpu, backendReason } = await acquired;
     signal?.throwIfAborted();
-    return new Archive({ wasm, header, description, chain, base: isOwn ? linked : undefined, workers, options, gpu, backendReason });
+    const own = isOwn ? linked : undefined;
+    return new Archive({ wasm, header, description, chain, base: own, workers, options, gpu, backendReason, counted });
   } catch (error) {
     const reason = signal?.aborted ? signal.reason : McwcError.from(error);
     bytes.close(reason);
@@ -77,6 +79,18 @@ async function openOn(
   } finally {
     signal?.removeEventListener('abort', onAbort);
   }
+}
+
+function check({ backend = 'auto', workers = 0, integrity, lazy = false, silenceMs = 0, retries = 0, retryMs = 0 }: ArchiveOptions): void {
+  const refuse = (message: string) => {
+    throw new McwcError('argument', message);
+  };
+  if (!['auto', 'cpu', 'webgpu'].includes(backend)) refuse(`backend must be 'auto', 'cpu' or 'webgpu', not ${JSON.stringify(backend)}`);
+  if (typeof lazy !== 'boolean') refuse('lazy must be true or false');
+  for (const [name, value] of Object.entries({ workers, retries, silenceMs, retryMs })) {
+    if (!Number.isInteger(value) || value < 0 || value > DELAY_MS_MAX) refuse(`${name} must be a whole number, 0 or more`);
+  }
+  if (integrity !== undefined && !/^[0-9a-f]{32}$/i.test(integrity)) refuse('integrity must be 32 hexadecimal digits');
 }
 
 async function readHead(source: Source, { Archive }: Wasm): Promise<Uint8Array> {
@@ -87,16 +101,15 @@ async function readHead(source: Source, { Archive }: Wasm): Promise<Uint8Array> 
   return head;
 }
 
-/** Both values, or the first error; then a source that was opened is closed again. */
-async function settled<A, B>([first, second]: readonly [Promise<A>, Promise<B>], discard: (second: B) => void): Promise<[A, B]> {
+/** A damaged header is fetched again once. */
+async function parseChain(chain: Link[], wasm: Wasm): Promise<WasmArchive> {
+  const [own] = chain;
   try {
-    return await Promise.all([first, second]);
+    return parse(wasm, chain.map(({ head }) => head));
   } catch (error) {
-    second.then(discard, () => {});
-    throw error;
+    const isDamaged = McwcError.from(error).code === 'checksum';
+    if (!isDamaged || !(await own.source.refetch(0, own.head.length))) throw error;
+    own.head = await readHead(own.source, wasm);
+    return parse(wasm, chain.map(({ head }) => head));
   }
-}
-
-function closed(): McwcError {
-  return new McwcError('closed', 'the archive could not be opened');
 }

@@ -1,5 +1,6 @@
 // What differs between browsers and Node.
 import { McwcError } from './errors.js';
+import { foundInstead } from './source/found.js';
 import type { Backend } from './types.js';
 
 interface NodeModules {
@@ -44,8 +45,10 @@ export function startThread(
   onError: (error: unknown) => void,
 ): Thread {
   const node = typeof Worker === 'undefined' ? nodeModule('node:worker_threads') : undefined;
+  const workerUrl = builtFor === 'cpu' ? 'workerUrl' : 'gpuWorkerUrl';
+  const script = address(workerUrl, () => url ?? besideModule(builtFor));
   if (node) {
-    const worker = new node.Worker(url ?? besideModule(builtFor));
+    const worker = new node.Worker(script);
     worker.on('message', onMessage);
     worker.on('error', onError);
     return {
@@ -54,7 +57,8 @@ export function startThread(
       terminate: () => worker.terminate(),
     };
   }
-  const worker = url ? new Worker(url, { type: 'module' }) : startBundled(builtFor);
+  const shim = isElsewhere(script) ? shimOf(script) : undefined;
+  const worker = shim ? new Worker(shim) : url ? new Worker(url, { type: 'module' }) : startBundled(builtFor);
   worker.onmessage = ({ data }) => onMessage(data);
   worker.onerror = (event) => {
     event.preventDefault();
@@ -79,6 +83,28 @@ function besideModule(builtFor: Backend, module = import.meta.url): URL {
   return new URL(builtFor === 'cpu' ? './worker.js' : './gpu-worker.js', module);
 }
 
+/** Whether browsers refuse to run this script as a worker, as it is another origin's. */
+function isElsewhere(script: string | URL): boolean {
+  const { location } = globalThis;
+  const { protocol, origin } = new URL(script, location?.href);
+  return !!location && protocol.startsWith('http') && origin !== location.origin;
+}
+
+/** A script of this origin that runs it. It is small enough not to be missed. */
+function shimOf(script: string | URL): string {
+  const { href } = new URL(script, location.href);
+  return URL.createObjectURL(new Blob([`importScripts(${JSON.stringify(href)})`], { type: 'text/javascript' }));
+}
+
+/** What lies beside this script, unless a bundler left no trace of where that is. */
+export function address<T>(option: string, locate: () => T): T {
+  try {
+    return locate();
+  } catch (error) {
+    throw new McwcError('argument', `this script does not know its own address; ${option} has to say where that file is`, { cause: error });
+  }
+}
+
 /** Lets the event loop take a turn, without the delay that timers have. */
 export function nextTurn(): Promise<void> {
   const { scheduler } = globalThis as { scheduler?: { yield?(): Promise<void> } };
@@ -98,10 +124,13 @@ export async function loadWasm(url: URL): Promise<WebAssembly.Module> {
     const fs = url.protocol === 'file:' ? nodeModule('node:fs') : undefined;
     if (fs) return await WebAssembly.compile(fs.readFileSync(url));
     const response = await fetch(url);
-    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    const type = response.headers.get('content-type');
+    if (!response.ok) throw new Error(`HTTP ${response.status} (${type})`);
     // Streaming needs a MIME type that not every server sends.
-    const streams = response.headers.get('content-type')?.startsWith('application/wasm');
-    return await (streams ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer()));
+    if (type?.startsWith('application/wasm')) return await WebAssembly.compileStreaming(response);
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    if (bytes[0] !== 0) throw new Error(`${foundInstead(bytes, type)} instead of a wasm module (HTTP ${response.status}, ${type})`);
+    return await WebAssembly.compile(bytes);
   } catch (error) {
     throw new McwcError('io', `${url}: ${(error as Error).message}`, { cause: error });
   }
@@ -115,6 +144,7 @@ export function adopt(buffer: ArrayBuffer): ArrayBuffer {
 /** The promise, or the signal's reason if that comes first. */
 export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;
+  promise.catch(() => {});
   signal.throwIfAborted();
   let onAbort!: () => void;
   const aborted = new Promise<never>((_, reject) => {

@@ -336,7 +336,7 @@ class WorkerRunner implements Runner {
         running?.resolve(reply.finished.buffer);
         break;
       case 'failed':
-        running?.reject(new McwcError(reply.code, reply.message));
+        running?.reject(new McwcError(reply.code, reply.message, reply));
         break;
     }
   }

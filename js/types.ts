@@ -30,27 +30,40 @@ type TypedArray<Name extends string> = typeof globalThis extends { [name in Name
 
 export type ByteArray = TypedArray<'Uint8Array'>;
 
-/** Elements in row-major order; the bytes of types that JavaScript has no array for. */
-export type TensorData =
-  | TypedArray<'Float32Array'>
-  | TypedArray<'Float64Array'>
-  | TypedArray<'Float16Array'>
-  | TypedArray<'Int8Array'>
-  | ByteArray
-  | TypedArray<'Int16Array'>
-  | TypedArray<'Uint16Array'>
-  | TypedArray<'Int32Array'>
-  | TypedArray<'Uint32Array'>
-  | TypedArray<'BigInt64Array'>
-  | TypedArray<'BigUint64Array'>;
+/** Of each dtype: elements in row-major order, or the bytes of types that JavaScript has no array for. */
+interface TensorArrays {
+  f32: TypedArray<'Float32Array'>;
+  /** The bits, where the language has no `Float16Array`. */
+  f16: TypedArray<'Float16Array'> | TypedArray<'Uint16Array'>;
+  bf16: TypedArray<'Uint16Array'>;
+  f64: TypedArray<'Float64Array'>;
+  i8: TypedArray<'Int8Array'>;
+  u8: ByteArray;
+  i16: TypedArray<'Int16Array'>;
+  u16: TypedArray<'Uint16Array'>;
+  i32: TypedArray<'Int32Array'>;
+  u32: TypedArray<'Uint32Array'>;
+  i64: TypedArray<'BigInt64Array'>;
+  u64: TypedArray<'BigUint64Array'>;
+  bool: ByteArray;
+  f8_e4m3: ByteArray;
+  f8_e5m2: ByteArray;
+  i4: ByteArray;
+  u4: ByteArray;
+}
 
-export interface Tensor {
+export type TensorData<T extends DType = DType> = TensorArrays[T];
+
+/** Told apart by `dtype`: that of `'f32'` has a `Float32Array`. */
+export type Tensor = { [T in DType]: TensorOf<T> }[DType];
+
+interface TensorOf<T extends DType> {
   name: string;
-  dtype: DType;
+  dtype: T;
   shape: number[];
   /** Which of `archive.passes` it is, from 0; the last if nothing better will come. */
   pass: number;
-  data: TensorData;
+  data: TensorData<T>;
 }
 
 export interface TensorInfo {
@@ -93,11 +106,16 @@ export type ArchiveSource =
   | ArrayBufferView
   | ReadableStream<Uint8Array>;
 
+/** Told whenever bytes arrive; `loaded` is `total` in exactly one call, the last. */
 export interface Progress {
   /** Bytes of the archive that have arrived. */
   loaded: number;
+  /** Those of them that have been decoded. */
+  decoded: number;
   /** Length of the archive, once it is known. */
   total: number | undefined;
+  /** Where the bytes that arrived last came from. */
+  from: 'network' | 'cache' | 'memory';
 }
 
 /** How an archive is opened and read. */
@@ -105,9 +123,17 @@ export interface ArchiveOptions {
   /** Aborts the download and everything that is being decoded. */
   signal?: AbortSignal;
   onProgress?: (progress: Progress) => void;
-  /** Called for each pass, coarse to fine, as soon as it is here for all tensors. */
+  /** Fetches the header, and then only what is asked for, by ranges; from a server that knows none, everything. */
+  lazy?: boolean;
+  /** Milliseconds for which a server may say nothing until the connection is given up, and resumed. Default: 30 000. */
+  silenceMs?: number;
+  /** How often a request is tried again without a new byte coming. Default: 6. */
+  retries?: number;
+  /** Milliseconds until it is tried again for the first time, about; later twice as long each time. Default: 500. */
+  retryMs?: number;
+  /** Called for each pass, coarse to fine, as soon as it is here for all tensors. Not if `lazy`, where nothing comes by itself. */
   onPass?: (pass: number) => void;
-  /** Where weights are reconstructed; `auto` takes WebGPU if there is a real GPU that passes a self-test. */
+  /** Where weights are reconstructed. `auto` takes WebGPU if there is a real GPU that passes a self-test; `webgpu` insists. */
   backend?: 'auto' | Backend;
   /** Most workers that decode; 0 decodes on this thread. Default: one per core, at most 4. */
   workers?: number;
@@ -131,7 +157,7 @@ export interface TensorOptions {
   /** The file that the tensor is asked for by its own name: that of the model, or that in which its bytes lie. */
   file?: string;
   signal?: AbortSignal;
-  /** Which pass to wait for. Default: the finest that is here, or the first if none is. */
+  /** Which pass to wait for. Default: the finest that is here, or the first if none is; the final one if `lazy`. */
   pass?: number | 'final';
   /** Memory to reuse for the result. It is transferred away; `data` is a view of the same memory. */
   buffer?: ArrayBuffer;

@@ -1,6 +1,7 @@
 // A compiled module and its bindings -> an instance, one on each thread.
 import type { Archive as GpuArchive } from 'mcwc-gpu-wasm';
 import type { Archive, initSync } from 'mcwc-wasm';
+import { McwcError } from './errors.js';
 import type { Backend } from './types.js';
 
 /** What both modules have; that of WebGPU has more. */
@@ -35,4 +36,15 @@ export function parse({ Archive }: Wasm, heads: Uint8Array[]): WasmArchive {
 export function load(archive: WasmArchive, memory: WebAssembly.Memory, payload: Uint8Array): void {
   const at = archive.payload(payload.length);
   new Uint8Array(memory.buffer, at, payload.length).set(payload);
+}
+
+/** Throws unless the payload is the one that the header promises for this chunk. */
+export function verifyLoaded(archive: WasmArchive, chunk: number): void {
+  try {
+    archive.verify(chunk);
+  } catch (error) {
+    if (error instanceof WebAssembly.RuntimeError) throw error;
+    const { code, message } = McwcError.from(error);
+    throw new McwcError(code, message, { chunk });
+  }
 }

@@ -17,7 +17,7 @@ export type Reply =
   | { type: 'started' }
   /** A batch is done with, whatever became of it; its buffer can be filled again. Perhaps it was the last of its job. */
   | { type: 'decoded'; job: number; payloads: ArrayBuffer; finished?: { buffer: ArrayBuffer; memoryBytes: number } }
-  | { type: 'failed'; job: number; code: ErrorCode; message: string }
+  | { type: 'failed'; job: number; code: ErrorCode; message: string; chunk?: number }
   /** The wasm instance trapped; nothing it holds can be trusted. */
   | { type: 'broken'; message: string };
 
@@ -34,8 +34,8 @@ function receive(request: Request): void {
   } catch (error) {
     if (current?.job === job) current = undefined;
     if (error instanceof WebAssembly.RuntimeError) return port.postMessage({ type: 'broken', message: error.message }, []);
-    const { code, message } = McwcError.from(error);
-    port.postMessage({ type: 'failed', job, code, message }, []);
+    const { code, message, chunk } = McwcError.from(error);
+    port.postMessage({ type: 'failed', job, code, message, chunk }, []);
   }
 }
 

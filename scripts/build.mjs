@@ -37,33 +37,39 @@ const MODULES = [
   { name: 'mcwc', cargo: [] },
   { name: 'mcwc_gpu', cargo: ['--features', 'gpu'] },
 ];
+/** Has everything in it: service workers share nothing with pages, and may not import later. */
+const SERVICE_WORKER = { entry: 'adapters/service-worker', bindings: 'mcwc/mcwc.js', external: ['./gpu.js'] };
 /** Each with the bindings that `mcwc-wasm` stands for in it. Workers run as classic scripts as well as modules. */
 const BUNDLES = [
   { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
+  { out: 'lazy', entry: 'source/lazy', format: 'esm', bindings: 'mcwc/mcwc.js' },
+  { out: 'float32', entry: 'float32', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu', entry: 'gpu', format: 'esm', bindings: 'mcwc_gpu/mcwc_gpu.js' },
   { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
+  { out: 'service-worker', format: 'esm', ...SERVICE_WORKER },
   // `importScripts` does not tell a script where it came from: the module is looked for beside the service worker.
   {
     out: 'service-worker-classic',
-    entry: 'adapters/service-worker',
     format: 'iife',
-    bindings: 'mcwc/mcwc.js',
     globalName: 'mcwc',
     define: { 'import.meta.url': 'self.location.href' },
+    ...SERVICE_WORKER,
   },
 ];
 /** Each takes a runtime that it does not import, and shares the page's `mcwc`. */
-const ADAPTERS = ['onnxruntime', 'service-worker', 'tfjs', 'transformers'];
-/** What a page downloads to decode on the CPU, and on WebGPU. */
+const ADAPTERS = ['onnxruntime', 'tfjs', 'transformers'];
+/** What a page downloads to decode on the CPU, and on WebGPU, and what a service worker does. */
 const DOWNLOADS = {
   cpu: ['index.js', 'worker.js', 'mcwc_bg.wasm'],
   gpu: ['index.js', 'gpu.js', 'gpu-worker.js', 'mcwc_gpu_bg.wasm'],
+  serviceWorker: ['service-worker.js', 'mcwc_bg.wasm'],
 };
-/** Most bytes, gzipped: of the first, of what the second adds to it, and of each adapter. */
-const BUDGET = { cpu: 64_000, gpu: 48_000, adapter: 6_000 };
-/** What `index.d.ts` leads to, and the adapters. */
-const PUBLIC_TYPES = ['index', 'archive', 'errors', 'file', 'open', 'types', ...ADAPTERS.map((name) => `adapters/${name}`)];
+/** Most bytes, gzipped: of the first, of what the second adds to it, of the third, and of each adapter. */
+const BUDGET = { cpu: 64_000, gpu: 48_000, serviceWorker: 70_000, adapter: 6_000 };
+const adapterTypes = ['service-worker', ...ADAPTERS].map((name) => `adapters/${name}`);
+/** What `index.d.ts`, `float32.d.ts` and those of the adapters lead to. */
+const PUBLIC_TYPES = ['index', 'archive', 'errors', 'file', 'float32', 'open', 'types', ...adapterTypes];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
@@ -123,10 +129,10 @@ async function buildScripts() {
   for (const { out, entry, bindings, ...options } of BUNDLES) {
     await esbuild.build({
       ...browser,
+      external: ['./gpu.js', './index.js', './lazy.js'],
       ...options,
       entryPoints: [join(ROOT, `js/${entry}.ts`)],
       outfile: join(PKG, `${out}.js`),
-      external: ['./gpu.js'],
       alias: { 'mcwc-wasm': join(BINDINGS, bindings), 'mcwc-gpu-wasm': join(BINDINGS, 'mcwc_gpu/mcwc_gpu.js') },
       // Workers never load wasm by address.
       logOverride: { 'empty-import-meta': 'silent' },
@@ -172,13 +178,14 @@ async function buildTypes() {
 function checkSizes() {
   step('Sizes, gzipped');
   const adapters = ADAPTERS.map((name) => `${name}.js`);
-  const files = [...new Set([...DOWNLOADS.cpu, ...DOWNLOADS.gpu, ...adapters])];
+  const files = [...new Set([...Object.values(DOWNLOADS).flat(), ...adapters])];
   const sizes = new Map(files.map((name) => [name, gzipSync(readFileSync(join(PKG, name)), { level: 9 }).length]));
   for (const [name, bytes] of sizes) console.log(`${name.padEnd(20)} ${kilobytes(bytes)}`);
-  const [cpu, gpu] = [DOWNLOADS.cpu, DOWNLOADS.gpu].map((names) => names.reduce((sum, name) => sum + sizes.get(name), 0));
+  const [cpu, gpu, serviceWorker] = Object.values(DOWNLOADS).map((names) => names.reduce((sum, name) => sum + sizes.get(name), 0));
   const checks = [
     ['CPU path', cpu, BUDGET.cpu],
     ['WebGPU adds', gpu - cpu, BUDGET.gpu],
+    ['Service worker', serviceWorker, BUDGET.serviceWorker],
     ...adapters.map((name) => [name, sizes.get(name), BUDGET.adapter]),
   ];
   for (const [name, bytes, most] of checks) console.log(`${name.padEnd(20)} ${kilobytes(bytes)} of ${kilobytes(most)}`);

@@ -27,7 +27,7 @@ const SERVE = `serve({
   '/torn/': '/torn.mcwc',
   '/hurt/': '/hurt.mcwc',
   '/late/': '/late.mcwc',
-})`;
+}, { retries: 0 })`;
 const CLASSIC = `importScripts('/service-worker-classic.js'); mcwc.${SERVE};`;
 const KINDS = { module: { url: '/sw.js', type: 'module' }, classic: { url: '/classic.js', type: 'classic' } };
 const SCRIPTS = { 'main.js': MAIN, 'sw.js': `import { serve } from 'mcwc/service-worker'; ${SERVE};` };

@@ -1,6 +1,6 @@
 // Extents of an archive -> objects that a runtime takes for external data files, of which only what it asks for is decoded.
 import type { Archive } from '../archive.js';
-import type { ArchiveFile } from '../file.js';
+import type { ArchiveFile, Prepared } from '../file.js';
 import { McwcError } from '../index.js';
 import type { ByteArray } from '../types.js';
 import type { Extent } from './onnx.js';
@@ -12,7 +12,7 @@ interface Entry extends Extent {
   /** Decoded, until it has been given out. */
   decoded?: ByteArray;
   /** Decodes it at once. */
-  decode?: (target: ByteArray) => ByteArray;
+  decode?: Prepared;
 }
 
 export class LazyData {
@@ -61,9 +61,10 @@ export class LazyData {
       if (decoded) return decoded;
       const largest = () => Math.max(...Array.from(this.#entries.values(), ({ start, end }) => end - start));
       this.#scratch ??= new Uint8Array(largest());
-      return decode!(this.#scratch);
+      decode!(this.#scratch);
+      return this.#scratch.subarray(0, extent.end - extent.start);
     } catch (error) {
-      this.error = error;
+      this.error = McwcError.from(error);
       throw error;
     }
   }

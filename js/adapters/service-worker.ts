@@ -20,12 +20,6 @@ interface Scope {
   addEventListener(type: 'fetch', listener: (event: FetchEvent) => void): void;
 }
 
-const CONTENT_TYPES: Record<string, string | undefined> = {
-  json: 'application/json',
-  txt: 'text/plain; charset=utf-8',
-  wasm: 'application/wasm',
-};
-
 /**
  * Answers requests below each prefix, which ends with a slash and may be of another origin, with the files of an archive. What an
  * archive does not have is left to the network. To be called while the service worker starts.
@@ -106,22 +100,22 @@ class Route {
 async function answerFrom(archive: Archive, name: string, { method, headers: asked }: Request, finish: () => void): Promise<Response> {
   const file = archive.file(name);
   const { size } = file;
+  const { headers } = file.response();
   const etag = `"${archive.integrity}"`;
-  const headers: Record<string, string> = {
-    'accept-ranges': 'bytes',
-    'content-type': CONTENT_TYPES[name.slice(name.lastIndexOf('.') + 1)] ?? 'application/octet-stream',
-    'x-content-type-options': 'nosniff',
-    etag,
-  };
+  headers.set('accept-ranges', 'bytes');
+  headers.set('etag', etag);
+  headers.set('x-content-type-options', 'nosniff');
   const isCurrent = (asked.get('if-range') ?? etag) === etag;
   const range = method === 'GET' && isCurrent ? rangeOf(asked.get('range'), size) : undefined;
-  if (range && range.start >= range.end) {
-    finish();
-    return new Response(null, { status: 416, headers: { ...headers, 'content-range': `bytes */${size}` } });
-  }
   const { start, end } = range ?? { start: 0, end: size };
-  headers['content-length'] = String(end - start);
-  if (range) headers['content-range'] = `bytes ${start}-${end - 1}/${size}`;
+  if (range && start >= end) {
+    finish();
+    headers.set('content-range', `bytes */${size}`);
+    headers.delete('content-length');
+    return new Response(null, { status: 416, headers });
+  }
+  headers.set('content-length', String(end - start));
+  if (range) headers.set('content-range', `bytes ${start}-${end - 1}/${size}`);
   const body = method === 'HEAD' ? null : await bodyOf(file.stream(start, end), finish);
   if (!body) finish();
   return new Response(body, { status: range ? 206 : 200, headers });

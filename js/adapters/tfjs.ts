@@ -96,7 +96,7 @@ interface Weights {
 
 async function modelIn(archive: Archive, wanted: string | undefined): Promise<{ artifacts: ModelArtifacts; weights: Weights }> {
   const name = wanted ?? onlyModel(archive);
-  const json: ModelJson | WeightGroup[] = JSON.parse(new TextDecoder().decode(await archive.file(name).bytes()));
+  const json = (await archive.file(name).json()) as ModelJson | WeightGroup[];
   const { weightsManifest, ...model } = Array.isArray(json) ? { weightsManifest: json } : json;
   if (!weightsManifest) throw new McwcError('invalid', `${name} is no TensorFlow.js model: it has no weightsManifest`);
   const folder = name.slice(0, name.lastIndexOf('/') + 1);

@@ -68,14 +68,12 @@ class ArchiveCache {
   async match(request: string): Promise<Response | undefined> {
     const path = this.#pathOf(request);
     if (path === undefined) return undefined;
-    const headers = { 'content-type': path.endsWith('.json') ? 'application/json' : 'application/octet-stream' };
     try {
-      const file = fileAt(await this.#open(), path);
       // A body that nobody reads decodes nothing.
-      return file && new Response(file.stream(), { headers: { ...headers, 'content-length': String(file.size) } });
+      return fileAt(await this.#open(), path)?.response();
     } catch (error) {
       // A cache that throws counts as one that has no such file, and then the original would be downloaded.
-      return new Response(new ReadableStream({ pull: (controller) => controller.error(error) }), { headers });
+      return new Response(new ReadableStream({ pull: (controller) => controller.error(error) }));
     }
   }
 

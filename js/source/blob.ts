@@ -1,6 +1,6 @@
 // Bytes of a blob, or of a file, read when they are needed.
 import { McwcError } from '../errors.js';
-import type { ArchiveOptions } from '../types.js';
+import type { Report } from './memory.js';
 import type { Source } from './source.js';
 
 export class BlobSource implements Source {
@@ -10,7 +10,7 @@ export class BlobSource implements Source {
 
   constructor(
     private readonly blob: Blob,
-    private readonly onProgress: ArchiveOptions['onProgress'],
+    private readonly report: Report,
   ) {
     this.complete = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     this.complete.catch(() => {});
@@ -52,7 +52,7 @@ export class BlobSource implements Source {
     else if (size < bytes) this.available(0, bytes).catch(this.#settle.reject);
     else {
       this.#settle.resolve();
-      this.onProgress?.({ loaded: size, total: size });
+      this.report({ loaded: size, total: size, from: 'memory' });
     }
   }
 

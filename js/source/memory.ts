@@ -1,8 +1,20 @@
 // Bytes that arrive in memory, whoever brings them.
 import { McwcError } from '../errors.js';
-import type { ArchiveOptions } from '../types.js';
+import type { Progress } from '../types.js';
+import type { Range } from './ranges.js';
 import { Segments } from './segments.js';
 import type { Source } from './source.js';
+
+export type Report = (progress: Omit<Progress, 'decoded'>) => void;
+
+/** What brings them. */
+export interface Supply {
+  /** Tells that bytes are waited for. */
+  want?(start: number, end: number): void;
+  /** Bytes that proved damaged, once more; undefined if they cannot be had. */
+  refetch?(start: number, end: number): Promise<Uint8Array | undefined>;
+  close(error: unknown): void;
+}
 
 interface Waiter {
   start: number;
@@ -13,43 +25,75 @@ interface Waiter {
 
 export class MemorySource implements Source {
   readonly complete: Promise<void>;
-  #segments = new Segments();
+  supply: Supply | undefined;
+  /** Length of the archive, as whoever brings it says, or better its header. */
+  #total: number | undefined;
   #expected: number | undefined;
-  #ended = false;
-  #error: unknown;
+  #segments = new Segments();
+  #reported: Omit<Progress, 'decoded'> | undefined;
+  /** Why what is not here will not come. */
+  #failure: unknown;
+  #closed: unknown;
   #waiters: Waiter[] = [];
+  #onWanted = () => {};
   #settle!: { resolve: () => void; reject: (error: unknown) => void };
 
-  constructor(
-    private total: number | undefined,
-    private readonly onProgress: ArchiveOptions['onProgress'],
-    private readonly cancel: (reason: unknown) => void = () => {},
-  ) {
+  constructor(private readonly report: Report) {
     this.complete = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     this.complete.catch(() => {});
   }
 
-  /** How many bytes are here. */
-  get loaded(): number {
-    return this.#segments.held.size;
+  /** Whether everything is here. */
+  get isFull(): boolean {
+    return this.#segments.held.size === this.#expected;
   }
 
-  push(bytes: Uint8Array): void {
-    if (this.#error || bytes.length === 0) return;
-    this.#segments.write(this.loaded, bytes);
-    if (!this.#check()) return;
-    this.#waiters = this.#waiters.filter(({ start, end, resolve }) => !this.has(start, end - start) || resolve());
-    this.onProgress?.({ loaded: this.loaded, total: this.total });
+  /** What of a range is not here. */
+  missing(start = 0, end = this.#expected ?? Infinity): Range[] {
+    return this.#segments.held.missing(start, end);
   }
 
-  end(): void {
-    this.#ended = true;
+  /** Resolves when it is known whether more is needed than there is. */
+  async wanted(): Promise<void> {
+    while (this.#expected === undefined && this.#waiters.length === 0) {
+      await new Promise<void>((resolve) => (this.#onWanted = resolve));
+    }
+  }
+
+  /** Keeps bytes, but for those that are here; says how many are new. */
+  write(offset: number, bytes: Uint8Array, from: Progress['from'], total?: number): number {
+    if (this.#closed) return 0;
+    if (this.#expected === undefined) this.#total = total ?? this.#total;
+    const added = this.#segments.write(offset, bytes);
+    if (this.#check()) {
+      this.#waiters = this.#waiters.filter(({ start, end, resolve }) => !this.has(start, end - start) || resolve());
+      this.#tell(from);
+    }
+    return added;
+  }
+
+  /** Tells that no more will come, and why if that is not as it should be. */
+  end(failure: unknown = this.incomplete()): void {
+    this.#failure = failure;
     this.#check();
+    this.reject(0, Infinity, failure);
+    if (this.#expected !== undefined) this.#settle.reject(failure);
+  }
+
+  /** Fails those who wait for these bytes. */
+  reject(start: number, end: number, error: unknown): void {
+    const concerned = (waiter: Waiter) => waiter.start < end && start < waiter.end;
+    const rejected = this.#waiters.filter(concerned);
+    this.#waiters = this.#waiters.filter((waiter) => !concerned(waiter));
+    rejected.forEach(({ reject }) => reject(error));
   }
 
   expect(bytes: number): void {
-    this.#expected = this.total = bytes;
-    this.#check();
+    this.#expected = this.#total = bytes;
+    if (!this.#check()) return;
+    if (this.#failure) this.#settle.reject(this.#failure);
+    this.#tell(this.#reported?.from ?? 'memory');
+    this.#onWanted();
   }
 
   has(offset: number, bytes: number): boolean {
@@ -57,11 +101,14 @@ export class MemorySource implements Source {
   }
 
   available(offset: number, bytes: number): Promise<void> {
-    if (this.#error) return Promise.reject(this.#error);
+    if (this.#closed) return Promise.reject(this.#closed);
     if (this.has(offset, bytes)) return Promise.resolve();
+    if (this.#failure) return Promise.reject(this.#failure);
     const end = offset + bytes;
-    if (this.#ended) return Promise.reject(this.#incomplete(end));
-    return new Promise((resolve, reject) => this.#waiters.push({ start: offset, end, resolve, reject }));
+    const arrived = new Promise<void>((resolve, reject) => this.#waiters.push({ start: offset, end, resolve, reject }));
+    this.supply?.want?.(offset, end);
+    this.#onWanted();
+    return arrived;
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
@@ -70,50 +117,51 @@ export class MemorySource implements Source {
   }
 
   readNow(offset: number, target: Uint8Array): void {
-    if (this.#error) throw this.#error;
-    if (!this.has(offset, target.length)) throw this.#incomplete(offset + target.length);
+    if (this.#closed) throw this.#closed;
+    if (!this.has(offset, target.length)) throw this.incomplete();
     this.#segments.read(offset, target);
   }
 
-  async refetch(): Promise<boolean> {
-    return false;
+  async refetch(offset: number, bytes: number): Promise<boolean> {
+    const fresh = await this.supply?.refetch?.(offset, offset + bytes);
+    if (!fresh || this.#closed) return false;
+    this.#segments.replace(offset, fresh);
+    return true;
   }
 
   release(): void {}
 
   close(error: unknown): void {
-    if (this.#error) return;
-    this.#error = error;
+    if (this.#closed) return;
+    this.#closed = error;
     this.#segments.clear();
-    this.#waiters.forEach(({ reject }) => reject(error));
-    this.#waiters = [];
+    this.reject(0, Infinity, error);
     this.#settle.reject(error);
-    this.cancel(error);
+    this.supply?.close(error);
+  }
+
+  incomplete(): McwcError {
+    const of = this.#total === undefined ? '' : ` of ${this.#total}`;
+    return new McwcError('incomplete', `incomplete: there are ${this.#segments.held.size} bytes${of}`);
   }
 
   /** Compares what has arrived with what the header promised. */
   #check(): boolean {
-    if (this.#error) return false;
-    if (this.#expected !== undefined && this.loaded > this.#expected) {
+    if (this.#closed) return false;
+    if (this.#segments.held.size > this.#expected!) {
       this.close(new McwcError('invalid', 'invalid archive: bytes follow the last chunk'));
       return false;
     }
-    if (this.#ended && this.#expected === undefined) {
-      this.#waiters.forEach(({ end, reject }) => reject(this.#incomplete(end)));
-      this.#waiters = [];
-    } else if (this.#ended && this.loaded < this.#expected!) {
-      // What is there can still be read.
-      const error = this.#incomplete(this.#expected!);
-      this.#waiters.forEach(({ reject }) => reject(error));
-      this.#waiters = [];
-      this.#settle.reject(error);
-    } else if (this.loaded === this.#expected) {
-      this.#settle.resolve();
-    }
+    if (this.isFull) this.#settle.resolve();
     return true;
   }
 
-  #incomplete(needed: number): McwcError {
-    return new McwcError('incomplete', `incomplete: ${needed} bytes are needed, there are ${this.loaded}`);
+  /** Every state once, and the end only when the header has confirmed it, so that it comes once. */
+  #tell(from: Progress['from']): void {
+    const { size: loaded } = this.#segments.held;
+    if (loaded === this.#total && !this.isFull) return;
+    if (this.#reported?.loaded === loaded && this.#reported.total === this.#total) return;
+    this.#reported = { loaded, total: this.#total, from };
+    this.report(this.#reported);
   }
 }

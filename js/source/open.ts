@@ -3,21 +3,29 @@ import { McwcError } from '../errors.js';
 import { nodeModule } from '../platform.js';
 import type { ArchiveOptions, ArchiveSource } from '../types.js';
 import { BlobSource } from './blob.js';
-import { MemorySource } from './memory.js';
+import { Download } from './download.js';
+import { MemorySource, type Report } from './memory.js';
+import { RemoteFile } from './remote.js';
 import type { Source } from './source.js';
 
-export async function openSource(source: ArchiveSource, { signal, onProgress }: ArchiveOptions): Promise<Source> {
+const DEFAULTS = { silenceMs: 30_000, retries: 6, retryMs: 500 };
+
+export async function openSource(source: ArchiveSource, options: ArchiveOptions, report: Report): Promise<Source> {
   const node = nodeModule('node:fs');
-  if (node && isAddress(source) && isPath(source)) source = await openFile(node, source);
-  if (isAddress(source) || source instanceof Request) source = await request(source, signal);
-  if (source instanceof Blob) return new BlobSource(source, onProgress);
-  if (source instanceof ArrayBuffer) return segmentsOf(new Uint8Array(source), onProgress);
-  if (ArrayBuffer.isView(source)) {
-    return segmentsOf(new Uint8Array(source.buffer, source.byteOffset, source.byteLength), onProgress);
+  if (isAddress(source)) {
+    if (node && isPath(source)) return new BlobSource(await openFile(node, source), report);
+    source = requestOf(source);
   }
-  if (source instanceof Response) return fromResponse(source, onProgress);
-  if (source instanceof ReadableStream) return fromStream(source, undefined, onProgress);
-  throw new McwcError('argument', 'open takes an address, a Response, a Blob, bytes or a stream');
+  if (source instanceof Request || source instanceof Response) return download(source, options, report);
+  if (source instanceof Blob) return new BlobSource(source, report);
+  if (source instanceof ReadableStream) return fromStream(source, report);
+  if (!(source instanceof ArrayBuffer || ArrayBuffer.isView(source))) {
+    throw new McwcError('argument', 'open takes an address, a Request, a Response, a Blob, bytes or a stream');
+  }
+  const memory = new MemorySource(report);
+  memory.write(0, ArrayBuffer.isView(source) ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength) : new Uint8Array(source), 'memory', source.byteLength);
+  memory.end();
+  return memory;
 }
 
 function isAddress(source: ArchiveSource): source is string | URL {
@@ -36,46 +44,46 @@ async function openFile(fs: { openAsBlob(path: string | URL): Promise<Blob> }, p
   }
 }
 
-async function request(address: string | URL | Request, signal: AbortSignal | undefined): Promise<Response> {
+function requestOf(address: string | URL): Request {
   try {
-    return await fetch(address, { signal });
+    return new Request(address);
   } catch (error) {
-    signal?.throwIfAborted();
-    const name = address instanceof Request ? address.url : address;
-    throw new McwcError('io', `${name}: ${(error as Error).message}`, { cause: error });
+    throw new McwcError('argument', `${address}: ${(error as Error).message}`, { cause: error });
   }
 }
 
-function fromResponse(response: Response, onProgress: ArchiveOptions['onProgress']): Source {
-  if (!response.ok) throw new McwcError('io', `${response.url}: HTTP ${response.status}`);
-  if (!response.body || response.bodyUsed) throw new McwcError('argument', 'the response has no unread body');
-  // Behind a Content-Encoding the announced length is not the archive's.
-  const announced = response.headers.has('content-encoding') ? null : response.headers.get('content-length');
-  return fromStream(response.body, announced === null ? undefined : Number(announced), onProgress);
+async function download(source: Request | Response, options: ArchiveOptions, report: Report): Promise<Source> {
+  if (source instanceof Response && (!source.body || source.bodyUsed || source.body.locked)) {
+    throw new McwcError('argument', 'the response has no unread body');
+  }
+  const { lazy, silenceMs = DEFAULTS.silenceMs, retries = DEFAULTS.retries, retryMs = DEFAULTS.retryMs } = options;
+  const memory = new MemorySource(report);
+  const file = new RemoteFile(source, silenceMs);
+  const download = new Download(file, memory, { retries, retryMs });
+  if (lazy) {
+    const { LazyRanges } = await import('./lazy.js');
+    memory.supply = new LazyRanges(download);
+  } else {
+    memory.supply = download;
+    download.run();
+  }
+  if (source instanceof Request) source.signal.addEventListener('abort', () => memory.close(source.signal.reason));
+  return memory;
 }
 
-function segmentsOf(bytes: Uint8Array, onProgress: ArchiveOptions['onProgress']): Source {
-  const source = new MemorySource(bytes.length, onProgress);
-  source.push(bytes);
-  source.end();
-  return source;
-}
-
-function fromStream(
-  stream: ReadableStream<Uint8Array>,
-  total: number | undefined,
-  onProgress: ArchiveOptions['onProgress'],
-): Source {
+function fromStream(stream: ReadableStream<Uint8Array>, report: Report): Source {
   if (stream.locked) throw new McwcError('argument', 'the stream is locked to another reader');
   const reader = stream.getReader();
-  const source = new MemorySource(total, onProgress, (reason) => reader.cancel(reason).catch(() => {}));
+  const memory = new MemorySource(report);
+  memory.supply = { close: (error) => void reader.cancel(error).catch(() => {}) };
   const pump = async () => {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return source.end();
-      source.push(value);
+    for (let offset = 0; ; ) {
+      const { value } = await reader.read();
+      if (!value) return memory.end();
+      memory.write(offset, value, 'network');
+      offset += value.length;
     }
   };
-  pump().catch((error) => source.close(error instanceof McwcError ? error : new McwcError('io', `the download failed: ${error.message}`, { cause: error })));
-  return source;
+  pump().catch((error) => memory.end(new McwcError('io', `the stream failed: ${error.message}`, { cause: error })));
+  return memory;
 }

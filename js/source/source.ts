@@ -1,5 +1,8 @@
 // Archive bytes from wherever they come, readable by range while they are still arriving.
 
+/** Bytes before the header; they hold its hash. */
+export const PREAMBLE_BYTES = 32;
+
 export interface Source {
   /** Whether these bytes can be read now. */
   has(offset: number, bytes: number): boolean;

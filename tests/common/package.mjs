@@ -29,6 +29,8 @@ const VECTORS = join(ROOT, 'tests/vectors/valid');
 export const LARGE = { tensors: 12, side: 1024 };
 
 export let folder;
+/** What answers for a path, instead of the file of that name. */
+export const handlers = new Map();
 let server;
 let origin;
 let browser;
@@ -67,7 +69,7 @@ function installPackage() {
 }
 
 /** Normal numbers of some scale, the same ones on every run. */
-function noise(seed) {
+export function noise(seed) {
   const random = gaussian(seed);
   return (length, scale) => Float32Array.from({ length }, () => random() * scale);
 }
@@ -159,7 +161,7 @@ async function describeRestored(name) {
   return { integrity: archive.subarray(16, 32).toString('hex'), archive, tensors: Object.fromEntries(tensors) };
 }
 
-function safetensors(tensors) {
+export function safetensors(tensors) {
   let end = 0;
   const entries = Object.entries(tensors).map(([name, [dtype, shape, data]]) => {
     const start = end;
@@ -197,6 +199,8 @@ async function serve(request, response) {
     response.writeHead(200, { 'content-type': 'text/html', 'content-security-policy': policy });
     return response.end('<!doctype html><title>mcwc</title>');
   }
+  const handler = handlers.get(pathname);
+  if (handler) return handler(request, response);
   const path = join(folder, pathname.replace(/^\/pkg\//, '/node_modules/mcwc/pkg/'));
   const info = await stat(path).catch(() => undefined);
   if (!info?.isFile()) return response.writeHead(404).end();

@@ -1,0 +1,85 @@
+// A file on a server -> memory, whole and in order. A download that is interrupted goes on where it was.
+import { Attempts, type Retrying } from './attempts.js';
+import type { MemorySource, Supply } from './memory.js';
+import { Interruption, type Part, type RemoteFile } from './remote.js';
+import { PREAMBLE_BYTES } from './source.js';
+
+export class Download implements Supply {
+  constructor(
+    readonly file: RemoteFile,
+    readonly memory: MemorySource,
+    private readonly retrying: Retrying,
+  ) {}
+
+  /** Settles when no more will come. */
+  async run(answer = this.file.read(0)): Promise<void> {
+    const { file, memory } = this;
+    const attempts = this.attempts();
+    for (;;) {
+      try {
+        for await (const part of answer) this.keep(part, attempts);
+        await memory.wanted();
+        throw this.endedEarly();
+      } catch (error) {
+        // What goes wrong after the last byte does not matter.
+        if (memory.isFull) return;
+        try {
+          await attempts.next(error);
+        } catch (failure) {
+          return memory.end(failure);
+        }
+      }
+      const [[start]] = memory.missing();
+      answer = file.read(start < PREAMBLE_BYTES ? 0 : start);
+    }
+  }
+
+  async refetch(start: number, end: number): Promise<Uint8Array | undefined> {
+    const { file } = this;
+    const attempts = this.attempts();
+    if (start === 0) file.forgetPreamble();
+    while (file.canSeek) {
+      try {
+        return await this.#again(start, end);
+      } catch (error) {
+        try {
+          await attempts.next(error);
+        } catch {
+          break;
+        }
+      }
+    }
+    return undefined;
+  }
+
+  close(error: unknown): void {
+    this.file.close(error);
+  }
+
+  attempts(): Attempts {
+    return new Attempts(this.file, this.retrying);
+  }
+
+  keep({ offset, bytes, total }: Part, attempts: Attempts): void {
+    if (this.memory.write(offset, bytes, 'network', total) > 0) attempts.succeeded();
+  }
+
+  /** Why to ask again after an answer that was right as far as it went. */
+  endedEarly(): Interruption {
+    return new Interruption(this.file.error('incomplete', this.memory.incomplete().message));
+  }
+
+  /** Past the HTTP cache, in which they may be as damaged. */
+  async #again(start: number, end: number): Promise<Uint8Array | undefined> {
+    const target = new Uint8Array(end - start);
+    let filled = 0;
+    for await (const { bytes, isWhole } of this.file.read(start, end, 'reload')) {
+      if (isWhole && start > 0) return undefined;
+      const part = bytes.subarray(0, target.length - filled);
+      target.set(part, filled);
+      filled += part.length;
+      if (filled === target.length) return target;
+    }
+    throw this.endedEarly();
+  }
+}

@@ -1,0 +1,93 @@
+// A file on a server -> memory, only what is asked for: neighbouring ranges together, a few requests at a time. Where the server
+// knows no ranges, the whole. Loaded only for lazy archives.
+import { nextTurn } from '../platform.js';
+import type { Attempts } from './attempts.js';
+import type { Download } from './download.js';
+import type { Supply } from './memory.js';
+import { type Range, Ranges } from './ranges.js';
+
+/** Fetched at first, to have the header: a second request takes longer than these bytes. */
+const FIRST_BYTES = 32 << 10;
+/** Bytes between two ranges that take less time than another request. */
+const GAP_BYTES = 32 << 10;
+/** Above this, ranges are not put together, so that they can come at the same time. */
+const REQUEST_BYTES = 4 << 20;
+const REQUESTS_AT_ONCE = 4;
+
+export class LazyRanges implements Supply {
+  #wanted = new Ranges();
+  /** What has been wanted, and has not failed. */
+  #asked = new Ranges();
+  #queue: Range[] = [];
+  #running = 0;
+  /** Whether everything is being downloaded. */
+  #isWhole = false;
+
+  constructor(private readonly download: Download) {}
+
+  want(start: number, end: number): void {
+    const isFirst = this.#wanted.size === 0;
+    for (const [first, last] of this.#asked.missing(start, end)) this.#wanted.add(first, last);
+    this.#asked.add(start, end);
+    if (isFirst && this.#wanted.size > 0) nextTurn().then(() => this.#enqueue());
+  }
+
+  refetch(start: number, end: number): Promise<Uint8Array | undefined> {
+    return this.download.refetch(start, end);
+  }
+
+  close(error: unknown): void {
+    this.download.close(error);
+  }
+
+  #enqueue(): void {
+    for (const [start, end] of this.#wanted) {
+      const last = this.#queue.at(-1);
+      if (last && last[1] <= start && start - last[1] <= GAP_BYTES && end - last[0] <= REQUEST_BYTES) last[1] = end;
+      else this.#queue.push([start, end]);
+    }
+    this.#wanted.clear();
+    this.#next();
+  }
+
+  #next(): void {
+    while (this.#running < REQUESTS_AT_ONCE && this.#queue.length > 0 && !this.#isWhole) this.#fetch(this.#queue.shift()!);
+  }
+
+  async #fetch([start, end]: Range): Promise<void> {
+    const { memory } = this.download;
+    const attempts = this.download.attempts();
+    this.#running++;
+    while (!this.#isWhole && memory.missing(start, end).length > 0) {
+      try {
+        await this.#receive(start, end, attempts);
+      } catch (error) {
+        try {
+          await attempts.next(error);
+        } catch (failure) {
+          this.#asked.remove(start, end);
+          memory.reject(start, end, failure);
+          break;
+        }
+      }
+    }
+    this.#running--;
+    this.#next();
+  }
+
+  async #receive(start: number, end: number, attempts: Attempts): Promise<void> {
+    const { download } = this;
+    const { file, memory } = download;
+    const [[first]] = memory.missing(start, end);
+    const answer = file.read(first, first === 0 ? Math.max(end, FIRST_BYTES) : end);
+    for (;;) {
+      const { value: part } = await answer.next();
+      if (!part) break;
+      download.keep(part, attempts);
+      if (!part.isWhole) continue;
+      this.#isWhole = true;
+      return void download.run(answer);
+    }
+    if (memory.missing(start, end).length > 0) throw download.endedEarly();
+  }
+}
