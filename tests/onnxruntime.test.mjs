@@ -33,7 +33,7 @@ async function writeArchives() {
 
 /** A model that has its weights in all the ways in which models have them. */
 async function writeMixed() {
-  const { FLOAT, INT64, graphAttribute, message, node, subgraph, tensor, tensorAttribute, value, values } = onnx;
+  const { FLOAT, graphAttribute, message, node, subgraph, tensor, tensorAttribute, value, values } = onnx;
   const side = 64;
   const matrix = (seed) => values(seed, side * side);
   const outside = [1, 2].map((seed) => Buffer.from(Float32Array.from(matrix(seed)).buffer));
@@ -61,7 +61,6 @@ async function writeMixed() {
   const tensors = [
     tensor('raw', [side, side], matrix(7)),
     external('far', { offset: 64 + 4 * side * side, length: 4 * side * side }),
-    // The rest of the file, and without an offset it would be all of it.
     external('near', { offset: 64, length: 4 * side * side }),
     typed,
     tensor('small', [side], values(8, side)),
@@ -70,7 +69,6 @@ async function writeMixed() {
   const model = { nodes, tensors, inputs: [value('x', FLOAT, ['n', side])], outputs: [value('z', FLOAT, ['n', side])] };
   await writeFile(join(folder, 'mixed.onnx'), onnx.modelFile(model));
   encode('mixed', ['mixed.onnx'], ['--bits', '5']);
-  assert.ok(INT64);
 }
 
 /**
@@ -136,4 +134,85 @@ describe('mcwc/onnxruntime', () => {
       });
     });
   }
+
+  describe('in other ways', () => {
+    const [{ file, provider }] = Object.values(BUILDS);
+    const recognizer = { file, provider, ...ocr(RECOGNIZER) };
+
+    test('a runtime that takes copies of external data, and one in a worker, get plain bytes', async () => {
+      for (const way of [{ copies: true }, { wasm: { proxy: true } }]) {
+        const { difference, created } = await run(compare, { ...recognizer, ...way });
+        assert.equal(difference, 0);
+        assert.deepEqual([created.bytes > 10e6, created.data], [true, []]);
+        const mixed = await run(compare, { file, provider, ...MIXED, ...way });
+        assert.equal(mixed.difference, 0);
+        assert.deepEqual(mixed.created.data, ['Uint8Array']);
+      }
+    });
+
+    test('sessions are made at once from one archive, which stays open, and the runtime is tried out once', async () => {
+      const result = await run(
+        async ({ base, file, models }) => {
+          const ort = await import(`${base}/ort/${file}`);
+          const { createSession } = await import(`${base}/pkg/onnxruntime.js`);
+          const { open } = await import(`${base}/pkg/index.js`);
+          ort.env.wasm.numThreads = 1;
+          let created = 0;
+          const create = (...args) => (created++, ort.InferenceSession.create(...args));
+          const runtime = { ...ort, InferenceSession: { create } };
+          const progress = [];
+          const archive = await open(`${base}/ocr.mcwc`, { onProgress: ({ loaded }) => progress.push(loaded) });
+          const sessions = await Promise.all(models.map((model) => createSession(runtime, archive, { model })));
+          const { name } = archive.tensors[0];
+          const { shape } = await archive.tensor(name);
+          archive.close();
+          const inputs = sessions.map(({ inputNames }) => inputNames.length);
+          const later = await createSession(runtime, `${base}/ocr.mcwc`, { model: models[0], onProgress: ({ loaded }) => progress.push(loaded) });
+          return { inputs, created, shape, later: later.inputNames.length, loaded: progress.at(-1) };
+        },
+        { file, models: [RECOGNIZER, CLASSIFIER] },
+      );
+      const { shape, loaded, ...counts } = result;
+      assert.deepEqual(counts, { inputs: [1, 1], created: 4, later: 1 });
+      assert.ok(shape.length > 0 && loaded > 1e6);
+    });
+
+    test('what is wrong is said', async () => {
+      const failures = await run(
+        async ({ base, file, model }) => {
+          const ort = await import(`${base}/ort/${file}`);
+          const { createSession } = await import(`${base}/pkg/onnxruntime.js`);
+          const { McwcError } = await import(`${base}/pkg/index.js`);
+          ort.env.wasm.numThreads = 1;
+          const failure = (source, options) =>
+            createSession(ort, source, options).then(
+              () => 'none',
+              (error) => (error instanceof McwcError ? `${error.code}: ${error.message}` : error.name),
+            );
+          const bytes = new Uint8Array(await (await fetch(`${base}/ocr.mcwc`)).arrayBuffer());
+          bytes[bytes.length - 9] ^= 4;
+          const controller = new AbortController();
+          const aborted = failure(`${base}/ocr.mcwc`, { model, signal: controller.signal });
+          controller.abort();
+          return {
+            several: await failure(`${base}/ocr.mcwc`),
+            none: await failure(`${base}/small.mcwc`),
+            other: await failure(`${base}/ocr.mcwc`, { model: 'other.onnx' }),
+            missing: await failure(`${base}/missing.mcwc`),
+            damaged: await failure(bytes, { model }),
+            late: await failure(bytes, { model, aheadBytes: 0 }),
+            aborted: await aborted,
+          };
+        },
+        { file, model: CLASSIFIER },
+      );
+      assert.match(failures.several, /^argument: .*several models.*cls_infer/);
+      assert.match(failures.none, /^argument: .*small\.safetensors/);
+      assert.match(failures.other, /^argument: .*other\.onnx/);
+      assert.match(failures.missing, /^io: .*missing\.mcwc.*404/);
+      assert.match(failures.damaged, /^checksum: /);
+      assert.match(failures.late, /^checksum: /);
+      assert.equal(failures.aborted, 'AbortError');
+    });
+  });
 });

@@ -1,5 +1,5 @@
 // Archives of models -> what transformers.js takes for a cache that has their files.
-import type { Archive, ArchiveFile, ArchiveSource, OpenOptions } from '../index.js';
+import type { Archive, ArchiveSource, OpenOptions } from '../index.js';
 import { open } from '../index.js';
 
 /** A cache as transformers.js has it in `env.customCache`. */
@@ -22,7 +22,7 @@ export interface Environment {
 
 /** What `enable` gives. */
 export interface Enabled {
-  /** Closes the archives that are open; those that are asked for again are opened again. */
+  /** Closes the archives that are open. One that is asked for again is opened again. */
   close(): void;
 }
 
@@ -46,7 +46,7 @@ export function enable(env: Environment, models: Record<string, ArchiveSource>, 
     },
     put: (request, response, onProgress) => next.put(request, response, onProgress),
     async delete(request) {
-      const deleted = await Promise.all(caches.map((cache) => cache.delete(request)));
+      const deleted = caches.map((cache) => cache.delete(request));
       return deleted.includes(true) || (await next.delete?.(request)) === true;
     },
   };
@@ -57,6 +57,8 @@ export function enable(env: Environment, models: Record<string, ArchiveSource>, 
 /** The files of one model. */
 class ArchiveCache {
   #archive: Promise<Archive> | undefined;
+  /** Of its files. */
+  #names: string[] = [];
 
   constructor(
     private readonly env: Environment,
@@ -69,17 +71,22 @@ class ArchiveCache {
     const path = this.#pathOf(request);
     if (path === undefined) return undefined;
     try {
+      const archive = await this.#open();
+      const name = nameOf(path, this.#names);
+      if (name === undefined) return undefined;
+      const file = archive.file(name);
       // A body that nobody reads decodes nothing.
-      return fileAt(await this.#open(), path)?.response();
+      return withErrors(file.response(), file.size);
     } catch (error) {
       // A cache that throws counts as one that has no such file, and then the original would be downloaded.
-      return new Response(new ReadableStream({ pull: (controller) => controller.error(error) }));
+      return withErrors(new Response(new ReadableStream({ pull: (controller) => controller.error(error) })), 0);
     }
   }
 
-  async delete(request: string): Promise<boolean> {
+  /** Whether there was such a file: of an archive that has been opened, whatever has become of it. */
+  delete(request: string): boolean {
     const path = this.#pathOf(request);
-    if (path === undefined || !fileAt(await this.#open(), path)) return false;
+    if (path === undefined || nameOf(path, this.#names) === undefined) return false;
     this.close();
     return true;
   }
@@ -93,7 +100,10 @@ class ArchiveCache {
     if (this.#archive) return this.#archive;
     const opening = open(this.source, { backend: 'cpu', ...this.options });
     this.#archive = opening;
-    opening.catch(() => this.#archive === opening && (this.#archive = undefined));
+    opening.then(
+      ({ files }) => (this.#names = files.map(({ name }) => name)),
+      () => this.#archive === opening && (this.#archive = undefined),
+    );
     return opening;
   }
 
@@ -132,17 +142,30 @@ class BrowserCache implements ModelCache {
   }
 }
 
+/** Its body is read by hand, as browsers say nothing of what a stream failed for. */
+function withErrors(response: Response, bytes: number): Response {
+  const arrayBuffer = async () => {
+    const whole = new Uint8Array(bytes);
+    const reader = response.body!.getReader();
+    for (let at = 0; ; ) {
+      const { done, value } = await reader.read();
+      if (done) return whole.buffer;
+      whole.set(value, at);
+      at += value.length;
+    }
+  };
+  return Object.defineProperty(response, 'arrayBuffer', { value: arrayBuffer });
+}
+
 /**
- * The file at a path, or of its name alone where single files were packed. A model's file stands for those of other data types, as
- * runtimes take whatever types a model has.
+ * The name of the file at a path: the whole path, or its end where single files were packed. A model's file stands for those of other
+ * data types, as runtimes take whatever types a model has.
  */
-function fileAt(archive: Archive, path: string): ArchiveFile | undefined {
-  const names = archive.files.map(({ name }) => name);
+function nameOf(path: string, names: readonly string[]): string | undefined {
   const found = (path: string) => [path, path.slice(path.lastIndexOf('/') + 1)].find((name) => names.includes(name));
   const [, base, extension] = /^(.*?)(\.onnx(?:_data(?:_\d+)?)?)$/.exec(path) ?? [];
   const paths = base === undefined ? [] : DTYPES.map((dtype) => `${withoutDtype(base)}${dtype}${extension}`);
-  const name = found(path) ?? paths.map(found).find((name) => name !== undefined);
-  return name === undefined ? undefined : archive.file(name);
+  return [path, ...paths].map(found).find((name) => name !== undefined);
 }
 
 function withoutDtype(base: string): string {
