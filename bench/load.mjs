@@ -1,5 +1,5 @@
 // How long a page waits for a model, and how much memory that takes: files as others ship them, and archives of the same quality.
-//   node bench/load.mjs [--speeds 10,50,300,unthrottled,cached] [--rounds 1,2,3,3,3] [--command path] [--fresh]
+//   node bench/load.mjs [--models minilm,tuned,ocr] [--speeds 10,50,300,unthrottled,cached] [--rounds 1,2,3,3,3] [--command path] [--fresh]
 // Chromium, onnxruntime-web on one thread, and a server that sends no faster than the visitor's network, in Mbit/s. What is downloaded is
 // made once, in .cache/load; so are samples, from which an interrupted run goes on. --fresh measures anew. Writes bench/results/load.json
 // and load.svg, and docs/BENCHMARKS.md. Exit status 1 if an output is wrong or a target is missed. Linux only: it reads /proc.
@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { ROOT, fail, step } from '../scripts/tools.mjs';
 import { buildCommand, requirePackage } from './artifacts.mjs';
 import { plot } from './load/plot.mjs';
-import { DATA, prepareVariants } from './load/prepare.mjs';
+import { DATA, MODELS, prepareVariants } from './load/prepare.mjs';
 import { report, summarize, targets, wrongOutputs } from './load/report.mjs';
 import { NOTHING, addressOf, startVisits } from './load/visits.mjs';
 import { publish, reportTargets, writeResults } from './table.mjs';
@@ -20,16 +20,19 @@ const CACHED = 'cached';
 
 const { values } = parseArgs({
   options: {
+    models: { type: 'string', default: Object.keys(MODELS).join() },
     speeds: { type: 'string', default: `10,50,300,unthrottled,${CACHED}` },
     rounds: { type: 'string', default: '1,2,3,3,3' },
     command: { type: 'string' },
     fresh: { type: 'boolean', default: false },
   },
 });
+const models = values.models.split(',');
+if (!models.every((model) => model in MODELS)) fail(`--models: some of ${Object.keys(MODELS).join()}`);
 const conditions = conditionsOf(values.speeds.split(','), values.rounds.split(',').map(Number));
 
 requirePackage();
-const variants = prepareVariants(values.command ?? buildCommand());
+const variants = prepareVariants(values.command ?? buildCommand(), models);
 const samples = !values.fresh && existsSync(SAMPLES) ? JSON.parse(readFileSync(SAMPLES, 'utf8')) : {};
 await measure();
 const results = summarize(variants, samples);

@@ -7,7 +7,7 @@ import { run, step } from '../../scripts/tools.mjs';
 import { PKG } from '../artifacts.mjs';
 import { CACHE } from '../fetch.mjs';
 import { prepareTuned, variant } from '../motion/models.mjs';
-import { DATA as MODELS, prepareModel, prepareVenv, python } from '../rate/models.mjs';
+import { DATA as INPUTS, prepareModel, prepareVenv, python } from '../rate/models.mjs';
 import { dczOf } from './server.mjs';
 
 export const DATA = join(CACHE, 'load');
@@ -33,12 +33,13 @@ const ZSTD = ['minilm int8', 'minilm 4bit'];
  * @typedef {{model: string, name: string, kind: string, path: string, bytes: number, encoding?: string, file?: string, distortion: number, base?: Variant, dictionary?: string}} Variant
  */
 
+export const MODELS = { minilm: variantsOf, tuned: tunedVariants, ocr: variantsOf };
+
 /** @returns {Variant[]} */
-export function prepareVariants(command) {
+export function prepareVariants(command, models) {
   prepareVenv();
   mkdirSync(DATA, { recursive: true });
-  const variants = Object.keys(SOURCES).flatMap((model) => variantsOf(command, model));
-  return [...variants, ...tunedVariants(command, variants)];
+  return models.flatMap((model) => MODELS[model](command, model));
 }
 
 function variantsOf(command, model) {
@@ -58,10 +59,11 @@ function variantsOf(command, model) {
 }
 
 /** The fine-tune, for those who have the model that it is made from. */
-function tunedVariants(command, variants) {
+function tunedVariants(command) {
   prepareTuned();
   const original = made('tuned.onnx', (path) => python('load/minilm.py', [variant('finetuned'), path]));
-  const [base, dictionary] = [variants.find(({ name }) => name === 'ours-int8'), shipped(originalOf('minilm'), 'int8')];
+  const base = variantsOf(command, 'minilm').find(({ name }) => name === 'ours-int8');
+  const dictionary = shipped(originalOf('minilm'), 'int8');
   const int8 = shipped(original, 'int8');
   const delta = made('tuned.mcwc', (path) => encode(command, original, path, ['--base', base.path, '--base-weights', originalOf('minilm')]));
   const decoded = made('tuned-decoded.onnx', (path) => renameSync(decode(command, delta, original, ['--base', base.path]), path));
@@ -133,14 +135,14 @@ function bisected(measured, far) {
 function statisticsOf(model, original) {
   return made(`${model}-statistics.safetensors`, (path) => {
     const samples = join(DATA, `${model}-samples`);
-    python('rate/samples.py', ['--cache', MODELS, model, samples]);
+    python('rate/samples.py', ['--cache', INPUTS, model, samples]);
     run('node', [join(PKG, 'cli.js'), 'calibrate', original, '--samples', samples, '--force', '-o', path]);
   });
 }
 
 /** How far the outputs of files are from the original's, in the model's measure. */
 function distortions(model, original, files) {
-  const lines = python('load/evaluate.py', ['--cache', MODELS, model, original, ...files]).trim().split('\n');
+  const lines = python('load/evaluate.py', ['--cache', INPUTS, model, original, ...files]).trim().split('\n');
   return lines.map((line) => JSON.parse(line)[SOURCES[model].measure]);
 }
 

@@ -87,7 +87,7 @@ function peak(by) {
 }
 
 export function targets({ rows }) {
-  const timesOf = (name) => rows.find((row) => row.model === 'minilm' && row.name === name && row.encoding !== 'zstd').by;
+  const timesOf = (name) => rows.find((row) => row.model === 'minilm' && row.name === name && row.encoding !== 'zstd')?.by ?? {};
   const list = [];
   const atLeast = (name, value, least) => list.push({ name, value: `${round(value, 2)} of ${round(least, 2)}`, met: value >= least });
   const atMost = (name, value, most) => list.push({ name, value: `${round(value, 2)} of ${round(most, 2)}`, met: value <= most });

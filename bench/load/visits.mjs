@@ -104,7 +104,7 @@ function resourcesOf(variants) {
   };
   RUNTIME.forEach((file) => addCode('/runtime', file));
   PACKAGE.forEach((file) => addCode('/pkg', file));
-  for (const variant of variants) {
+  for (const variant of variants.flatMap((variant) => (variant.base ? [variant, variant.base] : [variant]))) {
     const { path, encoding, dictionary } = variant;
     const [address, body] = [addressOf(variant), readFileSync(path)];
     if (!dictionary) {

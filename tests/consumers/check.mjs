@@ -4,9 +4,10 @@
 // Needs the built package and the native command, and fetches the tools from the npm registry. Exit status 1 if a page fails.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
@@ -23,11 +24,13 @@ const POLL_MS = 100;
 const list = (all) => ({ type: 'string', default: Object.keys(all).join() });
 const { values } = parseArgs({ options: { projects: list(PROJECTS), pages: list(PAGES), modes: list(MODES) } });
 const [projects, pages, modes] = [chosen('projects', PROJECTS), chosen('pages', PAGES), chosen('modes', MODES)];
+const { devDependencies: versions } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
 const folder = await mkdtemp(join(tmpdir(), 'mcwc-consumers-'));
 const browser = await chromium.launch({ executablePath: prepareBrowser(), args: ['--no-sandbox'] });
 const failed = [];
 try {
   const tarball = pack();
+  await mkdir(join(folder, 'public'));
   for (const page of pages) await PAGES[page].prepare(join(folder, 'public'));
   for (const name of projects) {
     const project = await makeProject(name, tarball);
@@ -71,10 +74,15 @@ async function makeProject(name, tarball) {
   await cp(join(import.meta.dirname, name), project.folder, { recursive: true, verbatimSymlinks: true });
   await mkdir(join(project.folder, 'scripts'));
   for (const page of [...pages, 'show']) await cp(join(import.meta.dirname, `scripts/${page}.js`), join(project.folder, `scripts/${page}.js`));
-  await cp(join(folder, 'public'), join(project.folder, 'public'), { recursive: true });
-  const packages = pages.flatMap((page) => PAGES[page].needs);
+  const packages = pages.flatMap((page) => PAGES[page].needs ?? []).map((name) => `${name}@${versions[name]}`);
   if (!project.html) for (const page of pages) await writePage(project, page);
-  execFileSync('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', '--silent', tarball, ...packages], { cwd: project.folder, stdio: 'inherit' });
+  execFileSync('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', '--silent', tarball, ...packages], { cwd: project.folder, stdio: 'inherit', env: environment({}) });
+  await cp(join(folder, 'public'), join(project.folder, 'public'), { recursive: true });
+  const modules = join(project.folder, 'node_modules');
+  for (const [to, file, from = ''] of pages.flatMap((page) => PAGES[page].runtime ?? [])) {
+    const own = join(modules, from, 'node_modules', file);
+    await cp(existsSync(own) ? own : join(modules, file), join(project.folder, 'public', to, basename(file)));
+  }
   return project;
 }
 
@@ -147,7 +155,8 @@ async function start(project, script, policy) {
 }
 
 function environment(variables) {
-  return { ...process.env, NEXT_TELEMETRY_DISABLED: '1', ...variables };
+  // What onnxruntime-node, which transformers.js brings along, downloads when it is installed is for CUDA.
+  return { ...process.env, NEXT_TELEMETRY_DISABLED: '1', ONNXRUNTIME_NODE_INSTALL: 'skip', ...variables };
 }
 
 function htmlOf(script, policy) {

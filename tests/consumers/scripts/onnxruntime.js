@@ -3,7 +3,7 @@ import * as ort from 'onnxruntime-web/wasm';
 import { show } from './show.js';
 
 ort.env.wasm.numThreads = 1;
-ort.env.wasm.wasmPaths = '/onnxruntime/';
+ort.env.wasm.wasmPaths = { wasm: '/onnxruntime/ort-wasm-simd-threaded.wasm' };
 
 show(async () => {
   const sessions = [await createSession(ort, '/recognizer.mcwc'), await ort.InferenceSession.create('/decoded.onnx')];
