@@ -5,28 +5,28 @@ const visit = JSON.parse(decodeURIComponent(location.hash.slice(1)));
 const marks = {};
 const mark = (name) => (marks[name] = performance.now());
 
-const LOADERS = {
-  /** The runtime alone. */
+/** What to do for each kind of variant, beside the runtime's start; gives a session if there is a model. */
+const SESSIONS = {
   async nothing() {},
 
   async onnx() {
     const bytes = await (visit.cached ? cachedBytes(visit.url) : download(visit.url));
     mark('weights');
-    return bytes;
+    const ort = await started;
+    return ort.InferenceSession.create(bytes);
   },
 
   async archive() {
-    const { open } = await import(`${visit.package}/index.js`);
+    const [{ open }, { createSession }] = await Promise.all(['index', 'onnxruntime'].map((name) => import(`${visit.package}/${name}.js`)));
     // What a delta is predicted from is there already; the delta itself is downloaded every time.
     const delta = visit.base && fetch(visit.url);
     const base = visit.base && (await open(visit.base, { backend: 'cpu', cache: true }));
     const archive = await open((await delta) ?? visit.url, { backend: 'cpu', cache: visit.cached, base });
     archive.downloaded.then(() => mark('downloaded'));
-    const bytes = await archive.file(visit.file).bytes();
-    mark('weights');
+    const session = await createSession(watched(await imported), archive);
     archive.close();
     base?.close();
-    return bytes;
+    return session;
   },
 
   /** What the browser decodes another file with. */
@@ -35,30 +35,44 @@ const LOADERS = {
   },
 };
 
+// The runtime starts while the weights are on their way.
+const imported = importRuntime();
+const started = startRuntime();
 /** Times in milliseconds since the navigation, and the beginning of the model's first output. */
 globalThis.result = load();
 
 async function load() {
-  // The runtime starts while the weights are on their way.
-  const started = startRuntime();
-  const bytes = await LOADERS[visit.kind]();
+  const session = await SESSIONS[visit.kind]();
   const ort = await started;
-  if (!bytes) return { marks };
-  const session = await ort.InferenceSession.create(bytes);
+  if (!session) return { marks };
   mark('session');
   const outputs = await session.run(inputsOf(visit.inputs, ort));
   mark('inference');
   return { marks, output: Array.from(Object.values(outputs)[0].data.slice(0, 1000)) };
 }
 
-async function startRuntime() {
+async function importRuntime() {
   const ort = await import(`${visit.runtime}/ort.wasm.min.mjs`);
   ort.env.wasm.wasmPaths = `${visit.runtime}/`;
   ort.env.wasm.numThreads = 1;
   ort.env.logLevel = 'error';
+  return ort;
+}
+
+async function startRuntime() {
+  const ort = await imported;
   await ort.InferenceSession.create('/identity.onnx');
   mark('runtime');
   return ort;
+}
+
+/** The runtime, but that it tells when it gets a model: the last one it gets is that of the archive, its weights decoded. */
+function watched({ InferenceSession, Tensor, env }) {
+  const create = (...args) => {
+    mark('weights');
+    return InferenceSession.create(...args);
+  };
+  return { InferenceSession: { create }, Tensor, env };
 }
 
 async function download(url) {

@@ -5,6 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Sent at once: two milliseconds at 50 Mbit/s. */
 const SLICE_BYTES = 12 << 10;
+/** Of a response, at the most before its reader is waited for. */
+const BUFFER_BYTES = 1 << 20;
 /** Timers wait for a millisecond at least, so that slices of less are sent together. */
 const AHEAD_MS = 2;
 /** With which a response that is encoded against a dictionary begins, before the dictionary's hash (RFC 9842). */
@@ -12,17 +14,29 @@ const DCZ_MAGIC = Buffer.from('5e2a4d1820000000', 'hex');
 
 class Link {
   bitsPerSecond = Infinity;
+  /** Until when all that was sent so far takes. A timer that is late does not slow the link. */
   #freeAt = 0;
+  #active = 0;
 
   async send(response, body) {
+    const closed = new Promise((resolve) => response.once('close', resolve));
+    if (this.#active++ === 0) this.#idle();
     for (let at = 0; at < body.length && !response.destroyed; at += SLICE_BYTES) {
       const slice = body.subarray(at, at + SLICE_BYTES);
-      this.#freeAt = Math.max(this.#freeAt, performance.now()) + (8000 * slice.length) / this.bitsPerSecond;
+      this.#freeAt += (8000 * slice.length) / this.bitsPerSecond;
       const waitMs = this.#freeAt - performance.now();
       if (waitMs > AHEAD_MS) await sleep(waitMs);
-      if (!response.write(slice)) await new Promise((resolve) => response.once('drain', resolve).once('close', resolve));
+      if (response.write(slice)) continue;
+      await Promise.race([closed, new Promise((resolve) => response.once('drain', resolve))]);
+      // What waited for the reader is not made up for.
+      this.#idle();
     }
+    this.#active--;
     response.end();
+  }
+
+  #idle() {
+    this.#freeAt = Math.max(this.#freeAt, performance.now());
   }
 }
 
@@ -36,7 +50,7 @@ class Link {
 /** @param {(path: string) => Resource | undefined} find */
 export async function startServer(find) {
   const link = new Link();
-  const server = createServer((request, response) => {
+  const server = createServer({ highWaterMark: BUFFER_BYTES }, (request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
     const resource = find(pathname);
     if (!resource) return response.writeHead(404).end();

@@ -1,5 +1,5 @@
 // Visits of Chromium to a page that loads a model: how long each takes, and the most memory of its process.
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { basename, extname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { brotliCompressSync, constants } from 'node:zlib';
@@ -11,7 +11,7 @@ import { peakResident } from '../resident.mjs';
 import { startServer } from './server.mjs';
 
 const RUNTIME = ['ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm'].map((name) => join(ROOT, 'node_modules/onnxruntime-web/dist', name));
-const PACKAGE = ['index.js', 'worker.js', 'mcwc_bg.wasm'].map((name) => join(PKG, name));
+const CODE = /\.(js|wasm)$/;
 /** Of code, which no one compresses harder while a page is built. */
 const BROTLI_QUALITY = 9;
 const TYPES = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
@@ -103,7 +103,7 @@ function resourcesOf(variants) {
     resources.set(path, { ...resource, cached: true }).set(`/first${path}`, resource);
   };
   RUNTIME.forEach((file) => addCode('/runtime', file));
-  PACKAGE.forEach((file) => addCode('/pkg', file));
+  readdirSync(PKG).filter((name) => CODE.test(name)).forEach((name) => addCode('/pkg', join(PKG, name)));
   for (const variant of variants.flatMap((variant) => (variant.base ? [variant, variant.base] : [variant]))) {
     const { path, encoding, dictionary } = variant;
     const [address, body] = [addressOf(variant), readFileSync(path)];
