@@ -10,8 +10,9 @@ import { GpuReader } from './gpu-reader.js';
 import { verify } from './hashes.js';
 import { type Job, Pool } from './pool.js';
 import { adopt, nextTurn, unlessAborted } from './platform.js';
+import type { Bytes } from './source/segments.js';
 import { type Held, type Piece, type Step, nothing, piecesOf, stepsOf } from './steps.js';
-import type { ArchiveOptions, Backend, FileInfo, FileOptions, GpuTensor, Tensor, TensorInfo, TensorOptions } from './types.js';
+import type { ArchiveOptions, Backend, CacheBackend, FileInfo, FileOptions, GpuTensor, Tensor, TensorInfo, TensorOptions } from './types.js';
 import type { Wasm, WasmArchive } from './wasm.js';
 
 interface Parts {
@@ -110,6 +111,21 @@ export class Archive {
     return this.#backendReason;
   }
 
+  /** Where downloaded bytes are kept now. */
+  get cache(): CacheBackend {
+    return this.#bytes?.cache ?? 'memory';
+  }
+
+  /** Why there. */
+  get cacheReason(): string {
+    return this.#bytes?.cacheReason ?? 'nothing is to be kept';
+  }
+
+  /** Resolves to true as soon as the whole archive is kept for the next time, to false if it will not be. */
+  get cached(): Promise<boolean> {
+    return Promise.resolve(this.#bytes?.cached ?? false);
+  }
+
   /** Resolves when the whole archive is here, rejects if it never will be. It fetches nothing: if `lazy`, that is up to the reader. */
   get downloaded(): Promise<void> {
     return this.#parts.chain[0].source.complete;
@@ -206,6 +222,10 @@ export class Archive {
     header.free();
     this.#decoder?.free();
     if (base) base.#end(reason);
+  }
+
+  get #bytes(): Bytes | undefined {
+    return this.#parts.chain[0].source.bytes;
   }
 
   #throwIfClosed(): void {

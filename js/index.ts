@@ -6,6 +6,7 @@ export { type OpenOptions, open } from './open.js';
 export type {
   ArchiveSource,
   Backend,
+  CacheBackend,
   DType,
   FileInfo,
   FileOptions,

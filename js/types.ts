@@ -96,6 +96,9 @@ export interface GpuTensor {
 
 export type Backend = 'cpu' | 'webgpu';
 
+/** Where downloaded bytes are kept: the origin private file system, the Cache API, or only memory. */
+export type CacheBackend = 'opfs' | 'cache-api' | 'memory';
+
 export type ArchiveSource =
   | URL
   | string
@@ -125,6 +128,11 @@ export interface ArchiveOptions {
   onProgress?: (progress: Progress) => void;
   /** Fetches the header, and then only what is asked for, by ranges; from a server that knows none, everything. */
   lazy?: boolean;
+  /**
+   * Keeps what is downloaded for the next time, and uses what is kept; a name keeps it apart. With `integrity`, an archive that is
+   * kept whole is opened without the network.
+   */
+  cache?: boolean | string;
   /** Milliseconds for which a server may say nothing until the connection is given up, and resumed. Default: 30 000. */
   silenceMs?: number;
   /** How often a request is tried again without a new byte coming. Default: 6. */

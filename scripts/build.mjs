@@ -38,13 +38,14 @@ const MODULES = [
   { name: 'mcwc_gpu', cargo: ['--features', 'gpu'] },
 ];
 /** Has everything in it: service workers share nothing with pages, and may not import later. */
-const SERVICE_WORKER = { entry: 'adapters/service-worker', bindings: 'mcwc/mcwc.js', external: ['./gpu.js'] };
+const SERVICE_WORKER = { entry: 'adapters/service-worker', bindings: 'mcwc/mcwc.js', external: ['./gpu.js'], plugins: [] };
 /** Each with the bindings that `mcwc-wasm` stands for in it. Workers run as classic scripts as well as modules. */
 const BUNDLES = [
   { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'lazy', entry: 'source/lazy', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'float32', entry: 'float32', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu', entry: 'gpu', format: 'esm', bindings: 'mcwc_gpu/mcwc_gpu.js' },
+  { out: 'cache', entry: 'cache', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
   { out: 'service-worker', format: 'esm', ...SERVICE_WORKER },
@@ -68,8 +69,8 @@ const DOWNLOADS = {
 /** Most bytes, gzipped: of the first, of what the second adds to it, of the third, and of each adapter. */
 const BUDGET = { cpu: 64_000, gpu: 48_000, serviceWorker: 70_000, adapter: 6_000 };
 const adapterTypes = ['service-worker', ...ADAPTERS].map((name) => `adapters/${name}`);
-/** What `index.d.ts`, `float32.d.ts` and those of the adapters lead to. */
-const PUBLIC_TYPES = ['index', 'archive', 'errors', 'file', 'float32', 'open', 'types', ...adapterTypes];
+/** What `index.d.ts`, `cache.d.ts`, `float32.d.ts` and those of the adapters lead to. */
+const PUBLIC_TYPES = ['index', 'archive', 'cache', 'errors', 'file', 'float32', 'open', 'types', ...adapterTypes];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
@@ -130,6 +131,7 @@ async function buildScripts() {
     await esbuild.build({
       ...browser,
       external: ['./gpu.js', './index.js', './lazy.js'],
+      plugins: [bundlesBeside],
       ...options,
       entryPoints: [join(ROOT, `js/${entry}.ts`)],
       outfile: join(PKG, `${out}.js`),
@@ -143,7 +145,7 @@ async function buildScripts() {
     entryPoints: ADAPTERS.map((name) => join(ROOT, `js/adapters/${name}.ts`)),
     outdir: PKG,
     format: 'esm',
-    plugins: [packageBeside],
+    plugins: [bundlesBeside],
   });
   await esbuild.build({
     entryPoints: [join(ROOT, 'js/cli/main.ts')],
@@ -158,10 +160,10 @@ async function buildScripts() {
   });
 }
 
-/** In `js/adapters/` the package is one folder up, in `pkg/` beside them. */
-const packageBeside = {
-  name: 'package-beside',
-  setup: (build) => build.onResolve({ filter: /^\.\.\/index\.js$/ }, () => ({ path: './index.js', external: true })),
+/** What one folder up in `js/` is, in `pkg/`, beside. */
+const bundlesBeside = {
+  name: 'bundles-beside',
+  setup: (build) => build.onResolve({ filter: /^\.\.\/(cache|index)\.js$/ }, ({ path }) => ({ path: path.slice(1), external: true })),
 };
 
 async function buildTypes() {

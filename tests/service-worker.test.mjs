@@ -12,6 +12,8 @@ const MAIN = `
   import * as tf from '@tensorflow/tfjs-core';
   import '@tensorflow/tfjs-backend-cpu';
   import { loadGraphModel } from '@tensorflow/tfjs-converter';
+  import { caches } from 'mcwc/cache';
+  globalThis.archivesKept = async () => (await caches()).archives;
   Object.assign(globalThis, { tf, loadGraphModel });
   globalThis.control = async ({ url, type }) => {
     await navigator.serviceWorker.register(url, { type });
@@ -27,10 +29,12 @@ const SERVE = `serve({
   '/torn/': '/torn.mcwc',
   '/hurt/': '/hurt.mcwc',
   '/late/': '/late.mcwc',
+  '/half/': '/half.mcwc',
 }, { retries: 0 })`;
-const CLASSIC = `importScripts('/service-worker-classic.js'); mcwc.${SERVE};`;
+const KEEP = `serve({ '/kept/': '/kept.mcwc' }, { retries: 0, cache: true })`;
+const CLASSIC = `importScripts('/service-worker-classic.js'); mcwc.${SERVE}; mcwc.${KEEP};`;
 const KINDS = { module: { url: '/sw.js', type: 'module' }, classic: { url: '/classic.js', type: 'classic' } };
-const SCRIPTS = { 'main.js': MAIN, 'sw.js': `import { serve } from 'mcwc/service-worker'; ${SERVE};` };
+const SCRIPTS = { 'main.js': MAIN, 'sw.js': `import { serve } from 'mcwc/service-worker'; ${SERVE}; ${KEEP};` };
 const site = await openSite('service-worker', SCRIPTS, { policy: { 'connect-src': "'self' https://models.example" } });
 const LARGE_BYTES = 7_000_001;
 /** In the second half of the file. */
@@ -48,7 +52,7 @@ before(async () => {
   for (const name of ['emotion.json', 'emotion.bin', 'large.bin']) originals[name] = await readFile(join(folder, name));
   await writeFile(join(site.public, 'one.txt'), 'one');
   site.encode('inner', ['one.txt'], []);
-  await copyFile(join(site.public, 'inner.mcwc'), join(site.public, 'late.mcwc'));
+  for (const name of ['late', 'kept']) await copyFile(join(site.public, 'inner.mcwc'), join(site.public, `${name}.mcwc`));
   const archive = await readFile(join(site.public, 'models.mcwc'));
   await writeFile(join(site.public, 'torn.mcwc'), archive.subarray(0, 1000));
   // What does not compress is stored as it is.
@@ -172,15 +176,13 @@ for (const [kind, worker] of Object.entries(KINDS)) {
       const [other, missing, posted, folder, malformed] = await ask(
         ['/models/other.txt'],
         ['/models/missing.bin'],
-        ['/models/one.txt', { method: 'POST' }],
+        ['/models/emotion.json', { method: 'POST' }],
         ['/models/'],
         ['/models/%zz'],
       );
       assert.equal(other.text, 'from the network');
-      for (const { status, headers } of [missing, posted, folder, malformed]) {
-        assert.equal(status, 404);
-        assert.ok('content-security-policy' in headers);
-      }
+      for (const { status } of [missing, folder, malformed]) assert.equal(status, 404);
+      for (const { headers } of [missing, posted, folder, malformed]) assert.ok('content-security-policy' in headers);
     });
 
     test('takes the archive of the longest prefix', async () => {
@@ -193,9 +195,22 @@ for (const [kind, worker] of Object.entries(KINDS)) {
       assert.match(gone.text, /^http:.*\/gone\.mcwc: .*404.*\(io\)\n$/);
       assert.equal(torn.status, 502);
       assert.match(torn.text, /\/torn\.mcwc: .*\(incomplete\)\n$/);
-      site.unavailable.set('/late.mcwc', 1);
-      const [early, late] = await ask(['/late/one.txt'], ['/late/one.txt']);
-      assert.deepEqual([early.status, late.status], [502, 200]);
+      site.unreachable.add('/late.mcwc');
+      const [early] = await ask(['/late/one.txt']);
+      assert.equal(early.status, 502);
+      site.unreachable.delete('/late.mcwc');
+      const [late] = await ask(['/late/one.txt']);
+      assert.equal(late.text, 'one');
+      // With the header, and without what follows it.
+      const archive = await readFile(join(site.public, 'models.mcwc'));
+      const path = join(site.public, 'half.mcwc');
+      await writeFile(path, archive.subarray(0, archive.length / 2));
+      const [half] = await ask(['/half/large.bin', { headers: { range: 'bytes=-9' } }]);
+      assert.equal(half.status, 502);
+      assert.match(half.text, /\(incomplete\)\n$/);
+      await writeFile(path, archive);
+      const [whole] = await ask(['/half/large.bin', { headers: { range: 'bytes=-9' } }]);
+      assertBytes(whole, originals['large.bin'].subarray(-9));
     });
 
     test('never passes on what is damaged', async () => {
@@ -211,6 +226,18 @@ for (const [kind, worker] of Object.entries(KINDS)) {
       assert.equal(bad.status, 502);
       assert.match(bad.text, /\(checksum\)\n$/);
       assert.equal(head.status, 200);
+    });
+
+    test('has what it keeps after the browser has stopped it, without a server', async () => {
+      site.unreachable.delete('/kept.mcwc');
+      assert.equal((await ask(['/kept/one.txt']))[0].text, 'one');
+      await visit.run(async () => {
+        const isKept = async () => (await archivesKept()).some(({ urls, complete }) => complete && urls.some((url) => url.endsWith('/kept.mcwc')));
+        while (!(await isKept())) await new Promise((resolve) => setTimeout(resolve, 50));
+      });
+      await visit.stopServiceWorkers();
+      site.unreachable.add('/kept.mcwc');
+      assert.equal((await ask(['/kept/one.txt']))[0].text, 'one');
     });
 
     test('lets TensorFlow.js load a model by its address', async () => {

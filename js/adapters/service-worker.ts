@@ -90,7 +90,8 @@ class Route {
 
   #failure(error: unknown, { method }: Request): Response {
     const { code = 'io', message } = error as Partial<McwcError>;
-    const text = `${this.url}: ${message} (${code})\n`;
+    const address = message?.includes(this.url) ? '' : `${this.url}: `;
+    const text = `${address}${message} (${code})\n`;
     console.error(text.trimEnd());
     const headers = { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' };
     return new Response(method === 'HEAD' ? null : text, { status: 502, statusText: 'Bad Gateway', headers });

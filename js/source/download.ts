@@ -12,14 +12,17 @@ export class Download implements Supply {
   ) {}
 
   /** Settles when no more will come. */
-  async run(answer = this.file.read(0)): Promise<void> {
+  async run(answer?: AsyncGenerator<Part>): Promise<void> {
     const { file, memory } = this;
     const attempts = this.attempts();
-    for (;;) {
+    while (!memory.isFull) {
       try {
+        const gap = answer ? undefined : await this.#gap();
+        if (memory.isFull) return;
+        answer ??= file.read(...gap!);
         for await (const part of answer) this.keep(part, attempts);
         await memory.wanted();
-        throw this.endedEarly();
+        if (!gap?.[1] || memory.missing(...gap).length > 0) throw this.endedEarly();
       } catch (error) {
         // What goes wrong after the last byte does not matter.
         if (memory.isFull) return;
@@ -29,15 +32,14 @@ export class Download implements Supply {
           return memory.end(failure);
         }
       }
-      const [[start]] = memory.missing();
-      answer = file.read(start < PREAMBLE_BYTES ? 0 : start);
+      answer = undefined;
     }
   }
 
   async refetch(start: number, end: number): Promise<Uint8Array | undefined> {
     const { file } = this;
     const attempts = this.attempts();
-    if (start === 0) file.forgetPreamble();
+    if (start === 0) file.preamble = undefined;
     while (file.canSeek) {
       try {
         return await this.#again(start, end);
@@ -67,6 +69,14 @@ export class Download implements Supply {
   /** Why to ask again after an answer that was right as far as it went. */
   endedEarly(): Interruption {
     return new Interruption(this.file.error('incomplete', this.memory.incomplete().message));
+  }
+
+  /** The first bytes that are missing; without an end if they are the last too. */
+  async #gap(): Promise<[start: number, end?: number]> {
+    const { memory } = this;
+    await memory.turn();
+    const [[start, end] = [0, Infinity], next] = memory.missing();
+    return [start < PREAMBLE_BYTES ? 0 : start, next && end];
   }
 
   /** Past the HTTP cache, in which they may be as damaged. */

@@ -78,7 +78,9 @@ export class LazyRanges implements Supply {
   async #receive(start: number, end: number, attempts: Attempts): Promise<void> {
     const { download } = this;
     const { file, memory } = download;
-    const [[first]] = memory.missing(start, end);
+    await memory.bytes.opened?.();
+    const [[first] = []] = memory.missing(start, end);
+    if (first === undefined) return;
     const answer = file.read(first, first === 0 ? Math.max(end, FIRST_BYTES) : end);
     for (;;) {
       const { value: part } = await answer.next();

@@ -2,8 +2,8 @@
 import { McwcError } from '../errors.js';
 import type { Progress } from '../types.js';
 import type { Range } from './ranges.js';
-import { Segments } from './segments.js';
-import type { Source } from './source.js';
+import { type Bytes, Segments } from './segments.js';
+import { PREAMBLE_BYTES, type Source } from './source.js';
 
 export type Report = (progress: Omit<Progress, 'decoded'>) => void;
 
@@ -29,7 +29,6 @@ export class MemorySource implements Source {
   /** Length of the archive, as whoever brings it says, or better its header. */
   #total: number | undefined;
   #expected: number | undefined;
-  #segments = new Segments();
   #reported: Omit<Progress, 'decoded'> | undefined;
   /** Why what is not here will not come. */
   #failure: unknown;
@@ -38,19 +37,23 @@ export class MemorySource implements Source {
   #onWanted = () => {};
   #settle!: { resolve: () => void; reject: (error: unknown) => void };
 
-  constructor(private readonly report: Report) {
+  constructor(
+    private readonly report: Report,
+    readonly bytes: Bytes = new Segments(),
+  ) {
+    bytes.onGrowth = () => this.#arrived('cache');
     this.complete = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     this.complete.catch(() => {});
   }
 
   /** Whether everything is here. */
   get isFull(): boolean {
-    return this.#segments.held.size === this.#expected;
+    return this.bytes.held.size === this.#expected;
   }
 
   /** What of a range is not here. */
   missing(start = 0, end = this.#expected ?? Infinity): Range[] {
-    return this.#segments.held.missing(start, end);
+    return this.bytes.held.missing(start, end);
   }
 
   /** Resolves when it is known whether more is needed than there is. */
@@ -60,15 +63,19 @@ export class MemorySource implements Source {
     }
   }
 
+  /** Resolves when it is known whether anything is missing, and nobody else fetches it. */
+  async turn(): Promise<void> {
+    if (!this.bytes.turn) return;
+    await this.bytes.turn();
+    if (this.has(0, PREAMBLE_BYTES)) await this.wanted();
+  }
+
   /** Keeps bytes, but for those that are here; says how many are new. */
   write(offset: number, bytes: Uint8Array, from: Progress['from'], total?: number): number {
     if (this.#closed) return 0;
     if (this.#expected === undefined) this.#total = total ?? this.#total;
-    const added = this.#segments.write(offset, bytes);
-    if (this.#check()) {
-      this.#waiters = this.#waiters.filter(({ start, end, resolve }) => !this.has(start, end - start) || resolve());
-      this.#tell(from);
-    }
+    const added = this.bytes.write(offset, bytes);
+    this.#arrived(from);
     return added;
   }
 
@@ -90,6 +97,7 @@ export class MemorySource implements Source {
 
   expect(bytes: number): void {
     this.#expected = this.#total = bytes;
+    this.bytes.expect?.(bytes);
     if (!this.#check()) return;
     if (this.#failure) this.#settle.reject(this.#failure);
     this.#tell(this.#reported?.from ?? 'memory');
@@ -97,7 +105,7 @@ export class MemorySource implements Source {
   }
 
   has(offset: number, bytes: number): boolean {
-    return this.#segments.held.has(offset, offset + bytes);
+    return this.bytes.held.has(offset, offset + bytes);
   }
 
   available(offset: number, bytes: number): Promise<void> {
@@ -113,19 +121,25 @@ export class MemorySource implements Source {
 
   async read(offset: number, target: Uint8Array): Promise<void> {
     await this.available(offset, target.length);
-    this.readNow(offset, target);
+    if (!this.bytes.load) return this.readNow(offset, target);
+    try {
+      await this.bytes.load(offset, target);
+    } catch (error) {
+      if (!(await this.refetch(offset, target.length))) throw error;
+      this.readNow(offset, target);
+    }
   }
 
   readNow(offset: number, target: Uint8Array): void {
     if (this.#closed) throw this.#closed;
-    if (!this.has(offset, target.length)) throw this.incomplete();
-    this.#segments.read(offset, target);
+    if (!this.bytes.inMemory.has(offset, offset + target.length)) throw this.incomplete();
+    this.bytes.read(offset, target);
   }
 
   async refetch(offset: number, bytes: number): Promise<boolean> {
     const fresh = await this.supply?.refetch?.(offset, offset + bytes);
     if (!fresh || this.#closed) return false;
-    this.#segments.replace(offset, fresh);
+    this.bytes.replace(offset, fresh);
     return true;
   }
 
@@ -134,7 +148,7 @@ export class MemorySource implements Source {
   close(error: unknown): void {
     if (this.#closed) return;
     this.#closed = error;
-    this.#segments.clear();
+    this.bytes.clear();
     this.reject(0, Infinity, error);
     this.#settle.reject(error);
     this.supply?.close(error);
@@ -142,13 +156,19 @@ export class MemorySource implements Source {
 
   incomplete(): McwcError {
     const of = this.#total === undefined ? '' : ` of ${this.#total}`;
-    return new McwcError('incomplete', `incomplete: there are ${this.#segments.held.size} bytes${of}`);
+    return new McwcError('incomplete', `incomplete: there are ${this.bytes.held.size} bytes${of}`);
+  }
+
+  #arrived(from: Progress['from']): void {
+    if (!this.#check()) return;
+    this.#waiters = this.#waiters.filter(({ start, end, resolve }) => !this.has(start, end - start) || resolve());
+    this.#tell(from);
   }
 
   /** Compares what has arrived with what the header promised. */
   #check(): boolean {
     if (this.#closed) return false;
-    if (this.#segments.held.size > this.#expected!) {
+    if (this.bytes.held.size > this.#expected!) {
       this.close(new McwcError('invalid', 'invalid archive: bytes follow the last chunk'));
       return false;
     }
@@ -158,7 +178,7 @@ export class MemorySource implements Source {
 
   /** Every state once, and the end only when the header has confirmed it, so that it comes once. */
   #tell(from: Progress['from']): void {
-    const { size: loaded } = this.#segments.held;
+    const { size: loaded } = this.bytes.held;
     if (loaded === this.#total && !this.isFull) return;
     if (this.#reported?.loaded === loaded && this.#reported.total === this.#total) return;
     this.#reported = { loaded, total: this.#total, from };

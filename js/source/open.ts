@@ -6,6 +6,7 @@ import { BlobSource } from './blob.js';
 import { Download } from './download.js';
 import { MemorySource, type Report } from './memory.js';
 import { RemoteFile } from './remote.js';
+import { type Bytes, Segments } from './segments.js';
 import type { Source } from './source.js';
 
 const DEFAULTS = { silenceMs: 30_000, retries: 6, retryMs: 500 };
@@ -57,8 +58,8 @@ async function download(source: Request | Response, options: ArchiveOptions, rep
     throw new McwcError('argument', 'the response has no unread body');
   }
   const { lazy, silenceMs = DEFAULTS.silenceMs, retries = DEFAULTS.retries, retryMs = DEFAULTS.retryMs } = options;
-  const memory = new MemorySource(report);
   const file = new RemoteFile(source, silenceMs);
+  const memory = new MemorySource(report, await bytesOf(file, source, silenceMs, options));
   const download = new Download(file, memory, { retries, retryMs });
   if (lazy) {
     const { LazyRanges } = await import('./lazy.js');
@@ -69,6 +70,13 @@ async function download(source: Request | Response, options: ArchiveOptions, rep
   }
   if (source instanceof Request) source.signal.addEventListener('abort', () => memory.close(source.signal.reason));
   return memory;
+}
+
+async function bytesOf(file: RemoteFile, source: Request | Response, silenceMs: number, options: ArchiveOptions): Promise<Bytes> {
+  if (!options.cache) return new Segments();
+  const loaded = await import('../cache.js').catch((error) => ({ cacheReason: String(error) }));
+  if ('KeptBytes' in loaded) return new loaded.KeptBytes(file, source, silenceMs, options);
+  return Object.assign(new Segments(), loaded);
 }
 
 function fromStream(stream: ReadableStream<Uint8Array>, report: Report): Source {

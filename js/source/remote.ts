@@ -40,7 +40,7 @@ export class RemoteFile {
   #request: Request | undefined;
   #first: Response | undefined;
   /** They hold the hash of the header, which holds those of all else: with these bytes equal, it is the same archive. */
-  #preamble: Uint8Array | undefined;
+  preamble: Uint8Array | undefined;
   #etag: string | undefined;
   #modified: string | undefined;
   /** Whether answers are compressed on the way: then the server's offsets are others. */
@@ -75,11 +75,6 @@ export class RemoteFile {
   /** Ends all reading, with this error. */
   close(error: unknown): void {
     this.#closed.abort(error);
-  }
-
-  /** Lets the file begin otherwise than it did. */
-  forgetPreamble(): void {
-    this.#preamble = undefined;
   }
 
   /** The bytes from `start` on, or those of the whole file. Throws `Interruption`, or why no other attempt would help. */
@@ -199,13 +194,13 @@ export class RemoteFile {
       const type = headers.get('content-type');
       const message = `${foundInstead(begin, type)} instead of an archive (HTTP ${status}, ${type ?? 'no content type'})`;
       const failure = this.error(begin.length > 0 ? 'invalid' : 'incomplete', message);
-      throw this.#preamble ? new Interruption(failure) : failure;
+      throw this.preamble ? new Interruption(failure) : failure;
     }
     if (begin.length < PREAMBLE_BYTES) return begin;
-    if (this.#preamble?.some((byte, at) => byte !== begin[at])) {
+    if (this.preamble?.some((byte, at) => byte !== begin[at])) {
       throw this.error('changed', 'the file is another than before; open it again');
     }
-    this.#preamble = begin.slice(0, PREAMBLE_BYTES);
+    this.preamble = begin.slice(0, PREAMBLE_BYTES);
     const { etag, modified } = validatorsOf(response.headers);
     this.#etag = etag;
     this.#modified = modified;

@@ -1,9 +1,13 @@
 // Archive bytes from wherever they come, readable by range while they are still arriving.
 
+import type { Bytes } from './segments.js';
+
 /** Bytes before the header; they hold its hash. */
 export const PREAMBLE_BYTES = 32;
 
 export interface Source {
+  /** What holds its bytes, if they are not somewhere already. */
+  readonly bytes?: Bytes;
   /** Whether these bytes can be read now. */
   has(offset: number, bytes: number): boolean;
   /** Resolves when they can be read (a lazy source fetches them); rejects if they never will be. */

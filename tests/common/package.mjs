@@ -114,6 +114,16 @@ export async function writeLarge() {
   encode('large', ['large.safetensors'], ['--bits', '3']);
 }
 
+/** An archive of several MB that is quickly made: noise, exact. Gives hashes of its tensors. */
+export async function writeExact(name, seed) {
+  const floats = noise(seed);
+  const exact = {};
+  for (let index = 0; index < 6; index++) exact[`layer${index}`] = ['F32', [256, 1024], floats(256 * 1024, 0.02)];
+  await writeFile(join(folder, `${name}.safetensors`), safetensors(exact));
+  encode(name, [`${name}.safetensors`], ['--lossless']);
+  return Object.fromEntries(Object.entries(exact).map(([name, [, , { buffer }]]) => [name, fnv(new Uint8Array(buffer))]));
+}
+
 /** Packs files of the folder, and has the native command restore them. */
 export function encode(name, inputs, options) {
   const run = { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] };
@@ -204,7 +214,11 @@ async function serve(request, response) {
   const path = join(folder, pathname.replace(/^\/pkg\//, '/node_modules/mcwc/pkg/'));
   const info = await stat(path).catch(() => undefined);
   if (!info?.isFile()) return response.writeHead(404).end();
-  const headers = { 'content-type': TYPES[extname(path)] ?? 'application/octet-stream', 'content-security-policy': POLICY };
+  const headers = {
+    'content-type': TYPES[extname(path)] ?? 'application/octet-stream',
+    'content-security-policy': POLICY,
+    'access-control-allow-origin': '*',
+  };
   if (searchParams.has('gzip')) {
     const body = gzipSync(await readFile(path));
     return response.writeHead(200, { ...headers, 'content-encoding': 'gzip', 'content-length': body.length }).end(body);
@@ -213,6 +227,11 @@ async function serve(request, response) {
   response.writeHead(200, { ...headers, 'content-length': info.size });
   // `stopAt` leaves the rest of the file on its way for ever.
   createReadStream(path, { end: stopAt - 1 }).pipe(response, { end: stopAt === info.size });
+}
+
+/** Pages that share what a browser keeps. */
+export function newContext() {
+  return browser.newContext();
 }
 
 /** Both places where the package runs: `run` calls a function that uses nothing from outside but its argument. */

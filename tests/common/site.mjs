@@ -27,7 +27,7 @@ export function installed(path) {
  */
 export async function openSite(name, scripts, { policy = {} } = {}) {
   const folder = join(ROOT, 'target/sites', name);
-  const site = { folder, public: join(folder, 'public'), unavailable: new Map() };
+  const site = { folder, public: join(folder, 'public'), unreachable: new Set() };
   const policies = Object.entries({ ...POLICY, ...policy }).map((directive) => directive.join(' '));
   await rm(folder, { recursive: true, force: true });
   await mkdir(site.public, { recursive: true });
@@ -55,7 +55,13 @@ export async function openSite(name, scripts, { policy = {} } = {}) {
       assert.deepEqual(problems, []);
       return result;
     };
-    return { run, end: () => context.close() };
+    const stopServiceWorkers = async () => {
+      const session = await context.newCDPSession(page);
+      await session.send('ServiceWorker.enable');
+      await session.send('ServiceWorker.stopAllWorkers');
+      await session.detach();
+    };
+    return { run, stopServiceWorkers, end: () => context.close() };
   };
   site.run = async (scenario, argument) => {
     const visit = await site.visit();
@@ -98,14 +104,10 @@ async function bundle(folder, scripts) {
   });
 }
 
-/** What was bundled, or lies in `public/`; `unavailable` says how often a path fails before. */
+/** What was bundled, or lies in `public/`, unless it is `unreachable`. */
 async function serve(site, policy, request, response) {
   const { pathname } = new URL(request.url, site.origin);
-  const failures = site.unavailable.get(pathname) ?? 0;
-  if (failures > 0) {
-    site.unavailable.set(pathname, failures - 1);
-    return response.writeHead(503).end();
-  }
+  if (site.unreachable.has(pathname)) return request.socket.destroy();
   const path = pathname.endsWith('/') ? `${pathname}index.html` : pathname;
   const body = await readFile(join(site.folder, 'dist', path)).catch(() => readFile(join(site.public, path)).catch(() => undefined));
   const status = body ? 200 : pathname === '/favicon.ico' ? 204 : 404;

@@ -1,0 +1,84 @@
+// The origin private file system as a shelf: mcwc/<cache>/<folder>/<file>.
+//
+// A writable stream's bytes appear all at once when it closes, in windows, workers and service workers alike; access handles, which
+// only dedicated workers have, exclude other tabs and leave half a write behind after a crash.
+import type { Shelf } from './shelf.js';
+
+const ROOT = 'mcwc';
+
+export class OpfsShelf implements Shelf {
+  readonly kind = 'opfs';
+
+  private constructor(
+    readonly name: string,
+    private readonly directory: FileSystemDirectoryHandle,
+  ) {}
+
+  static async open(name: string): Promise<OpfsShelf> {
+    const root = await rootOf(true);
+    return new OpfsShelf(name, await root!.getDirectoryHandle(name, { create: true }));
+  }
+
+  static async names(): Promise<string[]> {
+    return namesIn(await rootOf(false));
+  }
+
+  folders(): Promise<string[]> {
+    return namesIn(this.directory);
+  }
+
+  async names(folder: string): Promise<string[]> {
+    return namesIn(await found(this.directory.getDirectoryHandle(folder)));
+  }
+
+  async get(folder: string, name: string): Promise<Blob | undefined> {
+    const directory = await found(this.directory.getDirectoryHandle(folder));
+    const file = directory && (await found(directory.getFileHandle(name)));
+    return file && found(file.getFile());
+  }
+
+  async put(folder: string, name: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    const directory = await this.directory.getDirectoryHandle(folder, { create: true });
+    const file = await directory.getFileHandle(name, { create: true });
+    try {
+      const stream = await file.createWritable();
+      await stream.write(bytes);
+      await stream.close();
+    } catch (error) {
+      await this.remove(folder, name);
+      throw error;
+    }
+  }
+
+  async remove(folder: string, name: string): Promise<void> {
+    const directory = await found(this.directory.getDirectoryHandle(folder));
+    if (directory) await found(directory.removeEntry(name));
+  }
+
+  async removeFolder(folder: string): Promise<void> {
+    await found(this.directory.removeEntry(folder, { recursive: true }));
+  }
+}
+
+async function rootOf(create: boolean): Promise<FileSystemDirectoryHandle | undefined> {
+  const { storage } = globalThis.navigator ?? {};
+  if (!storage?.getDirectory) throw new Error('there is no origin private file system');
+  if (!globalThis.FileSystemFileHandle?.prototype.createWritable) throw new Error('its files cannot be written here');
+  return found((await storage.getDirectory()).getDirectoryHandle(ROOT, { create }));
+}
+
+async function namesIn(directory: FileSystemDirectoryHandle | undefined): Promise<string[]> {
+  const names = [];
+  if (directory) for await (const name of directory.keys()) names.push(name);
+  return names;
+}
+
+/** Undefined for what does not exist. */
+async function found<T>(promise: Promise<T>): Promise<T | undefined> {
+  try {
+    return await promise;
+  } catch (error) {
+    if ((error as Error).name === 'NotFoundError') return undefined;
+    throw error;
+  }
+}
