@@ -13,9 +13,9 @@ import { dczOf } from './server.mjs';
 export const DATA = join(CACHE, 'load');
 /** By the size of the file: the highest level takes ten minutes for the largest. */
 const BROTLI_QUALITY = (bytes) => (bytes < 30e6 ? 11 : 9);
-/** Archives that are made to meet a quality, at most, and how much better than asked they may be. */
-const TRIES = 8;
+/** An archive meets a quality if it is better by no more than this part, or if this many bits less are not enough. */
 const SLACK = 0.05;
+const RESOLUTION = 0.02;
 const BITS = { most: 7, least: 1.6 };
 
 /** What each model is measured by, and the peers whose quality its archives have to have. */
@@ -119,16 +119,16 @@ function archiveAs(command, model, original, peer, far) {
 /** The distortion at a rate where it is at most `far`, and not much less; its logarithm falls about linearly with bits. */
 function bisected(measured, far) {
   let [low, high] = [BITS.least, BITS.most].map((bits) => ({ bits, log: Math.log(measured(bits) / far) }));
-  for (let tries = 2; tries < TRIES; tries++) {
-    // A little towards the better side, so that the next is not just missed.
+  while (high.bits - low.bits > RESOLUTION) {
+    // A little towards the better side, so that the next is not just missed; and never next to an end, of which points scatter.
     const part = (low.log + SLACK / 2) / (low.log - high.log);
-    const bits = Number((low.bits + part * (high.bits - low.bits)).toFixed(3));
+    const bits = Number((low.bits + Math.min(Math.max(part, 0.1), 0.9) * (high.bits - low.bits)).toFixed(3));
     const log = Math.log(measured(bits) / far);
     if (log <= 0 && log > -SLACK) return far * Math.exp(log);
     if (log > 0) low = { bits, log };
     else high = { bits, log };
   }
-  throw new Error(`no archive is as good as ${far}: between ${low.bits} and ${high.bits} bits`);
+  return measured(high.bits);
 }
 
 /** Measured on the model's own calibration inputs. */

@@ -126,7 +126,8 @@ async function foreign(project) {
 }
 
 async function built(project, base, policy) {
-  await rm(join(project.folder, project.output), { recursive: true, force: true });
+  // What a server for development leaves behind may still be written.
+  await rm(join(project.folder, project.output), { recursive: true, force: true, maxRetries: 10 });
   if (project.html === 'before') for (const page of pages) await writeFile(join(project.folder, `${page}.html`), htmlOf(project.script(page, base)));
   execFileSync('npm', ['run', '--silent', 'build'], { cwd: project.folder, stdio: ['ignore', 'ignore', 'inherit'], env: environment({ BASE: base, POLICY: policy }) });
   if (!project.html) return start(project, 'start', policy);
@@ -166,6 +167,7 @@ function htmlOf(script, policy) {
 
 async function checkPage(project, mode, name, { origin }) {
   const page = await browser.newPage();
+  page.setDefaultTimeout(DONE_MS);
   const complaints = [];
   page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
   const thrown = new Promise((_, reject) => page.on('pageerror', reject));
@@ -174,7 +176,7 @@ async function checkPage(project, mode, name, { origin }) {
   try {
     await page.goto(`${origin}/${project.html ? `${name}.html` : name}`);
     const output = page.locator('output:not(:empty)');
-    await Promise.race([output.waitFor({ timeout: DONE_MS }), thrown]);
+    await Promise.race([output.waitFor(), thrown]);
     await PAGES[name].check(JSON.parse(await output.textContent()), join(folder, 'public'));
     assert.deepEqual(complaints, []);
     console.log(`ok     ${project.name}, ${mode}: ${name} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
