@@ -19,33 +19,32 @@ MICROSOFT = "com.microsoft"
 
 
 def rewritten(model, encoding):
-    """The model with all its weights in an encoding, which gets a weight and a node that has it, and gives nodes and initializers in its place."""
+    """
+    The model with its weights encoded. `encoding` gets a weight and a node that reads it, and gives nodes and initializers: the nodes make
+    the weight of them, or the node's own output. Nothing, if the weight is to stay as it is.
+    """
     graph = model.graph
-    named = {tensor.name: tensor for tensor in graph.initializer}
-    weights = {name: numpy_helper.to_array(tensor) for name, tensor in named.items() if is_weight(tensor)}
-    nodes, done = [], set()
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if is_weight(tensor)}
+    nodes, initializers, encoded, unpacked = [], {}, set(), set()
     for node in graph.node:
-        for name in [name for name in node.input if name in weights]:
-            if name in done and node.op_type != "Gather":
+        makers = [node]
+        for name in [name for name in node.input if name in weights and name not in unpacked]:
+            found = encoding(name, weights[name], node)
+            if not found:
                 continue
-            replaced = encoding(name, weights[name], node)
-            if replaced is None:
-                continue
-            added, initializers = replaced
-            nodes += added
-            graph.initializer.extend(tensor for tensor in initializers if tensor.name not in named)
-            named |= {tensor.name: tensor for tensor in initializers}
-            done.add(name)
-            # What makes the output that this node made stands for it.
-            if any(set(other.output) & set(node.output) for other in added):
-                node = None
-                break
-        if node is not None:
-            nodes.append(node)
-    kept = [tensor for tensor in graph.initializer if tensor.name not in done]
+            added, tensors = found
+            initializers |= {tensor.name: tensor for tensor in tensors}
+            encoded.add(name)
+            if node.output[0] in added[-1].output:
+                makers = added
+            else:
+                makers = [*added, *makers]
+                unpacked.add(name)
+        nodes += makers
+    kept = [tensor for tensor in graph.initializer if tensor.name not in encoded]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
-    graph.initializer.extend(kept)
+    graph.initializer.extend([*kept, *initializers.values()])
     return model
 
 

@@ -18,6 +18,7 @@ const LABELS = {
   'ocr ours-int8': 'PP-OCRv4, ours, as good as int8',
 };
 const ENCODINGS = { br: 'brotli', zstd: 'zstd', dcz: 'dcz' };
+const PICTURE = '![Time until weights are there, and until the first inference, at each speed of the network](../bench/results/load.svg)';
 export const THROTTLED = ['10', '50', '300'];
 /** Ours, the peer of its quality, and how many times sooner its weights have to be there. */
 const SOONER = [
@@ -70,7 +71,7 @@ export function report({ runtime, rows }) {
     return [name.startsWith('ours') ? `**${label}**` : label, round(bytes / 1e6, 2), distortion.toExponential(1), ...cells(by, 'weights', 'inference'), peak(by)];
   });
   const alone = ['onnxruntime-web alone, not in the cache', '', '', ...cells(runtime, 'runtime'), peak(runtime)];
-  return markdownTable(header, [...table, alone]);
+  return [PICTURE, markdownTable(header, [...table, alone])].join('\n\n');
 }
 
 export function labelOf({ model, name, encoding }) {
