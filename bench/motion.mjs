@@ -3,17 +3,16 @@
 // Writes bench/results/motion.json and docs/BENCHMARKS.md. The models that are made for it, and what other methods gave, stay in
 // .cache/motion; --fresh makes them anew. Some of the parts update that part of the results. Exit status 1 if a target is missed.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ROOT, fail, step } from '../scripts/tools.mjs';
 import { buildCommand } from './artifacts.mjs';
-import { CACHE } from './fetch.mjs';
+import { MOTION, prepareTuned, variant } from './motion/models.mjs';
 import { report, targets } from './motion/report.mjs';
 import { DATA, prepareModel, prepareVenv, python } from './rate/models.mjs';
 import { publish, reportTargets, writeResults } from './table.mjs';
 
-const MOTION = join(CACHE, 'motion');
 const RESULTS = join(ROOT, 'bench/results/motion.json');
 const BITS = ['--bits', '4'];
 /** A base whose levels are the nearest ones: what a small delta changes in them is small too. */
@@ -44,13 +43,7 @@ if (unknown !== undefined) fail(`--parts ${unknown}: none of ${Object.keys(PARTS
 prepareVenv();
 const command = buildCommand();
 const minilm = prepareModel('minilm');
-if (values.fresh) rmSync(MOTION, { recursive: true, force: true });
-mkdirSync(MOTION, { recursive: true });
-// The last that is written.
-if (!existsSync(variant('finetuned-bf16'))) {
-  step('Variants of MiniLM');
-  python('motion/variants.py', ['--cache', DATA, MOTION]);
-}
+prepareTuned({ fresh: values.fresh });
 const results = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {};
 for (const part of parts) {
   results[part] = PARTS[part]();
@@ -58,10 +51,6 @@ for (const part of parts) {
 }
 publish('motion', report(results));
 process.exitCode = reportTargets(targets(results)) ? 0 : 1;
-
-function variant(name) {
-  return join(MOTION, `${name}.safetensors`);
-}
 
 function layers() {
   const measured = ['minilm', 'crepe', ...OTHERS].map((model) => {

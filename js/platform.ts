@@ -57,8 +57,7 @@ export function startThread(
       terminate: () => worker.terminate(),
     };
   }
-  const shim = isElsewhere(script) ? shimOf(script) : undefined;
-  const worker = shim ? new Worker(shim) : url ? new Worker(url, { type: 'module' }) : startBundled(builtFor);
+  const worker = isElsewhere(script) ? new Worker(shimOf(script)) : new Worker(script, { type: 'module' });
   worker.onmessage = ({ data }) => onMessage(data);
   worker.onerror = (event) => {
     event.preventDefault();
@@ -71,16 +70,9 @@ export function startThread(
   };
 }
 
-/** Bundlers look for exactly these expressions. */
-function startBundled(builtFor: Backend): Worker {
-  return builtFor === 'cpu'
-    ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })
-    : new Worker(new URL('./gpu-worker.js', import.meta.url), { type: 'module' });
-}
-
-/** Written so that bundlers, which have no use for it, do not copy the workers a second time. */
-function besideModule(builtFor: Backend, module = import.meta.url): URL {
-  return new URL(builtFor === 'cpu' ? './worker.js' : './gpu-worker.js', module);
+/** Bundlers look for exactly these expressions, copy the scripts as they are, and put in where they are then: elsewhere, maybe. */
+function besideModule(builtFor: Backend): URL {
+  return builtFor === 'cpu' ? new URL('./worker.js', import.meta.url) : new URL('./gpu-worker.js', import.meta.url);
 }
 
 /** Whether browsers refuse to run this script as a worker, as it is another origin's. */

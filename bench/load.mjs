@@ -1,0 +1,84 @@
+// How long a page waits for a model, and how much memory that takes: files as others ship them, and archives of the same quality.
+//   node bench/load.mjs [--models minilm,tuned,ocr] [--speeds 10,50,300,unthrottled,cached] [--rounds 1,2,3,3,3] [--command path] [--fresh]
+// Chromium, onnxruntime-web on one thread, and a server that sends no faster than the visitor's network, in Mbit/s. What is downloaded is
+// made once, in .cache/load; so are samples, from which an interrupted run goes on. --fresh measures anew. Writes bench/results/load.json
+// and load.svg, and docs/BENCHMARKS.md. Exit status 1 if an output is wrong or a target is missed. Linux only: it reads /proc.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { ROOT, fail, step } from '../scripts/tools.mjs';
+import { buildCommand, requirePackage } from './artifacts.mjs';
+import { plot } from './load/plot.mjs';
+import { DATA, MODELS, prepareVariants } from './load/prepare.mjs';
+import { report, summarize, targets, wrongOutputs } from './load/report.mjs';
+import { NOTHING, addressOf, startVisits } from './load/visits.mjs';
+import { publish, reportTargets, writeResults } from './table.mjs';
+
+const SAMPLES = join(DATA, 'samples.json');
+const PLOT = join(ROOT, 'bench/results/load.svg');
+const CACHED = 'cached';
+
+const { values } = parseArgs({
+  options: {
+    models: { type: 'string', default: Object.keys(MODELS).join() },
+    speeds: { type: 'string', default: `10,50,300,unthrottled,${CACHED}` },
+    rounds: { type: 'string', default: '1,2,3,3,3' },
+    command: { type: 'string' },
+    fresh: { type: 'boolean', default: false },
+  },
+});
+const models = values.models.split(',');
+if (!models.every((model) => model in MODELS)) fail(`--models: some of ${Object.keys(MODELS).join()}`);
+const conditions = conditionsOf(values.speeds.split(','), values.rounds.split(',').map(Number));
+
+requirePackage();
+const variants = prepareVariants(values.command ?? buildCommand(), models);
+const samples = !values.fresh && existsSync(SAMPLES) ? JSON.parse(readFileSync(SAMPLES, 'utf8')) : {};
+await measure();
+const results = summarize(variants, samples);
+writeResults('load', results);
+writeFileSync(PLOT, plot(results));
+publish('load', report(results));
+const wrong = wrongOutputs(variants, samples);
+if (wrong.length > 0) console.error(`Wrong output: ${wrong.join(', ')}`);
+process.exitCode = reportTargets(targets(results)) && wrong.length === 0 ? 0 : 1;
+
+function conditionsOf(names, rounds) {
+  if (names.length !== rounds.length) fail('--speeds and --rounds have to be of one length');
+  return names.map((name, index) => {
+    if (name === CACHED) return { name, rounds: rounds[index], cached: true };
+    const megabits = name === 'unthrottled' ? Infinity : Number(name);
+    return megabits > 0 ? { name, rounds: rounds[index], megabits } : fail(`--speeds ${name}: no number of Mbit/s`);
+  });
+}
+
+async function measure() {
+  const visits = await startVisits(DATA, variants);
+  try {
+    step('What is in the cache before');
+    await visits.visit(NOTHING, { cached: true });
+    for (const variant of variants.filter(({ dictionary }) => dictionary)) await visits.visit({ ...variant, kind: 'dictionary' });
+    for (const { base } of variants.filter(({ base }) => base)) await visits.visit(base, { cached: true });
+    for (let round = 0; round < Math.max(...conditions.map(({ rounds }) => rounds)); round++) {
+      for (const condition of conditions.filter(({ rounds }) => round < rounds)) await measureRound(visits, condition, round);
+    }
+  } finally {
+    await visits.close();
+  }
+}
+
+/** All variants in turn; those that are predicted from something cached are not cached themselves. */
+async function measureRound({ visit }, condition, round) {
+  const { name, cached } = condition;
+  const measured = [NOTHING, ...variants].filter(({ kind, base, dictionary }) => !cached || !(kind === NOTHING.kind || base || dictionary));
+  for (const variant of measured) {
+    const key = `${variant.model ? addressOf(variant) : 'runtime'} ${name}`;
+    const known = (samples[key] ??= []);
+    if (known.length > round) continue;
+    step(key);
+    // The visit before puts it into the cache.
+    if (cached && round === 0) await visit(variant, condition);
+    known.push(await visit(variant, condition));
+    writeFileSync(SAMPLES, JSON.stringify(samples));
+  }
+}

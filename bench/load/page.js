@@ -1,0 +1,97 @@
+// The browser's part of load.mjs: from the navigation to weights in memory, a session of onnxruntime-web, and its first result.
+
+/** What visits.mjs asks for. */
+const visit = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+const marks = {};
+const mark = (name) => (marks[name] = performance.now());
+
+/** What to do for each kind of variant, beside the runtime's start; gives a session if there is a model. */
+const SESSIONS = {
+  async nothing() {},
+
+  async onnx() {
+    const bytes = await (visit.cached ? cachedBytes(visit.url) : download(visit.url));
+    mark('weights');
+    const ort = await started;
+    return ort.InferenceSession.create(bytes);
+  },
+
+  async archive() {
+    const [{ open }, { createSession }] = await Promise.all(['index', 'onnxruntime'].map((name) => import(`${visit.package}/${name}.js`)));
+    // What a delta is predicted from is there already; the delta itself is downloaded every time.
+    const delta = visit.base && fetch(visit.url);
+    const base = visit.base && (await open(visit.base, { backend: 'cpu', cache: true }));
+    const archive = await open((await delta) ?? visit.url, { backend: 'cpu', cache: visit.cached, base });
+    archive.downloaded.then(() => mark('downloaded'));
+    const session = await createSession(watched(await imported), archive);
+    archive.close();
+    base?.close();
+    return session;
+  },
+
+  /** What the browser decodes another file with. */
+  async dictionary() {
+    await download(`${visit.url}/dictionary`);
+  },
+};
+
+// The runtime starts while the weights are on their way.
+const imported = importRuntime();
+const started = startRuntime();
+/** Times in milliseconds since the navigation, and the beginning of the model's first output. */
+globalThis.result = load();
+
+async function load() {
+  const session = await SESSIONS[visit.kind]();
+  const ort = await started;
+  if (!session) return { marks };
+  mark('session');
+  const outputs = await session.run(inputsOf(visit.inputs, ort));
+  mark('inference');
+  return { marks, output: Array.from(Object.values(outputs)[0].data.slice(0, 1000)) };
+}
+
+async function importRuntime() {
+  const ort = await import(`${visit.runtime}/ort.wasm.min.mjs`);
+  ort.env.wasm.wasmPaths = `${visit.runtime}/`;
+  ort.env.wasm.numThreads = 1;
+  ort.env.logLevel = 'error';
+  return ort;
+}
+
+async function startRuntime() {
+  const ort = await imported;
+  await ort.InferenceSession.create('/identity.onnx');
+  mark('runtime');
+  return ort;
+}
+
+/** The runtime, but that it tells when it gets a model: the last one it gets is that of the archive, its weights decoded. */
+function watched({ InferenceSession, Tensor, env }) {
+  const create = (...args) => {
+    mark('weights');
+    return InferenceSession.create(...args);
+  };
+  return { InferenceSession: { create }, Tensor, env };
+}
+
+async function download(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+/** As transformers.js keeps models: decoded, in the Cache API. */
+async function cachedBytes(url) {
+  const cache = await caches.open('weights');
+  const kept = await cache.match(url);
+  if (kept) return new Uint8Array(await kept.arrayBuffer());
+  const bytes = await download(url);
+  await cache.put(url, new Response(bytes, { headers: { 'content-length': bytes.length } }));
+  return bytes;
+}
+
+function inputsOf(inputs, ort) {
+  const tensors = Object.entries(inputs).map(([name, { type, shape, data }]) => [name, new ort.Tensor(type, type === 'int64' ? data.map(BigInt) : data, shape)]);
+  return Object.fromEntries(tensors);
+}
