@@ -38,7 +38,7 @@ async function serve(request, response) {
   response.writeHead(body ? 200 : 404, headers).end(body);
 }
 
-/** `stopAt`: the byte before which answers stop for ever. `failure`: a status, or 'network'. `once`: the body of the first answer. */
+/** `stopAt`: the byte before which answers stop, until `gate` if there is one. `failure`: a status, or 'network'. `once`: the body of the first answer. */
 function serveArchive(request, response) {
   const { range } = request.headers;
   if (request.method === 'OPTIONS') served.preflights = true;
@@ -57,8 +57,12 @@ function serveArchive(request, response) {
   response.writeHead(first ? 206 : 200, head);
   const part = body.subarray(start, Math.min(end, stopAt));
   sent.bytes += part.length;
-  if (end <= stopAt) response.end(part);
-  else response.write(part);
+  if (end <= stopAt) return response.end(part);
+  response.write(part);
+  served.gate?.then(() => {
+    sent.bytes += end - Math.max(start, stopAt);
+    response.end(body.subarray(Math.max(start, stopAt), end));
+  });
 }
 
 /** A new page; `script` runs first. */
@@ -322,8 +326,13 @@ describe('Cache', () => {
 
   test('of two tabs, one downloads', async () => {
     const pages = await Promise.all([newPage(), newPage()]);
-    const visits = await Promise.all(pages.map((page) => page.evaluate(readAll, { options: {}, path: PATH })));
-    for (const { hashes: found } of visits) assert.deepEqual(found, hashes);
+    let goOn;
+    Object.assign(served, { stopAt: 3 << 20, gate: new Promise((resolve) => (goOn = resolve)) });
+    const visiting = pages.map((page) => page.evaluate(readAll, { options: {}, path: PATH }));
+    const waits = async () => (await pages[0].evaluate(() => navigator.locks.query())).pending.some(({ name }) => name.endsWith('/lead'));
+    while (!(await waits()) && sent.requests < 3) await new Promise((resolve) => setTimeout(resolve, 20));
+    goOn();
+    for (const { hashes: found } of await Promise.all(visiting)) assert.deepEqual(found, hashes);
     assert.equal(sent.bytes, archive.length + PREAMBLE_BYTES);
   });
 
