@@ -15,17 +15,17 @@ export class Download implements Supply {
   async run(answer?: AsyncGenerator<Part>): Promise<void> {
     const { file, memory } = this;
     const attempts = this.attempts();
-    while (!memory.isFull) {
+    while (!memory.isComplete) {
       try {
         const gap = answer ? undefined : await this.#gap();
-        if (memory.isFull) return;
+        if (memory.isComplete) return;
         answer ??= file.read(...gap!);
         for await (const part of answer) this.keep(part, attempts);
         await memory.wanted();
         if (!gap?.[1] || memory.missing(...gap).length > 0) throw this.endedEarly();
       } catch (error) {
         // What goes wrong after the last byte does not matter.
-        if (memory.isFull) return;
+        if (memory.isComplete) return;
         try {
           await attempts.next(error);
         } catch (failure) {

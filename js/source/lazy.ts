@@ -99,6 +99,8 @@ export class LazyRanges implements Supply {
     for (;;) {
       const { value: part } = await answer.next();
       if (!part) break;
+      // All of it is kept then, what was let go too: it costs no more.
+      if (part.isWhole) memory.bytes.dropped.clear();
       download.keep(part, attempts);
       if (!part.isWhole) continue;
       this.#isWhole = this.#ignoresRanges = true;
@@ -106,6 +108,7 @@ export class LazyRanges implements Supply {
     }
     if (memory.missing(start, end).length > 0) throw download.endedEarly();
   }
+
   async #run(answer: AsyncGenerator<Part>): Promise<void> {
     await this.download.run(answer);
     this.#isWhole = false;

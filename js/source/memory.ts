@@ -61,6 +61,11 @@ export class MemorySource implements Source {
     return this.bytes.arrived.size === this.#expected;
   }
 
+  /** Whether nothing is missing: everything has arrived, and what was let go is not wanted again. */
+  get isComplete(): boolean {
+    return this.#expected !== undefined && this.missing().length === 0;
+  }
+
   /** What of a range is not here. */
   missing(start = 0, end = this.#expected ?? Infinity): Range[] {
     return this.bytes.missing(start, end);
