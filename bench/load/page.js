@@ -16,6 +16,19 @@ const SESSIONS = {
     return ort.InferenceSession.create(bytes);
   },
 
+  /** An archive's file, decoded whole. */
+  async bytes() {
+    const { open } = await import(`${visit.package}/index.js`);
+    const archive = await open(visit.url, { backend: 'cpu', cache: visit.cached });
+    archive.downloaded.then(() => mark('downloaded'));
+    const bytes = await archive.file(visit.file).bytes();
+    mark('weights');
+    archive.close();
+    const ort = await started;
+    return ort.InferenceSession.create(bytes);
+  },
+
+  /** An archive by the adapter, which decodes what the runtime asks for. */
   async archive() {
     const [{ open }, { createSession }] = await Promise.all(['index', 'onnxruntime'].map((name) => import(`${visit.package}/${name}.js`)));
     // What a delta is predicted from is there already; the delta itself is downloaded every time.
@@ -66,7 +79,7 @@ async function startRuntime() {
   return ort;
 }
 
-/** The runtime, but that it tells when it gets a model: the last one it gets is that of the archive, its weights decoded. */
+/** The runtime, but that it tells when it gets a model: the last is that of the archive, its weights decoded, and the runtime itself started. */
 function watched({ InferenceSession, Tensor, env }) {
   const create = (...args) => {
     mark('weights');

@@ -51,9 +51,13 @@ function variantsOf(command, model) {
     const encodings = ['br', ...(ZSTD.includes(`${model} ${peer}`) ? ['zstd'] : [])];
     return encodings.map((encoding) => ({ model, name: peer, kind: 'onnx', encoding, distortion: far[index], ...compressed(files[peer], encoding) }));
   });
-  const archives = qualities.map((peer) => {
+  const archives = qualities.flatMap((peer) => {
     const { path, distortion } = archiveAs(command, model, original, peer, far[peers.indexOf(peer)]);
-    return { model, name: `ours-${peer}`, kind: 'archive', file: basename(original), distortion, path, bytes: statSync(path).size };
+    const archive = { model, file: basename(original), distortion, path, bytes: statSync(path).size };
+    return [
+      { ...archive, name: `ours-${peer}`, kind: 'archive' },
+      { ...archive, name: `ours-${peer}-bytes`, kind: 'bytes' },
+    ];
   });
   return [...variants, ...archives];
 }

@@ -10,12 +10,15 @@ const LABELS = {
   'minilm dynamic': 'MiniLM, int8, activations too',
   'minilm 4bit': 'MiniLM, 4-bit blocks',
   'minilm ours-int8': 'MiniLM, ours, as good as int8 for each row',
+  'minilm ours-int8-bytes': 'the same, decoded whole',
   'minilm ours-4bit': 'MiniLM, ours, as good as 4-bit blocks',
-  'tuned int8-delta': 'its fine-tune, int8, by the base as dictionary',
+  'minilm ours-4bit-bytes': 'the same, decoded whole',
+    'tuned int8-delta': 'its fine-tune, int8, by the base as dictionary',
   'tuned ours-delta': 'its fine-tune, ours, a delta',
   'ocr fp32': 'PP-OCRv4, fp32',
   'ocr int8': 'PP-OCRv4, int8 for each channel',
   'ocr ours-int8': 'PP-OCRv4, ours, as good as int8',
+  'ocr ours-int8-bytes': 'the same, decoded whole',
 };
 const ENCODINGS = { br: 'brotli', zstd: 'zstd', dcz: 'dcz' };
 const PICTURE = '![Time until weights are there, and until the first inference, at each speed of the network](../bench/results/load.svg)';
@@ -93,12 +96,13 @@ export function targets({ rows }) {
   const atLeast = (name, value, least) => list.push({ name, value: `${round(value, 2)} of ${round(least, 2)}`, met: value >= least });
   const atMost = (name, value, most) => list.push({ name, value: `${round(value, 2)} of ${round(most, 2)}`, met: value <= most });
   for (const [ours, peer, times] of SOONER) {
-    const [own, other] = [timesOf(ours), timesOf(peer)];
-    for (const speed of THROTTLED.filter((speed) => own[speed] && other[speed])) {
-      atLeast(`${ours}, ${speed} Mbit/s: weights sooner than ${peer} with brotli, times`, other[speed].weights / own[speed].weights, times);
+    // By the adapter weights are ready no sooner than the runtime; what decoding takes shows where it does not wait for that.
+    const [own, whole, other] = [timesOf(ours), timesOf(`${ours}-bytes`), timesOf(peer)];
+    for (const speed of THROTTLED.filter((speed) => own[speed] && whole[speed] && other[speed])) {
+      atLeast(`${ours}, ${speed} Mbit/s: weights sooner than ${peer} with brotli, times`, other[speed].weights / whole[speed].weights, times);
       atLeast(`${ours}, ${speed} Mbit/s: first inference sooner than ${peer} with brotli, times`, other[speed].inference / own[speed].inference, 1);
     }
-    const { [DECODING.speed]: fast, cached } = own;
+    const { [DECODING.speed]: fast, cached } = whole;
     if (fast) atMost(`${ours}, ${DECODING.speed} Mbit/s: decoding adds to the download`, fast.weights / fast.downloaded - 1, DECODING.most);
     const known = timesOf(CACHED.peer).cached;
     if (cached && known) atMost(`${ours}, cached: weights, in times of cached ${CACHED.peer}`, cached.weights / known.weights, CACHED.most);

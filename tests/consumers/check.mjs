@@ -3,7 +3,7 @@
 //   node tests/consumers/check.mjs [--projects vite,webpack,esbuild,next] [--pages core,onnxruntime] [--modes development,production,foreign]
 // Needs the built package and the native command, and fetches the tools from the npm registry. Exit status 1 if a page fails.
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -129,7 +129,8 @@ async function built(project, base, policy) {
   // What a server for development leaves behind may still be written.
   await rm(join(project.folder, project.output), { recursive: true, force: true, maxRetries: 10 });
   if (project.html === 'before') for (const page of pages) await writeFile(join(project.folder, `${page}.html`), htmlOf(project.script(page, base)));
-  execFileSync('npm', ['run', '--silent', 'build'], { cwd: project.folder, stdio: ['ignore', 'ignore', 'inherit'], env: environment({ BASE: base, POLICY: policy }) });
+  const { status, stdout } = spawnSync('npm', ['run', '--silent', 'build'], { cwd: project.folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], env: environment({ BASE: base, POLICY: policy }) });
+  if (status !== 0) throw new Error(`npm run build: exit status ${status}\n${stdout}`);
   if (!project.html) return start(project, 'start', policy);
   const output = join(project.folder, project.output);
   if (project.html === 'after') for (const page of pages) await writeFile(join(output, `${page}.html`), htmlOf(project.script(page, base)));
