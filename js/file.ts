@@ -115,7 +115,7 @@ function typeOf(name: string): string {
 }
 
 /** Pieces of a file, from `start` on. */
-export interface Part {
+interface Part {
   start: number;
   bytes: number;
   pieces: Piece[];

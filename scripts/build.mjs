@@ -42,6 +42,7 @@ const SERVICE_WORKER = { entry: 'adapters/service-worker', bindings: 'mcwc/mcwc.
 /** Each with the bindings that `mcwc-wasm` stands for in it. Workers run as classic scripts as well as modules. */
 const BUNDLES = [
   { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
+  { out: 'blob', entry: 'source/blob', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'lazy', entry: 'source/lazy', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'inline', entry: 'pool/inline', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'uses', entry: 'uses', format: 'esm', bindings: 'mcwc/mcwc.js' },
@@ -156,7 +157,7 @@ async function buildScripts() {
       ...browser,
       // Fields that hold nothing yet are not written out.
       tsconfigRaw: { compilerOptions: { useDefineForClassFields: false, verbatimModuleSyntax: true } },
-      external: ['./gpu.js', './index.js', './inline.js', './lazy.js', './uses.js'],
+      external: ['./blob.js', './gpu.js', './index.js', './inline.js', './lazy.js', './uses.js'],
       plugins: [bundlesBeside],
       ...options,
       entryPoints: [join(ROOT, `js/${entry}.ts`)],
@@ -192,7 +193,7 @@ async function minifyFurther() {
   const { minify } = await import('terser');
   for (const name of readdirSync(PKG).filter((name) => name.endsWith('.js') && name !== 'cli.js')) {
     const path = join(PKG, name);
-    const options = { module: !CLASSIC.includes(name), ecma: 2022, compress: { passes: 3 } };
+    const options = { module: !CLASSIC.includes(name), ecma: 2022, compress: { passes: 3, hoist_funs: true, hoist_vars: true } };
     writeFileSync(path, (await minify(readFileSync(path, 'utf8'), options)).code);
   }
 }

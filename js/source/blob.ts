@@ -1,5 +1,5 @@
-// Bytes of a blob, or of a file, read when they are needed.
-import { McwcError } from '../errors.js';
+// Bytes of a blob, or of a file, read when they are needed. Loaded only then.
+import { McwcError } from '../index.js';
 import type { Report } from './memory.js';
 import type { Source } from './source.js';
 
@@ -34,10 +34,6 @@ export class BlobSource implements Source {
     } catch (error) {
       throw new McwcError('io', `the blob could not be read: ${(error as Error).message}`, { cause: error });
     }
-  }
-
-  readNow(offset: number, target: Uint8Array): void {
-    if (target.length > 0) throw new McwcError('incomplete', `incomplete: the bytes from ${offset} on are not in memory`);
   }
 
   async refetch(): Promise<boolean> {

@@ -142,19 +142,15 @@ export class MemorySource implements Source {
 
   async read(offset: number, target: Uint8Array): Promise<void> {
     await this.available(offset, target.length);
-    if (!this.bytes.load) return this.readNow(offset, target);
+    if (this.#closed) throw this.#closed;
+    const { bytes } = this;
+    if (!bytes.load) return bytes.read(offset, target);
     try {
-      await this.bytes.load(offset, target);
+      await bytes.load(offset, target);
     } catch (error) {
       if (!(await this.refetch(offset, target.length))) throw error;
-      this.readNow(offset, target);
+      bytes.read(offset, target);
     }
-  }
-
-  readNow(offset: number, target: Uint8Array): void {
-    if (this.#closed) throw this.#closed;
-    if (!this.bytes.inMemory.has(offset, offset + target.length)) throw this.incomplete();
-    this.bytes.read(offset, target);
   }
 
   async refetch(offset: number, bytes: number): Promise<boolean> {

@@ -2,7 +2,6 @@
 import { McwcError } from '../errors.js';
 import { nodeModule } from '../platform.js';
 import type { ArchiveOptions, ArchiveSource } from '../types.js';
-import { BlobSource } from './blob.js';
 import { Download } from './download.js';
 import { MemorySource, type Report } from './memory.js';
 import { RemoteFile } from './remote.js';
@@ -14,11 +13,11 @@ const DEFAULTS = { silenceMs: 30_000, retries: 6, retryMs: 500 };
 export async function openSource(source: ArchiveSource, options: ArchiveOptions, report: Report): Promise<Source> {
   const node = nodeModule('node:fs');
   if (isAddress(source)) {
-    if (node && isPath(source)) return new BlobSource(await openFile(node, source), report);
+    if (node && isPath(source)) return fromBlob(await openFile(node, source), report);
     source = requestOf(source);
   }
   if (source instanceof Request || source instanceof Response) return download(source, options, report);
-  if (source instanceof Blob) return new BlobSource(source, report);
+  if (source instanceof Blob) return fromBlob(source, report);
   if (source instanceof ReadableStream) return fromStream(source, options, report);
   if (!(source instanceof ArrayBuffer || ArrayBuffer.isView(source))) {
     throw new McwcError('argument', 'open takes an address, a Request, a Response, a Blob, bytes or a stream');
@@ -28,6 +27,11 @@ export async function openSource(source: ArchiveSource, options: ArchiveOptions,
   memory.write(0, bytes, 'memory', bytes.length);
   memory.end();
   return memory;
+}
+
+async function fromBlob(blob: Blob, report: Report): Promise<Source> {
+  const { BlobSource } = await import('./blob.js');
+  return new BlobSource(blob, report);
 }
 
 function isAddress(source: ArchiveSource): source is string | URL {

@@ -14,8 +14,6 @@ export interface Source {
   available(offset: number, bytes: number): Promise<void>;
   /** Fills `target` with the bytes from `offset` on, waiting for them if need be. */
   read(offset: number, target: Uint8Array): Promise<void>;
-  /** The same at once, of bytes that are in memory; throws `incomplete` if they are not. */
-  readNow(offset: number, target: Uint8Array): void;
   /** Fetches bytes again that proved damaged; false if it cannot. */
   refetch(offset: number, bytes: number): Promise<boolean>;
   /** Tells that nothing needs these bytes in memory any more: they may be dropped where they can be had again. */
