@@ -17,13 +17,13 @@
 
 use std::io::Write;
 
-use crate::container::{Archive, Coding, ExtentSource, Tensor};
+use crate::container::{Archive, Coding, ExtentSource, File, Tensor};
 use crate::entropy::decode_planes;
 use crate::error::{Error, Result};
 use crate::format::{PREAMBLE_BYTES, RAW_CHUNK_BYTES};
 use crate::reconstruct::{FrameDecoder, Places, Scratch};
 use crate::source::Source;
-use crate::tensor::{Limits, memory_len};
+use crate::tensor::{Limits, memory_len, zeros};
 
 /// Part of a file: `bytes` bytes from `skip` on of what `source` decodes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,45 +56,57 @@ pub const PASS_FINAL: usize = usize::MAX;
 /// # Errors
 /// `Argument` if the range is not inside the file.
 #[expect(clippy::arithmetic_side_effects, reason = "all that is added up lies inside the file")]
-pub fn plan(archive: &Archive, file: usize, offset: u64, bytes: u64, pass: usize) -> Result<Vec<Piece>> {
+pub fn plan(
+    archive: &Archive,
+    file: usize,
+    offset: u64,
+    bytes: u64,
+    pass: usize,
+) -> Result<impl Iterator<Item = Piece>> {
     let file = archive.files.get(file).ok_or_else(|| Error::argument("there is no such file"))?;
     let end = offset.checked_add(bytes).filter(|&end| end <= file.bytes);
     let end = end.ok_or_else(|| Error::argument("the range is not inside the file"))?;
-    let mut pieces = Vec::new();
     let first = file.extents.partition_point(|extent| extent.offset + extent.bytes <= offset);
-    for extent in file.extents.iter().skip(first).take_while(|extent| extent.offset < end) {
+    let extents = file.extents.iter().skip(first).take_while(move |extent| extent.offset < end);
+    Ok(extents.flat_map(move |extent| {
         let from = offset.max(extent.offset) - extent.offset;
         let to = end.min(extent.offset + extent.bytes) - extent.offset;
-        match extent.source {
-            ExtentSource::Raw(start) => {
-                let first = (start + from) / RAW_CHUNK_BYTES;
-                let first_byte = first * RAW_CHUNK_BYTES;
-                let sources = (first as usize..).scan(file.raw_bytes - first_byte, |left, index| {
-                    let chunk_bytes = RAW_CHUNK_BYTES.min(*left);
-                    *left -= chunk_bytes;
-                    Some((PieceSource::Raw(file.first_raw_chunk + index, chunk_bytes), chunk_bytes))
-                });
-                push_pieces(first_byte, start + from, start + to, sources, &mut pieces);
-            }
+        let (raw, frame) = match extent.source {
+            ExtentSource::Raw(start) => (Some(raw_pieces(file, start + from, start + to)), None),
             ExtentSource::Tensor(tensor) => {
                 let frames = archive.tensors.get(tensor).map_or(&[][..], |tensor| &tensor.frames);
-                let frame = frames.get(pass).or(frames.last());
-                frame.into_iter().for_each(|&frame| tensor_pieces(archive, frame, from, to, &mut pieces));
+                (None, frames.get(pass).or(frames.last()))
             }
-        }
-    }
-    Ok(pieces)
+        };
+        let of_tensor = frame.and_then(|&frame| tensor_pieces(archive, frame, from, to));
+        raw.into_iter().flatten().chain(of_tensor.into_iter().flatten())
+    }))
+}
+
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "a part of the raw stream, whose chunks exist"
+)]
+fn raw_pieces(file: &File, from: u64, to: u64) -> impl Iterator<Item = Piece> {
+    let first = from / RAW_CHUNK_BYTES;
+    let first_byte = first * RAW_CHUNK_BYTES;
+    let sources = (first as usize..).scan(file.raw_bytes - first_byte, |left, index| {
+        let chunk_bytes = RAW_CHUNK_BYTES.min(*left);
+        *left -= chunk_bytes;
+        Some((PieceSource::Raw(file.first_raw_chunk + index, chunk_bytes), chunk_bytes))
+    });
+    cut(first_byte, from, to, sources)
 }
 
 #[expect(clippy::arithmetic_side_effects, reason = "the range is not empty, and the middle lies between its ends")]
-fn tensor_pieces(archive: &Archive, frame: usize, from: u64, to: u64, pieces: &mut Vec<Piece>) {
-    let Some(entry) = archive.frames.get(frame) else { return };
-    if matches!(&entry.coding, Coding::Levels(levels) if levels.is_scattered()) {
-        pieces.push(Piece { source: PieceSource::Frame(frame), skip: from, bytes: to - from });
-        return;
-    }
-    let range = |index| entry.chunk_range(index).map(|(first, len)| (entry.byte_len(first), entry.byte_len(len)));
-    let mut indices = 0..entry.chunk_count;
+fn tensor_pieces(archive: &Archive, frame: usize, from: u64, to: u64) -> Option<impl Iterator<Item = Piece>> {
+    let entry = archive.frames.get(frame)?;
+    let is_scattered = matches!(&entry.coding, Coding::Levels(levels) if levels.is_scattered());
+    let whole = is_scattered.then_some(Piece { source: PieceSource::Frame(frame), skip: from, bytes: to - from });
+    let end = if is_scattered { 0 } else { entry.chunk_count };
+    let range = move |index| entry.chunk_range(index).map(|(first, len)| (entry.byte_len(first), entry.byte_len(len)));
+    let mut indices = 0..end;
     // Chunks are ordered, so the first one that matters can be found by bisection.
     while indices.len() > 1 {
         let middle = indices.start + indices.len() / 2;
@@ -104,28 +116,25 @@ fn tensor_pieces(archive: &Archive, frame: usize, from: u64, to: u64, pieces: &m
         }
     }
     let start = range(indices.start).map_or(0, |(first, _)| first);
-    let sources = (indices.start..entry.chunk_count)
-        .filter_map(|index| range(index).map(|(_, bytes)| (PieceSource::Chunk(frame, index), bytes)));
-    push_pieces(start, from, to, sources, pieces);
+    let sources = (indices.start..end)
+        .filter_map(move |index| range(index).map(|(_, bytes)| (PieceSource::Chunk(frame, index), bytes)));
+    Some(whole.into_iter().chain(cut(start, from, to, sources)))
 }
 
 /// Cuts `from..to` at the ends of neighbouring sources, the first of which begins at `start`.
 #[expect(clippy::arithmetic_side_effects, reason = "sources end within the tensor or the raw stream")]
-fn push_pieces(
-    mut start: u64,
+fn cut(
+    start: u64,
     from: u64,
     to: u64,
     sources: impl Iterator<Item = (PieceSource, u64)>,
-    pieces: &mut Vec<Piece>,
-) {
-    for (source, bytes) in sources {
-        let skip = from.max(start) - start;
-        pieces.push(Piece { source, skip, bytes: to.min(start + bytes) - start - skip });
-        start += bytes;
-        if start >= to {
-            return;
-        }
-    }
+) -> impl Iterator<Item = Piece> {
+    sources.scan(start, move |start, (source, bytes)| {
+        let skip = from.max(*start) - *start;
+        let piece = (*start < to).then(|| Piece { source, skip, bytes: to.min(*start + bytes) - *start - skip });
+        *start += bytes;
+        piece
+    })
 }
 
 /// Reads files and tensors of one archive.
@@ -252,12 +261,12 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     }
 
     fn decode_references(&self, decoder: &mut FrameDecoder, index: usize) -> Result<()> {
-        for reference in self.archive.references(decoder.index()).into_iter().rev() {
-            if let Some(chunk) = self.archive.frames.get(reference).and_then(|frame| frame.chunk(index)) {
-                self.with_payload(chunk, |payload| decoder.decode_reference(reference, index, payload))?;
-            }
-        }
-        Ok(())
+        let chunk = |reference: usize| Some((reference, self.archive.frames.get(reference)?.chunk(index)?));
+        // What lies beyond a reference without such a chunk is not needed.
+        let needed: Vec<_> = self.archive.references(decoder.index()).into_iter().map_while(chunk).collect();
+        needed.into_iter().rev().try_for_each(|(reference, chunk)| {
+            self.with_payload(chunk, |payload| decoder.decode_reference(reference, index, payload))
+        })
     }
 
     /// Decodes the payload of a chunk of the archive, which errors name.
@@ -284,12 +293,12 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     }
 
     fn tensor_bytes(&self, tensor: &Tensor, opened: &mut Opened) -> Result<Vec<u8>> {
+        if let Some(&frame) = tensor.frames.last() {
+            return self.whole_frame(self.opened(&mut opened.frame, frame)?);
+        }
         let mut bytes = Vec::new();
-        let pieces = match tensor.frames.last() {
-            Some(&frame) => vec![Piece { source: PieceSource::Frame(frame), skip: 0, bytes: tensor.bytes }],
-            None => plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, PASS_FINAL)?,
-        };
-        self.write_pieces(&pieces, opened, &mut bytes, &mut |_| {})?;
+        let pieces = plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, PASS_FINAL)?;
+        self.write_pieces(pieces, opened, &mut bytes, &mut |_| {})?;
         Ok(bytes)
     }
 
@@ -313,7 +322,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<()> {
         let file = self.archive.files.get(index).ok_or_else(|| Error::argument("there is no such file"))?;
-        self.write_pieces(&plan(&self.archive, index, 0, file.bytes, pass)?, &mut Opened::default(), out, progress)
+        self.write_pieces(plan(&self.archive, index, 0, file.bytes, pass)?, &mut Opened::default(), out, progress)
     }
 
     /// The bytes of file `index`.
@@ -328,7 +337,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
 
     fn write_pieces(
         &self,
-        pieces: &[Piece],
+        pieces: impl Iterator<Item = Piece>,
         opened: &mut Opened,
         out: &mut dyn Write,
         progress: &mut dyn FnMut(u64),
@@ -378,13 +387,16 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// All chunks of a frame, elements in the tensor's order.
     fn whole_frame(&self, decoder: &mut FrameDecoder) -> Result<Vec<u8>> {
         let frame = decoder.frame().clone();
-        let mut bytes = vec![0; memory_len("tensor", frame.byte_len(frame.element_len))?];
+        let mut bytes = Vec::new();
         let mut chunk_bytes = Vec::new();
         let mut written = 0usize;
         for index in 0..frame.chunk_count {
             let len = decoder.chunk_bytes(index)?;
             chunk_bytes.resize(len, 0);
             self.decode_chunk(decoder, index, &mut chunk_bytes)?;
+            if index == 0 {
+                bytes = zeros("tensor", frame.byte_len(frame.element_len))?;
+            }
             let places = decoder.places(index).unwrap_or(Places { run_bytes: len, offsets: vec![written as u64] });
             for (run, offset) in chunk_bytes.chunks_exact(places.run_bytes).zip(places.offsets) {
                 let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get_mut(offset..));

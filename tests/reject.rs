@@ -69,7 +69,7 @@ fn split(archive: &[u8]) -> (Header, Vec<u8>) {
     let (len, coded) = archive[PREAMBLE_BYTES..head_bytes].split_first_chunk().unwrap();
     let mut cbor = vec![0; u32::from_le_bytes(*len) as usize];
     decode_planes(coded, cbor.len(), &mut cbor).unwrap();
-    (Header::parse(&cbor).unwrap(), archive[head_bytes..].to_vec())
+    (Header::parse(&cbor, &Limits::default()).unwrap(), archive[head_bytes..].to_vec())
 }
 
 fn code(archive: &[u8]) -> &'static str {

@@ -112,6 +112,12 @@ impl Levels {
         }
     }
 
+    /// Entries of all side arrays together.
+    pub fn side_entries(&self) -> u64 {
+        let every = Side::BYTE_ARRAYS.into_iter().chain([Side::RowPermutation, Side::ColumnPermutation, Side::RowGain]);
+        every.filter(|&side| self.has(side)).map(|side| self.side_len(side) as u64).sum()
+    }
+
     /// Whether a side array is stored.
     pub fn has(&self, side: Side) -> bool {
         self.side & side.bit() != 0

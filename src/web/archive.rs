@@ -82,7 +82,7 @@ impl ArchiveDecoder {
             };
             [frame, chunk, decoded, piece.skip as f64, piece.bytes as f64]
         };
-        Ok(pieces.into_iter().flat_map(flat).collect())
+        Ok(pieces.flat_map(flat).collect())
     }
 
     /// Where to write a payload of this many bytes. Valid until the next call that allocates.
@@ -215,7 +215,9 @@ fn describe(archive: &Archive) -> JsResult<JsValue> {
     let index = |index: Option<usize>| index.map_or(-1, |index| index as i32);
     let tensors = archive.tensors.iter().map(|tensor| {
         let frames = &tensor.frames;
-        (&tensor.name, tensor.dtype.name(), &tensor.shape.0, tensor.bytes, tensor.file, tensor.offset, frames)
+        // An empty tensor may have more along an axis than JavaScript counts exactly.
+        let shape: Vec<f64> = tensor.shape.0.iter().map(|&extent| extent as f64).collect();
+        (&tensor.name, tensor.dtype.name(), shape, tensor.bytes, tensor.file, tensor.offset, frames)
     });
     let frames = archive.frames.iter().map(|frame| {
         let levels = match &frame.coding {
