@@ -83,11 +83,7 @@ pub fn plan(
     }))
 }
 
-#[expect(
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    reason = "a part of the raw stream, whose chunks exist"
-)]
+#[expect(clippy::arithmetic_side_effects, reason = "a part of the raw stream, whose chunks exist")]
 fn raw_pieces(file: &File, from: u64, to: u64) -> impl Iterator<Item = Piece> {
     let first = from / RAW_CHUNK_BYTES;
     let first_byte = first * RAW_CHUNK_BYTES;

@@ -163,7 +163,7 @@ pub struct Limits {
     pub header_bytes: u64,
     /// Most tensors, files, frames, or texts of metadata, each.
     pub entries: u64,
-    /// Most chunks.
+    /// Most chunks, also if those that tensors share are counted for each.
     pub chunks: u64,
     /// Most axes of a tensor.
     pub dimensions: u64,

@@ -21,9 +21,13 @@ pub(super) fn check(archive: &Archive) -> Result<()> {
     let stored = |chunk: &super::Chunk| CHUNK_WORK.saturating_add(STORED_BYTE_WORK.saturating_mul(chunk.bytes.into()));
     let output = archive.files.iter().map(|file| file.bytes.saturating_mul(FILE_BYTE_WORK));
     let allowed = archive.chunks.iter().map(stored).chain(output).fold(limits.work, u64::saturating_add);
-    let mut work = 0u64;
+    let (mut work, mut chunk_count) = (0u64, 0u64);
     let mut prepared = Vec::new();
     for &index in archive.tensors.iter().flat_map(|tensor| &tensor.frames) {
+        let frame = archive.frames.get(index);
+        // Plans list those of every tensor.
+        chunk_count = frame.map_or(0, |frame| frame.chunk_count as u64).saturating_add(chunk_count);
+        check_limit("chunks of tensors", chunk_count, limits.chunks)?;
         let references = archive.references(index);
         let chain = || std::iter::once(&index).chain(&references).filter_map(|&index| archive.frames.get(index));
         let side_entries = chain().map(side_entries).fold(0, u64::saturating_add);

@@ -176,7 +176,11 @@ impl<'a> LanePayload<'a> {
 
     /// Decodes the symbols of a single row, all with one table, to bytes. A row is like the matrix of one column a lane, whose
     /// longer runs are faster to decode; of its last row, a few columns may be missing.
-    #[expect(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, reason = "there is a lane; symbols are bytes")]
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        reason = "there is a lane; symbols are bytes"
+    )]
     fn decode_bytes(&self, slots: &[u32], bytes: &mut [u8]) -> Result<()> {
         let width = self.states.len();
         self.decode(|lanes| {
