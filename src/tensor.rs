@@ -173,8 +173,8 @@ pub struct Limits {
     pub output_bytes: u64,
     /// Most entries of the side arrays of a frame and of all that it is predicted from.
     pub side_entries: u64,
-    /// What all tensors together may take to decode beyond what their bytes and the archive's account for: about as many steps
-    /// of a decoder. Only archives that decode the same chunks, tables or side arrays again and again need much.
+    /// What all tensors together, at one pass, may take to decode beyond what their bytes and the archive's account for: about as
+    /// many steps of a decoder. Only archives that decode the same chunks, tables or side arrays again and again need much.
     pub work: u64,
 }
 

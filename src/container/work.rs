@@ -15,15 +15,20 @@ const STORED_BYTE_WORK: u64 = 512;
 /// Allowed for each byte of the files. A level in a file of bytes has 16 references at most.
 const FILE_BYTE_WORK: u64 = 32;
 
-/// Checks all tensors of an archive, one after another, against its limits.
+/// Checks that each pass of all tensors of an archive, one after another, keeps its limits.
 pub(super) fn check(archive: &Archive) -> Result<()> {
-    let limits = &archive.limits;
     let stored = |chunk: &super::Chunk| CHUNK_WORK.saturating_add(STORED_BYTE_WORK.saturating_mul(chunk.bytes.into()));
     let output = archive.files.iter().map(|file| file.bytes.saturating_mul(FILE_BYTE_WORK));
-    let allowed = archive.chunks.iter().map(stored).chain(output).fold(limits.work, u64::saturating_add);
+    let allowed = archive.chunks.iter().map(stored).chain(output).fold(archive.limits.work, u64::saturating_add);
+    let passes = archive.tensors.iter().map(|tensor| tensor.frames.len()).max().unwrap_or(0);
+    (0..passes).try_for_each(|pass| check_pass(archive, pass, allowed))
+}
+
+fn check_pass(archive: &Archive, pass: usize, allowed: u64) -> Result<()> {
+    let limits = &archive.limits;
     let (mut work, mut chunk_count) = (0u64, 0u64);
     let mut prepared = Vec::new();
-    for &index in archive.tensors.iter().flat_map(|tensor| &tensor.frames) {
+    for &index in archive.tensors.iter().filter_map(|tensor| tensor.frames.get(pass).or(tensor.frames.last())) {
         let frame = archive.frames.get(index);
         // Plans list those of every tensor.
         chunk_count = frame.map_or(0, |frame| frame.chunk_count as u64).saturating_add(chunk_count);
