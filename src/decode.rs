@@ -17,7 +17,7 @@
 
 use std::io::Write;
 
-use crate::container::{Archive, Coding, ExtentSource, File, Tensor};
+use crate::container::{Archive, Coding, ExtentSource, Tensor};
 use crate::entropy::decode_planes;
 use crate::error::{Error, Result};
 use crate::format::{PREAMBLE_BYTES, RAW_CHUNK_BYTES};
@@ -50,11 +50,11 @@ pub enum PieceSource {
 /// The pass of the finest frames.
 pub const PASS_FINAL: usize = usize::MAX;
 
-/// The pieces that make up `bytes` bytes of file `file` from `offset` on, in order. A tensor has the frame of this pass, 0
-/// the coarsest, or its last one if it has fewer.
+/// Hands over the pieces that make up `bytes` bytes of file `file` from `offset` on, in order. A tensor has the frame of this
+/// pass, 0 the coarsest, or its last one if it has fewer.
 ///
 /// # Errors
-/// `Argument` if the range is not inside the file.
+/// `Argument` if the range is not inside the file; the first one of `give`.
 #[expect(clippy::arithmetic_side_effects, reason = "all that is added up lies inside the file")]
 pub fn plan(
     archive: &Archive,
@@ -62,47 +62,51 @@ pub fn plan(
     offset: u64,
     bytes: u64,
     pass: usize,
-) -> Result<impl Iterator<Item = Piece>> {
+    give: &mut dyn FnMut(Piece) -> Result<()>,
+) -> Result<()> {
     let file = archive.files.get(file).ok_or_else(|| Error::argument("there is no such file"))?;
     let end = offset.checked_add(bytes).filter(|&end| end <= file.bytes);
     let end = end.ok_or_else(|| Error::argument("the range is not inside the file"))?;
     let first = file.extents.partition_point(|extent| extent.offset + extent.bytes <= offset);
-    let extents = file.extents.iter().skip(first).take_while(move |extent| extent.offset < end);
-    Ok(extents.flat_map(move |extent| {
+    for extent in file.extents.iter().skip(first).take_while(|extent| extent.offset < end) {
         let from = offset.max(extent.offset) - extent.offset;
         let to = end.min(extent.offset + extent.bytes) - extent.offset;
-        let (raw, frame) = match extent.source {
-            ExtentSource::Raw(start) => (Some(raw_pieces(file, start + from, start + to)), None),
+        match extent.source {
+            ExtentSource::Raw(start) => {
+                let first = (start + from) / RAW_CHUNK_BYTES;
+                let first_byte = first * RAW_CHUNK_BYTES;
+                let sources = (first as usize..).scan(file.raw_bytes - first_byte, |left, index| {
+                    let chunk_bytes = RAW_CHUNK_BYTES.min(*left);
+                    *left -= chunk_bytes;
+                    Some((PieceSource::Raw(file.first_raw_chunk + index, chunk_bytes), chunk_bytes))
+                });
+                give_pieces(first_byte, start + from, start + to, sources, give)?;
+            }
             ExtentSource::Tensor(tensor) => {
                 let frames = archive.tensors.get(tensor).map_or(&[][..], |tensor| &tensor.frames);
-                (None, frames.get(pass).or(frames.last()))
+                if let Some(&frame) = frames.get(pass).or(frames.last()) {
+                    give_tensor_pieces(archive, frame, from, to, give)?;
+                }
             }
-        };
-        let of_tensor = frame.and_then(|&frame| tensor_pieces(archive, frame, from, to));
-        raw.into_iter().flatten().chain(of_tensor.into_iter().flatten())
-    }))
-}
-
-#[expect(clippy::arithmetic_side_effects, reason = "a part of the raw stream, whose chunks exist")]
-fn raw_pieces(file: &File, from: u64, to: u64) -> impl Iterator<Item = Piece> {
-    let first = from / RAW_CHUNK_BYTES;
-    let first_byte = first * RAW_CHUNK_BYTES;
-    let sources = (first as usize..).scan(file.raw_bytes - first_byte, |left, index| {
-        let chunk_bytes = RAW_CHUNK_BYTES.min(*left);
-        *left -= chunk_bytes;
-        Some((PieceSource::Raw(file.first_raw_chunk + index, chunk_bytes), chunk_bytes))
-    });
-    cut(first_byte, from, to, sources)
+        }
+    }
+    Ok(())
 }
 
 #[expect(clippy::arithmetic_side_effects, reason = "the range is not empty, and the middle lies between its ends")]
-fn tensor_pieces(archive: &Archive, frame: usize, from: u64, to: u64) -> Option<impl Iterator<Item = Piece>> {
-    let entry = archive.frames.get(frame)?;
-    let is_scattered = matches!(&entry.coding, Coding::Levels(levels) if levels.is_scattered());
-    let whole = is_scattered.then_some(Piece { source: PieceSource::Frame(frame), skip: from, bytes: to - from });
-    let end = if is_scattered { 0 } else { entry.chunk_count };
-    let range = move |index| entry.chunk_range(index).map(|(first, len)| (entry.byte_len(first), entry.byte_len(len)));
-    let mut indices = 0..end;
+fn give_tensor_pieces(
+    archive: &Archive,
+    frame: usize,
+    from: u64,
+    to: u64,
+    give: &mut dyn FnMut(Piece) -> Result<()>,
+) -> Result<()> {
+    let Some(entry) = archive.frames.get(frame) else { return Ok(()) };
+    if matches!(&entry.coding, Coding::Levels(levels) if levels.is_scattered()) {
+        return give(Piece { source: PieceSource::Frame(frame), skip: from, bytes: to - from });
+    }
+    let range = |index| entry.chunk_range(index).map(|(first, len)| (entry.byte_len(first), entry.byte_len(len)));
+    let mut indices = 0..entry.chunk_count;
     // Chunks are ordered, so the first one that matters can be found by bisection.
     while indices.len() > 1 {
         let middle = indices.start + indices.len() / 2;
@@ -112,25 +116,29 @@ fn tensor_pieces(archive: &Archive, frame: usize, from: u64, to: u64) -> Option<
         }
     }
     let start = range(indices.start).map_or(0, |(first, _)| first);
-    let sources = (indices.start..end)
-        .filter_map(move |index| range(index).map(|(_, bytes)| (PieceSource::Chunk(frame, index), bytes)));
-    Some(whole.into_iter().chain(cut(start, from, to, sources)))
+    let sources = (indices.start..entry.chunk_count)
+        .filter_map(|index| range(index).map(|(_, bytes)| (PieceSource::Chunk(frame, index), bytes)));
+    give_pieces(start, from, to, sources, give)
 }
 
 /// Cuts `from..to` at the ends of neighbouring sources, the first of which begins at `start`.
 #[expect(clippy::arithmetic_side_effects, reason = "sources end within the tensor or the raw stream")]
-fn cut(
-    start: u64,
+fn give_pieces(
+    mut start: u64,
     from: u64,
     to: u64,
     sources: impl Iterator<Item = (PieceSource, u64)>,
-) -> impl Iterator<Item = Piece> {
-    sources.scan(start, move |start, (source, bytes)| {
-        let skip = from.max(*start) - *start;
-        let piece = (*start < to).then(|| Piece { source, skip, bytes: to.min(*start + bytes) - *start - skip });
-        *start += bytes;
-        piece
-    })
+    give: &mut dyn FnMut(Piece) -> Result<()>,
+) -> Result<()> {
+    for (source, bytes) in sources {
+        let skip = from.max(start) - start;
+        give(Piece { source, skip, bytes: to.min(start + bytes) - start - skip })?;
+        start += bytes;
+        if start >= to {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Reads files and tensors of one archive.
@@ -293,8 +301,8 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
             return self.whole_frame(self.opened(&mut opened.frame, frame)?);
         }
         let mut bytes = Vec::new();
-        let pieces = plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, PASS_FINAL)?;
-        self.write_pieces(pieces, opened, &mut bytes, &mut |_| {})?;
+        let mut write = |piece| self.write_piece(piece, opened, &mut bytes, &mut |_| {});
+        plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, PASS_FINAL, &mut write)?;
         Ok(bytes)
     }
 
@@ -318,7 +326,10 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<()> {
         let file = self.archive.files.get(index).ok_or_else(|| Error::argument("there is no such file"))?;
-        self.write_pieces(plan(&self.archive, index, 0, file.bytes, pass)?, &mut Opened::default(), out, progress)
+        let mut opened = Opened::default();
+        plan(&self.archive, index, 0, file.bytes, pass, &mut |piece| {
+            self.write_piece(piece, &mut opened, out, progress)
+        })
     }
 
     /// The bytes of file `index`.
@@ -331,44 +342,40 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         Ok(bytes)
     }
 
-    fn write_pieces(
+    fn write_piece(
         &self,
-        pieces: impl Iterator<Item = Piece>,
+        piece: Piece,
         opened: &mut Opened,
         out: &mut dyn Write,
         progress: &mut dyn FnMut(u64),
     ) -> Result<()> {
         let Opened { frame: open_frame, raw, raw_chunk, decoded } = opened;
-        for piece in pieces {
-            let source: &[u8] = match piece.source {
-                PieceSource::Raw(chunk, bytes) => {
-                    if *raw_chunk != Some(chunk) {
-                        *raw_chunk = None;
-                        raw.resize(memory_len("chunk", bytes)?, 0);
-                        self.with_payload(chunk, |payload| decode_planes(payload, raw.len(), raw))?;
-                        *raw_chunk = Some(chunk);
-                    }
-                    raw
+        let source: &[u8] = match piece.source {
+            PieceSource::Raw(chunk, bytes) => {
+                if *raw_chunk != Some(chunk) {
+                    *raw_chunk = None;
+                    raw.resize(memory_len("chunk", bytes)?, 0);
+                    self.with_payload(chunk, |payload| decode_planes(payload, raw.len(), raw))?;
+                    *raw_chunk = Some(chunk);
                 }
-                PieceSource::Chunk(frame, chunk) => {
-                    let decoder = self.opened(open_frame, frame)?;
-                    decoded.resize(decoder.chunk_bytes(chunk)?, 0);
-                    self.decode_chunk(decoder, chunk, decoded)?;
-                    decoded
-                }
-                PieceSource::Frame(frame) => {
-                    let decoder = self.opened(open_frame, frame)?;
-                    *decoded = self.whole_frame(decoder)?;
-                    decoded
-                }
-            };
-            let range =
-                memory_len("tensor", piece.skip)?..memory_len("tensor", piece.skip.saturating_add(piece.bytes))?;
-            let bytes =
-                source.get(range).ok_or_else(|| Error::argument("a piece is not inside what it is cut from"))?;
-            out.write_all(bytes).map_err(|error| Error::Io { path: "output".into(), source: error.into() })?;
-            progress(piece.bytes);
-        }
+                raw
+            }
+            PieceSource::Chunk(frame, chunk) => {
+                let decoder = self.opened(open_frame, frame)?;
+                decoded.resize(decoder.chunk_bytes(chunk)?, 0);
+                self.decode_chunk(decoder, chunk, decoded)?;
+                decoded
+            }
+            PieceSource::Frame(frame) => {
+                let decoder = self.opened(open_frame, frame)?;
+                *decoded = self.whole_frame(decoder)?;
+                decoded
+            }
+        };
+        let range = memory_len("tensor", piece.skip)?..memory_len("tensor", piece.skip.saturating_add(piece.bytes))?;
+        let bytes = source.get(range).ok_or_else(|| Error::argument("a piece is not inside what it is cut from"))?;
+        out.write_all(bytes).map_err(|error| Error::Io { path: "output".into(), source: error.into() })?;
+        progress(piece.bytes);
         Ok(())
     }
 

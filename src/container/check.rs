@@ -232,19 +232,11 @@ fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chun
 
 /// Refuses fields of levels in a frame of planes, but for defaults, which have no effect.
 fn refuse_levels(entry: &FrameEntry) -> Result<()> {
-    let fields = [
-        ("matrix", entry.matrix.is_some()),
-        ("tables", entry.tables.is_some()),
-        ("scale", entry.scale.is_some()),
-        ("zero_point", entry.zero_point.unwrap_or(0) != 0),
-        ("low_bits", entry.low_bits.unwrap_or(0) != 0),
-        ("side", entry.side.unwrap_or(0) != 0),
-        ("gain", entry.gain.unwrap_or(GAIN_ONE) != GAIN_ONE),
-        ("quantizer", entry.quantizer.unwrap_or(0) != 0),
-        ("transform", entry.transform.unwrap_or(0) != 0),
-        ("layout", entry.layout.unwrap_or(0) != 0),
-    ];
-    fields.into_iter().try_for_each(|(field, present)| check(!present, field, "planes have none"))
+    let required = entry.matrix.is_some() || entry.tables.is_some() || entry.scale.is_some();
+    let optional = [entry.low_bits, entry.side, entry.quantizer, entry.transform, entry.layout];
+    let given = optional.into_iter().flatten().any(|value| value != 0);
+    let integers = entry.zero_point.unwrap_or(0) != 0 || entry.gain.unwrap_or(GAIN_ONE) != GAIN_ONE;
+    check(!(required || given || integers), "coding", "planes with fields of levels")
 }
 
 /// Bytes of each field of the records that a frame of planes holds.

@@ -389,7 +389,11 @@ fn check_limit(field: &'static str, value: u64, limit: u64) -> Result<()> {
 
 /// Whether FORMAT.md allows this file name.
 pub fn is_file_name(name: &str) -> bool {
-    let component = |part: &str| !matches!(part, "" | "." | "..");
-    let forbidden = |c: char| c.is_control() || c == '\\' || c == ':';
-    name.len() <= FILE_NAME_BYTES_MAX && !name.contains(forbidden) && name.split('/').all(component)
+    let component = |part: &[u8]| !matches!(part, b"" | b"." | b"..");
+    let allowed = |byte: &u8| !matches!(byte, 0..32 | 127 | b'\\' | b':');
+    let bytes = name.as_bytes();
+    // In UTF-8 these are U+0080 to U+009F.
+    let controls = bytes.array_windows().any(|pair| matches!(pair, [0xc2, 0x80..0xa0]));
+    let components = bytes.split(|&byte| byte == b'/').all(component);
+    bytes.len() <= FILE_NAME_BYTES_MAX && bytes.iter().all(allowed) && !controls && components
 }

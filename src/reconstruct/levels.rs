@@ -37,8 +37,6 @@ pub struct LevelDecoder {
 /// use the same ones and preparing them takes as long as decoding a small frame, and its memory.
 #[derive(Default)]
 pub struct Scratch {
-    /// What the decoders of frames that predict this one have left.
-    pub(super) rest: Option<Box<Scratch>>,
     basis: Option<Basis>,
     /// Which of the archive's tables `slots` holds.
     tables: Range<usize>,

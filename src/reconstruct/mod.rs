@@ -75,7 +75,7 @@ impl FrameDecoder {
     }
 
     /// As [`FrameDecoder::new`], with the decoder of the frame's reference, if it has one, and with what another decoder of
-    /// the same archive has left, unless the reference has it.
+    /// the same archive has left.
     ///
     /// # Errors
     /// As [`FrameDecoder::new`]; `Argument` if the reference is another frame's.
@@ -83,17 +83,13 @@ impl FrameDecoder {
         archive: &Archive,
         index: usize,
         side: Option<&[u8]>,
-        mut reference: Option<FrameDecoder>,
+        reference: Option<FrameDecoder>,
         scratch: Scratch,
     ) -> Result<Self> {
         let frame = archive.frames.get(index).ok_or_else(|| Error::argument("there is no such frame"))?;
         if reference.as_ref().is_some_and(|reference| frame.reference != Some(reference.index)) {
             return Err(Error::argument("the reference is another frame's"));
         }
-        let scratch = match &mut reference {
-            Some(reference) => reference.take_rest(),
-            None => scratch,
-        };
         let coding = match &frame.coding {
             Coding::Planes(_) => Decoding::Planes(PlaneDecoder::default()),
             Coding::Levels(levels) => Decoding::Levels(Box::new(LevelDecoder::new(archive, levels, side, scratch)?)),
@@ -101,26 +97,13 @@ impl FrameDecoder {
         Ok(FrameDecoder { index, frame: frame.clone(), coding, reference: reference.map(Box::new), held: None })
     }
 
-    /// Takes what other decoders can use; this one is done. A frame that stands alone is opened first, and gets what one like it
-    /// has left.
+    /// Takes what another decoder can use; this one is done.
     pub fn take_scratch(&mut self) -> Scratch {
-        let mut taken = self.take_rest();
-        let mut next = Some(self);
-        while let Some(decoder) = next {
-            if let Decoding::Levels(levels) = &mut decoder.coding {
-                let rest = std::mem::replace(&mut taken, std::mem::take(&mut levels.scratch));
-                taken.rest = Some(Box::new(rest));
-            }
-            next = decoder.reference.as_deref_mut();
-        }
-        taken
-    }
-
-    /// Takes what this decoder has not used of what others have left.
-    fn take_rest(&mut self) -> Scratch {
-        match &mut self.coding {
-            Decoding::Levels(decoder) => decoder.scratch.rest.take().map_or_else(Scratch::default, |rest| *rest),
-            Decoding::Planes(_) => Scratch::default(),
+        match (&mut self.reference, &mut self.coding) {
+            // A reference is more like the frame that is opened next, which may be a reference itself.
+            (Some(reference), _) => reference.take_scratch(),
+            (None, Decoding::Levels(decoder)) => std::mem::take(&mut decoder.scratch),
+            (None, Decoding::Planes(_)) => Scratch::default(),
         }
     }
 
