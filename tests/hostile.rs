@@ -274,13 +274,13 @@ fn side_arrays_of_a_frame_and_its_references_are_limited() {
     let limits = Limits { side_entries: 1000, ..Limits::default() };
     let alone = |rows: u64| with_frames(vec![(rows, levels(rows, ROW_CLASS, 0, None))]);
     assert_eq!(refusing(&alone(1000), &limits), None);
-    assert_eq!(refusing(&alone(1001), &limits).as_deref(), Some("side arrays"));
+    assert_eq!(refusing(&alone(1001), &limits).as_deref(), Some("side"));
     let predicted = |rows: u64| {
         let frames = [(rows, levels(rows, ROW_CLASS, 0, None)), (1, levels(1, ROW_CLASS, 0, Some(0)))];
         with_frames(frames.to_vec())
     };
     assert_eq!(refusing(&predicted(999), &limits), None);
-    assert_eq!(refusing(&predicted(1000), &limits).as_deref(), Some("side arrays"));
+    assert_eq!(refusing(&predicted(1000), &limits).as_deref(), Some("side"));
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn work_is_limited_by_what_is_stored_and_given() {
     assert_eq!(refusing(&shared(30), &limits), None);
     let counted = Limits { chunks: 1000, ..limits };
     assert_eq!(refusing(&shared(3), &counted), None);
-    assert_eq!(refusing(&shared(4), &counted).as_deref(), Some("chunks of tensors"));
+    assert_eq!(refusing(&shared(4), &counted).as_deref(), Some("chunks"));
     assert_eq!(refusing(&shared(100), &limits).as_deref(), Some("work"));
     assert_eq!(refusing(&shared(100), &Limits { work: 1 << 25, ..limits }), None);
     assert_eq!(refusing(&predicted(20), &limits), None);

@@ -37,7 +37,8 @@ describe('Hostile archives', () => {
     for (const [name, file, hash, base] of manifest(VALID, 'digests.txt')) if (!base) (files[name] ??= {})[file] = hash;
     for (const [name, expected] of Object.entries(files)) {
       const result = read(join(VALID, name));
-      assert.deepEqual(result.files, expected, name);
+      assert.equal(result.code, 'ok', `${name}: ${result.message}`);
+      for (const [file, hash] of Object.entries(expected)) assert.equal(result.files[file], hash, `${name}: ${file}`);
       assert.ok(result.peak - idle <= MEMORY_MAX + 4 * result.bytes, `${name}: ${result.peak - idle} bytes`);
     }
   });

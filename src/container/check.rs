@@ -112,10 +112,12 @@ impl Checker<'_> {
         let output_bytes = entries.iter().fold(0u64, |bytes, entry| bytes.saturating_add(entry.bytes));
         check_limit("output", output_bytes, self.limits.output_bytes)?;
         // Long names that begin alike take long to compare.
-        let names: Vec<Hash> = entries.iter().map(|entry| Hash::of(&[entry.name.as_bytes()])).collect();
+        let mut names = Vec::new();
         let mut files: Vec<File> = Vec::with_capacity(entries.len());
-        for ((entry, framed), name) in entries.into_iter().zip(framed).zip(&names) {
-            let unique = !names.iter().take(files.len()).any(|other| other == name);
+        for (entry, framed) in entries.into_iter().zip(framed) {
+            let name = Hash::of(&[entry.name.as_bytes()]);
+            let unique = !names.contains(&name);
+            names.push(name);
             let file = self.file(entry, unique, &framed, tensors, chunk_count)?;
             files.push(file);
         }
@@ -233,10 +235,10 @@ fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chun
 /// Refuses fields of levels in a frame of planes, but for defaults, which have no effect.
 fn refuse_levels(entry: &FrameEntry) -> Result<()> {
     let required = entry.matrix.is_some() || entry.tables.is_some() || entry.scale.is_some();
-    let optional = [entry.low_bits, entry.side, entry.quantizer, entry.transform, entry.layout];
-    let given = optional.into_iter().flatten().any(|value| value != 0);
-    let integers = entry.zero_point.unwrap_or(0) != 0 || entry.gain.unwrap_or(GAIN_ONE) != GAIN_ONE;
-    check(!(required || given || integers), "coding", "planes with fields of levels")
+    let bits = [entry.low_bits, entry.side, entry.quantizer, entry.transform, entry.layout];
+    let bits = bits.into_iter().fold(0, |bits, field| bits | field.unwrap_or(0));
+    let numbers = (entry.zero_point.unwrap_or(0), entry.gain.unwrap_or(GAIN_ONE));
+    check(!required && bits == 0 && numbers == (0, GAIN_ONE), "coding", "planes with fields of levels")
 }
 
 /// Bytes of each field of the records that a frame of planes holds.

@@ -83,6 +83,8 @@ use simd::walk_lanes;
 /// Bytes that are decoded at a time where there is no need for all of their symbols.
 const PART_LEN: usize = 1 << 15;
 
+#[cold]
+#[inline(never)]
 fn lane_error(error: LaneError) -> Error {
     match error {
         LaneError::Shape(what) => Error::invalid("lanes", what),
@@ -184,17 +186,17 @@ impl<'a> LanePayload<'a> {
     fn decode_bytes(&self, slots: &[u32], bytes: &mut [u8]) -> Result<()> {
         let width = self.states.len();
         self.decode(|lanes| {
-            for part in bytes.chunks_mut(PART_LEN / width * width) {
-                let rest_len = part.len() % width;
-                let (whole, rest) = part.split_at_mut(part.len() - rest_len);
-                for (bytes, cols) in [(whole, width), (rest, rest_len)] {
-                    let rows = bytes.len() / cols.max(1);
-                    let tables = Tables { slots, rows: &vec![0; rows], cols: &vec![0; cols] };
-                    let (mut symbols, scales) = (vec![0.0; bytes.len()], Scales::ones(rows, cols));
-                    let mut symbols_to = Weights::new(&mut symbols, &scales, &[]);
-                    walk_lanes(lanes, &self.chunk(rows, cols), &tables, false, &mut symbols_to)?;
-                    bytes.iter_mut().zip(symbols).for_each(|(byte, symbol)| *byte = symbol as i32 as u8);
-                }
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let cols = width.min(rest.len());
+                let rows = (rest.len() / cols).min(PART_LEN / cols);
+                let (part, next) = rest.split_at_mut(rows * cols);
+                let tables = Tables { slots, rows: &vec![0; rows], cols: &vec![0; cols] };
+                let (mut symbols, scales) = (vec![0.0; part.len()], Scales::ones(rows, cols));
+                let mut weights = Weights::new(&mut symbols, &scales, &[]);
+                walk_lanes(lanes, &self.chunk(rows, cols), &tables, false, &mut weights)?;
+                part.iter_mut().zip(symbols).for_each(|(byte, symbol)| *byte = symbol as i32 as u8);
+                rest = next;
             }
             Ok(())
         })
