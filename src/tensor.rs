@@ -182,7 +182,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             header_bytes: 8 << 20,
-            entries: 1 << 16,
+            entries: 1 << 15,
             chunks: 1 << 19,
             dimensions: 64,
             tensor_bytes: 1 << 32,
