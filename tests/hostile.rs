@@ -130,6 +130,17 @@ fn what_no_tensor_needs_is_not_decoded() {
 }
 
 #[test]
+fn side_arrays_take_a_byte_an_entry() {
+    const ENTRIES: usize = 1 << 26;
+    let bytes = archive(INVALID, "side-rans.mcwc");
+    let limits = Limits { side_entries: ENTRIES as u64, work: 1 << 40, ..Limits::default() };
+    let reader = Reader::open(bytes.as_slice(), &limits).unwrap();
+    let (opened, peak) = with_peak(|| reader.frame(0).map(drop));
+    opened.unwrap();
+    assert!(peak <= ENTRIES + ENTRIES / 4, "{peak} bytes");
+}
+
+#[test]
 fn valid_archives_take_little_memory_beyond_their_tensors() {
     for line in manifest(VALID, "digests.txt").iter().filter(|line| line.len() == 3) {
         let bytes = archive(VALID, &line[0]);
