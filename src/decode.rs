@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::format::{PREAMBLE_BYTES, RAW_CHUNK_BYTES};
 use crate::reconstruct::{FrameDecoder, Places, Scratch};
 use crate::source::Source;
-use crate::tensor::{Limits, memory_len};
+use crate::tensor::{Limits, memory_len, zeros};
 
 /// Part of a file: `bytes` bytes from `skip` on of what `source` decodes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,17 +50,23 @@ pub enum PieceSource {
 /// The pass of the finest frames.
 pub const PASS_FINAL: usize = usize::MAX;
 
-/// The pieces that make up `bytes` bytes of file `file` from `offset` on, in order. A tensor has the frame of this pass, 0
-/// the coarsest, or its last one if it has fewer.
+/// Hands over the pieces that make up `bytes` bytes of file `file` from `offset` on, in order. A tensor has the frame of this
+/// pass, 0 the coarsest, or its last one if it has fewer.
 ///
 /// # Errors
-/// `Argument` if the range is not inside the file.
+/// `Argument` if the range is not inside the file; the first one of `give`.
 #[expect(clippy::arithmetic_side_effects, reason = "all that is added up lies inside the file")]
-pub fn plan(archive: &Archive, file: usize, offset: u64, bytes: u64, pass: usize) -> Result<Vec<Piece>> {
+pub fn plan(
+    archive: &Archive,
+    file: usize,
+    offset: u64,
+    bytes: u64,
+    pass: usize,
+    give: &mut dyn FnMut(Piece) -> Result<()>,
+) -> Result<()> {
     let file = archive.files.get(file).ok_or_else(|| Error::argument("there is no such file"))?;
     let end = offset.checked_add(bytes).filter(|&end| end <= file.bytes);
     let end = end.ok_or_else(|| Error::argument("the range is not inside the file"))?;
-    let mut pieces = Vec::new();
     let first = file.extents.partition_point(|extent| extent.offset + extent.bytes <= offset);
     for extent in file.extents.iter().skip(first).take_while(|extent| extent.offset < end) {
         let from = offset.max(extent.offset) - extent.offset;
@@ -74,24 +80,30 @@ pub fn plan(archive: &Archive, file: usize, offset: u64, bytes: u64, pass: usize
                     *left -= chunk_bytes;
                     Some((PieceSource::Raw(file.first_raw_chunk + index, chunk_bytes), chunk_bytes))
                 });
-                push_pieces(first_byte, start + from, start + to, sources, &mut pieces);
+                give_pieces(first_byte, start + from, start + to, sources, give)?;
             }
             ExtentSource::Tensor(tensor) => {
                 let frames = archive.tensors.get(tensor).map_or(&[][..], |tensor| &tensor.frames);
-                let frame = frames.get(pass).or(frames.last());
-                frame.into_iter().for_each(|&frame| tensor_pieces(archive, frame, from, to, &mut pieces));
+                if let Some(&frame) = frames.get(pass).or(frames.last()) {
+                    give_tensor_pieces(archive, frame, from, to, give)?;
+                }
             }
         }
     }
-    Ok(pieces)
+    Ok(())
 }
 
 #[expect(clippy::arithmetic_side_effects, reason = "the range is not empty, and the middle lies between its ends")]
-fn tensor_pieces(archive: &Archive, frame: usize, from: u64, to: u64, pieces: &mut Vec<Piece>) {
-    let Some(entry) = archive.frames.get(frame) else { return };
+fn give_tensor_pieces(
+    archive: &Archive,
+    frame: usize,
+    from: u64,
+    to: u64,
+    give: &mut dyn FnMut(Piece) -> Result<()>,
+) -> Result<()> {
+    let Some(entry) = archive.frames.get(frame) else { return Ok(()) };
     if matches!(&entry.coding, Coding::Levels(levels) if levels.is_scattered()) {
-        pieces.push(Piece { source: PieceSource::Frame(frame), skip: from, bytes: to - from });
-        return;
+        return give(Piece { source: PieceSource::Frame(frame), skip: from, bytes: to - from });
     }
     let range = |index| entry.chunk_range(index).map(|(first, len)| (entry.byte_len(first), entry.byte_len(len)));
     let mut indices = 0..entry.chunk_count;
@@ -106,26 +118,27 @@ fn tensor_pieces(archive: &Archive, frame: usize, from: u64, to: u64, pieces: &m
     let start = range(indices.start).map_or(0, |(first, _)| first);
     let sources = (indices.start..entry.chunk_count)
         .filter_map(|index| range(index).map(|(_, bytes)| (PieceSource::Chunk(frame, index), bytes)));
-    push_pieces(start, from, to, sources, pieces);
+    give_pieces(start, from, to, sources, give)
 }
 
 /// Cuts `from..to` at the ends of neighbouring sources, the first of which begins at `start`.
 #[expect(clippy::arithmetic_side_effects, reason = "sources end within the tensor or the raw stream")]
-fn push_pieces(
+fn give_pieces(
     mut start: u64,
     from: u64,
     to: u64,
     sources: impl Iterator<Item = (PieceSource, u64)>,
-    pieces: &mut Vec<Piece>,
-) {
+    give: &mut dyn FnMut(Piece) -> Result<()>,
+) -> Result<()> {
     for (source, bytes) in sources {
         let skip = from.max(start) - start;
-        pieces.push(Piece { source, skip, bytes: to.min(start + bytes) - start - skip });
+        give(Piece { source, skip, bytes: to.min(start + bytes) - start - skip })?;
         start += bytes;
         if start >= to {
-            return;
+            break;
         }
     }
+    Ok(())
 }
 
 /// Reads files and tensors of one archive.
@@ -252,12 +265,12 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     }
 
     fn decode_references(&self, decoder: &mut FrameDecoder, index: usize) -> Result<()> {
-        for reference in self.archive.references(decoder.index()).into_iter().rev() {
-            if let Some(chunk) = self.archive.frames.get(reference).and_then(|frame| frame.chunk(index)) {
-                self.with_payload(chunk, |payload| decoder.decode_reference(reference, index, payload))?;
-            }
-        }
-        Ok(())
+        let chunk = |reference: usize| Some((reference, self.archive.frames.get(reference)?.chunk(index)?));
+        // What lies beyond a reference without such a chunk is not needed.
+        let needed: Vec<_> = self.archive.references(decoder.index()).into_iter().map_while(chunk).collect();
+        needed.into_iter().rev().try_for_each(|(reference, chunk)| {
+            self.with_payload(chunk, |payload| decoder.decode_reference(reference, index, payload))
+        })
     }
 
     /// Decodes the payload of a chunk of the archive, which errors name.
@@ -284,12 +297,12 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     }
 
     fn tensor_bytes(&self, tensor: &Tensor, opened: &mut Opened) -> Result<Vec<u8>> {
+        if let Some(&frame) = tensor.frames.last() {
+            return self.whole_frame(self.opened(&mut opened.frame, frame)?);
+        }
         let mut bytes = Vec::new();
-        let pieces = match tensor.frames.last() {
-            Some(&frame) => vec![Piece { source: PieceSource::Frame(frame), skip: 0, bytes: tensor.bytes }],
-            None => plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, PASS_FINAL)?,
-        };
-        self.write_pieces(&pieces, opened, &mut bytes, &mut |_| {})?;
+        let mut write = |piece| self.write_piece(piece, opened, &mut bytes, &mut |_| {});
+        plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, PASS_FINAL, &mut write)?;
         Ok(bytes)
     }
 
@@ -313,7 +326,10 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         progress: &mut dyn FnMut(u64),
     ) -> Result<()> {
         let file = self.archive.files.get(index).ok_or_else(|| Error::argument("there is no such file"))?;
-        self.write_pieces(&plan(&self.archive, index, 0, file.bytes, pass)?, &mut Opened::default(), out, progress)
+        let mut opened = Opened::default();
+        plan(&self.archive, index, 0, file.bytes, pass, &mut |piece| {
+            self.write_piece(piece, &mut opened, out, progress)
+        })
     }
 
     /// The bytes of file `index`.
@@ -326,44 +342,40 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         Ok(bytes)
     }
 
-    fn write_pieces(
+    fn write_piece(
         &self,
-        pieces: &[Piece],
+        piece: Piece,
         opened: &mut Opened,
         out: &mut dyn Write,
         progress: &mut dyn FnMut(u64),
     ) -> Result<()> {
         let Opened { frame: open_frame, raw, raw_chunk, decoded } = opened;
-        for piece in pieces {
-            let source: &[u8] = match piece.source {
-                PieceSource::Raw(chunk, bytes) => {
-                    if *raw_chunk != Some(chunk) {
-                        *raw_chunk = None;
-                        raw.resize(memory_len("chunk", bytes)?, 0);
-                        self.with_payload(chunk, |payload| decode_planes(payload, raw.len(), raw))?;
-                        *raw_chunk = Some(chunk);
-                    }
-                    raw
+        let source: &[u8] = match piece.source {
+            PieceSource::Raw(chunk, bytes) => {
+                if *raw_chunk != Some(chunk) {
+                    *raw_chunk = None;
+                    raw.resize(memory_len("chunk", bytes)?, 0);
+                    self.with_payload(chunk, |payload| decode_planes(payload, raw.len(), raw))?;
+                    *raw_chunk = Some(chunk);
                 }
-                PieceSource::Chunk(frame, chunk) => {
-                    let decoder = self.opened(open_frame, frame)?;
-                    decoded.resize(decoder.chunk_bytes(chunk)?, 0);
-                    self.decode_chunk(decoder, chunk, decoded)?;
-                    decoded
-                }
-                PieceSource::Frame(frame) => {
-                    let decoder = self.opened(open_frame, frame)?;
-                    *decoded = self.whole_frame(decoder)?;
-                    decoded
-                }
-            };
-            let range =
-                memory_len("tensor", piece.skip)?..memory_len("tensor", piece.skip.saturating_add(piece.bytes))?;
-            let bytes =
-                source.get(range).ok_or_else(|| Error::argument("a piece is not inside what it is cut from"))?;
-            out.write_all(bytes).map_err(|error| Error::Io { path: "output".into(), source: error.into() })?;
-            progress(piece.bytes);
-        }
+                raw
+            }
+            PieceSource::Chunk(frame, chunk) => {
+                let decoder = self.opened(open_frame, frame)?;
+                decoded.resize(decoder.chunk_bytes(chunk)?, 0);
+                self.decode_chunk(decoder, chunk, decoded)?;
+                decoded
+            }
+            PieceSource::Frame(frame) => {
+                let decoder = self.opened(open_frame, frame)?;
+                *decoded = self.whole_frame(decoder)?;
+                decoded
+            }
+        };
+        let range = memory_len("tensor", piece.skip)?..memory_len("tensor", piece.skip.saturating_add(piece.bytes))?;
+        let bytes = source.get(range).ok_or_else(|| Error::argument("a piece is not inside what it is cut from"))?;
+        out.write_all(bytes).map_err(|error| Error::Io { path: "output".into(), source: error.into() })?;
+        progress(piece.bytes);
         Ok(())
     }
 
@@ -378,13 +390,16 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
     /// All chunks of a frame, elements in the tensor's order.
     fn whole_frame(&self, decoder: &mut FrameDecoder) -> Result<Vec<u8>> {
         let frame = decoder.frame().clone();
-        let mut bytes = vec![0; memory_len("tensor", frame.byte_len(frame.element_len))?];
+        let mut bytes = Vec::new();
         let mut chunk_bytes = Vec::new();
         let mut written = 0usize;
         for index in 0..frame.chunk_count {
             let len = decoder.chunk_bytes(index)?;
             chunk_bytes.resize(len, 0);
             self.decode_chunk(decoder, index, &mut chunk_bytes)?;
+            if index == 0 {
+                bytes = zeros("tensor", frame.byte_len(frame.element_len))?;
+            }
             let places = decoder.places(index).unwrap_or(Places { run_bytes: len, offsets: vec![written as u64] });
             for (run, offset) in chunk_bytes.chunks_exact(places.run_bytes).zip(places.offsets) {
                 let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get_mut(offset..));

@@ -1,7 +1,6 @@
 //! The currency between modules: element types, shapes, and where a tensor lies in a source file.
 
 use crate::error::{Error, Result};
-use crate::format::HEADER_BYTES_MAX;
 
 /// The type of a tensor's elements. The discriminants are FORMAT.md's codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -156,22 +155,41 @@ pub struct TensorLocation {
     pub record: &'static [u16],
 }
 
-/// Bounds on what an archive may ask a reader for, checked before memory is taken.
+/// Bounds on what an archive may ask a reader for, checked before memory is taken. By default what a phone can give: a header
+/// and the side arrays of a frame stay below 64 MiB each.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Largest header, in bytes, after decompression.
+    /// Largest header, in bytes, as stored and after decompression.
     pub header_bytes: u64,
-    /// Most tensors, files, frames, tables or chunks, each.
+    /// Most tensors, files, frames, or texts of metadata, each.
     pub entries: u64,
+    /// Most chunks, also if those that tensors share are counted for each.
+    pub chunks: u64,
+    /// Most axes of a tensor.
+    pub dimensions: u64,
     /// Largest single tensor, in bytes.
     pub tensor_bytes: u64,
-    /// Largest source file, in bytes.
-    pub file_bytes: u64,
+    /// All source files together, in bytes.
+    pub output_bytes: u64,
+    /// Most entries of the side arrays of a frame and of all that it is predicted from.
+    pub side_entries: u64,
+    /// What all tensors together, at one pass, may take to decode beyond what their bytes and the archive's account for: about as
+    /// many steps of a decoder. Only archives that decode the same chunks, tables or side arrays again and again need much.
+    pub work: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { header_bytes: HEADER_BYTES_MAX, entries: 4 << 20, tensor_bytes: 1 << 40, file_bytes: 1 << 42 }
+        Limits {
+            header_bytes: 8 << 20,
+            entries: 1 << 15,
+            chunks: 1 << 19,
+            dimensions: 64,
+            tensor_bytes: 1 << 32,
+            output_bytes: 1 << 40,
+            side_entries: 1 << 22,
+            work: 1 << 24,
+        }
     }
 }
 
@@ -181,4 +199,15 @@ impl Default for Limits {
 /// `LimitExceeded` if it cannot.
 pub(crate) fn memory_len(field: &'static str, len: u64) -> Result<usize> {
     usize::try_from(len).map_err(|_| Error::limit_exceeded(field, len, usize::MAX as u64))
+}
+
+/// As many zeros, of which the system gives most only when they are written.
+///
+/// # Errors
+/// `Io` if it has not so many.
+pub(crate) fn zeros(field: &'static str, len: u64) -> Result<Vec<u8>> {
+    let len = memory_len(field, len)?;
+    let failed = |error| Error::Io { path: format!("{len} bytes of memory"), source: Box::new(error) };
+    Vec::<u8>::new().try_reserve_exact(len).map_err(failed)?;
+    Ok(vec![0; len])
 }

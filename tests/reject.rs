@@ -7,7 +7,7 @@ mod common;
 use std::sync::LazyLock;
 
 use common::{Noise, Tensor, archive, records_archive, safetensors};
-use mcwc::container::{FileEntry, Header, TensorEntry, serialize_chunk_entry, serialize_head};
+use mcwc::container::{FileEntry, FrameEntry, Header, TensorEntry, serialize_chunk_entry, serialize_head};
 use mcwc::decode::Reader;
 use mcwc::encode::Target;
 use mcwc::encode::assemble::ArchiveBuilder;
@@ -69,7 +69,7 @@ fn split(archive: &[u8]) -> (Header, Vec<u8>) {
     let (len, coded) = archive[PREAMBLE_BYTES..head_bytes].split_first_chunk().unwrap();
     let mut cbor = vec![0; u32::from_le_bytes(*len) as usize];
     decode_planes(coded, cbor.len(), &mut cbor).unwrap();
-    (Header::parse(&cbor).unwrap(), archive[head_bytes..].to_vec())
+    (Header::parse(&cbor, &Limits::default()).unwrap(), archive[head_bytes..].to_vec())
 }
 
 fn code(archive: &[u8]) -> &'static str {
@@ -258,7 +258,11 @@ fn rejects_references_that_contradict_themselves() {
     assert_eq!(error(&|header| header.frames[0].matrix = Some(vec![6, 4, 1])), apart);
     assert_eq!(error(&|header| header.frames[0].matrix = Some(vec![4, 3, 2])), apart);
     assert_eq!(error(&|header| header.frames[0].layout = Some(1)), apart);
-    assert_eq!(error(&|header| header.frames[1].coding = 0), apart, "planes from levels");
+    let planes = |header: &mut Header| {
+        let FrameEntry { first_chunk, chunk_len, reference, .. } = header.frames[1].clone();
+        header.frames[1] = FrameEntry { first_chunk, chunk_len, reference, ..FrameEntry::default() };
+    };
+    assert_eq!(error(&planes), apart, "planes from levels");
 
     let gain = |gain: i32| move |header: &mut Header| header.frames[1].gain = Some(gain);
     for factor in [32768, -32769, i32::MAX, i32::MIN] {
@@ -347,13 +351,16 @@ fn rejects_records_that_do_not_fit() {
 #[test]
 fn a_hostile_header_cannot_ask_for_much_memory() {
     let archive = small();
-    let huge = with_header(&archive, |header| {
-        header.files[0].bytes = 1 << 41;
-        header.tensors[0].shape = vec![1 << 20, 1 << 18];
-        header.frames[0].matrix = Some(vec![1 << 20, 1 << 18, 1]);
-        header.frames[0].chunk_len = 1 << 18;
-    });
-    assert_eq!(code(&huge), "invalid");
+    let huge = |rows: u64| {
+        with_header(&archive, |header| {
+            header.files[0].bytes = 1 << 33;
+            header.tensors[0].shape = vec![rows, 1 << 18];
+            header.frames[0].matrix = Some(vec![rows, 1 << 18, 1]);
+            header.frames[0].chunk_len = 1 << 18;
+        })
+    };
+    assert_eq!(code(&huge(1 << 11)), "invalid");
+    assert_eq!(code(&huge(1 << 20)), "limit-exceeded");
     let head = [&archive[..12], &u32::MAX.to_le_bytes(), &[0; 16]].concat();
     assert_eq!(code(&head), "limit-exceeded");
 }

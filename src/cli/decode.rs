@@ -1,11 +1,11 @@
 //! `mcwc decode`
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::destination::{Destination, folder_of};
 use super::files::{BaseArgument, io_error};
+use super::names::Naming;
 use super::output::{Printed, json_text, progress_bar};
 use super::printable::printable;
 use super::sizes::human_bytes;
@@ -73,13 +73,7 @@ fn destinations(arguments: &Arguments, files: &[File]) -> Result<Vec<Destination
         }
         return Ok(vec![Destination::new(&arguments.output, arguments.force, &inputs)?]);
     }
-    let names: HashSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    let folder = |name: &str| {
-        name.match_indices('/').map(|(end, _)| name[..end].to_owned()).find(|folder| names.contains(&**folder))
-    };
-    if let Some(name) = files.iter().find_map(|file| folder(&file.name)) {
-        return Err(Error::argument(format!("the archive has {name:?} both as a file and as a folder")));
-    }
+    Naming::HERE.check(&files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>())?;
     let destination = |file: &File| {
         let path = arguments.output.join(&file.name);
         let folder = folder_of(&path);

@@ -6,6 +6,7 @@ mod destination;
 mod encode;
 mod files;
 mod inspect;
+mod names;
 mod output;
 mod part;
 mod printable;

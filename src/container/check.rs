@@ -25,15 +25,6 @@ pub(super) struct Checker<'a> {
 
 impl Checker<'_> {
     pub(super) fn check(&self, header: Header, integrity: Hash) -> Result<Archive> {
-        let counts = [
-            ("files", header.files.len()),
-            ("tensors", header.tensors.len()),
-            ("frames", header.frames.len()),
-            ("chunk table", header.chunks.len() / CHUNK_ENTRY_BYTES),
-        ];
-        for (field, count) in counts {
-            check_limit(field, count as u64, self.limits.entries)?;
-        }
         let base = match header.base {
             Some(base) => Some(Hash(base.try_into().map_err(|_| Error::invalid("base", "not a hash"))?)),
             None => None,
@@ -45,8 +36,7 @@ impl Checker<'_> {
         let frames = self.frames(header.frames, &tensors, tables.len(), chunks.len())?;
         let from_base = frames.iter().any(|frame| frame.reference.is_some_and(|index| index >= frames.len()));
         check(from_base == base.is_some(), "base", "it goes with frames that are predicted from it")?;
-        references(&frames, frames.len())?;
-        Ok(Archive {
+        let archive = Archive {
             integrity,
             base,
             frame_count: frames.len(),
@@ -58,12 +48,17 @@ impl Checker<'_> {
             tables,
             chunks,
             metadata: header.metadata.unwrap_or_default(),
-        })
+            limits: *self.limits,
+            is_linked: false,
+        };
+        archive.check_references()?;
+        Ok(archive)
     }
 
     fn chunks(&self, table: &[u8]) -> Result<Vec<Chunk>> {
         let (entries, rest) = table.as_chunks::<CHUNK_ENTRY_BYTES>();
         check(rest.is_empty(), "chunk table", "its last entry is cut")?;
+        check_limit("chunks", entries.len() as u64, self.limits.chunks)?;
         let mut offset = self.head_bytes;
         let mut chunks = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -89,6 +84,7 @@ impl Checker<'_> {
     /// A tensor, but for its name.
     fn tensor(&self, entry: TensorEntry, files: &[FileEntry], frame_count: usize) -> Result<Tensor> {
         let dtype = DType::from_code(u8::try_from(entry.dtype).unwrap_or(u8::MAX))?;
+        check_limit("dimensions", entry.shape.len() as u64, self.limits.dimensions)?;
         let shape = Shape(entry.shape);
         let bytes = shape.element_len().and_then(|len| dtype.byte_len(len));
         let bytes = bytes.ok_or(Error::invalid("tensor", "its shape overflows"))?;
@@ -113,9 +109,15 @@ impl Checker<'_> {
         for (index, tensor) in tensors.iter().enumerate().filter(|(_, tensor)| !tensor.frames.is_empty()) {
             framed.get_mut(tensor.file).into_iter().for_each(|framed| framed.push(index));
         }
+        let output_bytes = entries.iter().fold(0u64, |bytes, entry| bytes.saturating_add(entry.bytes));
+        check_limit("output", output_bytes, self.limits.output_bytes)?;
+        // Long names that begin alike take long to compare.
+        let mut names = Vec::new();
         let mut files: Vec<File> = Vec::with_capacity(entries.len());
         for (entry, framed) in entries.into_iter().zip(framed) {
-            let unique = files.iter().all(|file| file.name != entry.name);
+            let name = Hash::of(&[entry.name.as_bytes()]);
+            let unique = !names.contains(&name);
+            names.push(name);
             let file = self.file(entry, unique, &framed, tensors, chunk_count)?;
             files.push(file);
         }
@@ -132,7 +134,6 @@ impl Checker<'_> {
     ) -> Result<File> {
         let checked = || {
             check(unique && is_file_name(&entry.name), "file", "not an allowed name, or a second file of this name")?;
-            check_limit("file", entry.bytes, self.limits.file_bytes)?;
             let (extents, raw_bytes) = extents(&entry, framed, tensors)?;
             let end = u64::from(entry.first_raw_chunk).saturating_add(raw_bytes.div_ceil(RAW_CHUNK_BYTES));
             check(end <= chunk_count as u64, "first raw chunk", "there are too few chunks")?;
@@ -204,8 +205,7 @@ fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chun
     check((1..=CHUNK_LEN_MAX).contains(&chunk_len), "chunk_len", "out of range")?;
     let coding = match entry.coding {
         CODING_PLANES => {
-            check(entry.layout.unwrap_or(0) == 0, "layout", "planes have none")?;
-            check(entry.transform.unwrap_or(0) == 0, "transform", "planes have none")?;
+            refuse_levels(entry)?;
             Coding::Planes(record(entry, dtype, element_len)?)
         }
         CODING_LEVELS => Coding::Levels(levels(entry, dtype, element_len, tables)?),
@@ -230,6 +230,15 @@ fn frame(entry: &FrameEntry, dtype: DType, element_len: u64, tables: usize, chun
     let count = count.filter(|&count| frame.first_chunk.checked_add(count).is_some_and(|end| end <= chunks));
     frame.chunk_count = count.ok_or(Error::invalid("first chunk", "there are too few chunks"))?;
     Ok(frame)
+}
+
+/// Refuses fields of levels in a frame of planes, but for defaults, which have no effect.
+fn refuse_levels(entry: &FrameEntry) -> Result<()> {
+    let required = entry.matrix.is_some() || entry.tables.is_some() || entry.scale.is_some();
+    let bits = [entry.low_bits, entry.side, entry.quantizer, entry.transform, entry.layout];
+    let bits = bits.into_iter().fold(0, |bits, field| bits | field.unwrap_or(0));
+    let numbers = (entry.zero_point.unwrap_or(0), entry.gain.unwrap_or(GAIN_ONE));
+    check(!required && bits == 0 && numbers == (0, GAIN_ONE), "coding", "planes with fields of levels")
 }
 
 /// Bytes of each field of the records that a frame of planes holds.
@@ -261,10 +270,10 @@ fn reference(entry: &FrameEntry, index: usize, count: usize) -> Result<Option<us
     place.map(Some).ok_or(Error::invalid("reference", "not an earlier frame, and not one of the base"))
 }
 
-/// Checks that the first `count` frames can be predicted from their references, as far as these are known.
-pub(super) fn references(frames: &[Frame], count: usize) -> Result<()> {
+/// Checks that the first `count` frames can be predicted from their references, as far as these are known: all are once those
+/// of the base are `linked`.
+pub(super) fn references(frames: &[Frame], count: usize, linked: bool) -> Result<()> {
     for (index, frame) in frames.iter().take(count).enumerate() {
-        let linked = frames.len() > count;
         let mut next = frame.reference;
         let mut depth = 0u64;
         while let Some(reference) = next.filter(|&reference| linked || reference < count) {
@@ -356,7 +365,7 @@ fn check_values(levels: &Levels, dtype: DType) -> Result<()> {
             check(quantize::is_scale(scale), "scale", "out of range")
         }
         None => {
-            let integer = !dtype.is_float() && matches!(dtype.bits(), 8 | 16);
+            let integer = matches!(dtype, DType::I8 | DType::U8 | DType::I16 | DType::U16 | DType::Bool);
             check(integer, "scale", "only integers of 8 and 16 bits have none")
         }
     }
@@ -376,9 +385,7 @@ fn check_side(levels: &Levels, rows_are_cut: bool) -> Result<()> {
     check(!levels.dct || levels.scale.is_some(), "transform", "integers have none")?;
     check(!levels.dct || !levels.has(Side::ColumnPermutation), "transform", "it has no column permutation")?;
     check_limit("taps", if levels.dct { levels.taps as u64 } else { 0 }, DCT_TAPS_MAX)?;
-    let every = Side::BYTE_ARRAYS.into_iter().chain([Side::RowPermutation, Side::ColumnPermutation, Side::RowGain]);
-    let entries = every.filter(|&side| levels.has(side)).map(|side| levels.side_len(side) as u64).sum();
-    check_limit("side", entries, SIDE_ENTRIES_MAX)
+    check_limit("side", levels.side_entries(), SIDE_ENTRIES_MAX)
 }
 
 fn check(condition: bool, field: &'static str, reason: &'static str) -> Result<()> {

@@ -112,6 +112,19 @@ impl Levels {
         }
     }
 
+    /// Entries of all side arrays together.
+    #[expect(clippy::arithmetic_side_effects, reason = "at most nine lengths below 2^31")]
+    pub fn side_entries(&self) -> u64 {
+        let arrays = |sides: &[Side]| {
+            let stored = sides.iter().fold(0, |stored, side| stored | side.bit()) & self.side;
+            u64::from(stored.count_ones())
+        };
+        arrays(&[Side::RowClass, Side::RowExponent, Side::RowPermutation, Side::RowGain]) * self.rows as u64
+            + arrays(&[Side::ColumnClass, Side::ColumnExponent]) * self.columns as u64
+            + arrays(&[Side::TapClass, Side::TapExponent]) * self.taps as u64
+            + arrays(&[Side::ColumnPermutation]) * self.row_len() as u64
+    }
+
     /// Whether a side array is stored.
     pub fn has(&self, side: Side) -> bool {
         self.side & side.bit() != 0

@@ -5,7 +5,9 @@ use minicbor::Decoder;
 use minicbor::Encoder;
 use minicbor::data::Int;
 
+use super::check_limit;
 use crate::error::{Error, Result};
+use crate::tensor::Limits;
 
 /// The header.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -96,9 +98,9 @@ trait Record: Default {
 
 impl Record for Header {
     fn fields<V: Visitor>(&mut self, visitor: &mut V) -> Result<()> {
-        visitor.records(0, &mut self.files)?;
-        visitor.records(1, &mut self.tensors)?;
-        visitor.records(2, &mut self.frames)?;
+        visitor.records(0, "files", &mut self.files)?;
+        visitor.records(1, "tensors", &mut self.tensors)?;
+        visitor.records(2, "frames", &mut self.frames)?;
         visitor.required(3, &mut self.tables)?;
         visitor.required(4, &mut self.chunks)?;
         visitor.optional(5, &mut self.base)?;
@@ -177,7 +179,7 @@ values!(Uint u32, Int i32, Long u64, Float f32, Longs Vec<u64>, Text String, Byt
 /// Reads or writes the fields of a record, one after another.
 trait Visitor {
     fn field(&mut self, key: u8, field: Field) -> Result<()>;
-    fn records<R: Record>(&mut self, key: u8, records: &mut Vec<R>) -> Result<()>;
+    fn records<R: Record>(&mut self, key: u8, field: &'static str, records: &mut Vec<R>) -> Result<()>;
 
     fn optional<T: Value>(&mut self, key: u8, slot: &mut Option<T>) -> Result<()> {
         self.field(key, T::field(slot))
@@ -199,10 +201,11 @@ impl Header {
     /// Reads the header, which must be the only item.
     ///
     /// # Errors
-    /// `Invalid` if the bytes are not the CBOR that FORMAT.md describes, `Unsupported` if a key is unknown.
-    pub fn parse(bytes: &[u8]) -> Result<Self> {
+    /// `Invalid` if the bytes are not the CBOR that FORMAT.md describes, `Unsupported` if a key is unknown, `LimitExceeded`
+    /// before too much of it is kept.
+    pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self> {
         let mut header = Header::default();
-        let mut reader = Reader { decoder: Decoder::new(bytes), fields_left: 0, key: None };
+        let mut reader = Reader { decoder: Decoder::new(bytes), fields_left: 0, key: None, limits, listed: 0 };
         let read = reader.record(&mut header);
         let rest = bytes.get(reader.decoder.position()..).unwrap_or_default();
         let read = match read {
@@ -230,7 +233,13 @@ struct Reader<'b> {
     fields_left: u64,
     /// A key that has been read and whose value has not.
     key: Option<u8>,
+    limits: &'b Limits,
+    /// Numbers in all lists so far.
+    listed: u64,
 }
+
+/// Numbers in lists that an entry may have on average.
+const LISTED_PER_ENTRY: u64 = 16;
 
 fn indefinite() -> Error {
     Error::invalid("header", "an item of indefinite length")
@@ -306,6 +315,8 @@ impl Visitor for Reader<'_> {
             Field::Text(slot) => *slot = here.then(|| self.text()).transpose()?,
             Field::Longs(slot) => {
                 let len = if here { self.array_len()? } else { 0 };
+                self.listed = self.listed.saturating_add(len);
+                check_limit("lists", self.listed, self.limits.entries.saturating_mul(LISTED_PER_ENTRY))?;
                 let mut longs = Vec::new();
                 for _ in 0..len {
                     longs.push(self.integer()?);
@@ -314,6 +325,7 @@ impl Visitor for Reader<'_> {
             }
             Field::Texts(slot) => {
                 let len = if here { self.map_len()? } else { 0 };
+                check_limit("metadata", len, self.limits.entries)?;
                 let mut texts = Vec::new();
                 for _ in 0..len {
                     texts.push((self.text()?, self.text()?));
@@ -324,11 +336,13 @@ impl Visitor for Reader<'_> {
         Ok(())
     }
 
-    fn records<R: Record>(&mut self, key: u8, records: &mut Vec<R>) -> Result<()> {
+    fn records<R: Record>(&mut self, key: u8, field: &'static str, records: &mut Vec<R>) -> Result<()> {
         if !self.at(key)? {
             return Err(missing(key));
         }
-        for _ in 0..self.array_len()? {
+        let len = self.array_len()?;
+        check_limit(field, len, self.limits.entries)?;
+        for _ in 0..len {
             let mut record = R::default();
             self.record(&mut record)?;
             records.push(record);
@@ -395,7 +409,7 @@ impl Visitor for Writer {
         }
     }
 
-    fn records<R: Record>(&mut self, key: u8, records: &mut Vec<R>) -> Result<()> {
+    fn records<R: Record>(&mut self, key: u8, _: &'static str, records: &mut Vec<R>) -> Result<()> {
         self.value(key, &Some(records.len()), |encoder, &len| encoder.array(len as u64).map(drop))?;
         records.iter_mut().try_for_each(|record| self.record(record))
     }

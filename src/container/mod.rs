@@ -18,6 +18,7 @@
 mod check;
 mod frame;
 mod header;
+mod work;
 
 use std::fmt::Write;
 
@@ -31,7 +32,8 @@ use crate::error::{Error, Result};
 #[cfg(feature = "encoder")]
 use crate::format::CHUNK_BYTES_MAX;
 use crate::format::{
-    FILE_NAME_BYTES_MAX, FLAG_CODED, HASH_BYTES, HASHED_PREAMBLE_BYTES, MAGIC, PREAMBLE_BYTES, RAW_CHUNK_BYTES, VERSION,
+    FILE_NAME_BYTES_MAX, FLAG_CODED, HASH_BYTES, HASHED_PREAMBLE_BYTES, HEADER_BYTES_MAX, MAGIC, PREAMBLE_BYTES,
+    RAW_CHUNK_BYTES, VERSION,
 };
 use crate::tensor::{DType, Limits, Shape, memory_len};
 
@@ -163,6 +165,9 @@ pub struct Archive {
     pub chunks: Vec<Chunk>,
     /// Free text from the header.
     pub metadata: Vec<(String, String)>,
+    limits: Limits,
+    /// Whether the base's frames are there.
+    is_linked: bool,
 }
 
 impl Archive {
@@ -185,7 +190,7 @@ impl Archive {
             return Err(Error::unsupported("flags", flags.to_string()));
         }
         let header_bytes = u64::from(u32::from_le_bytes([preamble[12], preamble[13], preamble[14], preamble[15]]));
-        check_limit("header_bytes", header_bytes, limits.header_bytes)?;
+        check_limit("header_bytes", header_bytes, limits.header_bytes.min(HEADER_BYTES_MAX))?;
         Ok(needed.saturating_add(header_bytes))
     }
 
@@ -204,14 +209,14 @@ impl Archive {
             return Err(Error::Checksum { what: "the header".into() });
         }
         let header = if flags(preamble) & FLAG_CODED == 0 {
-            Header::parse(stored)
+            Header::parse(stored, limits)
         } else {
             let (len, coded) = stored.split_first_chunk::<4>().ok_or(Error::invalid("header", "it ends early"))?;
             let len = u64::from(u32::from_le_bytes(*len));
-            check_limit("header", len, limits.header_bytes)?;
+            check_limit("header_bytes", len, limits.header_bytes.min(HEADER_BYTES_MAX))?;
             let mut cbor = vec![0; memory_len("header", len)?];
             decode_planes(coded, cbor.len(), &mut cbor)?;
-            Header::parse(&cbor)
+            Header::parse(&cbor, limits)
         }?;
         check::Checker { limits, head_bytes }.check(header, integrity)
     }
@@ -224,7 +229,7 @@ impl Archive {
     #[expect(clippy::arithmetic_side_effects, reason = "no more than the entries of both in memory")]
     pub fn link(&mut self, base: Archive) -> Result<()> {
         let Some(needed) = self.base else { return Ok(()) };
-        if needed != base.integrity || self.is_linked() {
+        if needed != base.integrity || self.is_linked {
             return Err(Error::argument(format!("not the base of this archive: its integrity is {}", base.integrity)));
         }
         base.require_base()?;
@@ -240,12 +245,14 @@ impl Archive {
             }
             self.frames.push(frame);
         }
-        check::references(&self.frames, self.frame_count)
+        self.is_linked = true;
+        self.check_references()
     }
 
-    /// Whether the base is linked.
-    fn is_linked(&self) -> bool {
-        self.frames.len() > self.frame_count
+    /// Checks that frames can be predicted from their references, as far as these are known, and how much that takes.
+    fn check_references(&self) -> Result<()> {
+        check::references(&self.frames, self.frame_count, self.is_linked)?;
+        work::check(self)
     }
 
     /// Checks that the base is linked, if there is one.
@@ -254,7 +261,7 @@ impl Archive {
     /// `Argument` if it is missing.
     pub fn require_base(&self) -> Result<()> {
         match self.base {
-            Some(base) if !self.is_linked() => {
+            Some(base) if !self.is_linked => {
                 Err(Error::argument(format!("the archive is a delta: it needs its base, of integrity {base}")))
             }
             _ => Ok(()),
@@ -385,5 +392,8 @@ pub fn is_file_name(name: &str) -> bool {
     let component = |part: &[u8]| !matches!(part, b"" | b"." | b"..");
     let allowed = |byte: &u8| !matches!(byte, 0..32 | 127 | b'\\' | b':');
     let bytes = name.as_bytes();
-    bytes.len() <= FILE_NAME_BYTES_MAX && bytes.iter().all(allowed) && bytes.split(|&byte| byte == b'/').all(component)
+    // In UTF-8 these are U+0080 to U+009F.
+    let controls = bytes.array_windows().any(|pair| matches!(pair, [0xc2, 0x80..0xa0]));
+    let components = bytes.split(|&byte| byte == b'/').all(component);
+    bytes.len() <= FILE_NAME_BYTES_MAX && bytes.iter().all(allowed) && !controls && components
 }

@@ -1,5 +1,8 @@
 //! Bit fields of one width, least significant first.
 
+use super::take;
+use crate::error::{Error, Result};
+
 /// The fields of `width` bits in `bytes`; none if `width` is 0.
 #[expect(
     clippy::arithmetic_side_effects,
@@ -19,6 +22,17 @@ pub fn unpack_bits(bytes: &[u8], width: u32) -> impl Iterator<Item = u32> {
         pending_bits -= width;
         (width > 0).then_some(field)
     })
+}
+
+/// Splits off the bytes of a field of `bit_len` bits, which zeros pad.
+///
+/// # Errors
+/// `Invalid` if there are too few bytes, or the padding has a one.
+#[expect(clippy::arithmetic_side_effects, reason = "a remainder of 8")]
+pub(crate) fn take_bits<'a>(bytes: &mut &'a [u8], bit_len: usize, field: &'static str) -> Result<&'a [u8]> {
+    let taken = take(bytes, bit_len.div_ceil(8), field)?;
+    let padding = taken.last().map_or(0, |&last| u32::from(last) >> ((bit_len + 7) % 8 + 1));
+    if padding == 0 { Ok(taken) } else { Err(Error::invalid(field, "padded with more than zeros")) }
 }
 
 /// Packs the low `width` bits of each value; the last byte is padded with zeros.

@@ -11,11 +11,14 @@ pub(super) fn decode_copies(payload: &mut &[u8], plane: &mut [u8]) -> Result<()>
     let mut lens = [0; 4];
     for len in &mut lens {
         *len = take_varint(payload, "copies")? as usize;
-        if *len > plane.len().saturating_mul(2) {
-            return Err(invalid());
-        }
     }
     let [literal_len, sequence_len, literal_lens, copy_lens] = lens;
+    // What can make up the plane and be used up: a length is a byte, and another one for 128 bytes or more of the plane.
+    let filled = sequence_len.saturating_mul(COPY_LEN_MIN).saturating_add(literal_len);
+    let varints = sequence_len..=sequence_len.saturating_add(plane.len() / 128);
+    if filled > plane.len() || !varints.contains(&literal_lens) || !varints.contains(&copy_lens) {
+        return Err(invalid());
+    }
     let literals = decode_bytes(payload, literal_len)?;
     let (literal_lens, copy_lens) = (decode_bytes(payload, literal_lens)?, decode_bytes(payload, copy_lens)?);
     let low = decode_bytes(payload, sequence_len)?;

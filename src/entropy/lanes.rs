@@ -159,31 +159,36 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// Decodes all levels of `chunk` to `weights`. With a `trellis`, symbols are its indices, and the first half of the tables
+/// Decodes the next levels of `lanes`, as many as `chunk` has rows and columns, to `weights`. With a `trellis`, symbols are its indices, and the first half of the tables
 /// serves quantizer 0, the second quantizer 1.
 #[expect(
     clippy::arithmetic_side_effects,
     reason = "there is a lane; lanes and columns are fewer than the chunk has levels"
 )]
-pub fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, weights: &mut Weights) -> Result<(), LaneError> {
-    let mut lanes = Lanes::start(chunk, tables)?;
+pub fn walk_lanes(
+    lanes: &mut Lanes,
+    chunk: &LaneChunk,
+    tables: &Tables,
+    trellis: bool,
+    weights: &mut Weights,
+) -> Result<(), LaneError> {
     let decoder = Decoder::new(chunk, tables, trellis)?;
     let columns = if trellis { Decoder::columns::<true> } else { Decoder::columns::<false> };
     for group in (0..chunk.cols).step_by(lanes.len()) {
         let active = lanes.len().min(chunk.cols - group);
         let split = active / WALK * WALK;
         for lane in (0..split).step_by(WALK) {
-            columns(&decoder, &mut lanes, lane, group + lane, weights);
+            columns(&decoder, lanes, lane, group + lane, weights);
         }
         for lane in split..active {
-            decoder.column(&mut lanes, lane, group + lane, weights);
+            decoder.column(lanes, lane, group + lane, weights);
         }
     }
-    lanes.finish(chunk)
+    Ok(())
 }
 
 /// Where each lane stands.
-pub(crate) struct Lanes {
+pub struct Lanes {
     pub(crate) state: Vec<u32>,
     /// Next word to read. Runs past the lane's end, even past `words`, where a lane is corrupt.
     pub(crate) word: Vec<u32>,
@@ -191,12 +196,12 @@ pub(crate) struct Lanes {
 
 #[expect(clippy::indexing_slicing, reason = "`start` has made as many states, words and ends")]
 impl Lanes {
-    pub(crate) fn start(chunk: &LaneChunk, tables: &Tables) -> Result<Self, LaneError> {
+    /// Before the first level of `chunk`.
+    pub fn start(chunk: &LaneChunk) -> Result<Self, LaneError> {
         let require = |ok, what| if ok { Ok(()) } else { Err(LaneError::Shape(what)) };
         require(!chunk.states.is_empty() && chunk.states.len() == chunk.ends.len(), "states and ends")?;
         require(chunk.ends.is_sorted(), "ends")?;
         require(chunk.ends.last().is_some_and(|&end| end as usize <= chunk.words.len() / 2), "words")?;
-        require(tables.rows.len() == chunk.rows && tables.cols.len() == chunk.cols, "classes")?;
         let starts = std::iter::once(0).chain(chunk.ends.iter().copied());
         Ok(Self { state: chunk.states.to_vec(), word: starts.take(chunk.ends.len()).collect() })
     }
@@ -205,7 +210,8 @@ impl Lanes {
         self.state.len()
     }
 
-    pub(crate) fn finish(&self, chunk: &LaneChunk) -> Result<(), LaneError> {
+    /// Checks that all lanes of `chunk` have come to their ends.
+    pub fn finish(&self, chunk: &LaneChunk) -> Result<(), LaneError> {
         let whole = |lane: &usize| self.state[*lane] == STATE_START && self.word[*lane] == chunk.ends[*lane];
         match (0..self.len()).find(|lane| !whole(lane)) {
             Some(lane) => Err(LaneError::Corrupt { lane }),
@@ -234,8 +240,11 @@ pub(crate) struct Decoder<'a> {
     reason = "`new` has proven that a table starts at each row and column; states, slots and words wrap to no harm"
 )]
 impl<'a> Decoder<'a> {
-    /// Takes what [`Lanes::start`] accepts.
+    /// Takes a chunk of which [`Lanes::start`] accepts the lanes.
     pub(crate) fn new(chunk: &LaneChunk<'a>, tables: &Tables<'a>, trellis: bool) -> Result<Self, LaneError> {
+        if tables.rows.len() != chunk.rows || tables.cols.len() != chunk.cols {
+            return Err(LaneError::Shape("classes"));
+        }
         let quantizers = 1 + usize::from(trellis);
         if tables.slots.is_empty() || !tables.slots.len().is_multiple_of(quantizers * SLOTS) {
             return Err(LaneError::Shape("tables"));

@@ -62,6 +62,7 @@ mod table;
 pub use adaptive::Guide;
 #[cfg(feature = "encoder")]
 pub use adaptive::{Adaptation, AdaptiveModel, context};
+pub(crate) use bits::take_bits;
 pub use bits::{pack_bits, unpack_bits};
 #[cfg(feature = "encoder")]
 pub use encode::{
@@ -73,18 +74,22 @@ pub use table::{Table, step};
 
 use crate::error::{Error, Result};
 use crate::format::{LANES_LOG2_MAX, LEVEL_END, STATE_START};
-use lanes::{LaneChunk, LaneError, Tables, Weights};
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+use lanes::walk_lanes;
+use lanes::{LaneChunk, LaneError, Lanes, Scales, Tables, Weights};
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use simd::walk_lanes;
 
-/// Decodes all levels of `chunk` to `weights`, with the fastest loop there is.
-fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, weights: &mut Weights) -> Result<()> {
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    let decoded = simd::decode_lanes(chunk, tables, trellis, weights);
-    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-    let decoded = lanes::decode_lanes(chunk, tables, trellis, weights);
-    decoded.map_err(|error| match error {
+/// Bytes that are decoded at a time where there is no need for all of their symbols.
+const PART_LEN: usize = 1 << 15;
+
+#[cold]
+#[inline(never)]
+fn lane_error(error: LaneError) -> Error {
+    match error {
         LaneError::Shape(what) => Error::invalid("lanes", what),
         LaneError::Corrupt { lane } => Error::invalid("lanes", format!("lane {lane} does not end where it should")),
-    })
+    }
 }
 
 /// The payload of a chunk of levels, split but not decoded.
@@ -104,7 +109,7 @@ impl<'a> LevelPayload<'a> {
     pub fn parse(payload: &'a [u8], rows: usize, cols: usize, low_bits: u32) -> Result<Self> {
         parse_whole(payload, |bytes| {
             let lanes = LanePayload::parse(bytes, rows, cols)?;
-            let low = take(bytes, (rows * cols * low_bits as usize).div_ceil(8), "low")?;
+            let low = take_bits(bytes, rows * cols * low_bits as usize, "low")?;
             let escapes = parse_escapes(bytes, rows * cols)?;
             Ok(LevelPayload { lanes, low, escapes })
         })
@@ -115,7 +120,8 @@ impl<'a> LevelPayload<'a> {
     /// # Errors
     /// `Invalid` if a lane does not end where it should.
     pub(crate) fn decode(&self, tables: &Tables, trellis: bool, weights: &mut Weights) -> Result<()> {
-        decode_lanes(&self.lanes.chunk(), tables, trellis, weights)
+        let LanePayload { rows, cols, .. } = self.lanes;
+        self.lanes.decode(|lanes| walk_lanes(lanes, &self.lanes.chunk(rows, cols), tables, trellis, weights))
     }
 
     /// The stored low bits of each level, `low_bits` of them.
@@ -160,18 +166,45 @@ impl<'a> LanePayload<'a> {
         Ok(LanePayload { rows, cols, states, ends, words })
     }
 
-    /// A single row as the matrix of one column a lane that has the same order: longer runs are faster to decode.
-    #[expect(clippy::arithmetic_side_effects, reason = "there is a lane")]
-    fn folded(mut self) -> Self {
-        if self.cols.is_multiple_of(self.states.len()) {
-            self.rows = self.cols / self.states.len();
-            self.cols = self.states.len();
-        }
-        self
+    /// Lets all lanes walk from their first states to their ends.
+    fn decode(&self, walk: impl FnOnce(&mut Lanes) -> std::result::Result<(), LaneError>) -> Result<()> {
+        let chunk = self.chunk(self.rows, self.cols);
+        let walked = Lanes::start(&chunk).and_then(|mut lanes| {
+            walk(&mut lanes)?;
+            lanes.finish(&chunk)
+        });
+        walked.map_err(lane_error)
     }
 
-    fn chunk(&self) -> LaneChunk<'_> {
-        LaneChunk { rows: self.rows, cols: self.cols, states: &self.states, ends: &self.ends, words: self.words }
+    /// Decodes the symbols of a single row, all with one table, to bytes. A row is like the matrix of one column a lane, whose
+    /// longer runs are faster to decode; of its last row, a few columns may be missing.
+    #[expect(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        reason = "there is a lane; symbols are bytes"
+    )]
+    fn decode_bytes(&self, slots: &[u32], bytes: &mut [u8]) -> Result<()> {
+        let width = self.states.len();
+        self.decode(|lanes| {
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let cols = width.min(rest.len());
+                let rows = (rest.len() / cols).min(PART_LEN / cols);
+                let (part, next) = rest.split_at_mut(rows * cols);
+                let tables = Tables { slots, rows: &vec![0; rows], cols: &vec![0; cols] };
+                let (mut symbols, scales) = (vec![0.0; part.len()], Scales::ones(rows, cols));
+                let mut weights = Weights::new(&mut symbols, &scales, &[]);
+                walk_lanes(lanes, &self.chunk(rows, cols), &tables, false, &mut weights)?;
+                part.iter_mut().zip(symbols).for_each(|(byte, symbol)| *byte = symbol as i32 as u8);
+                rest = next;
+            }
+            Ok(())
+        })
+    }
+
+    /// Lanes of so many rows and columns.
+    fn chunk(&self, rows: usize, cols: usize) -> LaneChunk<'_> {
+        LaneChunk { rows, cols, states: &self.states, ends: &self.ends, words: self.words }
     }
 }
 

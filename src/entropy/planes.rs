@@ -2,8 +2,8 @@
 
 use super::adaptive::{Guide, decode_adaptive};
 use super::copies::decode_copies;
-use super::lanes::{SLOTS, Scales, Tables, Weights};
-use super::{LanePayload, Table, decode_lanes, parse_whole, take, take_array};
+use super::lanes::SLOTS;
+use super::{LanePayload, Table, parse_whole, take, take_array};
 use crate::error::{Error, Result};
 use crate::format::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_COPIES, MODE_GUIDED, MODE_RANS, MODE_RAW};
 
@@ -35,7 +35,6 @@ pub(crate) fn decode_plane(payload: &mut &[u8], plane: &mut [u8], guide: Option<
 }
 
 /// Decodes a plane of any mode but copies.
-#[expect(clippy::cast_possible_truncation, reason = "symbols are bytes")]
 pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8], guide: Option<&Guide>) -> Result<()> {
     let [mode] = take_array(payload, "mode")?;
     match mode {
@@ -44,11 +43,7 @@ pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8], guide: O
         MODE_RANS => {
             let mut slots = Vec::with_capacity(SLOTS);
             Table::parse_bytes(payload)?.push_slots(&mut slots);
-            let lanes = LanePayload::parse(payload, 1, plane.len())?.folded();
-            let tables = Tables { slots: &slots, rows: &vec![0; lanes.rows], cols: &vec![0; lanes.cols] };
-            let (mut symbols, scales) = (vec![0.0; plane.len()], Scales::ones(lanes.rows, lanes.cols));
-            decode_lanes(&lanes.chunk(), &tables, false, &mut Weights::new(&mut symbols, &scales, &[]))?;
-            plane.iter_mut().zip(symbols).for_each(|(byte, symbol)| *byte = symbol as i32 as u8);
+            LanePayload::parse(payload, 1, plane.len())?.decode_bytes(&slots, plane)?;
         }
         MODE_ADAPTIVE => decode_adaptive(payload, plane, None)?,
         MODE_GUIDED if guide.is_none() => return Err(Error::invalid("mode", "guided, without a reference")),

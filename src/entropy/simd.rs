@@ -75,9 +75,14 @@ impl<'a> WeightRows<'a> {
     }
 }
 
-/// [`super::lanes::decode_lanes`]. Copies the words first unless at least 6 bytes follow the last lane's end.
-pub fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, weights: &mut Weights) -> Result<(), LaneError> {
-    let mut lanes = Lanes::start(chunk, tables)?;
+/// [`super::lanes::walk_lanes`]. Copies the words first unless at least 6 bytes follow the last lane's end.
+pub fn walk_lanes(
+    lanes: &mut Lanes,
+    chunk: &LaneChunk,
+    tables: &Tables,
+    trellis: bool,
+    weights: &mut Weights,
+) -> Result<(), LaneError> {
     let decoder = Decoder::new(chunk, tables, trellis)?;
     let words = padded(chunk);
     let wide = WideDecoder::new(chunk, &decoder, &words);
@@ -92,14 +97,14 @@ pub fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, weights: 
             for lane in (0..split).step_by(WALK) {
                 let trellis_state = &mut trellis_states[lane / WALK];
                 let to = WeightRows::new(weights, block, group + lane);
-                walk(&wide, &mut lanes, trellis_state, lane, rows.clone(), group + lane, to);
+                walk(&wide, lanes, trellis_state, lane, rows.clone(), group + lane, to);
             }
         }
         for lane in split..active {
-            decoder.column(&mut lanes, lane, group + lane, weights);
+            decoder.column(lanes, lane, group + lane, weights);
         }
     }
-    lanes.finish(chunk)
+    Ok(())
 }
 
 /// The words with at least [`PAD`] bytes after the last lane's end.

@@ -1,6 +1,6 @@
 //! Entropy models: frequencies in 1/4096 over a range of small integers (FORMAT.md, section 7.2).
 
-use super::bits::{pack_bits, unpack_bits};
+use super::bits::{pack_bits, take_bits, unpack_bits};
 use crate::error::{Error, Result};
 use crate::format::{PRECISION, STEPS, TABLES_MAX, TOTAL};
 
@@ -19,7 +19,7 @@ fn parse_coarse(bytes: &mut &[u8], len: usize) -> Result<Vec<u16>> {
     let invalid = || Error::invalid("table", "its coarse form breaks a rule");
     let mut bits = unpack_bits(bytes, 1);
     let (mut bit_len, mut index) = (0, 0);
-    let mut frequencies = Vec::new();
+    let mut frequencies = Vec::with_capacity(len);
     for _ in 0..len {
         let ones = bits.by_ref().take_while(|&bit| bit == 1).count();
         let sign = bits.next().ok_or_else(invalid)?;
@@ -28,7 +28,7 @@ fn parse_coarse(bytes: &mut &[u8], len: usize) -> Result<Vec<u16>> {
         frequencies.push(step(index));
         bit_len += ones + 2;
     }
-    super::take(bytes, bit_len.div_ceil(8), "table")?;
+    take_bits(bytes, bit_len, "table")?;
     add_rest(&mut frequencies).ok_or_else(invalid)?;
     Ok(frequencies)
 }

@@ -19,6 +19,8 @@ use crate::tensor::DType;
 
 /// No symbol makes a larger level, even under the trellis.
 const SYMBOL_LEVEL_MAX: u64 = 257;
+/// The largest magnitude of a level.
+const LEVEL_MAX: u64 = LEVEL_END as u64 - 1;
 
 /// What the chunks of a frame of levels share.
 pub struct LevelDecoder {
@@ -26,16 +28,16 @@ pub struct LevelDecoder {
     pub(super) side: SideArrays,
     scales: Vec<f32>,
     first_exponent: i32,
-    basis: Option<Basis>,
     /// No level of the held chunk is larger.
     pub(super) bound: u64,
     pub(super) scratch: Scratch,
 }
 
-/// What the decoder of one frame leaves to that of another of the same archive: its tables, as most frames use the same ones
-/// and preparing them takes as long as decoding a small frame, and its memory.
+/// What the decoder of one frame leaves to that of another of the same archive: its tables and its transform, as most frames
+/// use the same ones and preparing them takes as long as decoding a small frame, and its memory.
 #[derive(Default)]
 pub struct Scratch {
+    basis: Option<Basis>,
     /// Which of the archive's tables `slots` holds.
     tables: Range<usize>,
     slots: Vec<u32>,
@@ -111,8 +113,10 @@ impl LevelDecoder {
             tables.iter().for_each(|table| table.push_slots(&mut scratch.slots));
         }
         scratch.tables = tables;
-        let basis = levels.dct.then(|| Basis::new(levels.taps));
-        Ok(LevelDecoder { levels: levels.clone(), side, scales, first_exponent, basis, bound: 0, scratch })
+        if levels.dct && scratch.basis.as_ref().is_none_or(|basis| basis.taps() != levels.taps) {
+            scratch.basis = Some(Basis::new(levels.taps));
+        }
+        Ok(LevelDecoder { levels: levels.clone(), side, scales, first_exponent, bound: 0, scratch })
     }
 
     /// The side arrays.
@@ -149,13 +153,19 @@ impl LevelDecoder {
         let in_order = dtype == DType::F32 && self.side.column_permutation.is_none();
         if in_order && let Ok(weights) = bytemuck::try_cast_slice_mut(bytes) {
             self.decode_values(chunk, &scales, weights)?;
-            self.basis.iter().for_each(|basis| basis.inverse(weights));
+            self.basis().iter().for_each(|basis| basis.inverse(weights));
             return Ok(());
         }
         self.decode_coded(chunk, &scales)?;
-        self.basis.iter().for_each(|basis| basis.inverse(&mut self.scratch.coded));
+        let mut coded = std::mem::take(&mut self.scratch.coded);
+        self.basis().iter().for_each(|basis| basis.inverse(&mut coded));
+        self.scratch.coded = coded;
         self.write_elements(&rectangle, dtype, bytes);
         Ok(())
+    }
+
+    fn basis(&self) -> Option<&Basis> {
+        self.scratch.basis.as_ref().filter(|_| self.levels.dct)
     }
 
     /// [`LevelDecoder::decode_values`] into `self.scratch.coded`.
@@ -173,7 +183,7 @@ impl LevelDecoder {
     #[expect(
         clippy::arithmetic_side_effects,
         clippy::indexing_slicing,
-        reason = "escapes are known to lie inside the chunk; bounds are below 2^40"
+        reason = "escapes are known to lie inside the chunk; bounds are below 2^25"
     )]
     fn decode_values(&self, chunk: CodedChunk, scales: &Scales, values: &mut [f32]) -> Result<u64> {
         let Levels { low_bits, trellis, .. } = self.levels;
@@ -191,7 +201,7 @@ impl LevelDecoder {
             }
             None => &[],
         };
-        if low_bits == 0 && bound < LEVEL_END as u64 {
+        if low_bits == 0 && bound <= LEVEL_MAX {
             payload.decode(&tables, trellis, &mut Weights::new(values, scales, predictions))?;
             for &(at, residual) in &payload.escapes {
                 let at = at as usize;
@@ -210,7 +220,7 @@ impl LevelDecoder {
         values.iter_mut().zip(predictions).for_each(|(value, prediction)| *value += prediction);
         check_levels(values)?;
         scales.apply(values);
-        Ok(bound)
+        Ok(bound.min(LEVEL_MAX))
     }
 
     /// Takes the reference's levels, of which none is larger than `bound`, to the predictions of a chunk; gives a bound on them.
@@ -223,10 +233,10 @@ impl LevelDecoder {
             predict::predict(levels, bound, gain);
         }
         let bound = (u64::from(largest_gain) * bound).div_ceil(GAIN_ONE as u64);
-        if bound >= LEVEL_END as u64 {
+        if bound > LEVEL_MAX {
             check_levels(levels)?;
         }
-        Ok(bound)
+        Ok(bound.min(LEVEL_MAX))
     }
 
     /// Weights, or levels of integers, in `self.scratch.coded` to elements.
@@ -283,7 +293,8 @@ pub(crate) fn scales_of(
     }
     let [row_exponent, column_exponent, tap_exponent] = exponents;
     let get = |array: &[i8], index: usize| array.get(index).map_or(0, |&value| i32::from(value));
-    let least = row_exponent.iter().min().map_or(0, |&least| i32::from(least));
+    // Of these rows alone: there may be as many chunks as rows.
+    let least = rows.clone().map(|row| get(row_exponent, row)).min().unwrap_or(0);
     let rows: Vec<u8> = rows.map(|row| (get(row_exponent, row) - least) as u8).collect();
     let col =
         |col| (get(column_exponent, col / taps) + get(tap_exponent, col % taps) - (first_exponent - least)) as u16;

@@ -1,5 +1,6 @@
 //! Aligned order <-> the tensor's own order (FORMAT.md, section 5.4). WGSL twin: `permute.wgsl`.
 
+use crate::entropy::take_bits;
 use crate::error::{Error, Result};
 
 /// A bijection of `0..len`: coded row (or column) `i` belongs at `self.places()[i]`.
@@ -62,7 +63,7 @@ impl Permutation {
     /// Reads the stored form of a permutation of `len` from the front of `bytes`.
     ///
     /// # Errors
-    /// `Invalid` if the bytes end early or a group is out of range.
+    /// `Invalid` if the bytes end early, a group is out of range, or more than zeros pad the last byte.
     #[expect(
         clippy::arithmetic_side_effects,
         clippy::cast_possible_truncation,
@@ -70,20 +71,23 @@ impl Permutation {
     )]
     pub fn parse(len: usize, bytes: &mut &[u8]) -> Result<Self> {
         let mut bits = BitReader { bytes, position: 0 };
-        let mut digits = Vec::new();
+        let mut free = FreeValues::all(len);
+        let mut places = Vec::with_capacity(len);
         for group in digit_groups(len) {
             let mut value = bits.take(group.width()).ok_or(Error::invalid("permutation", "ends early"))?;
             if value >= group.product {
                 return Err(Error::invalid("permutation", "a group is out of range"));
             }
             for base in group.bases(len) {
-                digits.push((value % base) as u32);
+                let place = free.nth((value % base) as u32);
+                free.take(place);
+                places.push(place as u32);
                 value /= base;
             }
         }
-        let used_bytes = bits.position.div_ceil(8);
-        *bytes = bytes.get(used_bytes..).unwrap_or_default();
-        Ok(Permutation(from_lehmer_digits(&digits)))
+        let bit_len = bits.position;
+        take_bits(bytes, bit_len, "permutation")?;
+        Ok(Permutation(places))
     }
 }
 
@@ -202,17 +206,6 @@ fn lehmer_digits(places: &[u32]) -> Vec<u32> {
         free.count_below(place as usize)
     };
     places.iter().map(digit).collect()
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "a place is below the length, which a u32 counts")]
-fn from_lehmer_digits(digits: &[u32]) -> Vec<u32> {
-    let mut free = FreeValues::all(digits.len());
-    let place = |&digit: &u32| {
-        let place = free.nth(digit);
-        free.take(place);
-        place as u32
-    };
-    digits.iter().map(place).collect()
 }
 
 #[derive(Default)]

@@ -38,6 +38,11 @@ impl Basis {
         Basis { taps, values: (0..taps * taps).map(value).collect() }
     }
 
+    /// The kernel length.
+    pub fn taps(&self) -> usize {
+        self.taps
+    }
+
     /// Entry of a coefficient and a tap.
     #[expect(
         clippy::arithmetic_side_effects,

@@ -73,16 +73,18 @@ impl ArchiveDecoder {
     /// The pieces of a byte range of a file, at a pass: frame (-1 for the raw stream), chunk (of the archive if raw, else of the frame;
     /// -1 for all), bytes that it decodes to (only if raw), bytes to skip, bytes to take.
     pub fn plan(&self, file: usize, offset: f64, bytes: f64, pass: usize) -> JsResult<Vec<f64>> {
-        let pieces = plan(&self.archive, file, offset as u64, bytes as u64, pass).map_err(js_error)?;
-        let flat = |piece: crate::decode::Piece| {
+        let mut pieces = Vec::new();
+        let mut push = |piece: crate::decode::Piece| {
             let [frame, chunk, decoded] = match piece.source {
                 PieceSource::Raw(chunk, bytes) => [-1.0, chunk as f64, bytes as f64],
                 PieceSource::Chunk(frame, chunk) => [frame as f64, chunk as f64, 0.0],
                 PieceSource::Frame(frame) => [frame as f64, -1.0, 0.0],
             };
-            [frame, chunk, decoded, piece.skip as f64, piece.bytes as f64]
+            pieces.extend([frame, chunk, decoded, piece.skip as f64, piece.bytes as f64]);
+            Ok(())
         };
-        Ok(pieces.into_iter().flat_map(flat).collect())
+        plan(&self.archive, file, offset as u64, bytes as u64, pass, &mut push).map_err(js_error)?;
+        Ok(pieces)
     }
 
     /// Where to write a payload of this many bytes. Valid until the next call that allocates.
@@ -215,7 +217,9 @@ fn describe(archive: &Archive) -> JsResult<JsValue> {
     let index = |index: Option<usize>| index.map_or(-1, |index| index as i32);
     let tensors = archive.tensors.iter().map(|tensor| {
         let frames = &tensor.frames;
-        (&tensor.name, tensor.dtype.name(), &tensor.shape.0, tensor.bytes, tensor.file, tensor.offset, frames)
+        // An empty tensor may have more along an axis than JavaScript counts exactly.
+        let shape: Vec<f64> = tensor.shape.0.iter().map(|&extent| extent as f64).collect();
+        (&tensor.name, tensor.dtype.name(), shape, tensor.bytes, tensor.file, tensor.offset, frames)
     });
     let frames = archive.frames.iter().map(|frame| {
         let levels = match &frame.coding {

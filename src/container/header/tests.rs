@@ -86,7 +86,7 @@ fn serializes_to_the_format_pages_keys() {
 #[test]
 fn parse_inverts_serialize() {
     for header in [full(), Header::default()] {
-        assert_eq!(Header::parse(&header.serialize().unwrap()).unwrap(), header);
+        assert_eq!(Header::parse(&header.serialize().unwrap(), &Limits::default()).unwrap(), header);
     }
 }
 
@@ -94,7 +94,7 @@ fn parse_inverts_serialize() {
 fn refuses_other_shapes() {
     let whole = full().serialize().unwrap();
     for len in 0..whole.len() {
-        assert!(Header::parse(&whole[..len]).is_err(), "{len}");
+        assert!(Header::parse(&whole[..len], &Limits::default()).is_err(), "{len}");
     }
     let cases: [(&[u8], &str); 6] = [
         (&[0xa0], "key 0 is missing"),
@@ -105,7 +105,7 @@ fn refuses_other_shapes() {
         (&[0xa5, 0x00, 0x80, 0x01, 0x80, 0x02, 0x80, 0x03, 0x40, 0x04, 0x40, 0x00], "bytes follow"),
     ];
     for (bytes, expected) in cases {
-        let error = Header::parse(bytes).unwrap_err().to_string();
+        let error = Header::parse(bytes, &Limits::default()).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }

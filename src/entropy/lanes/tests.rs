@@ -134,6 +134,12 @@ impl Case {
     }
 }
 
+fn decode_lanes(chunk: &LaneChunk, tables: &Tables, trellis: bool, weights: &mut Weights) -> Result<(), LaneError> {
+    let mut lanes = Lanes::start(chunk)?;
+    walk_lanes(&mut lanes, chunk, tables, trellis, weights)?;
+    lanes.finish(chunk)
+}
+
 fn model(random: &mut Noise) -> (i32, Categorical) {
     let symbols = 2 + random.below(30);
     let mut frequencies = vec![1u16; symbols];
