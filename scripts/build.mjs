@@ -10,6 +10,9 @@ import { CARGO_TARGET, ROOT, WASM_TARGET, fail, installPackages, prepareRust, st
 const WASM_PASSES = [
   '-Oz',
   '--one-caller-inline-max-function-size=50',
+  // Below 1024 lies the end of the stack, which nothing points to.
+  '--low-memory-unused',
+  '--reorder-functions',
   '--strip-debug',
   '--strip-producers',
   '--strip-target-features',
@@ -65,6 +68,13 @@ const BUNDLES = [
 const CLASSIC = ['worker.js', 'gpu-worker.js', 'service-worker-classic.js'];
 /** Each takes a runtime that it does not import, and shares the page's `mcwc`. */
 const ADAPTERS = ['onnxruntime', 'tfjs', 'transformers'];
+/** Properties that only our own scripts know of each other: short ones take less to download. Exports cannot be among them. */
+const PRIVATE = [
+  ...['builtFor', 'canRestart', 'canSeek', 'chunkCount', 'counted', 'endedEarly', 'firstChunk', 'gained', 'inMemory', 'isAnswered'],
+  ...['isComplete', 'isFull', 'isRunning', 'isWhole', 'lengths', 'levelBits', 'mayPost', 'onEnd', 'onGrowth', 'onInline', 'onLost'],
+  ...['overlaps', 'payloads', 'pieces', 'preamble', 'rawChunk', 'readOnce', 'refetch', 'repaired', 'retrying', 'scattered', 'setBusy'],
+  ...['sideChunk', 'takeSpare', 'throwIfClosed', 'verified', 'waitMs'],
+];
 /** What a page downloads to decode on the CPU, and on WebGPU, and what a service worker does. */
 const DOWNLOADS = {
   cpu: ['index.js', 'worker.js', 'mcwc_bg.wasm'],
@@ -155,6 +165,8 @@ async function buildScripts() {
   for (const { out, entry, bindings, ...options } of BUNDLES) {
     await esbuild.build({
       ...browser,
+      mangleProps: new RegExp(`^(${PRIVATE.join('|')})$`),
+      mangleCache: Object.fromEntries(PRIVATE.map((name, index) => [name, `$${index.toString(36)}`])),
       // Fields that hold nothing yet are not written out.
       tsconfigRaw: { compilerOptions: { useDefineForClassFields: false, verbatimModuleSyntax: true } },
       external: ['./blob.js', './gpu.js', './index.js', './inline.js', './lazy.js', './uses.js'],
