@@ -170,14 +170,11 @@ export class Archive {
     const tensor = this.#find(name, file);
     const { dtype, shape, bytes, frames } = tensor;
     const pass = this.#passOf(tensor, wanted);
-    const found = { dtype, shape: [...shape], bytes, pass };
-    const reconstructed = await this.#gpuReader?.reconstruct(frames[Math.min(pass, frames.length - 1)], bytes, signal);
-    const decoded = reconstructed ? undefined : await this.#decode(this.#plan(tensor, pass), { signal });
+    const decode = () => this.#decode(this.#plan(tensor, pass), { signal });
+    const buffer = await this.#gpuReader?.tensor(frames[Math.min(pass, frames.length - 1)], bytes, decode, signal);
     await this.#release(tensor, pass);
-    if (reconstructed) return { ...found, buffer: reconstructed };
-    const gpu = this.#gpuReader?.gpu;
-    if (!gpu) throw new McwcError('gpu', `there is no GPU: ${this.#backendReason}`);
-    return { ...found, buffer: gpu.upload(new Uint8Array(decoded!, 0, bytes)) };
+    if (!buffer) throw new McwcError('gpu', `there is no GPU: ${this.#backendReason}`);
+    return { dtype, shape: [...shape], bytes, pass, buffer };
   }
 
   /** A file, at the finest pass unless another is asked for. */

@@ -39,7 +39,7 @@ export class McwcError extends Error {
   /** An error of the wasm module carries a code; anything else failed outside the format. */
   static from(error: unknown, otherwise: ErrorCode = 'io'): McwcError {
     if (error instanceof McwcError) return error;
-    const { code, message = String(error), chunk } = error as { code?: unknown; message?: string; chunk?: number };
+    const { code, message = String(error), chunk } = Object(error) as { code?: unknown; message?: string; chunk?: number };
     return new McwcError(CODES.find((known) => known === code) ?? otherwise, message, { cause: error, chunk });
   }
 }

@@ -101,7 +101,7 @@ export class ArchiveFile {
   }
 
   #plan(start: number, end: number): Part {
-    if (!(0 <= start && start <= end && end <= this.size)) {
+    if (!(0 <= start && start <= end && end <= this.size && Number.isInteger(start + end))) {
       throw new McwcError('argument', `${this.name} has no bytes ${start} to ${end}, only ${this.size}`);
     }
     const bytes = end - start;

@@ -64,6 +64,14 @@ export class GpuReader {
     }
   }
 
+  /** A frame's tensor, of this length, on the GPU, which may have to take what the CPU decodes; undefined if there is none any more. */
+  async tensor(frame: number, bytes: number, decode: () => Promise<ArrayBuffer>, signal?: AbortSignal): Promise<GPUBuffer | undefined> {
+    const reconstructed = await this.reconstruct(frame, bytes, signal);
+    if (reconstructed || !this.gpu) return reconstructed;
+    const decoded = await decode();
+    return this.gpu?.upload(new Uint8Array(decoded, 0, bytes));
+  }
+
   /** A frame's tensor, of this length, on the GPU; undefined if it has to be decoded on the CPU. */
   async reconstruct(frame: number, bytes: number, signal?: AbortSignal): Promise<GPUBuffer | undefined> {
     const { description, header, throwIfClosed } = this.options;

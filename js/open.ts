@@ -85,9 +85,9 @@ function check({ backend = 'auto', workers = 0, integrity, lazy = false, silence
     throw new McwcError('argument', message);
   };
   if (!['auto', 'cpu', 'webgpu'].includes(backend)) refuse(`backend must be 'auto', 'cpu' or 'webgpu', not ${JSON.stringify(backend)}`);
-  if (typeof lazy !== 'boolean') refuse('lazy must be true or false');
+  if (typeof lazy !== 'boolean') refuse('lazy must be a boolean');
   for (const [name, value] of Object.entries({ workers, retries, silenceMs, retryMs })) {
-    if (!Number.isInteger(value) || value < 0 || value > DELAY_MS_MAX) refuse(`${name} must be a whole number, 0 or more`);
+    if (!Number.isInteger(value) || value < 0 || value > DELAY_MS_MAX) refuse(`${name} must be a whole number`);
   }
   if (integrity !== undefined && !/^[0-9a-f]{32}$/i.test(integrity)) refuse('integrity must be 32 hexadecimal digits');
 }

@@ -93,7 +93,7 @@ export function address<T>(option: string, locate: () => T): T {
   try {
     return locate();
   } catch (error) {
-    throw new McwcError('argument', `this script does not know its own address; ${option} has to say where that file is`, { cause: error });
+    throw new McwcError('argument', `this script does not know its own address: set ${option}`, { cause: error });
   }
 }
 

@@ -67,7 +67,7 @@ describe('In a classic script', () => {
   };
   const wasmUrl = ['wasmUrl', '/pkg/mcwc_bg.wasm'];
   const workerUrl = ['workerUrl', '/pkg/worker.js'];
-  const unknown = (option) => `this script does not know its own address; ${option} has to say where that file is`;
+  const unknown = (option) => `this script does not know its own address: set ${option}`;
 
   test('says which addresses it needs', async () => {
     assert.equal(await run(scenario, { urls: [] }), `argument: ${unknown('wasmUrl')}`);

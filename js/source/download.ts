@@ -37,21 +37,8 @@ export class Download implements Supply {
   }
 
   async refetch(start: number, end: number): Promise<Uint8Array | undefined> {
-    const { file } = this;
-    const attempts = this.attempts();
-    if (start === 0) file.preamble = undefined;
-    while (file.canSeek) {
-      try {
-        return await this.#again(start, end);
-      } catch (error) {
-        try {
-          await attempts.next(error);
-        } catch {
-          break;
-        }
-      }
-    }
-    return undefined;
+    const { refetch } = await import('./lazy.js');
+    return refetch(this, start, end);
   }
 
   close(error: unknown): void {
@@ -77,19 +64,5 @@ export class Download implements Supply {
     await memory.turn();
     const [[start, end] = [0, Infinity], next] = memory.missing();
     return [start < PREAMBLE_BYTES ? 0 : start, next && end];
-  }
-
-  /** Past the HTTP cache, in which they may be as damaged. */
-  async #again(start: number, end: number): Promise<Uint8Array | undefined> {
-    const target = new Uint8Array(end - start);
-    let filled = 0;
-    for await (const { bytes, isWhole } of this.file.read(start, end, 'reload')) {
-      if (isWhole && start > 0) return undefined;
-      const part = bytes.subarray(0, target.length - filled);
-      target.set(part, filled);
-      filled += part.length;
-      if (filled === target.length) return target;
-    }
-    throw this.endedEarly();
   }
 }

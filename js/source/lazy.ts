@@ -1,5 +1,5 @@
 // A file on a server -> memory, only what is asked for: neighbouring ranges together, a few requests at a time. Where the server
-// knows no ranges, the whole. Loaded only where bytes may have to be fetched by ranges.
+// knows no ranges, the whole. Loaded only where bytes have to be fetched by ranges, as damaged ones have.
 import { nextTurn } from '../platform.js';
 import type { Attempts } from './attempts.js';
 import type { Download } from './download.js';
@@ -47,7 +47,7 @@ export class LazyRanges implements Supply {
   }
 
   refetch(start: number, end: number): Promise<Uint8Array | undefined> {
-    return this.download.refetch(start, end);
+    return refetch(this.download, start, end);
   }
 
   close(error: unknown): void {
@@ -114,4 +114,37 @@ export class LazyRanges implements Supply {
     this.#isWhole = false;
     this.#next();
   }
+}
+
+/** Bytes that proved damaged, once more; undefined if they cannot be had. */
+export async function refetch(download: Download, start: number, end: number): Promise<Uint8Array | undefined> {
+  const { file } = download;
+  const attempts = download.attempts();
+  if (start === 0) file.preamble = undefined;
+  while (file.canSeek) {
+    try {
+      return await again(download, start, end);
+    } catch (error) {
+      try {
+        await attempts.next(error);
+      } catch {
+        break;
+      }
+    }
+  }
+  return undefined;
+}
+
+/** Past the HTTP cache, in which they may be as damaged. */
+async function again(download: Download, start: number, end: number): Promise<Uint8Array | undefined> {
+  const target = new Uint8Array(end - start);
+  let filled = 0;
+  for await (const { bytes, isWhole } of download.file.read(start, end, 'reload')) {
+    if (isWhole && start > 0) return undefined;
+    const part = bytes.subarray(0, target.length - filled);
+    target.set(part, filled);
+    filled += part.length;
+    if (filled === target.length) return target;
+  }
+  throw download.endedEarly();
 }

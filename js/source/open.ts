@@ -20,7 +20,7 @@ export async function openSource(source: ArchiveSource, options: ArchiveOptions,
   if (source instanceof Blob) return fromBlob(source, report);
   if (source instanceof ReadableStream) return fromStream(source, options, report);
   if (!(source instanceof ArrayBuffer || ArrayBuffer.isView(source))) {
-    throw new McwcError('argument', 'open takes an address, a Request, a Response, a Blob, bytes or a stream');
+    throw new McwcError('argument', 'open takes an address, Request, Response, Blob, bytes or stream');
   }
   const memory = new MemorySource(report);
   const bytes = ArrayBuffer.isView(source) ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength) : new Uint8Array(source);
@@ -30,7 +30,7 @@ export async function openSource(source: ArchiveSource, options: ArchiveOptions,
 }
 
 async function fromBlob(blob: Blob, report: Report): Promise<Source> {
-  const { BlobSource } = await import('./blob.js');
+  const { BlobSource } = await import('./given.js');
   return new BlobSource(blob, report);
 }
 
@@ -84,19 +84,10 @@ async function bytesOf(file: RemoteFile, source: Request | Response, silenceMs: 
   return Object.assign(new Segments(), loaded);
 }
 
-function fromStream(stream: ReadableStream<Uint8Array>, { keep }: ArchiveOptions, report: Report): Source {
+async function fromStream(stream: ReadableStream<Uint8Array>, { keep }: ArchiveOptions, report: Report): Promise<Source> {
   if (stream.locked) throw new McwcError('argument', 'the stream is locked to another reader');
-  const reader = stream.getReader();
   const memory = new MemorySource(report, keep === false);
-  memory.supply = { close: (error) => void reader.cancel(error).catch(() => {}) };
-  const pump = async () => {
-    for (let offset = 0; ; ) {
-      const { value } = await reader.read();
-      if (!value) return memory.end();
-      memory.write(offset, value, 'network');
-      offset += value.length;
-    }
-  };
-  pump().catch((error) => memory.end(new McwcError('io', `the stream failed: ${error.message}`, { cause: error })));
+  const { receive } = await import('./given.js');
+  receive(stream, memory);
   return memory;
 }

@@ -1,6 +1,6 @@
-// Bytes of a blob, or of a file, read when they are needed. Loaded only then.
+// What the caller has: a blob or a file, read when its bytes are needed, or a stream. Loaded only then.
 import { McwcError } from '../index.js';
-import type { Report } from './memory.js';
+import type { MemorySource, Report } from './memory.js';
 import type { Source } from './source.js';
 
 export class BlobSource implements Source {
@@ -56,4 +56,20 @@ export class BlobSource implements Source {
     this.#error ??= error;
     this.#settle.reject(error);
   }
+}
+
+/** All that a stream brings, in memory. */
+export function receive(stream: ReadableStream<Uint8Array>, memory: MemorySource): void {
+  const reader = stream.getReader();
+  memory.supply = { close: (error) => void reader.cancel(error).catch(() => {}) };
+  const pump = async () => {
+    for (let offset = 0; ; ) {
+      const { value } = await reader.read();
+      if (!value) return memory.end();
+      memory.write(offset, value, 'network');
+      offset += value.length;
+    }
+  };
+  const failed = (error: unknown) => new McwcError('io', `the stream failed: ${(error as Error | undefined)?.message}`, { cause: error });
+  pump().catch((error) => memory.end(failed(error)));
 }
