@@ -43,6 +43,8 @@ const BUNDLES = [
   { out: 'gpu', entry: 'gpu', format: 'esm', bindings: 'mcwc_gpu/mcwc_gpu.js' },
   { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
+  { out: 'encoder', entry: 'encoder', format: 'esm', bindings: 'mcwc/mcwc.js' },
+  { out: 'encoder-worker', entry: 'wasi/worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
 ];
 /** What a page downloads to decode on the CPU, and on WebGPU. */
 const DOWNLOADS = {
@@ -51,8 +53,8 @@ const DOWNLOADS = {
 };
 /** Most bytes, gzipped: of the first, and of what the second adds to it. */
 const BUDGET = { cpu: 60_000, gpu: 40_000 };
-/** What `index.d.ts` leads to. */
-const PUBLIC_TYPES = ['index', 'archive', 'errors', 'file', 'open', 'types'];
+/** What `index.d.ts` and `encoder.d.ts` lead to. */
+const PUBLIC_TYPES = ['index', 'encoder', 'archive', 'errors', 'file', 'open', 'types'];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
@@ -141,7 +143,7 @@ async function buildTypes() {
   const types = join(ROOT, 'target/types');
   const tsc = await tool('typescript/bin/tsc');
   await start('node', [tsc, '--project', ROOT, '--outDir', types]);
-  await start('node', [tsc, '--project', join(ROOT, 'js/cli')]);
+  for (const name of ['js/wasi', 'js/cli']) await start('node', [tsc, '--project', join(ROOT, name)]);
   for (const name of PUBLIC_TYPES) copyFileSync(join(types, `${name}.d.ts`), join(PKG, `${name}.d.ts`));
 }
 
