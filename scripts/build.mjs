@@ -1,10 +1,10 @@
-// Rust and TypeScript -> pkg/: two wasm modules, the JavaScript around them, and types. Fails if they are larger than they may be.
+// Rust and TypeScript -> pkg/: two wasm modules that decode, one that is the command, the JavaScript around them, and types. Fails if they are larger than they may be.
 //   node scripts/build.mjs
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { bind, buildBindgen } from './bindgen.mjs';
-import { CARGO_TARGET, ROOT, WASM_TARGET, fail, installPackages, prepareRust, start, step, timed, tool } from './tools.mjs';
+import { CARGO_TARGET, ROOT, WASI_TARGET, WASM_TARGET, fail, installPackages, prepareRust, start, step, timed, tool } from './tools.mjs';
 
 /** Functions called once are inlined by rustc where it helps; more of it only makes what is compressed larger. */
 const WASM_PASSES = [
@@ -66,6 +66,7 @@ export async function build() {
     await timed(`${module.name}.wasm`, () => compile(module, wasm));
     finished.push(bindgen.then(() => timed(`${module.name}_bg.wasm`, () => finish(module, wasm))));
   }
+  await timed('mcwc.wasm, the command', compileCommand);
   await Promise.all(finished);
   await timed('JavaScript', buildScripts);
   await timed('Types', buildTypes);
@@ -77,6 +78,14 @@ async function compile({ cargo }, wasm) {
   const env = { ...process.env, RUSTC_BOOTSTRAP: '1' };
   await start('cargo', ['rustc', '--lib', '--no-default-features', ...options, ...CARGO, ...cargo], { env });
   copyFileSync(join(CARGO_TARGET, WASM_TARGET, 'wasm/mcwc.wasm'), wasm);
+}
+
+/** Made to be fast: it is not what a page waits for. wasm-opt would take a minute for a tenth of it. */
+async function compileCommand() {
+  const features = ['--no-default-features', '--features', 'cli'];
+  await start('cargo', ['build', '--profile', 'wasi', '--bin', 'mcwc', '--target', WASI_TARGET, ...features]);
+  // Not copied: an executable is not what it is to npm.
+  writeFileSync(join(PKG, 'mcwc.wasm'), readFileSync(join(CARGO_TARGET, WASI_TARGET, 'wasi/mcwc.wasm')));
 }
 
 async function finish({ name }, wasm) {

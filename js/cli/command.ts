@@ -1,6 +1,7 @@
 // The command itself, compiled to wasm -> its exit status. It runs in a thread of its own: an interruption ends that at once, and
 // what it had not finished goes.
 import { rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { MEMORY, pathInside, type Reply, type Request } from '../encoder/protocol.js';
 import { CreatedFiles } from '../wasi/created.js';
@@ -18,7 +19,7 @@ export async function runCommand(args: string[], files: Map<string, Uint8Array> 
   const worker = new Worker(new URL('./encoder-worker.js', import.meta.url));
   const interrupt = (signal: NodeJS.Signals) => end(worker, created, signal);
   for (const signal of SIGNALS) process.once(signal, interrupt);
-  const env = { ...process.env, PWD: pathInside(process.cwd()), TMPDIR: pathInside(process.env.TMPDIR ?? '/tmp') };
+  const env = { ...process.env, PWD: pathInside(process.cwd()), TMPDIR: pathInside(tmpdir()) };
   const request: Request = {
     wasmUrl: new URL('./mcwc.wasm', import.meta.url).href,
     args: args.map(pathInside),

@@ -87,7 +87,7 @@ async function calibrateAll(models: string[], { samples, lines, quiet }: Wanted)
   const note = (text: string) => console.error(lines ? JSON.stringify({ note: text }) : `mcwc: ${text}`);
   const progress = (what: string, done: number, total: number) => {
     if (lines) console.error(JSON.stringify({ stage: 'calibrate', done: done / total }));
-    else if (!quiet) printProgress(what, done, total);
+    else if (!quiet && process.stderr.isTTY) printProgress(what, done, total);
   };
   const runtime = await runtimeOr(samples === undefined ? note : undefined);
   if (!runtime) return statistics;
