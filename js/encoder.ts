@@ -44,7 +44,7 @@ export interface EncodeOptions {
   quantizer?: 'trellis' | 'uniform';
   /** `free`: hidden units, heads and channels may come back in another order; `original` by default. */
   unitOrder?: 'original' | 'free';
-  /** Hears of each percent. */
+  /** Hears of each percent of each stage. */
   onProgress?(progress: EncodeProgress): void;
   /** Ends the thread at once; the promise rejects with its reason. */
   signal?: AbortSignal;
@@ -55,9 +55,9 @@ export interface EncodeOptions {
 }
 
 export interface EncodeProgress {
-  /** What is being done, in a word or two. */
+  /** What is being done, in a few words. A stage may come more than once. */
   stage: string;
-  /** How much of all the work is done, from 0 to 1. */
+  /** How much of the stage is done, from 0 to 1. */
   done: number;
 }
 

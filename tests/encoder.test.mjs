@@ -36,7 +36,7 @@ const CASES = {
 };
 let npx;
 
-before(async () => {
+async function prepare() {
   npx = join(folder, 'node_modules/mcwc/pkg/cli.js');
   for (const [from, name] of [
     [join(OCR, 'ch_PP-OCRv4_det_infer.onnx'), 'det.onnx'],
@@ -53,7 +53,7 @@ before(async () => {
     const { status, stderr } = await native('encode', ...files, '-o', `expected-${index}.mcwc`, '--json', ...args);
     assert.equal(status, 0, stderr);
   }
-});
+}
 
 const native = (...args) => outcome(NATIVE, args);
 const packed = (...args) => outcome(process.execPath, [npx, ...args]);
@@ -116,137 +116,143 @@ function hash(bytes) {
   return state;
 }
 
-for (const [place, encode] of Object.entries(run)) {
-  describe(`mcwc/encoder, ${place}`, () => {
-    for (const [index, [name, { files, options }]] of Object.entries(CASES).entries()) {
-      // What Blobs do to bytes in Node, small files tell as well.
-      if (place === 'Node, of Blobs' && name.startsWith('PP-OCR')) continue;
-      test(`makes the native command's bytes of ${name}`, async () => {
-        const expected = await readFile(join(folder, `expected-${index}.mcwc`));
-        const { hash: found, bytes, report, progress, message } = await encode({ files, options });
-        assert.deepEqual({ found, bytes, message }, { found: hash(expected), bytes: expected.length, message: undefined });
-        assert.equal(report.archiveBytes, expected.length);
-        assert.equal(typeof report.tensors[0].codedBytes, 'number');
-        assert.ok(progress.every(({ stage }) => stage.length > 0));
-        assert.ok(progress.some(({ done }) => done > 0.5));
-        assert.ok(progress.every(({ done }, at) => done <= 1 && (at === 0 || done >= progress[at - 1].done)));
-      });
-    }
+describe('the encoder', () => {
+  before(prepare);
 
-    test('is aborted at once', async () => {
-      const { code, message, later } = await encode({ files: ['det.onnx'], abortAt: 0.01 });
-      assert.deepEqual({ code, message, later }, { code: 'other', message: 'enough', later: 0 });
-    });
-
-    test('says what it refuses, and why', async () => {
-      for (const [files, options, code, message] of [
-        [['cut.safetensors'], {}, 'invalid', /cut\.safetensors/],
-        [['small.safetensors'], { bits: 99 }, 'argument', /between 0\.1 and 16, please/],
-        [['small.safetensors'], { bits: 3, size: 99 }, 'argument', /cannot be used with/],
-        [[], {}, 'argument', /no file/],
-        [['small.safetensors', 'small.safetensors'], {}, place === 'Node' ? 'none' : 'argument', /two files are named/],
-        [['small.safetensors'], { wasmUrl: 'http://localhost:1/mcwc.wasm' }, 'io', /localhost:1\/mcwc\.wasm/],
-      ]) {
-        const refused = await encode({ files, options });
-        // A path that is given twice is one.
-        if (code === 'none') continue;
-        assert.equal(refused.code, code, refused.message);
-        assert.match(refused.message, message);
+  for (const [place, encode] of Object.entries(run)) {
+    describe(`mcwc/encoder, ${place}`, () => {
+      for (const [index, [name, { files, options }]] of Object.entries(CASES).entries()) {
+        // What Blobs do to bytes in Node, small files tell as well.
+        if (place === 'Node, of Blobs' && name.startsWith('PP-OCR')) continue;
+        test(`makes the native command's bytes of ${name}`, async () => {
+          const expected = await readFile(join(folder, `expected-${index}.mcwc`));
+          const { hash: found, bytes, report, progress, message } = await encode({ files, options });
+          assert.deepEqual({ found, bytes, message }, { found: hash(expected), bytes: expected.length, message: undefined });
+          assert.equal(report.archiveBytes, expected.length);
+          assert.equal(typeof report.tensors[0].codedBytes, 'number');
+          assert.ok(progress.some(({ done }) => done > 0.5));
+          for (const [at, { stage, done }] of progress.entries()) {
+            const before = progress[at - 1]?.stage === stage ? progress[at - 1].done : 0;
+            assert.ok(stage.length > 0 && done >= before && done <= 1, `${stage} ${before} -> ${done}`);
+          }
+        });
       }
-    });
-  });
-}
 
-describe('npx mcwc', () => {
-  test('has the help of the native command, and says what it has more', async () => {
-    for (const [args, more] of [
-      [['--help'], /mcwc calibrate MODEL\.onnx/],
-      [['encode', '--help'], /--no-calibration/],
-      [['encode', '-h'], /--samples/],
-      [['help', 'decode'], /^$/],
-      [['inspect', '--help'], /^$/],
-    ]) {
-      const [{ stdout }, expected] = await both(args);
-      assert.equal(String(stdout).slice(0, expected.stdout.length), String(expected.stdout));
-      assert.match(String(stdout).slice(expected.stdout.length), more);
-    }
-  });
+      test('is aborted at once', async () => {
+        const { code, message, later } = await encode({ files: ['det.onnx'], abortAt: 0.01 });
+        assert.deepEqual({ code, message, later }, { code: 'other', message: 'enough', later: 0 });
+      });
 
-  test('knows of every option of `encode` that takes a value', async () => {
-    const { stdout } = await native('encode', '--help');
-    const takesValue = [...String(stdout).matchAll(/^ +(?:-\w, )?--([\w-]+) </gm)].map(([, name]) => name);
-    const source = await readFile(join(ROOT, 'js/cli/encode.ts'), 'utf8');
-    const known = [...source.matchAll(/^ {2}'?([\w-]+)'?: (?:TEXT|\{ type: 'string'.*\}),$/gm)].map(([, name]) => name);
-    assert.deepEqual(known.sort(), [...takesValue, 'samples'].sort());
-  });
-
-  test('ends with the exit statuses of the native command', async () => {
-    for (const args of [[], ['compress'], ['encode'], ['encode', 'nowhere.onnx'], ['encode', '--bits', '99', 'keys.txt'], ['verify', 'keys.txt']]) {
-      const [found, expected] = await both(args);
-      assert.ok(expected.status > 0);
-      // The numbers of the system's errors are others.
-      assert.equal(found.stderr.replace(/os error \d+/, ''), expected.stderr.replace(/os error \d+/, ''));
-    }
-  });
-
-  test('writes to files and to standard output, and refuses to replace what is there', async () => {
-    const expected = await readFile(join(folder, 'expected-0.mcwc'));
-    const args = ['encode', 'det.onnx', 'keys.txt', '--bits', '3', '--no-calibration'];
-    const piped = await packed(...args, '-o', '-');
-    assert.equal(piped.status, 0, piped.stderr);
-    assert.ok(piped.stdout.equals(expected));
-    assert.match(piped.stderr, /times smaller/);
-    await writeFile(join(folder, 'precious.mcwc'), 'precious');
-    const refused = await packed(...args, '-o', 'precious.mcwc');
-    assert.deepEqual([refused.status, refused.stderr], [1, 'mcwc: precious.mcwc: exists; --force replaces it\n']);
-    assert.equal(await readFile(join(folder, 'precious.mcwc'), 'utf8'), 'precious');
-  });
-
-  test('finds files by names and folders that are not ASCII', async () => {
-    await mkdir(join(folder, 'größer'));
-    for (const name of ['ä.txt', '字.txt']) await copyFile(join(folder, 'keys.txt'), join(folder, 'größer', name));
-    const [found] = await both(['encode', 'größer', '--json', '-o'], 'folder.mcwc');
-    assert.equal(found.status, 0, found.stderr);
-    assert.ok((await readFile(join(folder, 'folder.mcwc'))).equals(await readFile(join(folder, 'native-folder.mcwc'))));
-  });
-
-  test('decodes, inspects, verifies and compares as the native command', async () => {
-    const [decoded] = await both(['decode', 'small.mcwc', '--json', '-o'], 'decoded');
-    assert.equal(decoded.status, 0, decoded.stderr);
-    for (const name of await readdir(join(folder, 'native-decoded'))) {
-      const [found, expected] = await Promise.all(['decoded', 'native-decoded'].map((out) => readFile(join(folder, out, name))));
-      assert.ok(found.equals(expected), name);
-    }
-    for (const args of [['inspect', 'small.mcwc'], ['verify', 'small.mcwc'], ['compare', 'small.safetensors', 'small.mcwc']]) {
-      const [found, expected] = await both(args);
-      assert.equal(String(found.stdout), String(expected.stdout));
-    }
-    await both(['inspect', 'small.mcwc', '--html'], 'page.html');
-    assert.equal(await readFile(join(folder, 'page.html'), 'utf8'), await readFile(join(folder, 'native-page.html'), 'utf8'));
-  });
-
-  test('says that it cannot calibrate, and encodes all the same', async () => {
-    const { status, stderr } = await packed('encode', 'cls.onnx', '--bits', '3', '--json');
-    assert.equal(status, 0, stderr);
-    assert.match(stderr, /^mcwc: not calibrated: npm install onnxruntime-node/);
-    const asked = await packed('encode', 'cls.onnx', '--samples', 'samples', '-o', 'asked.mcwc');
-    assert.deepEqual([asked.status, /npm install onnxruntime-node/.test(asked.stderr)], [1, true]);
-  });
-
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-    test(`leaves nothing behind when ${signal} ends it`, async () => {
-      const out = join(folder, `interrupted-${signal}`);
-      await mkdir(out);
-      await writeFile(join(folder, 'large.bin'), new Uint8Array(2 ** 28));
-      if (signal === 'SIGINT') assert.equal((await native('encode', 'large.bin', '-o', 'large.mcwc')).status, 0);
-      await writeFile(join(out, 'large.bin'), 'precious');
-      const child = spawn(process.execPath, [npx, 'decode', 'large.mcwc', '-o', out, '--force'], { cwd: folder, stdio: 'ignore' });
-      const exited = new Promise((resolve) => child.once('exit', resolve));
-      while (child.exitCode === null && !(await readdir(out)).some((name) => name.endsWith('.part')));
-      child.kill(signal);
-      assert.equal(await exited, 130);
-      assert.deepEqual(await readdir(out), ['large.bin']);
-      assert.equal(await readFile(join(out, 'large.bin'), 'utf8'), 'precious');
+      test('says what it refuses, and why', async () => {
+        for (const [files, options, code, message] of [
+          [['cut.safetensors'], {}, 'invalid', /cut\.safetensors/],
+          [['small.safetensors'], { bits: 99 }, 'argument', /between 0\.1 and 16, please/],
+          [['small.safetensors'], { bits: 3, size: 99 }, 'argument', /cannot be used with/],
+          [[], {}, 'argument', /no file/],
+          [['small.safetensors', 'small.safetensors'], {}, place === 'Node' ? 'none' : 'argument', /two files are named/],
+          [['small.safetensors'], { wasmUrl: 'http://localhost:1/mcwc.wasm' }, 'io', /localhost:1\/mcwc\.wasm/],
+        ]) {
+          const refused = await encode({ files, options });
+          // A path that is given twice is one.
+          if (code === 'none') continue;
+          assert.equal(refused.code, code, refused.message);
+          assert.match(refused.message, message);
+        }
+      });
     });
   }
+
+  describe('npx mcwc', () => {
+    test('has the help of the native command, and says what it has more', async () => {
+      for (const [args, more] of [
+        [['--help'], /mcwc calibrate MODEL\.onnx/],
+        [['encode', '--help'], /--no-calibration/],
+        [['encode', '-h'], /--samples/],
+        [['help', 'decode'], /^$/],
+        [['inspect', '--help'], /^$/],
+      ]) {
+        const [{ stdout }, expected] = await both(args);
+        assert.equal(String(stdout).slice(0, expected.stdout.length), String(expected.stdout));
+        assert.match(String(stdout).slice(expected.stdout.length), more);
+      }
+    });
+
+    test('knows of every option of `encode` that takes a value', async () => {
+      const { stdout } = await native('encode', '--help');
+      const takesValue = [...String(stdout).matchAll(/^ +(?:-\w, )?--([\w-]+) </gm)].map(([, name]) => name);
+      const source = await readFile(join(ROOT, 'js/cli/encode.ts'), 'utf8');
+      const known = [...source.matchAll(/^ {2}'?([\w-]+)'?: (?:TEXT|\{ type: 'string'.*\}),$/gm)].map(([, name]) => name);
+      assert.deepEqual(known.sort(), [...takesValue, 'samples'].sort());
+    });
+
+    test('ends with the exit statuses of the native command', async () => {
+      for (const args of [[], ['compress'], ['encode'], ['encode', 'nowhere.onnx'], ['encode', '--bits', '99', 'keys.txt'], ['verify', 'keys.txt']]) {
+        const [found, expected] = await both(args);
+        assert.ok(expected.status > 0);
+        // The numbers of the system's errors are others.
+        assert.equal(found.stderr.replace(/os error \d+/, ''), expected.stderr.replace(/os error \d+/, ''));
+      }
+    });
+
+    test('writes to files and to standard output, and refuses to replace what is there', async () => {
+      const expected = await readFile(join(folder, 'expected-0.mcwc'));
+      const args = ['encode', 'det.onnx', 'keys.txt', '--bits', '3', '--no-calibration'];
+      const piped = await packed(...args, '-o', '-');
+      assert.equal(piped.status, 0, piped.stderr);
+      assert.ok(piped.stdout.equals(expected));
+      assert.match(piped.stderr, /times smaller/);
+      await writeFile(join(folder, 'precious.mcwc'), 'precious');
+      const refused = await packed(...args, '-o', 'precious.mcwc');
+      assert.deepEqual([refused.status, refused.stderr], [1, 'mcwc: precious.mcwc: exists; --force replaces it\n']);
+      assert.equal(await readFile(join(folder, 'precious.mcwc'), 'utf8'), 'precious');
+    });
+
+    test('finds files by names and folders that are not ASCII', async () => {
+      await mkdir(join(folder, 'größer'));
+      for (const name of ['ä.txt', '字.txt']) await copyFile(join(folder, 'keys.txt'), join(folder, 'größer', name));
+      const [found] = await both(['encode', 'größer', '--json', '-o'], 'folder.mcwc');
+      assert.equal(found.status, 0, found.stderr);
+      assert.ok((await readFile(join(folder, 'folder.mcwc'))).equals(await readFile(join(folder, 'native-folder.mcwc'))));
+    });
+
+    test('decodes, inspects, verifies and compares as the native command', async () => {
+      const [decoded] = await both(['decode', 'small.mcwc', '--json', '-o'], 'decoded');
+      assert.equal(decoded.status, 0, decoded.stderr);
+      for (const name of await readdir(join(folder, 'native-decoded'))) {
+        const [found, expected] = await Promise.all(['decoded', 'native-decoded'].map((out) => readFile(join(folder, out, name))));
+        assert.ok(found.equals(expected), name);
+      }
+      for (const args of [['inspect', 'small.mcwc'], ['verify', 'small.mcwc'], ['compare', 'small.safetensors', 'small.mcwc']]) {
+        const [found, expected] = await both(args);
+        assert.equal(String(found.stdout), String(expected.stdout));
+      }
+      await both(['inspect', 'small.mcwc', '--html'], 'page.html');
+      assert.equal(await readFile(join(folder, 'page.html'), 'utf8'), await readFile(join(folder, 'native-page.html'), 'utf8'));
+    });
+
+    test('says that it cannot calibrate, and encodes all the same', async () => {
+      const { status, stderr } = await packed('encode', 'cls.onnx', '--bits', '3', '--json');
+      assert.equal(status, 0, stderr);
+      assert.match(stderr, /^mcwc: not calibrated: npm install onnxruntime-node/);
+      const asked = await packed('encode', 'cls.onnx', '--samples', 'samples', '-o', 'asked.mcwc');
+      assert.deepEqual([asked.status, /npm install onnxruntime-node/.test(asked.stderr)], [1, true]);
+    });
+
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+      test(`leaves nothing behind when ${signal} ends it`, async () => {
+        const out = join(folder, `interrupted-${signal}`);
+        await mkdir(out);
+        await writeFile(join(folder, 'large.bin'), new Uint8Array(2 ** 28));
+        if (signal === 'SIGINT') assert.equal((await native('encode', 'large.bin', '-o', 'large.mcwc')).status, 0);
+        await writeFile(join(out, 'large.bin'), 'precious');
+        const child = spawn(process.execPath, [npx, 'decode', 'large.mcwc', '-o', out, '--force'], { cwd: folder, stdio: 'ignore' });
+        const exited = new Promise((resolve) => child.once('exit', resolve));
+        while (child.exitCode === null && !(await readdir(out)).some((name) => name.endsWith('.part')));
+        child.kill(signal);
+        assert.equal(await exited, 130);
+        assert.deepEqual(await readdir(out), ['large.bin']);
+        assert.equal(await readFile(join(out, 'large.bin'), 'utf8'), 'precious');
+      });
+    }
+  });
 });

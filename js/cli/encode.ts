@@ -98,7 +98,8 @@ async function calibrateAll(models: string[], { samples, lines, quiet }: Wanted)
       const { bytes, feeds } = await calibrateModel(path, runtime, options);
       statistics.set(`statistics/${index}-${basename(path)}.safetensors`, bytes);
       const seconds = ((performance.now() - started) / 1000).toFixed(1);
-      note(`${path}: calibrated on ${feeds} ${samples === undefined ? 'random inputs' : 'samples'} in ${seconds} s`);
+      const inputs = samples === undefined ? 'random inputs' : feeds === 1 ? 'sample' : 'samples';
+      note(`${path}: calibrated on ${feeds} ${inputs} in ${seconds} s`);
     } catch (error) {
       if (samples !== undefined || !(error instanceof CalibrationError)) throw error;
       note(`${path}: not calibrated: ${reason(error)}`);
