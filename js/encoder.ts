@@ -121,7 +121,8 @@ export async function encode(files: EncoderFile | readonly EncoderFile[], option
     if (line.startsWith('{')) onProgress?.(JSON.parse(line));
     else messages.push(line);
   };
-  const request = { wasmUrl: String(wasmUrl), args: commandLine(inputs, options), files: inMemory, output: OUTPUT };
+  const { href } = new URL(wasmUrl, globalThis.location?.href);
+  const request = { wasmUrl: href, args: commandLine(inputs, options), files: inMemory, output: OUTPUT };
   const { status, stdout, output } = await run(request, { workerUrl, signal, onLine, messages });
   if (status !== 0) throw commandError(status, messages);
   return { archive: new Blob(output as ByteArray[]), report: camelCased(JSON.parse(stdout)) };

@@ -195,8 +195,8 @@ describe('the encoder', () => {
     });
 
     test('writes to files and to standard output, and refuses to replace what is there', async () => {
-      const expected = await readFile(join(folder, 'expected-0.mcwc'));
-      const args = ['encode', 'det.onnx', 'keys.txt', '--bits', '3', '--no-calibration'];
+      const expected = await readFile(join(folder, `expected-${Object.keys(CASES).indexOf('safetensors')}.mcwc`));
+      const args = ['encode', ...CASES.safetensors.files, ...CASES.safetensors.args];
       const piped = await packed(...args, '-o', '-');
       assert.equal(piped.status, 0, piped.stderr);
       assert.ok(piped.stdout.equals(expected));

@@ -156,6 +156,8 @@ export class NodeFolder extends FolderDescriptor {
     const stats = fs.statSync(outside, { throwIfNoEntry: false });
     if (stats?.isDirectory() && !(flags & wasi.OFLAGS_CREAT)) return opened(new NodeFolder(this.system, outside));
     if (stats && flags & wasi.OFLAGS_DIRECTORY) throw new SystemError('ENOTDIR');
+    // Its bytes may never end.
+    if ((stats?.isCharacterDevice() || stats?.isBlockDevice()) && !(rights & BigInt(wasi.RIGHTS_FD_WRITE))) throw new SystemError('ENODEV');
     const isNew = (flags & wasi.OFLAGS_CREAT) !== 0 && (flags & wasi.OFLAGS_EXCL) !== 0;
     if (isNew) created.add(outside);
     try {
