@@ -34,6 +34,8 @@ const CASES = {
     args: ['--base', 'small.mcwc', '--base-weights', 'small.safetensors', '--preset', 'balanced'],
   },
 };
+/** A module whose `_start` is a trap. */
+const TRAP = '0061736d01000000010401600000030201000503010001071302066d656d6f72790200065f737461727400000a05010300000b';
 let npx;
 
 async function prepare() {
@@ -47,6 +49,7 @@ async function prepare() {
   ]) {
     await copyFile(from, join(folder, name));
   }
+  await writeFile(join(folder, 'trap.wasm'), Buffer.from(TRAP, 'hex'));
   await copyFile(join(folder, 'small.safetensors'), join(folder, 'cut.safetensors'));
   await truncate(join(folder, 'cut.safetensors'), 1000);
   for (const [index, { files, args }] of Object.values(CASES).entries()) {
@@ -72,15 +75,19 @@ async function both(args, ...outputs) {
 }
 
 /** Encodes in the page or in Node, and says what came of it. */
-async function encodeThere({ base, encoder, files, options = {}, asPaths, abortAt, query = '' }) {
+async function encodeThere({ base, encoder, files, options = {}, asPaths, abortAt, wasm }) {
   const { encode, McwcError } = await import(encoder);
+  if (wasm) options = { ...options, wasmUrl: `${base}/${wasm}` };
   const named = async (name) => {
     if (asPaths) return `${asPaths}/${name}`;
     const blob = await (await fetch(`${base}/${name}`)).blob();
     return { name, data: name.endsWith('.txt') ? new Uint8Array(await blob.arrayBuffer()) : blob };
   };
   const { base: below, baseWeights } = options;
-  if (below) options = { ...options, base: (await named(below)).data ?? (await named(below)), baseWeights: await named(baseWeights) };
+  if (below) {
+    const file = await named(below);
+    options = { ...options, base: file.data ?? file, baseWeights: await named(baseWeights) };
+  }
   const given = await Promise.all(files.map(named));
   const [progress, controller] = [[], new AbortController()];
   const onProgress = (step) => {
@@ -102,7 +109,7 @@ async function encodeThere({ base, encoder, files, options = {}, asPaths, abortA
 
 const run = {
   Chromium: (argument) => places.Chromium.run(encodeThere, { encoder: '/pkg/encoder.js', ...argument }),
-  Node: (argument) => encodeThere({ encoder: entry(), asPaths: folder, ...argument }),
+  Node: (argument) => places.Node.run(encodeThere, { encoder: entry(), asPaths: folder, ...argument }),
   'Node, of Blobs': (argument) => places.Node.run(encodeThere, { encoder: entry(), ...argument }),
 };
 
@@ -144,15 +151,16 @@ describe('the encoder', () => {
       });
 
       test('says what it refuses, and why', async () => {
-        for (const [files, options, code, message] of [
+        for (const [files, options, code, message, wasm] of [
           [['cut.safetensors'], {}, 'invalid', /cut\.safetensors/],
           [['small.safetensors'], { bits: 99 }, 'argument', /between 0\.1 and 16, please/],
           [['small.safetensors'], { bits: 3, size: 99 }, 'argument', /cannot be used with/],
           [[], {}, 'argument', /no file/],
           [['small.safetensors', 'small.safetensors'], {}, place === 'Node' ? 'none' : 'argument', /two files are named/],
-          [['small.safetensors'], { wasmUrl: 'http://localhost:1/mcwc.wasm' }, 'io', /localhost:1\/mcwc\.wasm/],
+          [['small.safetensors'], {}, 'io', /absent\.wasm: HTTP 404/, 'absent.wasm'],
+          [['small.safetensors'], {}, 'io', /unreachable/, 'trap.wasm'],
         ]) {
-          const refused = await encode({ files, options });
+          const refused = await encode({ files, options, wasm });
           // A path that is given twice is one.
           if (code === 'none') continue;
           assert.equal(refused.code, code, refused.message);
@@ -209,8 +217,9 @@ describe('the encoder', () => {
 
     test('finds files by names and folders that are not ASCII', async () => {
       await mkdir(join(folder, 'größer'));
-      for (const name of ['ä.txt', '字.txt']) await copyFile(join(folder, 'keys.txt'), join(folder, 'größer', name));
-      const [found] = await both(['encode', 'größer', '--json', '-o'], 'folder.mcwc');
+      const long = [1, 2, 3, 4].map((index) => `${index}${'字'.repeat(80)}.txt`);
+      for (const name of ['größer/ä.txt', 'größer/字.txt', ...long]) await copyFile(join(folder, 'keys.txt'), join(folder, name));
+      const [found] = await both(['encode', 'größer', ...long, '--json', '-o'], 'folder.mcwc');
       assert.equal(found.status, 0, found.stderr);
       assert.ok((await readFile(join(folder, 'folder.mcwc'))).equals(await readFile(join(folder, 'native-folder.mcwc'))));
     });
