@@ -37,6 +37,7 @@ const MODULES = [
   { name: 'mcwc', cargo: [] },
   { name: 'mcwc_gpu', cargo: ['--features', 'gpu'] },
 ];
+const SHIM_NOTICE = '/* Contains browser_wasi_shim (https://github.com/bjorn3/browser_wasi_shim) by bjorn3, under Apache-2.0: see LICENSE-APACHE. */';
 /** Each with the bindings that `mcwc-wasm` stands for in it. Workers run as classic scripts as well as modules. */
 const BUNDLES = [
   { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
@@ -44,7 +45,7 @@ const BUNDLES = [
   { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
   { out: 'encoder', entry: 'encoder', format: 'esm', bindings: 'mcwc/mcwc.js' },
-  { out: 'encoder-worker', entry: 'wasi/worker', format: 'iife', bindings: 'mcwc/mcwc.js' },
+  { out: 'encoder-worker', entry: 'wasi/worker', format: 'iife', bindings: 'mcwc/mcwc.js', banner: SHIM_NOTICE },
 ];
 /** What a page downloads to decode on the CPU, and on WebGPU. */
 const DOWNLOADS = {
@@ -119,7 +120,7 @@ async function buildScripts() {
   await installPackages();
   await writeWorkerBindings();
   const esbuild = await import('esbuild');
-  for (const { out, entry, format, bindings } of BUNDLES) {
+  for (const { out, entry, format, bindings, banner = '' } of BUNDLES) {
     await esbuild.build({
       entryPoints: [join(ROOT, `js/${entry}.ts`)],
       outfile: join(PKG, `${out}.js`),
@@ -129,6 +130,7 @@ async function buildScripts() {
       target: 'es2022',
       legalComments: 'none',
       charset: 'utf8',
+      banner: { js: banner },
       external: ['./gpu.js'],
       alias: { 'mcwc-wasm': join(BINDINGS, bindings), 'mcwc-gpu-wasm': join(BINDINGS, 'mcwc_gpu/mcwc_gpu.js') },
       // Workers never load wasm by address.
