@@ -172,6 +172,20 @@ describe('the encoder', () => {
     });
   }
 
+  test('says that a model is too large for WebAssembly', async () => {
+    const bytes = 6e9;
+    const header = JSON.stringify({ w: { dtype: 'F32', shape: [2, bytes / 8], data_offsets: [0, bytes] } });
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(header.length));
+    await writeFile(join(folder, 'huge.safetensors'), Buffer.concat([length, Buffer.from(header), Buffer.from([0, 0, 128, 63])]));
+    // The rest takes no room on the disk.
+    await truncate(join(folder, 'huge.safetensors'), 8 + header.length + bytes);
+    const { code, message } = await run.Node({ files: ['huge.safetensors'], options: { bits: 4 } });
+    assert.deepEqual([code, /not enough memory/.test(message)], ['limit-exceeded', true], message);
+    const { status, stderr } = await packed('encode', 'huge.safetensors', '--bits', '4');
+    assert.deepEqual([status, /\nmcwc: broke off: /.test(stderr)], [1, true], stderr);
+  });
+
   describe('npx mcwc', () => {
     test('has the help of the native command, and says what it has more', async () => {
       for (const [args, more] of [

@@ -35,7 +35,8 @@ export async function runCommand(args: string[], files: Map<string, Uint8Array> 
       worker.postMessage(request);
     });
     if (reply.type === 'exited') return reply.status;
-    throw new CommandError(reply.type === 'failed' ? reply.message : reply.line);
+    // What Rust has to say of it is already printed.
+    throw new CommandError(`broke off: ${reply.type === 'failed' ? reply.message : reply.line}`);
   } finally {
     for (const signal of SIGNALS) process.off(signal, interrupt);
     await worker.terminate();

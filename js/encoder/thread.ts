@@ -12,6 +12,9 @@ interface RunOptions {
   messages: readonly string[];
 }
 
+/** The second where one array would take 2 GB or more. */
+const OUT_OF_MEMORY = /memory allocation of \d+ bytes failed|capacity overflow/;
+
 type Exited = Extract<Reply, { type: 'exited' }>;
 
 export async function run(request: Omit<Request, 'env' | 'streams'>, options: RunOptions): Promise<Exited> {
@@ -45,8 +48,9 @@ export async function run(request: Omit<Request, 'env' | 'streams'>, options: Ru
 
 /** Rust says why before it traps. */
 function failure({ code, message }: Extract<Reply, { type: 'failed' }>, messages: readonly string[]): McwcError {
-  const memory = messages.find((line) => /memory allocation of \d+ bytes failed/.test(line));
-  return memory ? new McwcError('limit-exceeded', `out of memory: ${memory}`) : new McwcError(code, [message, ...messages].join('\n'));
+  const memory = messages.find((line) => OUT_OF_MEMORY.test(line));
+  if (memory) return new McwcError('limit-exceeded', `WebAssembly has not enough memory for this model: ${memory}`);
+  return new McwcError(code, [message, ...messages.filter(Boolean)].join('\n'));
 }
 
 interface Thread {
