@@ -6,6 +6,7 @@ import type { Backend } from './types.js';
 interface NodeModules {
   'node:fs': { readFileSync(url: URL): Uint8Array<ArrayBuffer>; openAsBlob(path: string | URL): Promise<Blob> };
   'node:os': { availableParallelism(): number };
+  'node:path': { resolve(path: string): string };
   'node:worker_threads': {
     Worker: new (url: URL | string) => NodeWorker;
     parentPort: NodeWorker | null;

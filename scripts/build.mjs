@@ -1,10 +1,10 @@
-// Rust and TypeScript -> pkg/: two wasm modules, the JavaScript around them, and types. Fails if they are larger than they may be.
+// Rust and TypeScript -> pkg/: two wasm modules that decode, one that is the command, the JavaScript around them, and types. Fails if they are larger than they may be.
 //   node scripts/build.mjs
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { bind, buildBindgen } from './bindgen.mjs';
-import { CARGO_TARGET, ROOT, WASM_TARGET, fail, installPackages, prepareRust, start, step, timed, tool } from './tools.mjs';
+import { CARGO_TARGET, ROOT, WASI_TARGET, WASM_TARGET, fail, installPackages, prepareRust, start, step, timed, tool } from './tools.mjs';
 
 /** Functions called once are inlined by rustc where it helps; more of it only makes what is compressed larger. */
 const WASM_PASSES = [
@@ -42,6 +42,9 @@ const MODULES = [
 ];
 /** Has everything in it: service workers share nothing with pages, and may not import later. */
 const SERVICE_WORKER = { entry: 'adapters/service-worker', bindings: 'mcwc/mcwc.js', external: ['./gpu.js'], plugins: [] };
+/** Shares no properties with the scripts that decode. */
+const ENCODER = { mangleProps: undefined, bindings: 'mcwc/mcwc.js' };
+const SHIM_NOTICE = '/* Contains browser_wasi_shim (https://github.com/bjorn3/browser_wasi_shim) by bjorn3, under Apache-2.0: see LICENSE-APACHE. */';
 /** Each with the bindings that `mcwc-wasm` stands for in it. Workers run as classic scripts as well as modules. */
 const BUNDLES = [
   { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
@@ -63,9 +66,13 @@ const BUNDLES = [
     define: { 'import.meta.url': 'self.location.href' },
     ...SERVICE_WORKER,
   },
+  { out: 'encoder', entry: 'encoder', format: 'esm', ...ENCODER },
+  { out: 'encoder-worker', entry: 'wasi/worker', format: 'iife', banner: { js: SHIM_NOTICE }, ...ENCODER },
 ];
 /** Scripts that need not be modules. */
 const CLASSIC = ['worker.js', 'gpu-worker.js', 'service-worker-classic.js'];
+/** Scripts that are not minified further: a command, and what is loaded along with a module a hundred times as large. */
+const LARGE = ['cli.js', 'encoder.js', 'encoder-worker.js'];
 /** Each takes a runtime that it does not import, and shares the page's `mcwc`. */
 const ADAPTERS = ['onnxruntime', 'tfjs', 'transformers'];
 /** Properties that only our own scripts know of each other: short ones take less to download. Exports cannot be among them. */
@@ -84,8 +91,8 @@ const DOWNLOADS = {
 /** Most bytes, gzipped: of the first, of what the second adds to it, of the third, and of each adapter. */
 const BUDGET = { cpu: 64_000, gpu: 48_000, serviceWorker: 70_000, adapter: 6_000 };
 const adapterTypes = ['service-worker', ...ADAPTERS].map((name) => `adapters/${name}`);
-/** What `index.d.ts`, `cache.d.ts`, `float32.d.ts` and those of the adapters lead to. */
-const PUBLIC_TYPES = ['index', 'archive', 'cache', 'errors', 'file', 'float32', 'open', 'types', ...adapterTypes];
+/** What `index.d.ts`, `cache.d.ts`, `encoder.d.ts`, `float32.d.ts` and those of the adapters lead to. */
+const PUBLIC_TYPES = ['index', 'archive', 'cache', 'encoder', 'errors', 'file', 'float32', 'open', 'types', ...adapterTypes];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
@@ -97,6 +104,7 @@ export async function build() {
     await timed(`${module.name}.wasm`, () => compile(module, wasm));
     finished.push(bindgen.then(() => timed(`${module.name}_bg.wasm`, () => finish(module, wasm))));
   }
+  await timed('mcwc.wasm, the command', compileCommand);
   await Promise.all(finished);
   await timed('JavaScript', buildScripts);
   await timed('Types', buildTypes);
@@ -108,6 +116,14 @@ async function compile({ cargo }, wasm) {
   const env = { ...process.env, RUSTC_BOOTSTRAP: '1' };
   await start('cargo', ['rustc', '--lib', '--no-default-features', ...options, ...CARGO, ...cargo], { env });
   copyFileSync(join(CARGO_TARGET, WASM_TARGET, 'wasm/mcwc.wasm'), wasm);
+}
+
+/** Made to be fast: it is not what a page waits for. wasm-opt would take a minute for a tenth of it. */
+async function compileCommand() {
+  const features = ['--no-default-features', '--features', 'cli'];
+  await start('cargo', ['build', '--profile', 'wasi', '--bin', 'mcwc', '--target', WASI_TARGET, ...features]);
+  // Not copied: an executable is not what it is to npm.
+  writeFileSync(join(PKG, 'mcwc.wasm'), readFileSync(join(CARGO_TARGET, WASI_TARGET, 'wasi/mcwc.wasm')));
 }
 
 async function finish({ name }, wasm) {
@@ -206,7 +222,7 @@ const COMPRESSION = { passes: 3, drop_console: ['warn'], hoist_funs: true, unsaf
 /** A twentieth smaller, gzipped, than esbuild's own. */
 async function minifyFurther() {
   const { minify } = await import('terser');
-  for (const name of readdirSync(PKG).filter((name) => name.endsWith('.js') && name !== 'cli.js')) {
+  for (const name of readdirSync(PKG).filter((name) => name.endsWith('.js') && !LARGE.includes(name))) {
     const path = join(PKG, name);
     const options = { module: !CLASSIC.includes(name), ecma: 2022, compress: COMPRESSION };
     writeFileSync(path, (await minify(readFileSync(path, 'utf8'), options)).code);
@@ -223,7 +239,7 @@ async function buildTypes() {
   const types = join(ROOT, 'target/types');
   const tsc = await tool('typescript/bin/tsc');
   await start('node', [tsc, '--project', ROOT, '--outDir', types]);
-  await start('node', [tsc, '--project', join(ROOT, 'js/cli')]);
+  for (const name of ['js/wasi', 'js/cli']) await start('node', [tsc, '--project', join(ROOT, name)]);
   for (const name of PUBLIC_TYPES) {
     const declarations = readFileSync(join(types, `${name}.d.ts`), 'utf8').replaceAll("'../index.js'", "'./index.js'");
     writeFileSync(join(PKG, `${basename(name)}.d.ts`), declarations);

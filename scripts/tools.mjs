@@ -10,6 +10,7 @@ export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** What cargo builds. */
 export const CARGO_TARGET = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target');
 export const WASM_TARGET = 'wasm32-unknown-unknown';
+export const WASI_TARGET = 'wasm32-wasip1';
 
 const started = Date.now();
 /** Of each finished step, its name and how long it took. */
@@ -91,9 +92,9 @@ function npmCi() {
 /** What cargo needs to build the package. */
 export function prepareRust() {
   if (!has('cargo', ['--version'])) fail('Rust is needed: https://rustup.rs');
-  if (!wasmTargetIsInstalled()) {
-    step(`Rust target ${WASM_TARGET}`);
-    run('rustup', ['target', 'add', WASM_TARGET]);
+  for (const target of [WASM_TARGET, WASI_TARGET].filter((target) => !isInstalled(target))) {
+    step(`Rust target ${target}`);
+    run('rustup', ['target', 'add', target]);
   }
   if (!existsSync(join(sysroot(), 'lib/rustlib/src/rust/library'))) {
     step('Rust standard library sources');
@@ -145,8 +146,8 @@ function npmIsCurrent() {
   return wanted.every(([path, { version, optional }]) => path === '' || optional || have[path]?.version === version);
 }
 
-function wasmTargetIsInstalled() {
-  return existsSync(join(sysroot(), 'lib/rustlib', WASM_TARGET));
+function isInstalled(target) {
+  return existsSync(join(sysroot(), 'lib/rustlib', target));
 }
 
 function sysroot() {

@@ -74,12 +74,51 @@ test('says how to install the runtime where it is missing', async () => {
   assert.equal((await run(['--version'], cli)).stdout, 'mcwc 1.2.3\n');
 });
 
-test('help, and commands that are elsewhere', async () => {
-  assert.match((await run(['--help'])).stdout, /Usage: mcwc calibrate MODEL\.onnx/);
+test('help', async () => {
+  assert.match((await run(['--help'])).stdout, /mcwc calibrate MODEL\.onnx/);
   assert.match((await run(['calibrate', '--help'])).stdout, /--samples FILE\|DIR/);
-  const encode = await run(['encode', 'model.onnx']);
-  assert.deepEqual([encode.status, /cargo install --path \./.test(encode.stderr)], [2, true]);
-  assert.equal((await run(['compress'])).status, 2);
+});
+
+test('`encode` calibrates by itself, as `calibrate` does', async () => {
+  const model = await save('automatic.onnx', tableModel(300, 64, values(9, 19200)));
+  const path = (name) => join(folder, name);
+  const samples = await emptyFolder('samples');
+  await saveTensors('samples/one.safetensors', { ids: ['I64', [1, 4], BigInt64Array.of(1n, 2n, 3n, 4n)] });
+  const encode = (output, ...args) => run(['encode', model, '--bits', '3', '--json', '-o', path(output), ...args]);
+  for (const [name, args, expected] of [
+    ['random', [], /^mcwc: .*automatic\.onnx: calibrated on 5 random inputs in [\d.]+ s\n$/],
+    ['sampled', ['--samples', samples], /calibrated on 1 sample in/],
+  ]) {
+    const { status, stderr } = await encode(`${name}.mcwc`, ...args);
+    assert.equal(status, 0, stderr);
+    assert.match(stderr, expected);
+    const statistics = path(`${name}.safetensors`);
+    assert.equal((await run(['calibrate', model, '--quiet', '-o', statistics, ...args])).status, 0);
+    const given = await encode(`${name}-given.mcwc`, '--calibration', statistics);
+    assert.deepEqual([given.status, given.stderr], [0, '']);
+    assert.ok((await readFile(path(`${name}.mcwc`))).equals(await readFile(path(`${name}-given.mcwc`))));
+  }
+  const plain = await encode('plain.mcwc', '--no-calibration');
+  assert.deepEqual([plain.stderr, JSON.parse(plain.stdout).calibrated], ['', false]);
+  const lossless = await run(['encode', model, '--lossless', '--json', '-o', path('lossless.mcwc')]);
+  assert.deepEqual([lossless.status, lossless.stderr], [0, '']);
+  const lines = (await encode('lines.mcwc', '--progress-lines')).stderr.trim().split('\n').map((line) => JSON.parse(line));
+  assert.ok(lines.some(({ stage }) => stage === 'calibrate') && lines.some(({ note }) => /calibrated on 5/.test(note)));
+});
+
+test('`encode` says why a model was not calibrated, unless there are samples for it', async () => {
+  const model = await save('opaque.onnx', {
+    nodes: [node('Fancy', ['w'], ['y'], [], 'com.example')],
+    tensors: [tensor('w', [64, 64], values(3, 4096))],
+    inputs: [],
+    outputs: [value('y', FLOAT, [64, 64])],
+  });
+  const encode = (output, ...args) => run(['encode', model, '--json', '-o', join(folder, output), ...args]);
+  const { status, stderr } = await encode('opaque.mcwc');
+  assert.deepEqual([status, stderr.split('\n').length], [0, 2]);
+  assert.match(stderr, /^mcwc: .*opaque\.onnx: not calibrated: /);
+  const sampled = await encode('sampled-opaque.mcwc', '--samples', folder);
+  assert.equal(sampled.status, 1);
 });
 
 test('an interrupted run leaves no file', async () => {

@@ -1,15 +1,12 @@
 // `mcwc calibrate`: ONNX model, and samples if there are any -> statistics file (docs/CALIBRATION.md) for `mcwc encode --calibration`.
 import { basename, extname } from 'node:path';
 import { parseArgs } from 'node:util';
+import { calibrateModel, loadRuntime, RANDOM_INPUTS, type Calibration } from './calibration.js';
 import { Destination } from './destination.js';
-import { CalibrationError, UsageError, reason } from './errors.js';
-import { Graph } from './graph.js';
-import { RandomFeeds, parseShape, type Shapes } from './feeds.js';
-import { readSamples, type Feed } from './inputs.js';
-import { Model } from './model.js';
-import { Random } from './random.js';
-import { serializeSafetensors } from './safetensors.js';
-import { MAX_MEASURED, measure, type Runtime, type Statistics } from './statistics.js';
+import { UsageError, reason } from './errors.js';
+import type { Graph } from './graph.js';
+import { parseShape } from './feeds.js';
+import { MAX_MEASURED, type Statistics } from './statistics.js';
 
 const HELP = `Usage: mcwc calibrate MODEL.onnx [options]
 
@@ -41,7 +38,6 @@ const OPTIONS = {
   quiet: { type: 'boolean', short: 'q' },
   help: { type: 'boolean', short: 'h' },
 } as const;
-const RANDOM_INPUTS = 5;
 
 export async function calibrate(args: string[]): Promise<void> {
   const { values, positionals } = parse(args);
@@ -60,48 +56,21 @@ export async function calibrate(args: string[]): Promise<void> {
 
   const started = performance.now();
   const destination = new Destination(output, values.force ?? false, [path, ...(values.samples ? [values.samples] : [])]);
-  const graph = new Graph(new Model(path), values.outputs?.split(','));
-  const real = values.samples !== undefined;
-  const { feeds, second, assumed } = real
-    ? { ...readSamples(values.samples!, graph.model), second: [] }
-    : randomFeeds(graph, count, shapes, seed);
   const progress = values.quiet ? () => {} : printProgress;
-  const statistics = await measure(await loadRuntime(), graph, feeds, second, { distortion, seed, real, progress });
-  const { secondDraw } = statistics;
-  const metadata = {
-    format: 'mcwc-statistics',
-    version: '1',
-    samples: String(real ? feeds.length : 0),
-    inputs: real ? 'samples' : 'random',
-    distortion,
-    ...(secondDraw === undefined ? {} : { second_draw: secondDraw.toPrecision(4) }),
-  };
-  await destination.write(serializeSafetensors(statistics.tensors, metadata));
+  const { samples } = values;
+  const options = { samples, count, shapes, outputs: values.outputs?.split(','), distortion, seed, progress } as const;
+  const calibration = await calibrateModel(path, await loadRuntime(), options);
+  await destination.write(calibration.bytes);
   const seconds = (performance.now() - started) / 1000;
   // What there is to say gives way to a file that takes standard output.
   if (destination.isStandardOutput) console.log = console.error;
   const report = values.json ? printJson : printReport;
-  report({ output, feeds: feeds.length, real, assumed, graph, statistics, seconds });
+  report({ ...calibration, output, real: samples !== undefined, seconds });
 }
 
-function randomFeeds(
-  graph: Graph,
-  count: number,
-  shapes: Shapes,
-  seed: number,
-): { feeds: Feed[]; second: Feed[]; assumed: string[] } {
-  const random = new RandomFeeds(graph.model, shapes, new Random(seed));
-  const [feeds, second] = [random.draw(count), random.draw(count)];
-  return { feeds, second, assumed: random.assumed };
-}
-
-interface Result {
+interface Result extends Calibration {
   output: string;
-  feeds: number;
   real: boolean;
-  assumed: string[];
-  graph: Graph;
-  statistics: Statistics;
   seconds: number;
 }
 
@@ -158,21 +127,9 @@ function whole(option: string, text: string | number, least: number, most: numbe
   throw new UsageError(`${option} ${text}: expected a whole number from ${least} to ${most}`);
 }
 
-async function loadRuntime(): Promise<Runtime> {
-  try {
-    return await import('onnxruntime-node');
-  } catch (error) {
-    const missing = (error as { code?: string }).code === 'ERR_MODULE_NOT_FOUND';
-    const message = missing
-      ? 'calibrate needs ONNX Runtime: npm install onnxruntime-node'
-      : `onnxruntime-node: ${reason(error)}`;
-    throw new CalibrationError(message, { cause: error });
-  }
-}
-
 let lastProgress = 0;
 
-function printProgress(what: string, done: number, total: number) {
+export function printProgress(what: string, done: number, total: number) {
   if (process.stderr.isTTY) {
     process.stderr.write(`\r\x1b[K${done === total ? '' : `${done}/${total}  ${what}`}`);
   } else if (done === total || performance.now() - lastProgress > 10_000) {

@@ -2,6 +2,9 @@
 
 export class CalibrationError extends Error {}
 
+/** The wasm command came to no end of its own. */
+export class CommandError extends Error {}
+
 export class UsageError extends Error {}
 
 export function reason(error: unknown): string {

@@ -1,21 +1,31 @@
-// The npm package's command. Compressing is the native command's; here is what needs ONNX Runtime.
+// The npm package's command: the crate's own, compiled to wasm, and what needs ONNX Runtime.
 import { readFileSync } from 'node:fs';
 import { calibrate } from './calibrate.js';
-import { CalibrationError, UsageError } from './errors.js';
+import { runCommand } from './command.js';
+import { encode, ENCODE_HELP } from './encode.js';
+import { CalibrationError, CommandError, UsageError } from './errors.js';
 
-const HELP = `Usage: mcwc calibrate MODEL.onnx [options]     measures how much each weight matters
-       mcwc calibrate --help
+const HELP = `
+In the npm package also:
+  mcwc calibrate MODEL.onnx  Measure how much each weight matters; mcwc calibrate --help`;
 
-Encoding, decoding and inspecting are done by the native command, which is built from a checkout: cargo install --path .`;
-/** What the native command has. */
-const NATIVE = ['encode', 'decode', 'inspect', 'verify', 'compare'];
+async function main(args: string[]): Promise<number> {
+  const [command] = args.filter((arg) => !arg.startsWith('-'));
+  if (args[0] === 'calibrate') return (await calibrate(args.slice(1)), 0);
+  if (args[0] === '--version') return (console.log(`mcwc ${version()}`), 0);
+  const status = command === 'encode' ? await encode(args) : await runCommand(args);
+  if (status === 0) printMoreHelp(args);
+  return status;
+}
 
-async function main([command, ...args]: string[]) {
-  if (command === 'calibrate') return calibrate(args);
-  if (command === '--version') return console.log(`mcwc ${version()}`);
-  if (command === undefined || command === '--help' || command === '-h') return console.log(HELP);
-  if (!NATIVE.includes(command)) throw new UsageError(`unknown command ${command}; see mcwc --help`);
-  throw new UsageError(`mcwc ${command} is a part of the native command: cargo install --path . in a checkout`);
+/** What the wasm command does not know of. */
+function printMoreHelp(args: string[]): void {
+  const end = args.indexOf('--');
+  const options = end < 0 ? args : args.slice(0, end);
+  if (!options.some((arg) => ['--help', '-h', 'help'].includes(arg))) return;
+  const [topic] = args.filter((arg) => !arg.startsWith('-') && arg !== 'help');
+  if (topic === undefined) console.log(HELP);
+  else if (topic === 'encode') console.log(ENCODE_HELP);
 }
 
 function version(): string {
@@ -23,9 +33,9 @@ function version(): string {
 }
 
 try {
-  await main(process.argv.slice(2));
+  process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  const expected = error instanceof CalibrationError || error instanceof UsageError;
-  console.error(expected ? `mcwc: ${error.message}` : error);
+  const expected = [CalibrationError, UsageError, CommandError].some((kind) => error instanceof kind);
+  console.error(expected ? `mcwc: ${(error as Error).message}` : error);
   process.exitCode = error instanceof UsageError ? 2 : 1;
 }

@@ -76,7 +76,7 @@ impl Destination {
     pub fn scratch_folder(&self) -> PathBuf {
         match &self.place {
             Place::File { target, .. } => folder_of(target).to_owned(),
-            Place::StandardOutput | Place::Stream(_) => std::env::temp_dir(),
+            Place::StandardOutput | Place::Stream(_) => temporary_folder(),
         }
     }
 
@@ -144,6 +144,15 @@ impl Write for Watched<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.watch(|out| out.flush())
+    }
+}
+
+/// The standard library knows of none under WASI, whose host names it.
+fn temporary_folder() -> PathBuf {
+    if cfg!(target_os = "wasi") {
+        std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+    } else {
+        std::env::temp_dir()
     }
 }
 

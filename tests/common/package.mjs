@@ -12,8 +12,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { chromium } from 'playwright-core';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const CLI = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'release/mcwc');
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+export const CLI = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'release/mcwc');
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const CHROMIUM_ARGS = [
   '--no-sandbox',
