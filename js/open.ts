@@ -84,7 +84,7 @@ function check({ backend = 'auto', workers = 0, integrity, lazy = false, silence
   const refuse = (message: string) => {
     throw new McwcError('argument', message);
   };
-  if (!['auto', 'cpu', 'webgpu'].includes(backend)) refuse(`backend must be 'auto', 'cpu' or 'webgpu', not ${JSON.stringify(backend)}`);
+  if (!['auto', 'cpu', 'webgpu'].includes(backend)) refuse(`there is no backend ${JSON.stringify(backend)}`);
   if (typeof lazy !== 'boolean') refuse('lazy must be a boolean');
   for (const [name, value] of Object.entries({ workers, retries, silenceMs, retryMs })) {
     if (!Number.isInteger(value) || value < 0 || value > DELAY_MS_MAX) refuse(`${name} must be a whole number`);
