@@ -179,8 +179,9 @@ async function buildScripts() {
   const esbuild = await import('esbuild');
   const browser = { bundle: true, minify: true, target: 'es2022', legalComments: 'none', charset: 'utf8' };
   for (const { out, entry, bindings, ...options } of BUNDLES) {
-    await esbuild.build({
+    const { metafile } = await esbuild.build({
       ...browser,
+      metafile: true,
       mangleProps: new RegExp(`^(${PRIVATE.join('|')})$`),
       mangleCache: Object.fromEntries(PRIVATE.map((name, index) => [name, `$${index.toString(36)}`])),
       // Fields that hold nothing yet are not written out.
@@ -194,6 +195,8 @@ async function buildScripts() {
       // Workers never load wasm by address.
       logOverride: { 'empty-import-meta': 'silent' },
     });
+    const exported = Object.values(metafile.outputs).flatMap(({ exports }) => exports);
+    if (exported.some((name) => PRIVATE.includes(name))) fail(`${out}.js exports what is called otherwise elsewhere`);
   }
   await esbuild.build({
     ...browser,

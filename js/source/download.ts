@@ -37,8 +37,8 @@ export class Download implements Supply {
   }
 
   async refetch(start: number, end: number): Promise<Uint8Array | undefined> {
-    const { refetch } = await import('./lazy.js');
-    return refetch(this, start, end);
+    const { fetchAgain } = await import('./lazy.js');
+    return fetchAgain(this, start, end);
   }
 
   close(error: unknown): void {

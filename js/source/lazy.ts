@@ -47,7 +47,7 @@ export class LazyRanges implements Supply {
   }
 
   refetch(start: number, end: number): Promise<Uint8Array | undefined> {
-    return refetch(this.download, start, end);
+    return fetchAgain(this.download, start, end);
   }
 
   close(error: unknown): void {
@@ -117,7 +117,7 @@ export class LazyRanges implements Supply {
 }
 
 /** Bytes that proved damaged, once more; undefined if they cannot be had. */
-export async function refetch(download: Download, start: number, end: number): Promise<Uint8Array | undefined> {
+export async function fetchAgain(download: Download, start: number, end: number): Promise<Uint8Array | undefined> {
   const { file } = download;
   const attempts = download.attempts();
   if (start === 0) file.preamble = undefined;
