@@ -75,12 +75,12 @@ const CLASSIC = ['worker.js', 'gpu-worker.js', 'service-worker-classic.js'];
 const LARGE = ['cli.js', 'encoder.js', 'encoder-worker.js'];
 /** Each takes a runtime that it does not import, and shares the page's `mcwc`. */
 const ADAPTERS = ['onnxruntime', 'tfjs', 'transformers'];
-/** Properties that only our own scripts know of each other: short ones take less to download. Exports cannot be among them. */
+/** Properties that only our own scripts know of each other: short ones take less to download. Exports cannot be among them, nor what tests send. */
 const PRIVATE = [
   ...['builtFor', 'canRestart', 'canSeek', 'chunkCount', 'counted', 'endedEarly', 'firstChunk', 'gained', 'inMemory', 'isAnswered'],
-  ...['isComplete', 'isFull', 'isRunning', 'isWhole', 'lengths', 'levelBits', 'mayPost', 'onEnd', 'onGrowth', 'onInline', 'onLost'],
-  ...['overlaps', 'payloads', 'pieces', 'preamble', 'rawChunk', 'readOnce', 'refetch', 'repaired', 'retrying', 'scattered', 'setBusy'],
-  ...['sideChunk', 'takeSpare', 'throwIfClosed', 'verified', 'waitMs'],
+  ...['isComplete', 'isFull', 'isRunning', 'isWhole', 'levelBits', 'mayPost', 'onEnd', 'onGrowth', 'onInline', 'onLost'],
+  ...['overlaps', 'pieces', 'preamble', 'rawChunk', 'readOnce', 'refetch', 'repaired', 'retrying', 'scattered', 'setBusy'],
+  ...['sideChunk', 'takeSpare', 'throwIfClosed', 'waitMs'],
 ];
 /** What a page downloads to decode on the CPU, and on WebGPU, and what a service worker does. */
 const DOWNLOADS = {
