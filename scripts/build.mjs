@@ -70,9 +70,12 @@ const BUNDLES = [
   { out: 'encoder-worker', entry: 'wasi/worker', format: 'iife', banner: { js: SHIM_NOTICE }, ...ENCODER },
 ];
 /** Scripts that need not be modules. */
-const CLASSIC = ['worker.js', 'gpu-worker.js', 'service-worker-classic.js'];
-/** Scripts that are not minified further: a command, and what is loaded along with a module a hundred times as large. */
-const LARGE = ['cli.js', 'encoder.js', 'encoder-worker.js'];
+const CLASSIC = ['worker.js', 'gpu-worker.js'];
+/**
+ * Scripts that are not minified further: a command, what is loaded along with a module a hundred times as large, and one whose only
+ * name is used by others.
+ */
+const KEPT = ['cli.js', 'encoder.js', 'encoder-worker.js', 'service-worker-classic.js'];
 /** Each takes a runtime that it does not import, and shares the page's `mcwc`. */
 const ADAPTERS = ['onnxruntime', 'tfjs', 'transformers'];
 /** Properties that only our own scripts know of each other: short ones take less to download. Exports cannot be among them, nor what tests send. */
@@ -225,7 +228,7 @@ const COMPRESSION = { passes: 3, drop_console: ['warn'], hoist_funs: true, unsaf
 /** A twentieth smaller, gzipped, than esbuild's own. */
 async function minifyFurther() {
   const { minify } = await import('terser');
-  for (const name of readdirSync(PKG).filter((name) => name.endsWith('.js') && !LARGE.includes(name))) {
+  for (const name of readdirSync(PKG).filter((name) => name.endsWith('.js') && !KEPT.includes(name))) {
     const path = join(PKG, name);
     const options = { module: !CLASSIC.includes(name), ecma: 2022, compress: COMPRESSION };
     writeFileSync(path, (await minify(readFileSync(path, 'utf8'), options)).code);
