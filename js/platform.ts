@@ -1,7 +1,6 @@
 // What differs between browsers and Node.
 import { McwcError } from './errors.js';
 import { foundInstead } from './source/found.js';
-import type { Backend } from './types.js';
 
 interface NodeModules {
   'node:fs': { readFileSync(url: URL): Uint8Array<ArrayBuffer>; openAsBlob(path: string | URL): Promise<Blob> };
@@ -39,15 +38,9 @@ export interface Thread {
   terminate(): void;
 }
 
-export function startThread(
-  url: string | URL | undefined,
-  builtFor: Backend,
-  onMessage: (message: any) => void,
-  onError: (error: unknown) => void,
-): Thread {
+/** `script` may be another origin's. */
+export function startThread(script: string | URL, onMessage: (message: any) => void, onError: (error: unknown) => void): Thread {
   const node = typeof Worker === 'undefined' ? nodeModule('node:worker_threads') : undefined;
-  const workerUrl = builtFor === 'cpu' ? 'workerUrl' : 'gpuWorkerUrl';
-  const script = address(workerUrl, () => url ?? besideModule(builtFor));
   if (node) {
     const worker = new node.Worker(script);
     worker.on('message', onMessage);
@@ -69,11 +62,6 @@ export function startThread(
     setBusy: () => {},
     terminate: () => worker.terminate(),
   };
-}
-
-/** Bundlers look for exactly these expressions, copy the scripts as they are, and put in where they are then: elsewhere, maybe. */
-function besideModule(builtFor: Backend): URL {
-  return builtFor === 'cpu' ? new URL('./worker.js', import.meta.url) : new URL('./gpu-worker.js', import.meta.url);
 }
 
 /** Whether browsers refuse to run this script as a worker, as it is another origin's. */

@@ -1,7 +1,8 @@
 // An ONNX model in an archive -> the same model with its large initializers outside it, without a weight being decoded, and
 // where they lie. Field numbers are those of onnx.proto.
 import type { Archive } from '../archive.js';
-import { type Field, type Span, SparseBytes, concatenate, field, opening } from './protobuf.js';
+import { concatenate, field, opening } from '../protobuf.js';
+import { type Field, type Span, SparseBytes } from './protobuf.js';
 
 const MODEL = { graph: 7 };
 const GRAPH = { node: 1, initializer: 5 };

@@ -1,4 +1,4 @@
-// Protobuf of which only the structure is here: fields of a file that has bytes missing between them, and fields to write.
+// Protobuf of which only the structure is here: fields of a file that has bytes missing between them.
 
 /** Bytes of the file, up to and not including `end`. */
 export type Span = readonly [start: number, end: number];
@@ -75,28 +75,4 @@ export class SparseBytes {
     if (!(start <= offset && offset < end)) throw new Error('a field of the structure lies in a tensor');
     return this.bytes[this.#starts[this.#found] + offset - start];
   }
-}
-
-/** Numbers become varints; text, bytes and messages have their length before them. */
-export function field(number: number, value: number | string | Uint8Array): Uint8Array {
-  if (typeof value === 'number') return concatenate([varint(number * 8), varint(value)]);
-  const bytes = typeof value === 'string' ? new TextEncoder().encode(value) : value;
-  return concatenate([opening(number, bytes.length), bytes]);
-}
-
-/** What comes before that many bytes of a field. */
-export function opening(number: number, length: number): Uint8Array {
-  return concatenate([varint(number * 8 + 2), varint(length)]);
-}
-
-export function concatenate(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
-  return whole;
-}
-
-function varint(value: number): Uint8Array {
-  const bytes = [];
-  for (; value > 127; value = Math.floor(value / 128)) bytes.push((value % 128) | 128);
-  return Uint8Array.of(...bytes, value);
 }

@@ -3,7 +3,8 @@ import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { CalibrationError } from './errors.js';
 import { bytesOf, isFloat, toFloats, toIntegers, type StoredType } from './floats.js';
-import { concatenate, Message, serialize } from './protobuf.js';
+import { concatenate } from '../protobuf.js';
+import { Message, serialize } from './protobuf.js';
 import { elements } from './safetensors.js';
 
 export const MODEL = { irVersion: 1, graph: 7, opsetImport: 8, functions: 25 };

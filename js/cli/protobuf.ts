@@ -1,5 +1,6 @@
 // Protobuf bytes <-> fields. Knows no schema: a message is a list of numbered fields, each with the bytes it came from, so that
 // a message can be written again with some of its fields replaced and all others as they were.
+import { concatenate, field } from '../protobuf.js';
 
 export interface Field {
   number: number;
@@ -55,27 +56,11 @@ export class Message {
   }
 }
 
-/** A field that was read is written as it was. Of others numbers become varints, text and bytes have their length before them. */
+/** A field that was read is written as it was. */
 export type Entry = Field | [number: number, value: number | string | Uint8Array];
 
 export function serialize(entries: Entry[]): Uint8Array {
-  return concatenate(entries.flatMap((entry) => (Array.isArray(entry) ? serializeField(...entry) : [entry.encoded])));
-}
-
-function serializeField(number: number, value: number | string | Uint8Array): Uint8Array[] {
-  if (typeof value === 'number') return [Uint8Array.from(varint(BigInt(number * 8))), Uint8Array.from(varint(BigInt(value)))];
-  const bytes = typeof value === 'string' ? new TextEncoder().encode(value) : value;
-  return [Uint8Array.from(varint(BigInt(number * 8 + 2))), Uint8Array.from(varint(BigInt(bytes.length))), bytes];
-}
-
-export function concatenate(parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    whole.set(part, offset);
-    offset += part.length;
-  }
-  return whole;
+  return concatenate(entries.map((entry) => (Array.isArray(entry) ? field(...entry) : entry.encoded)));
 }
 
 class Reader {
@@ -128,12 +113,6 @@ function unpack(bytes: Uint8Array): number[] {
   const values: number[] = [];
   while (!reader.atEnd) values.push(signed(reader.varint()));
   return values;
-}
-
-function* varint(value: bigint): Generator<number> {
-  let rest = BigInt.asUintN(64, value);
-  for (; rest > 127n; rest >>= 7n) yield Number(rest & 127n) | 128;
-  yield Number(rest);
 }
 
 function signed(value: bigint): number {

@@ -1,5 +1,5 @@
 // safetensors bytes <-> tensors.
-import { concatenate } from './protobuf.js';
+import { concatenate } from '../protobuf.js';
 import { bytesOf, isStoredType, type StoredType } from './floats.js';
 
 export interface StoredTensor {

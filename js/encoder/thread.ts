@@ -1,6 +1,6 @@
 // A thread that runs the command once; ended with it, or when that is asked for.
 import { McwcError } from '../errors.js';
-import { nodeModule } from '../platform.js';
+import { type Thread, address, startThread } from '../platform.js';
 import { MEMORY, type Reply, type Request } from './protocol.js';
 
 interface RunOptions {
@@ -36,9 +36,13 @@ export async function run(request: Omit<Request, 'env' | 'streams'>, options: Ru
           reject(error);
         }
       };
-      const fail = (error: Error) => reject(new McwcError('io', `the encoder's worker failed: ${error.message}`, { cause: error }));
-      thread = startThread(workerUrl, receive, fail);
-      thread.post({ ...request, env: [`PWD=${MEMORY}/files`], streams: 'captured' });
+      const fail = (error: unknown) => {
+        reject(new McwcError('io', `the encoder's worker failed: ${(error as Error).message}`, { cause: error }));
+      };
+      // Bundlers look for exactly this expression.
+      thread = startThread(address('workerUrl', () => workerUrl ?? new URL('./encoder-worker.js', import.meta.url)), receive, fail);
+      const whole: Request = { ...request, env: [`PWD=${MEMORY}/files`], streams: 'captured' };
+      thread.post(whole, []);
     });
   } finally {
     signal?.removeEventListener('abort', onAbort);
@@ -51,34 +55,4 @@ function failure({ code, message }: Extract<Reply, { type: 'failed' }>, messages
   const memory = messages.find((line) => OUT_OF_MEMORY.test(line));
   if (memory) return new McwcError('limit-exceeded', `WebAssembly has not enough memory for this model: ${memory}`);
   return new McwcError(code, [message, ...messages.filter(Boolean)].join('\n'));
-}
-
-interface Thread {
-  post(request: Request): void;
-  terminate(): void;
-}
-
-function startThread(url: string | URL | undefined, onReply: (reply: Reply) => void, onError: (error: Error) => void): Thread {
-  const node = typeof Worker === 'undefined' ? nodeModule('node:worker_threads') : undefined;
-  if (node) {
-    const worker = new node.Worker(url ?? besideModule());
-    worker.on('message', onReply);
-    worker.on('error', onError);
-    return { post: (request) => worker.postMessage(request, []), terminate: () => worker.terminate() };
-  }
-  // Bundlers look for exactly this expression.
-  const worker = url
-    ? new Worker(url, { type: 'module' })
-    : new Worker(new URL('./encoder-worker.js', import.meta.url), { type: 'module' });
-  worker.onmessage = ({ data }) => onReply(data);
-  worker.onerror = (event) => {
-    event.preventDefault();
-    onError(new Error(event.message || 'its script could not be loaded'));
-  };
-  return { post: (request) => worker.postMessage(request), terminate: () => worker.terminate() };
-}
-
-/** Written so that bundlers, which have no use for it, do not copy the worker a second time. */
-function besideModule(module = import.meta.url): URL {
-  return new URL('./encoder-worker.js', module);
 }

@@ -1,6 +1,7 @@
 // A worker that decodes, for whichever archives have jobs for it.
 import { McwcError } from '../errors.js';
-import { type Thread, startThread } from '../platform.js';
+import { type Thread, address, startThread } from '../platform.js';
+import type { Backend } from '../types.js';
 import type { Wasm } from '../wasm.js';
 import type { Finished, Reply, Request } from '../worker.js';
 import { Recent } from './recent.js';
@@ -42,7 +43,8 @@ export class DecoderThread {
   ) {
     this.started = new Promise((resolve, reject) => (this.#onStart = { resolve, reject }));
     try {
-      this.#thread = startThread(url, builtFor, (reply) => this.#receive(reply), (error) => this.#fail(error));
+      const script = address(builtFor === 'cpu' ? 'workerUrl' : 'gpuWorkerUrl', () => url ?? besideModule(builtFor));
+      this.#thread = startThread(script, (reply) => this.#receive(reply), (error) => this.#fail(error));
       this.post({ type: 'start', module, builtFor });
     } catch (error) {
       this.#onStart.reject(error);
@@ -130,4 +132,9 @@ export class DecoderThread {
     this.close(new McwcError('io', `a worker failed: ${(error as Error).message}`, { cause: error }));
     if (ready) this.onEnd();
   }
+}
+
+/** Bundlers look for exactly these expressions, copy the scripts as they are, and put in where they are then: elsewhere, maybe. */
+function besideModule(builtFor: Backend): URL {
+  return builtFor === 'cpu' ? new URL('./worker.js', import.meta.url) : new URL('./gpu-worker.js', import.meta.url);
 }
