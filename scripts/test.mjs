@@ -5,7 +5,7 @@ import { readFileSync, readdirSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { build } from './build.mjs';
-import { buildCommand, buildPage, buildSample } from './demo.mjs';
+import { buildDemo } from './demo.mjs';
 import { CARGO_TARGET, ROOT, WASM_TARGET, installPackages, prepareBrowser, prepareRust, printDurations, start, step, timed } from './tools.mjs';
 
 /**
@@ -33,7 +33,7 @@ const chromium = prepareBrowser();
 installPackages();
 prepareRust();
 // They share no folder that cargo would lock.
-const artifacts = Promise.all([build().then(buildPage), buildCommand().then(buildSample)]);
+const artifacts = buildDemo(build());
 await Promise.all([testCrate(), artifacts.then(() => timed('Package and page tests', testPackage))]);
 printDurations();
 console.log(readFileSync(PACKAGE_REPORT, 'utf8').trimEnd().split('\n').slice(-SUMMARY_LINES).join('\n'));

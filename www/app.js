@@ -1,67 +1,54 @@
 // The page: chooses a picture, runs the two variants one after the other, and shows what came of it.
 import { compareLines } from './agreement.js';
-import { showPairs, showVerdict } from './comparison.js';
+import { clearVerdict, showPairs, showVerdict } from './comparison.js';
 import { formatBytes, formatShare } from './format.js';
 import { OcrClient } from './ocr-client.js';
-import { SAMPLES, listenForFiles, openPicture, pictureTile, toBitmap } from './pictures.js';
-import { SOURCES } from './sources.js';
+import { keepPage } from './offline.js';
+import { addChoice, listenForChoice, listenForFiles, openPicture, toBitmap } from './pictures.js';
+import { Timeline } from './timeline.js';
 import { VariantCard } from './variant-card.js';
 
 const byId = (id) => document.getElementById(id);
-const BASE = document.baseURI;
-
-const isLoopback = ['localhost', '127.0.0.1', '[::1]'].includes(location.hostname);
 
 /** In the order in which they run. */
 const VARIANTS = ['archive', 'original'];
 
-const cards = {
-  archive: new VariantCard(byId('archive'), { decodes: true }),
-  original: new VariantCard(byId('original'), { decodes: false }),
-};
+const cards = { archive: new VariantCard(byId('archive')), original: new VariantCard(byId('original')) };
+const timeline = new Timeline(byId('timeline'), VARIANTS);
 
 /** @type {import('./pictures.js').Picture} */
 let picture;
-/** @type {HTMLElement | undefined} */
-let ownTile;
-/** @type {OcrClient | undefined} */
-let client;
+/** Both variants' worker, and what it said when it had started. @type {{client: OcrClient, started: Promise<object>} | undefined} */
+let engine;
 let running = false;
 /** What each variant measured when it was last loaded; empty while nothing is loaded. */
 let loaded = {};
+/** Which variants the next run need not download. */
+let kept = {};
 
-SAMPLES.forEach((sample, index) => {
-  const { tile, input } = pictureTile(sample);
-  input.checked = index === 0;
-  input.addEventListener('change', () => choose(sample));
-  byId('tiles').querySelector('.pick').before(tile);
-});
-choose(SAMPLES[0]);
-announceSizes();
-
+picture = listenForChoice(byId('tiles'), choose);
 listenForFiles(byId('file'), async (file) => {
   showError(null);
   try {
-    const own = await openPicture(file);
-    const { tile, input } = pictureTile(own);
-    input.addEventListener('change', () => choose(own));
-    ownTile?.remove();
-    ownTile = tile;
-    byId('tiles').querySelector('.pick').before(tile);
-    input.checked = true;
-    choose(own);
+    addChoice(byId('tiles'), await openPicture(file), choose);
   } catch (error) {
     showError(error);
   }
 });
-
 byId('controls').addEventListener('submit', (event) => {
   event.preventDefault();
   if (running) return stop();
   loaded = {};
-  for (const card of Object.values(cards)) card.reset();
   run();
 });
+byId('forget').addEventListener('click', async () => {
+  const { client } = engine;
+  await client.forget();
+  showKept(await client.kept());
+  byId('run').focus();
+  say('The cache is empty. The next comparison downloads both.');
+});
+prepare();
 
 /** @param {import('./pictures.js').Picture} chosen */
 function choose(chosen) {
@@ -70,7 +57,36 @@ function choose(chosen) {
   hideComparison();
   for (const card of Object.values(cards)) card.showPicture(chosen);
   if (!running && VARIANTS.every((variant) => loaded[variant])) run();
-  else if (!running) say('Choose a picture, then compare.');
+}
+
+/** Starts what both variants share, while the visitor looks around. */
+async function prepare() {
+  try {
+    await start();
+    if (!running) say(VARIANTS.every((variant) => kept[variant]) ? 'Ready. Both are kept on this device since an earlier visit.' : 'Ready.');
+    await keepPage();
+  } catch (error) {
+    if (error.name === 'AbortError' || running) return;
+    discardEngine();
+    showError(error);
+    say('');
+  }
+}
+
+function start() {
+  if (engine) return engine.started;
+  say('Starting the runtime that both variants share…');
+  const client = new OcrClient();
+  const onProgress = ({ stage, loaded: bytes }) => {
+    say(stage === 'warm-up' ? 'Warming up the runtime that both variants share…' : `Starting the runtime that both variants share: ${formatBytes(bytes)}`);
+  };
+  const started = client.start(document.baseURI, onProgress).then((result) => {
+    for (const variant of VARIANTS) cards[variant].showSize(result.sizes[variant]);
+    showKept(result.kept);
+    return { client, ...result };
+  });
+  engine = { client, started };
+  return started;
 }
 
 /** Loads what is not loaded and reads the chosen picture, until the picture read is the one chosen. */
@@ -79,22 +95,17 @@ async function run() {
   showError(null);
   hideComparison();
   try {
-    if (!client) {
-      say('Starting the runtime that both variants share…');
-      client = new OcrClient();
-      await client.start(BASE, ({ loaded: bytes, total }) => {
-        say(`Starting the runtime that both variants share: ${formatBytes(bytes)} of ${formatBytes(total)}`);
-      });
-    }
+    const { client, sizes } = await start();
+    if (VARIANTS.some((variant) => !loaded[variant])) startOver(sizes);
     let reading;
     do {
       reading = picture;
-      await read(reading);
+      await read(client, reading);
     } while (picture !== reading);
+    showKept(await client.kept());
   } catch (error) {
     if (error.name === 'AbortError') return;
-    discardClient();
-    for (const card of Object.values(cards)) card.reset();
+    discardEngine();
     showError(error);
     say('');
   } finally {
@@ -102,21 +113,27 @@ async function run() {
   }
 }
 
-async function read(reading) {
+function startOver(sizes) {
+  clearVerdict(byId('verdict'));
+  for (const card of Object.values(cards)) card.reset();
+  timeline.reset(VARIANTS.map((variant) => (kept[variant] ? 0 : (sizes[variant] * 8000) / settings().bitsPerSecond)));
+}
+
+async function read(client, reading) {
   const results = {};
   const bitmap = await toBitmap(reading);
   for (const variant of VARIANTS) {
     const card = cards[variant];
-    const onProgress = (progress) => card.showProgress(progress);
-    if (!loaded[variant]) {
-      say(`Loading: ${card.name}`);
-      loaded[variant] = await client.load(variant, loadOptions(), onProgress);
-      card.showLoaded(loaded[variant]);
-    }
-    if (picture !== reading) break;
+    const isFirst = !loaded[variant];
+    const onProgress = (progress) => {
+      card.showProgress(progress);
+      if (isFirst) timeline.show(variant, progress);
+    };
+    if (isFirst) await load(client, variant, onProgress);
+    else card.say('Looking for text…');
     say(`Reading the picture: ${card.name}`);
-    card.say('Looking for text…');
     results[variant] = await client.recognize(variant, bitmap, onProgress);
+    if (isFirst) timeline.finish(variant, results[variant].textMs);
     if (picture !== reading) break;
     card.showLines(results[variant], bitmap);
   }
@@ -124,8 +141,22 @@ async function read(reading) {
   bitmap.close();
 }
 
-function loadOptions() {
-  return { base: BASE, bitsPerSecond: Number(byId('connection').value), backend: byId('backend').value };
+async function load(client, variant, onProgress) {
+  say(`Loading: ${cards[variant].name}`);
+  const measured = await client.load(variant, settings(), onProgress);
+  loaded[variant] = measured;
+  cards[variant].showLoaded(measured);
+  const { bytes, downloadedBytes, backend, backendReason } = measured;
+  const origins = [[downloadedBytes === 0, 'from the cache'], [downloadedBytes < bytes, 'partly from the cache'], [true, 'downloaded']];
+  const decodedOn = backend && `, decoded on the ${backend === 'webgpu' ? 'GPU (WebGPU)' : 'CPU (wasm)'}`;
+  timeline.showOrigin(variant, origins.find(([holds]) => holds)[1] + (decodedOn ?? ''));
+  if (!backend) return;
+  byId('backend-reason').hidden = !backendReason;
+  byId('backend-reason').textContent = `Decoded on the ${backend === 'webgpu' ? 'GPU' : 'CPU'}: ${backendReason}`;
+}
+
+function settings() {
+  return { bitsPerSecond: Number(byId('connection').value), backend: byId('backend').value };
 }
 
 function showComparison({ archive, original }) {
@@ -137,29 +168,27 @@ function showComparison({ archive, original }) {
     cards.original.light(original.lines.indexOf(pair?.original));
   });
   const { characters, agreeing } = agreement;
-  say(
-    (characters === 0 ? 'Done. Neither variant found text.' : `Done. ${formatShare(agreeing, characters)} of the text agrees.`) +
-      (isLoopback && loadOptions().bitsPerSecond === Infinity
-        ? ' Served locally: slow the connection to see what visitors get.'
-        : ''),
-  );
+  const outcome = characters === 0 ? 'Neither variant found text.' : `${formatShare(agreeing, characters)} of the text agrees.`;
+  const fromCache = VARIANTS.every((variant) => loaded[variant].downloadedBytes === 0);
+  say(`Done. ${outcome}${fromCache ? ' Nothing was downloaded.' : ''}`);
 }
 
 function hideComparison() {
-  byId('verdict').hidden = true;
+  clearVerdict(byId('verdict'));
   byId('reading').hidden = true;
 }
 
 function stop() {
-  discardClient();
-  for (const card of Object.values(cards)) card.reset();
+  discardEngine();
   say('Stopped.');
 }
 
-function discardClient() {
-  client?.close();
-  client = undefined;
+function discardEngine() {
+  engine?.client.close();
+  engine = undefined;
   loaded = {};
+  timeline.stop();
+  for (const card of Object.values(cards)) card.reset();
 }
 
 function setRunning(value) {
@@ -167,22 +196,14 @@ function setRunning(value) {
   byId('compare').setAttribute('aria-busy', String(running));
   const button = byId('run');
   button.classList.toggle('stop', running);
-  button.textContent = running ? 'Stop' : loaded.original ? 'Download again' : 'Compare';
+  button.textContent = running ? 'Stop' : loaded.original ? 'Compare again' : 'Compare';
   for (const setting of [byId('connection'), byId('backend')]) setting.disabled = running;
+  byId('forget').disabled = running || !VARIANTS.some((variant) => kept[variant]);
 }
 
-async function announceSizes() {
-  for (const variant of VARIANTS) {
-    const sizes = await Promise.all(SOURCES[variant].map((path) => announcedBytes(new URL(path, BASE))));
-    const bytes = sizes.reduce((sum, size) => sum + size, 0);
-    if (bytes > 0) cards[variant].showSize(bytes);
-  }
-}
-
-/** NaN if the server does not say: whatever is wrong then is reported when the file is really needed. */
-async function announcedBytes(url) {
-  const head = await fetch(url, { method: 'HEAD' }).catch(() => null);
-  return head?.ok ? Number(head.headers.get('content-length') ?? NaN) : NaN;
+function showKept(found) {
+  kept = found;
+  byId('forget').disabled = running || !VARIANTS.some((variant) => kept[variant]);
 }
 
 function say(text) {

@@ -1,22 +1,41 @@
 // What the two variants have in common: the verdict in three figures, and the lines side by side.
-import { formatRatio, formatShare } from './format.js';
+import { formatBytes, formatMs, formatRatio, formatShare } from './format.js';
+
+/** What differs by less is called the same. */
+const NOTICEABLE = 1.05;
 
 /**
+ * A gain is green, a loss is said.
  * @param {HTMLElement} root
  * @param {{archive: object, original: object}} loaded what each variant measured
  * @param {{characters: number, agreeing: number}} agreement
  */
 export function showVerdict(root, { archive, original }, { characters, agreeing }) {
-  const sooner = original.weightsMs / archive.weightsMs;
-  const smaller = original.downloadedBytes / archive.downloadedBytes;
   root.replaceChildren(
-    figure(formatRatio(Math.max(smaller, 1 / smaller)), smaller >= 1 ? 'smaller download' : 'larger download'),
-    figure(formatRatio(Math.max(sooner, 1 / sooner)), sooner >= 1 ? 'sooner to weights' : 'later to weights'),
+    ratio(original.readyMs / archive.readyMs, {
+      words: ['sooner', 'later', 'At the same time'],
+      meaning: `ready to read after ${formatMs(archive.readyMs)}, the original after ${formatMs(original.readyMs)}`,
+    }),
+    ratio(original.bytes / archive.bytes, {
+      words: ['smaller', 'larger', 'The same size'],
+      meaning: `${formatBytes(archive.bytes)}, the original ${formatBytes(original.bytes)}`,
+    }),
     characters === 0
-      ? figure('No text', 'found by either')
-      : figure(formatShare(agreeing, characters), `agreement over ${characters} characters`),
+      ? figure('No text', 'found by either', false)
+      : figure(formatShare(agreeing, characters), `of ${characters} characters agree`, agreeing === characters),
   );
-  root.hidden = false;
+}
+
+/** Before there is one, or when it no longer holds. */
+export function clearVerdict(root) {
+  root.replaceChildren(figure('–', 'ready to read', false), figure('–', 'to download', false), figure('–', 'of the text agrees', false));
+}
+
+/** @param {number} times what the original takes, of what the archive takes */
+function ratio(times, { words: [more, less, same], meaning }) {
+  if (times >= NOTICEABLE) return figure(`${formatRatio(times)} ${more}`, meaning, true);
+  if (times <= 1 / NOTICEABLE) return figure(`${formatRatio(1 / times)} ${less}`, meaning, false);
+  return figure(same, meaning, false);
 }
 
 /**
@@ -62,9 +81,9 @@ function text(from, line, runs, className) {
   return cell;
 }
 
-function figure(value, meaning) {
+function figure(value, meaning, isGain) {
   const box = element('div');
-  box.append(element('strong', '', value), element('p', '', meaning));
+  box.append(element('strong', isGain ? 'gain' : '', value), element('p', '', meaning));
   return box;
 }
 

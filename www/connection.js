@@ -1,9 +1,13 @@
-// URL -> byte stream, past the cache, with progress and, if asked for, held to the speed of a slower connection.
+// This thread's fetch -> the same at the speed of a slower connection, so that servers, and the code that fetches, know nothing of it.
 
 const SLICE_BYTES = 16 * 1024;
+/** Timers come late: so far behind its speed a connection may be, and catch up. */
+const LAG_MS = 50;
 
-/** A link of limited speed, shared by every stream that runs over it. */
-export class Link {
+const unslowed = globalThis.fetch;
+
+/** A connection of limited speed, shared by everything that comes over it. */
+class Link {
   #msPerByte;
   #freeAt = 0;
 
@@ -12,47 +16,59 @@ export class Link {
     this.#msPerByte = 8000 / bitsPerSecond;
   }
 
-  get limited() {
-    return this.#msPerByte > 0;
-  }
-
   /** Resolves when the link would have carried these bytes. */
   async carry(bytes) {
     const now = performance.now();
-    this.#freeAt = Math.max(this.#freeAt, now) + bytes * this.#msPerByte;
+    this.#freeAt = Math.max(this.#freeAt, now - LAG_MS) + bytes * this.#msPerByte;
     if (this.#freeAt > now) await new Promise((resolve) => setTimeout(resolve, this.#freeAt - now));
   }
 }
 
 /**
- * @param {URL} url
- * @param {Link} link
- * @param {(bytes: number) => void} onBytes called with the size of each piece as it arrives
- * @param {RequestCache} [cache]
- * @returns {Promise<{bytes: number, stream: ReadableStream<Uint8Array>}>} `bytes` is the announced size, or NaN
+ * From now on, what this thread fetches from these addresses comes no faster than that, all together, and is counted.
+ * @param {string[]} urls
+ * @param {number} bitsPerSecond Infinity for the real connection as it is
+ * @returns {{bytes: number}} what has come
  */
-export async function download(url, link, onBytes, cache = 'no-store') {
-  const response = await fetch(url, { cache });
-  if (!response.ok) throw new Error(`${url.pathname} could not be downloaded (HTTP ${response.status}).`);
+export function slowDown(urls, bitsPerSecond) {
+  const link = new Link(bitsPerSecond);
+  const count = { bytes: 0 };
+  globalThis.fetch = async (...args) => {
+    const response = await unslowed(...args);
+    return response.body && urls.includes(response.url) ? paced(response, link, count) : response;
+  };
+  return count;
+}
+
+function paced(response, link, count) {
   const pace = new TransformStream({
     async transform(chunk, controller) {
-      const step = link.limited ? SLICE_BYTES : chunk.length;
-      for (let at = 0; at < chunk.length; at += step) {
-        const slice = chunk.subarray(at, at + step);
-        if (link.limited) await link.carry(slice.length);
-        onBytes(slice.length);
+      for (let at = 0; at < chunk.length; at += SLICE_BYTES) {
+        const slice = chunk.subarray(at, at + SLICE_BYTES);
+        await link.carry(slice.length);
+        count.bytes += slice.length;
         controller.enqueue(slice);
       }
     },
   });
-  // Behind a Content-Encoding the announced length is not the length of the body.
-  const announced = response.headers.has('content-encoding') ? null : response.headers.get('content-length');
-  return { bytes: announced === null ? NaN : Number(announced), stream: response.body.pipeThrough(pace) };
+  const copy = new Response(response.body.pipeThrough(pace), response);
+  return Object.defineProperty(copy, 'url', { value: response.url });
+}
+
+/**
+ * @param {URL | string} url
+ * @param {RequestInit} [options]
+ * @throws {Error} with a message for the visitor
+ */
+export async function download(url, options) {
+  const response = await fetch(url, options);
+  if (!response.ok) throw new Error(`${new URL(url).pathname} could not be downloaded (HTTP ${response.status}).`);
+  return response;
 }
 
 /**
  * @param {ReadableStream<Uint8Array>} stream
- * @param {(bytes: number) => void} [onBytes]
+ * @param {(bytes: number) => void} [onBytes] called with the size of each piece as it arrives
  * @returns {Promise<Uint8Array>}
  */
 export async function collect(stream, onBytes = () => {}) {

@@ -1,81 +1,123 @@
-// Where the two variants of the networks come from: the original ONNX files, or one mcwc archive of both.
+// Where the two variants of the networks come from: one mcwc archive, or the original ONNX files; from the network, or from what this
+// device has kept since an earlier visit.
 import { open } from 'mcwc';
-import { Link, collect, download } from './connection.js';
-import { DETECTOR, RECOGNIZER, SOURCES } from './sources.js';
+import { collect, download, slowDown } from './connection.js';
+import { DETECTOR, RECOGNIZER, WARM_UP } from './sources.js';
 
 /**
  * @typedef {'archive' | 'original'} Variant
- * @typedef {{base: string, bitsPerSecond: number, backend: 'auto' | 'cpu' | 'webgpu'}} LoadOptions
- * @typedef {(loaded: number, total: number) => void} OnProgress
- * @typedef {{onDownload: OnProgress, onDecode: OnProgress}} Progress
+ * @typedef {'auto' | 'cpu' | 'webgpu'} Backend
+ * @typedef {{base: string, models: import('./sources.js').Models, bitsPerSecond: number, backend: Backend}} LoadOptions
+ * @typedef {(stage: 'received' | 'decoded', loaded: number, total: number) => void} Report
  * @typedef {object} Weights
  * @property {Uint8Array} detector
  * @property {Uint8Array} recognizer
- * @property {number} downloadedBytes
- * @property {number} downloadMs until the last byte had arrived
- * @property {number} weightsMs until both files were ready to be given to the runtime
+ * @property {number} bytes of what was read, over the network or not
+ * @property {number} downloadedBytes over the network
  * @property {string} [backend] what decoded the archive
  * @property {string} [backendReason]
+ * @property {() => Promise<void>} keep resolves when it is kept for the next visit, if it can be
  */
 
-/** @type {Record<Variant, (options: LoadOptions, progress: Progress) => Promise<Weights>>} */
-export const load = { archive: loadArchive, original: loadOriginal };
+const ARCHIVE_CACHE = 'demo';
+const ORIGINAL_CACHE = 'mcwc-demo-original';
+/** As every visit should be the first unless a cache of ours says otherwise. */
+const PAST_HTTP_CACHE = { cache: 'no-store' };
 
-async function loadOriginal({ base, bitsPerSecond }, { onDownload }) {
-  const transfer = new Transfer(bitsPerSecond, onDownload);
-  const bodies = await transfer.start(SOURCES.original, base);
-  const [detector, recognizer] = await Promise.all(bodies.map((body) => collect(body)));
-  return { detector, recognizer, ...transfer.summary() };
+const loaders = { archive: loadArchive, original: loadOriginal };
+
+/** @param {Variant} variant @param {LoadOptions} options @param {Report} report @returns {Promise<Weights>} */
+export async function load(variant, { base, models, bitsPerSecond, backend }, report) {
+  const files = models[variant].map((file) => ({ ...file, url: new URL(file.path, base).href }));
+  const count = slowDown(files.map(({ url }) => url), bitsPerSecond);
+  const weights = await loaders[variant](files, report, backend);
+  return { ...weights, bytes: files.reduce((sum, file) => sum + file.bytes, 0), downloadedBytes: count.bytes };
 }
 
-async function loadArchive({ base, bitsPerSecond, backend }, { onDownload, onDecode }) {
-  const transfer = new Transfer(bitsPerSecond, onDownload);
-  const [body] = await transfer.start(SOURCES.archive, base);
-  const archive = await open(body, { backend });
+async function loadArchive([{ url, version }], report, backend) {
+  const archive = await open(new Request(url, PAST_HTTP_CACHE), {
+    backend,
+    integrity: version,
+    cache: ARCHIVE_CACHE,
+    onProgress({ loaded, decoded, total }) {
+      report('received', loaded, total);
+      if (decoded > 0) report('decoded', decoded, total);
+    },
+  });
   try {
-    const total = archive.files.reduce((sum, file) => sum + file.bytes, 0);
-    let decoded = 0;
-    const read = (name) =>
-      collect(archive.file(name).stream(), (bytes) => onDecode((decoded += bytes), total));
-    const [detector, recognizer] = await Promise.all([read(DETECTOR), read(RECOGNIZER)]);
-    const { backendReason } = archive;
-    return { detector, recognizer, ...transfer.summary(), backend: archive.backend, backendReason };
-  } finally {
+    const networks = await bothNetworks(archive);
+    const keep = async () => {
+      await archive.cached;
+      archive.close();
+    };
+    return { ...networks, backend: archive.backend, backendReason: archive.backendReason, keep };
+  } catch (error) {
     archive.close();
+    throw error;
   }
 }
 
-/** The downloads of one variant, timed and counted together. */
-class Transfer {
-  #started = performance.now();
-  #finished = NaN;
-  #loaded = 0;
-  #link;
-  #onProgress;
+async function bothNetworks(archive) {
+  const [detector, recognizer] = await Promise.all([DETECTOR, RECOGNIZER].map((name) => archive.file(name).bytes()));
+  return { detector, recognizer };
+}
 
-  constructor(bitsPerSecond, onProgress) {
-    this.#link = new Link(bitsPerSecond);
-    this.#onProgress = onProgress;
-  }
+async function loadOriginal(files, report) {
+  const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  let loaded = 0;
+  const cache = await originalCache();
+  const read = async ({ url, version }) => {
+    const kept = await cache?.match(keyOf(url, version));
+    const { body } = kept ?? (await download(url, PAST_HTTP_CACHE));
+    return collect(body, (bytes) => report('received', (loaded += bytes), total));
+  };
+  const [detector, recognizer] = await Promise.all(files.map(read));
+  const keep = async () => {
+    if (!cache) return;
+    const bodies = [detector, recognizer];
+    await Promise.all(files.map(({ url, version }, index) => cache.put(keyOf(url, version), new Response(bodies[index])))).catch(() => {});
+  };
+  return { detector, recognizer, keep };
+}
 
-  /** @returns {Promise<ReadableStream<Uint8Array>[]>} */
-  async start(paths, base) {
-    let total = NaN;
-    const count = (bytes) => {
-      this.#loaded += bytes;
-      this.#finished = performance.now();
-      this.#onProgress(this.#loaded, total);
-    };
-    const downloads = await Promise.all(paths.map((path) => download(new URL(path, base), this.#link, count)));
-    total = downloads.reduce((sum, { bytes }) => sum + bytes, 0);
-    return downloads.map(({ stream }) => stream);
-  }
+/** Another version is not found under it. */
+const keyOf = (url, version) => `${url}?${version}`;
 
-  summary() {
-    return {
-      downloadedBytes: this.#loaded,
-      downloadMs: this.#finished - this.#started,
-      weightsMs: performance.now() - this.#started,
-    };
-  }
+/** As `open` loads it: when it is wanted. */
+async function archiveCaches() {
+  const { caches } = await import('mcwc/cache');
+  return caches();
+}
+
+/** Undefined where there is none: in private windows of some browsers, and on addresses that are not secure. */
+async function originalCache() {
+  return self.caches?.open(ORIGINAL_CACHE).catch(() => undefined);
+}
+
+/** @param {{base: string, models: import('./sources.js').Models}} where @returns {Promise<Record<Variant, boolean>>} what needs no network */
+export async function kept({ base, models }) {
+  const { archives } = await archiveCaches();
+  const isKept = ({ version }) => archives.some(({ integrity, complete }) => complete && integrity === version);
+  const cache = await originalCache();
+  const found = await Promise.all(models.original.map(({ path, version }) => cache?.match(keyOf(new URL(path, base).href, version))));
+  return { archive: models.archive.every(isKept), original: found.every(Boolean) };
+}
+
+/** Makes the next visit a first one. */
+export async function forget() {
+  const { delete: remove } = await archiveCaches();
+  await remove({ cache: ARCHIVE_CACHE });
+  await self.caches?.delete(ORIGINAL_CACHE);
+}
+
+/** By backend: an archive that stays open, so that its threads stay too. */
+const warm = new Map();
+
+/**
+ * Decodes an archive, once for each backend, so that nothing of the decoder is started or compiled in what is timed.
+ * @returns {Promise<{detector: Uint8Array, recognizer: Uint8Array}>} the networks without weights
+ */
+export function warmUpDecoder(base, backend) {
+  if (!warm.has(backend)) warm.set(backend, open(new URL(WARM_UP, base), { backend }).then(bothNetworks));
+  return warm.get(backend);
 }

@@ -1,5 +1,7 @@
 // The page's side of ocr-worker.js: each request is a promise, progress is a callback.
 
+/** @typedef {import('./models.js').Variant} Variant */
+
 export class OcrClient {
   #worker = new Worker(new URL('./ocr-worker.js', import.meta.url), { type: 'module' });
   /** @type {Map<number, {resolve: Function, reject: Function, onProgress: Function}>} */
@@ -17,16 +19,29 @@ export class OcrClient {
     this.#worker.onerror = (event) => this.#fail(new Error(event.message || 'The worker could not be started.'));
   }
 
+  /**
+   * Starts what both variants share.
+   * @returns {Promise<{sizes: Record<Variant, number>, kept: Record<Variant, boolean>}>}
+   */
   start(base, onProgress) {
     return this.#request({ type: 'start', base }, onProgress);
   }
 
   load(variant, options, onProgress) {
-    return this.#request({ type: 'load', variant, options }, onProgress);
+    return this.#request({ type: 'load', variant, ...options }, onProgress);
   }
 
   recognize(variant, image, onProgress) {
     return this.#request({ type: 'recognize', variant, image }, onProgress);
+  }
+
+  /** Which variants need no network. @returns {Promise<Record<Variant, boolean>>} */
+  kept() {
+    return this.#request({ type: 'kept' });
+  }
+
+  forget() {
+    return this.#request({ type: 'forget' });
   }
 
   /** Ends the worker at once; what was asked of it is rejected as an AbortError. */

@@ -1,55 +1,77 @@
 // The worker in which everything heavy happens: download, decode, sessions, recognition. Decoding lives here and not
 // on the page's thread because the decoded files go straight to the runtime, which is here too: no copy, no jank.
-import { load } from './models.js';
+import { download } from './connection.js';
+import { forget, kept, load, warmUpDecoder } from './models.js';
 import { detect } from './ocr/detect.js';
 import { parseKeys, recognize } from './ocr/recognize.js';
-import { openSessions, releaseSessions, startRuntime } from './runtime.js';
-import { KEYS } from './sources.js';
+import { openSessions, releaseSessions, startRuntime, warmUpRuntime } from './runtime.js';
+import { KEYS, MODELS } from './sources.js';
 
 /** PP-OCR's own limit: readings less certain than this are texture, not text. */
 const MIN_CONFIDENCE = 0.5;
 const PROGRESS_INTERVAL_MS = 50;
 
-/** @type {Partial<Record<import('./models.js').Variant, import('./runtime.js').Sessions>>} */
-const sessions = {};
+/** @typedef {{sessions: import('./runtime.js').Sessions, startedAt: number, keep?: () => Promise<void>}} Loaded */
+
+/** @type {Partial<Record<import('./models.js').Variant, Loaded>>} */
+const loaded = {};
+let base;
+let models;
 let classes;
 
 const requests = {
-  /** @param {{base: string}} options */
-  async start({ base }, report) {
-    const response = await fetch(new URL(KEYS, base));
-    if (!response.ok) throw new Error(`${KEYS} could not be downloaded (HTTP ${response.status}).`);
-    classes = parseKeys(await response.text());
-    await startRuntime(throttle((loaded, total) => report('runtime', loaded, total)));
+  /** Everything that both variants share. */
+  async start(request, report) {
+    base = request.base;
+    models = await (await download(new URL(MODELS, base))).json();
+    classes = parseKeys(await (await download(new URL(KEYS, base))).text());
+    await startRuntime(throttle((bytes) => report('runtime', { loaded: bytes })));
+    report('warm-up');
+    await warmUpRuntime(await warmUpDecoder(base, 'cpu'));
+    const sizes = Object.entries(models).map(([variant, files]) => [variant, files.reduce((sum, { bytes }) => sum + bytes, 0)]);
+    return { sizes: Object.fromEntries(sizes), kept: await kept({ base, models }) };
   },
 
-  async load({ variant, options }, report) {
-    if (sessions[variant]) await releaseSessions(sessions[variant]);
-    delete sessions[variant];
-    const { detector, recognizer, ...measured } = await load[variant](options, {
-      onDownload: throttle((loaded, total) => report('download', loaded, total)),
-      onDecode: throttle((loaded, total) => report('decode', loaded, total)),
-    });
-    report('session');
-    const { sessions: opened, sessionMs } = await openSessions({ detector, recognizer });
-    sessions[variant] = opened;
-    return { ...measured, sessionMs };
+  async load({ variant, bitsPerSecond, backend }, report) {
+    if (loaded[variant]) await releaseSessions(loaded[variant].sessions);
+    delete loaded[variant];
+    await warmUpDecoder(base, backend);
+    const startedAt = performance.now();
+    const since = () => performance.now() - startedAt;
+    const inTime = (stage) => throttle((bytes, total) => report(stage, { loaded: bytes, total, ms: since() }));
+    const stages = { received: inTime('received'), decoded: inTime('decoded') };
+    report('begin', { ms: 0 });
+    const options = { base, models, bitsPerSecond, backend };
+    const { keep, detector, recognizer, ...measured } = await load(variant, options, (stage, ...at) => stages[stage](...at));
+    const weightsMs = since();
+    report('session', { ms: weightsMs });
+    const sessions = await openSessions({ detector, recognizer });
+    loaded[variant] = { sessions, startedAt, keep };
+    return { ...measured, weightsMs, readyMs: since() };
   },
 
   /** @param {{variant: import('./models.js').Variant, image: ImageBitmap}} request */
   async recognize({ variant, image }, report) {
-    const { detector, recognizer } = sessions[variant];
+    const { sessions, startedAt, keep } = loaded[variant];
     const started = performance.now();
-    const boxes = await detect(detector, image);
+    report('text', { ms: started - startedAt });
+    const boxes = await detect(sessions.detector, image);
     const lines = [];
     for (const [index, box] of boxes.entries()) {
-      report('recognize', index, boxes.length);
-      const reading = await recognize(recognizer, image, box, classes);
+      report('line', { loaded: index, total: boxes.length });
+      const reading = await recognize(sessions.recognizer, image, box, classes);
       if (reading.text !== '' && reading.confidence >= MIN_CONFIDENCE) lines.push({ ...box, ...reading });
     }
     image.close();
-    return { lines, recognitionMs: performance.now() - started };
+    const ended = performance.now();
+    // What is kept is written when nothing is timed any more.
+    await keep?.();
+    delete loaded[variant].keep;
+    return { lines, recognitionMs: ended - started, textMs: ended - startedAt };
   },
+
+  kept: () => kept({ base, models }),
+  forget,
 };
 
 /** Passes on the last report and otherwise at most one per interval. */
@@ -64,7 +86,7 @@ function throttle(report) {
 }
 
 self.onmessage = async ({ data: { id, type, ...request } }) => {
-  const report = (stage, loaded, total) => self.postMessage({ id, progress: { stage, loaded, total } });
+  const report = (stage, progress) => self.postMessage({ id, progress: { stage, ...progress } });
   try {
     self.postMessage({ id, result: await requests[type](request, report) });
   } catch (error) {

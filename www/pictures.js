@@ -1,18 +1,6 @@
-// The pictures the visitor can choose: bundled ones, and one picked, dropped or pasted.
-import book from './samples/book.webp';
-import label from './samples/label.webp';
-import receipt from './samples/receipt.webp';
-import sign from './samples/sign.webp';
+// The pictures that the visitor can choose: those of the page, and one picked, dropped or pasted.
 
 /** @typedef {{name: string, url: string, own?: boolean}} Picture */
-
-/** @type {Picture[]} */
-export const SAMPLES = [
-  { name: 'Street sign', url: sign },
-  { name: 'Receipt', url: receipt },
-  { name: 'Book page', url: book },
-  { name: 'Slanted label', url: label },
-];
 
 const MAX_SIDE = 4096;
 
@@ -74,16 +62,36 @@ export async function openPicture(file) {
 }
 
 /**
- * The radio button of a picture.
- * @param {Picture} picture
- * @returns {{tile: HTMLLabelElement, input: HTMLInputElement}}
+ * The pictures that the page shows for choice.
+ * @param {HTMLElement} tiles
+ * @param {(picture: Picture) => void} onChoose
+ * @returns {Picture} the one that is chosen
  */
-export function pictureTile(picture) {
+export function listenForChoice(tiles, onChoose) {
+  const [first] = [...tiles.querySelectorAll('input[type="radio"]')].map((input) => {
+    const { alt, src } = input.parentElement.querySelector('img');
+    const picture = { name: alt, url: src };
+    input.addEventListener('change', () => onChoose(picture));
+    return picture;
+  });
+  return first;
+}
+
+/**
+ * Another for choice, and chosen.
+ * @param {HTMLElement} tiles
+ * @param {Picture} picture
+ * @param {(picture: Picture) => void} onChoose
+ */
+export function addChoice(tiles, picture, onChoose) {
+  tiles.querySelector('.tile.own')?.remove();
   const tile = document.createElement('label');
-  tile.className = 'tile';
-  const input = Object.assign(document.createElement('input'), { type: 'radio', name: 'picture' });
+  tile.className = 'tile own';
+  const input = Object.assign(document.createElement('input'), { type: 'radio', name: 'picture', checked: true });
   const face = Object.assign(document.createElement('span'), { className: 'face' });
   face.append(Object.assign(new Image(), { src: picture.url, alt: picture.name, title: picture.name }));
   tile.append(input, face);
-  return { tile, input };
+  input.addEventListener('change', () => onChoose(picture));
+  tiles.querySelector('.pick').before(tile);
+  onChoose(picture);
 }

@@ -12,11 +12,17 @@ const TARGET = fileURLToPath(new URL('../target/', import.meta.url));
 const CONTENT_SECURITY_POLICY =
   "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob: data:; style-src 'self'; " +
   "worker-src 'self' blob:; connect-src 'self' blob:";
+/** Best first, and what their files are called. */
+const ENCODINGS = [
+  ['br', '.br'],
+  ['gzip', '.gz'],
+];
 const TYPES = {
   '.css': 'text/css; charset=utf-8',
   '.html': 'text/html; charset=utf-8',
   '.js': 'text/javascript; charset=utf-8',
   '.json': 'application/json',
+  '.md': 'text/plain; charset=utf-8',
   '.mjs': 'text/javascript; charset=utf-8',
   '.svg': 'image/svg+xml',
   '.txt': 'text/plain; charset=utf-8',
@@ -53,17 +59,41 @@ async function answer(request, response, roots) {
   const path = filePath(request.url, roots);
   const info = path && (await stat(path).catch(() => null));
   if (!info?.isFile()) return response.writeHead(404, { 'content-type': 'text/plain' }).end('Not found\n');
-  response.writeHead(200, {
+  const { encoding, sent, bytes } = await encoded(path, info, request.headers['accept-encoding']);
+  const headers = {
     'content-type': TYPES[extname(path)] ?? 'application/octet-stream',
-    'content-length': info.size,
     'content-security-policy': CONTENT_SECURITY_POLICY,
     'x-content-type-options': 'nosniff',
     // Only the bundler's file names change with their content.
     'cache-control': path.startsWith(join(roots.www, 'assets') + sep) ? 'public, max-age=31536000, immutable' : 'no-cache',
     'last-modified': info.mtime.toUTCString(),
-  });
-  if (request.method === 'HEAD') return response.end();
-  createReadStream(path).on('error', () => response.destroy()).pipe(response);
+    vary: 'accept-encoding',
+    ...(encoding && { 'content-encoding': encoding }),
+  };
+  const range = encoding ? undefined : rangeOf(request, bytes);
+  if (range && range.start >= bytes) return response.writeHead(416, { 'content-range': `bytes */${bytes}` }).end();
+  const { start, end } = range ?? { start: 0, end: bytes - 1 };
+  if (range) headers['content-range'] = `bytes ${start}-${end}/${bytes}`;
+  response.writeHead(range ? 206 : 200, { ...headers, 'accept-ranges': 'bytes', 'content-length': end - start + 1 });
+  if (request.method === 'HEAD' || bytes === 0) return response.end();
+  createReadStream(sent, { start, end }).on('error', () => response.destroy()).pipe(response);
+}
+
+/** The compressed file beside this one, if there is one that the browser takes. */
+async function encoded(path, info, accepted = '') {
+  for (const [encoding, suffix] of ENCODINGS) {
+    if (!accepted.includes(encoding)) continue;
+    const beside = await stat(path + suffix).catch(() => null);
+    if (beside?.mtimeMs >= info.mtimeMs) return { encoding, sent: path + suffix, bytes: beside.size };
+  }
+  return { sent: path, bytes: info.size };
+}
+
+/** Of a request for one range of the file as it is now: others may be answered with all of it. */
+function rangeOf({ headers }, bytes) {
+  const [, start, end] = /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? '') ?? [];
+  if (start === undefined || headers['if-range']) return undefined;
+  return { start: Number(start), end: Math.min(end === '' ? Infinity : Number(end), bytes - 1) };
 }
 
 /** @returns {string | null} null for a path that is malformed or leaves the served folders */

@@ -1,4 +1,4 @@
-// One of the two cards: progress, the picture with its boxes, and what was measured.
+// One of the two cards: the picture with its boxes, and what was measured.
 import { formatBytes, formatMs } from './format.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
@@ -6,21 +6,16 @@ const SVG = 'http://www.w3.org/2000/svg';
 export class VariantCard {
   #root;
 
-  /** @param {HTMLElement} root @param {{decodes: boolean}} options */
-  constructor(root, { decodes }) {
+  /** @param {HTMLElement} root */
+  constructor(root) {
     this.#root = root;
-    root.append(document.getElementById('card-body').content.cloneNode(true));
-    if (!decodes) this.#find('.decode-row').remove();
-    root.querySelectorAll('label').forEach((label) => {
-      label.querySelector('progress').setAttribute('aria-label', `${label.querySelector('.what').textContent}, ${this.name}`);
-    });
   }
 
   get name() {
     return this.#find('h2').textContent;
   }
 
-  /** @param {number} bytes what a run will download */
+  /** @param {number} bytes of the files that it takes */
   showSize(bytes) {
     this.#find('.size').textContent = formatBytes(bytes);
   }
@@ -35,32 +30,23 @@ export class VariantCard {
 
   /** Back to the state before any download. */
   reset() {
-    for (const bar of this.#root.querySelectorAll('progress')) bar.value = 0;
-    for (const amount of this.#root.querySelectorAll('.amount')) amount.textContent = '';
     for (const value of this.#root.querySelectorAll('dd')) value.textContent = '–';
-    this.#find('.backend').textContent = '';
     this.clearBoxes();
     this.say('');
   }
 
-  /** @param {{stage: string, loaded: number, total: number}} progress */
+  /** @param {{stage: string, loaded?: number, total?: number}} progress */
   showProgress({ stage, loaded, total }) {
-    if (stage === 'session') return this.say('Creating the sessions…');
-    if (stage === 'recognize') return this.say(`Reading line ${loaded + 1} of ${total}…`);
-    const bar = this.#find(`progress.${stage}`);
-    if (Number.isFinite(total) && total > 0) bar.value = loaded / total;
-    else bar.removeAttribute('value');
-    const amount = Number.isFinite(total) ? `${formatBytes(loaded)} of ${formatBytes(total)}` : formatBytes(loaded);
-    bar.closest('label').querySelector('.amount').textContent = amount;
+    if (stage === 'received') this.say(`${formatBytes(loaded)} of ${formatBytes(total)}`);
+    if (stage === 'session') this.say('Creating sessions…');
+    if (stage === 'text') this.say('Looking for text…');
+    if (stage === 'line') this.say(`Reading line ${loaded + 1} of ${total}…`);
   }
 
-  showLoaded({ downloadedBytes, weightsMs, sessionMs, backend, backendReason }) {
-    this.#find('.bytes').textContent = formatBytes(downloadedBytes);
-    this.#find('.weights').textContent = formatMs(weightsMs);
-    this.#find('.session').textContent = formatMs(sessionMs);
-    if (backend === undefined) return;
-    const where = backend === 'webgpu' ? 'the GPU (WebGPU)' : 'the CPU (wasm)';
-    this.#find('.backend').textContent = `Decoded on ${where}${backendReason ? `: ${backendReason}` : ''}`;
+  showLoaded({ bytes, downloadedBytes, readyMs }) {
+    this.#find('.bytes').textContent = downloadedBytes === 0 ? 'nothing' : formatBytes(downloadedBytes);
+    this.#find('.ready').textContent = formatMs(readyMs);
+    this.showSize(bytes);
   }
 
   /** @param {{lines: import('./agreement.js').Line[], recognitionMs: number}} result */

