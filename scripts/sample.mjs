@@ -10,6 +10,8 @@ const NETWORKS = { detector: 'ch_PP-OCRv4_det_infer.onnx', recognizer: 'ch_PP-OC
 const NAMES = Object.values(NETWORKS);
 const KEYS = 'ppocr_keys_v1.txt';
 const ARCHIVE = 'ppocr.mcwc';
+/** Expected error of the outputs: half of what `high` allows, as few samples foretell it less well. */
+const QUALITY = '0.001';
 /** Tensors of fewer bytes than this keep their values: shapes, and what divides. */
 const WEIGHTS_BYTES_MIN = 4096;
 const DIGEST_DIGITS = 32;
@@ -22,7 +24,7 @@ export async function writeSample(folder, command) {
   const statistics = await calibrate(join(folder, 'calibration'));
   const encode = (inputs, ...options) => start(command, ['encode', ...inputs, '--force', ...options]);
   if (!isNewer(archive, [command, ...statistics])) {
-    await encode(networksIn(folder), ...statistics.flatMap((path) => ['--calibration', path]), '-o', archive);
+    await encode(networksIn(folder), ...statistics.flatMap((path) => ['--calibration', path]), '--quality', QUALITY, '-o', archive);
   }
   const inspected = JSON.parse(execFileSync(command, ['inspect', archive, '--json'], { maxBuffer: 1e8 }));
   await encode(weightless(folder, inspected), '--lossless', '-o', join(folder, 'warm-up.mcwc'));

@@ -64,7 +64,7 @@ async function prepare() {
   try {
     await start();
     if (!running) say(VARIANTS.every((variant) => kept[variant]) ? 'Ready. Both are kept on this device since an earlier visit.' : 'Ready.');
-    await keepPage();
+    byId('offline').textContent = (await keepPage()) ? 'This page now works offline, too.' : '';
   } catch (error) {
     if (error.name === 'AbortError' || running) return;
     discardEngine();
@@ -170,7 +170,9 @@ function showComparison({ archive, original }) {
   const { characters, agreeing } = agreement;
   const outcome = characters === 0 ? 'Neither variant found text.' : `${formatShare(agreeing, characters)} of the text agrees.`;
   const fromCache = VARIANTS.every((variant) => loaded[variant].downloadedBytes === 0);
-  say(`Done. ${outcome}${fromCache ? ' Nothing was downloaded.' : ''}`);
+  const isLater = loaded.archive.readyMs > loaded.original.readyMs;
+  const remark = fromCache ? ' Nothing was downloaded.' : isLater ? ' On a connection this fast, the original is ready first.' : '';
+  say(`Done. ${outcome}${remark}`);
 }
 
 function hideComparison() {

@@ -4,9 +4,9 @@
 const CACHE = 'mcwc-demo-page';
 const FILES = 'offline.json';
 
-/** Resolves when the page can be opened without a network, or cannot be kept here at all. */
+/** @returns {Promise<boolean>} whether the page can now be opened without a network */
 export async function keepPage() {
-  if (!navigator.serviceWorker || !window.caches) return;
+  if (!navigator.serviceWorker || !window.caches) return false;
   await navigator.serviceWorker.register('service-worker.js');
   const files = await (await fetch(FILES)).json();
   const cache = await caches.open(CACHE);
@@ -15,4 +15,5 @@ export async function keepPage() {
   await Promise.all([...there].filter((url) => !wanted.has(url)).map((url) => cache.delete(url)));
   // Names of what is in assets/ change with their content.
   await cache.addAll([...wanted].filter((url) => !there.has(url) || !url.includes('/assets/')));
+  return true;
 }

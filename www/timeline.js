@@ -103,7 +103,7 @@ export class Timeline {
     this.#axisMs = seconds * 1000;
     const labels = Array.from({ length: TICKS + 1 }, (_, index) => {
       const label = document.createElement('span');
-      label.textContent = `${Number(((seconds * index) / TICKS).toFixed(1))}${index === TICKS ? ' s' : ''}`;
+      label.textContent = Number(((seconds * index) / TICKS).toFixed(1));
       return label;
     });
     this.#root.querySelector('.ticks').replaceChildren(...labels);

@@ -1,5 +1,5 @@
 // Answers for the page's own files: those whose names change with their content from what is kept, others from the network while
-// there is one. What is kept, offline.js says. Weights pass by: whoever loads them keeps them.
+// there is one. What is kept, offline.js says. What is asked for past all caches passes by: the weights, which their loaders keep.
 
 const CACHE = 'mcwc-demo-page';
 
@@ -8,7 +8,7 @@ self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim(
 self.addEventListener('fetch', (event) => {
   const { request } = event;
   const { origin, pathname } = new URL(request.url);
-  if (request.method !== 'GET' || origin !== location.origin || /\.(onnx|mcwc)$/.test(pathname)) return;
+  if (request.method !== 'GET' || request.cache === 'no-store' || origin !== location.origin) return;
   event.respondWith(pathname.includes('/assets/') ? keptFirst(request) : networkFirst(request));
 });
 
@@ -26,7 +26,6 @@ async function networkFirst(request) {
   }
 }
 
-/** `index.html` is kept under the address of its folder. */
 function find(request) {
   return caches.match(request, { cacheName: CACHE, ignoreSearch: true });
 }
