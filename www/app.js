@@ -40,6 +40,8 @@ byId('controls').addEventListener('submit', (event) => {
   if (running) return stop();
   loaded = {};
   run();
+  // On a phone it happens below.
+  if (matchMedia('(max-width: 720px)').matches) byId('compare').scrollIntoView({ behavior: 'smooth' });
 });
 byId('forget').addEventListener('click', async () => {
   const { client } = engine;

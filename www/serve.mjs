@@ -70,7 +70,7 @@ async function answer(request, response, roots) {
     vary: 'accept-encoding',
     ...(encoding && { 'content-encoding': encoding }),
   };
-  const range = encoding ? undefined : rangeOf(request, bytes);
+  const range = encoding ? undefined : rangeOf(request, bytes, headers['last-modified']);
   if (range && range.start >= bytes) return response.writeHead(416, { 'content-range': `bytes */${bytes}` }).end();
   const { start, end } = range ?? { start: 0, end: bytes - 1 };
   if (range) headers['content-range'] = `bytes ${start}-${end}/${bytes}`;
@@ -90,9 +90,9 @@ async function encoded(path, info, accepted = '') {
 }
 
 /** Of a request for one range of the file as it is now: others may be answered with all of it. */
-function rangeOf({ headers }, bytes) {
+function rangeOf({ headers }, bytes, modified) {
   const [, start, end] = /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? '') ?? [];
-  if (start === undefined || headers['if-range']) return undefined;
+  if (start === undefined || (headers['if-range'] ?? modified) !== modified) return undefined;
   return { start: Number(start), end: Math.min(end === '' ? Infinity : Number(end), bytes - 1) };
 }
 
