@@ -33,7 +33,7 @@ export class Timeline {
     this.#current = undefined;
     for (const run of Object.values(this.#runs)) {
       run.bars.clear();
-      run.root.querySelector('.origin').textContent = '';
+      run.root.querySelector('.origin').textContent = 'not loaded yet';
       for (const time of run.root.querySelectorAll('.time')) time.textContent = '–';
     }
     this.#scale(Math.max(...downloadsMs) + REST_MS);
@@ -44,6 +44,7 @@ export class Timeline {
     const run = this.#runs[variant];
     if (stage === 'begin') {
       run.began = performance.now();
+      this.showOrigin(variant, 'loading…');
       this.#current = run;
       requestAnimationFrame(() => this.#follow(run));
     } else if (stage === 'received' || stage === 'decoded') {
