@@ -1,6 +1,6 @@
 """The part of CBOR (RFC 8949) that headers use: integers, strings, arrays, maps and float32.
 
-Maps become dictionaries of ascending keys. A float32 becomes a `Float`, so that it is not taken for an integer.
+Maps become dictionaries, whose integer keys ascend. A float32 becomes a `Float`, so that it is not taken for an integer.
 """
 
 import struct
@@ -67,16 +67,14 @@ def _item(data, at, depth):
 
 def _map(data, at, count, depth):
     entries = {}
-    previous = b""
+    previous = -1
     for _ in range(count):
-        start = at
         key, at = _item(data, at, depth - 1)
-        # By their encodings, as of RFC 8949: unsigned integers by value, strings by length first.
-        encoded = data[start:at]
-        if encoded <= previous:
-            raise Invalid("the keys of a map do not ascend")
-        previous = encoded
-        if not isinstance(key, (int, str)):
+        if type(key) is int:
+            if key <= previous:
+                raise Invalid("the keys of a map do not ascend")
+            previous = key
+        elif not isinstance(key, str):
             raise Invalid("a key of a map is neither an integer nor text")
         entries[key], at = _item(data, at, depth - 1)
     return entries, at

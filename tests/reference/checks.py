@@ -1,9 +1,13 @@
 """What a header promises of every frame, checked before any chunk is read (sections 4 and 5)."""
 
+from itertools import accumulate
+from operator import mul
+
 import limits
 from dtypes import DTYPES
 from errors import Invalid, Unsupported
 from geometry import LevelsGeometry, PlanesGeometry
+from header import UINT_MAX
 
 PIECE_BYTES = 1 << 20
 PLANES, LEVELS = range(2)
@@ -25,12 +29,12 @@ class FrameInfo:
         self.elements = None
         self.geometry = None
         self.steps = 0
+        self.decoder = None
         for value, most, what in (
             (entry.coding, LEVELS, "coding"),
             (entry.quantizer, TRELLIS, "quantizer"),
             (entry.transform, DCT, "transform"),
             (entry.layout, COLUMN_MAJOR, "layout"),
-            (entry.reference[0] if entry.reference else 0, 1, "source of a reference"),
         ):
             if value > most:
                 raise Unsupported(f"{what} {value}")
@@ -62,8 +66,9 @@ class FrameInfo:
         if self.first_element_chunk + geometry.count > self.chunk_count:
             raise Invalid("a frame has chunks that its archive does not have")
 
-    def name(self, dtype, elements):
+    def name(self, dtype, tensor_elements):
         """Says that a tensor has this frame."""
+        elements = dtype.plane_elements(tensor_elements)
         if self.dtype is not None:
             if (self.dtype, self.elements) != (dtype, elements):
                 raise Invalid("tensors of another dtype or size share a frame")
@@ -74,7 +79,7 @@ class FrameInfo:
             if self.geometry.elements != elements:
                 raise Invalid("a matrix has another number of elements than its tensor")
         else:
-            self._set_geometry(PlanesGeometry(self.entry, dtype, elements))
+            self._set_geometry(PlanesGeometry(self.entry, dtype.element_bytes, elements))
 
     def check_reference(self, reference):
         mine, other = self.entry, reference.entry
@@ -150,8 +155,7 @@ def _check_side(entry, row_len):
         limits.within(taps, limits.MAX_TAPS, "taps of a transform")
         if not whole_rows or entry.scale is None or side & COLUMN_PERMUTATION:
             raise Invalid("a transform without whole rows or scale, or with a column permutation")
-    limits.within(side_entries(entry), limits.MAX_SIDE_ENTRIES, "side arrays")
-    limits.accept(side_entries(entry), limits.SIDE_ENTRIES, "side arrays")
+    limits.within(side_entries(entry), limits.SIDE_ENTRIES, "side arrays")
 
 
 def side_entries(entry):
@@ -171,18 +175,20 @@ def check_header(header, chunk_count, table_count):
     frames = [FrameInfo(entry, chunk_count, table_count) for entry in header.frames]
     for index, frame in enumerate(frames):
         reference = frame.entry.reference
-        if reference is not None and reference[0] == 0 and reference[1] >= index:
-            raise Invalid("a frame is predicted from one that is not earlier")
+        if reference is not None and (reference[0] > 1 or (reference[0] == 0 and reference[1] >= index)):
+            raise Invalid("a frame is predicted from neither an earlier one nor one of the base")
     uses_base = any(frame.entry.reference is not None and frame.entry.reference[0] == 1 for frame in frames)
     if uses_base != (header.base is not None):
         raise Invalid("base is there without a frame that refers to it, or the other way around")
     for tensor in header.tensors:
         _check_tensor(tensor, header.files, frames)
+    if any(frame.dtype is None for frame in frames):
+        raise Invalid("a frame that no tensor has")
     for index, file in enumerate(header.files):
         raw_bytes = sum(end - start for start, end in raw_ranges(header, index))
-        if raw_bytes and file.first_raw_chunk + -(-raw_bytes // PIECE_BYTES) > chunk_count:
+        if file.first_raw_chunk + -(-raw_bytes // PIECE_BYTES) > chunk_count:
             raise Invalid("a file has raw chunks that its archive does not have")
-    limits.accept(sum(file.bytes for file in header.files), limits.OUTPUT_BYTES, "output")
+    limits.within(sum(file.bytes for file in header.files), limits.OUTPUT_BYTES, "output")
     return frames
 
 
@@ -204,41 +210,34 @@ def _check_tensor(tensor, files, frames):
         raise Unsupported(f"dtype {tensor.dtype}")
     if tensor.file >= len(files):
         raise Invalid("a tensor lies in a file that there is not")
-    elements = 1
-    for extent in tensor.shape:
-        elements *= extent
-    dtype = DTYPES[tensor.dtype]
-    if tensor.offset + dtype.tensor_bytes(elements) > files[tensor.file].bytes:
+    if any(product > UINT_MAX for product in accumulate(tensor.shape, mul)):
+        raise Invalid("a tensor's shape")
+    if tensor.end > files[tensor.file].bytes:
         raise Invalid("a tensor ends after its file")
     if tensor.frames is None:
         return
-    if elements == 0:
+    if tensor.elements == 0:
         raise Invalid("an empty tensor has frames")
     limits.within(len(tensor.frames), limits.MAX_TENSOR_FRAMES, "frames of a tensor")
     for index in tensor.frames:
         if index >= len(frames):
             raise Invalid("a tensor has a frame that there is not")
-        frames[index].name(dtype, elements)
+        frames[index].name(DTYPES[tensor.dtype], tensor.elements)
 
 
-def tensor_extents(header, file_index):
-    """Start and end of each tensor of a file that has frames, and the tensor."""
-    for tensor in header.tensors:
-        if tensor.file == file_index and tensor.frames is not None:
-            elements = 1
-            for extent in tensor.shape:
-                elements *= extent
-            yield tensor.offset, tensor.offset + DTYPES[tensor.dtype].tensor_bytes(elements), tensor
+def coded_tensors(header, file_index):
+    """The tensors of a file that have frames."""
+    return [tensor for tensor in header.tensors if tensor.file == file_index and tensor.frames is not None]
 
 
 def raw_ranges(header, file_index):
     """What is left of a file between its tensors."""
     end = 0
-    for start, tensor_end, _ in tensor_extents(header, file_index):
-        if start < end:
+    for tensor in coded_tensors(header, file_index):
+        if tensor.offset < end:
             raise Invalid("tensors overlap, or are not listed in the order of their offsets")
-        if start > end:
-            yield end, start
-        end = tensor_end
+        if tensor.offset > end:
+            yield end, tensor.offset
+        end = tensor.end
     if end < header.files[file_index].bytes:
         yield end, header.files[file_index].bytes

@@ -69,15 +69,12 @@ def _stored_header(data):
     if len(preamble) < PREAMBLE_BYTES:
         raise Incomplete("the preamble ends early")
     version, flags = (int.from_bytes(preamble[at : at + 2], "little") for at in (8, 10))
-    if version > VERSION:
+    if version != VERSION:
         raise Unsupported(f"version {version}")
-    if version < VERSION:
-        raise Invalid(f"version {version}")
     if flags & ~CODED:
         raise Unsupported(f"flags {flags:#x}")
     header_bytes = int.from_bytes(preamble[12:16], "little")
-    limits.within(header_bytes, limits.MAX_HEADER_BYTES, "header")
-    limits.accept(header_bytes, limits.HEADER_BYTES, "header")
+    limits.within(header_bytes, limits.HEADER_BYTES, "header")
     stored = data[PREAMBLE_BYTES : PREAMBLE_BYTES + header_bytes]
     if len(stored) < header_bytes:
         raise Incomplete("the header ends early")
@@ -91,8 +88,7 @@ def _decoded_header(data, stored, budget):
         return stored
     cursor = Cursor(stored)
     length = cursor.uint(4)
-    limits.within(length, limits.MAX_HEADER_BYTES, "header")
-    limits.accept(length, limits.HEADER_BYTES, "header")
+    limits.within(length, limits.HEADER_BYTES, "header")
     decoded = decode_plane(cursor, length, budget)
     cursor.end()
     return decoded

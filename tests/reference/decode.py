@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from checks import PIECE_BYTES, raw_ranges, tensor_extents
+from checks import PIECE_BYTES, coded_tensors, raw_ranges
 from container import Archive
 from errors import McwcError
 from frames import decoder_of
@@ -26,8 +26,8 @@ def decode(data, bases=()):
 def _file(archive, index):
     """Tensors at their places, and the raw stream around them."""
     content = bytearray(archive.header.files[index].bytes)
-    for start, end, tensor in tensor_extents(archive.header, index):
-        content[start:end] = decoder_of(archive, archive.frames[tensor.frames[-1]]).tensor_bytes()
+    for tensor in coded_tensors(archive.header, index):
+        content[tensor.offset : tensor.end] = decoder_of(archive, archive.frames[tensor.frames[-1]]).tensor_bytes()
     raw_stream, at = _raw_stream(archive, index), 0
     for start, end in raw_ranges(archive.header, index):
         content[start:end] = raw_stream[at : at + end - start]

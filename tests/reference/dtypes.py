@@ -26,6 +26,9 @@ class DType:
     def tensor_bytes(self, elements):
         return -(-elements * self.bits // 8)
 
+    def plane_elements(self, elements):
+        return self.tensor_bytes(elements) // self.element_bytes
+
 
 DTYPES = [
     DType("f32", 32, "float"),

@@ -41,4 +41,4 @@ class LimitExceeded(McwcError):
 class BadArgument(McwcError):
     """The base is another archive than the one that is needed, or not there."""
 
-    code = "bad-argument"
+    code = "argument"

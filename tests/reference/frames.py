@@ -50,7 +50,7 @@ class FrameDecoder:
             levels = decode_levels(self.archive, self.frame, side, chunk)
             if self.reference is not None and chunk < self.reference.frame.geometry.count:
                 rows, columns = self.frame.geometry.rectangle(chunk)
-                gains = [side.row_gains[row] if side.row_gains else self.frame.entry.gain for row in rows]
+                gains = side.gains[rows.start : rows.stop]
                 add_predictions(levels, self.reference.levels(chunk), gains, len(columns))
             check_levels(levels, "level")
             self.kept[chunk] = levels
@@ -65,22 +65,22 @@ class FrameDecoder:
         for chunk in range(geometry.count):
             rows, columns = geometry.rectangle(chunk)
             levels = self.levels(chunk)
-            places = [side.place_of_column(column) for column in columns]
+            places = side.column_permutation[columns.start : columns.stop]
             for index, row in enumerate(rows):
                 row_levels = levels[index * len(columns) : (index + 1) * len(columns)]
                 if is_float:
                     row_values = self._scaled(row_levels, row, columns)
                 else:
                     row_values = [level + entry.zero_point for level in row_levels]
-                row_place = side.place_of_row(row)
+                row_place = side.row_permutation[row]
                 for value, column_place in zip(row_values, places):
                     values[_place(geometry, entry.layout, row_place, column_place)] = value
         return cast(values, dtype) if is_float else wrap(values, dtype)
 
     def _scaled(self, levels, row, columns):
         entry, side = self.frame.entry, self.side()
-        row_exponent = side.row_exponent(row)
-        scales = [scale_of(entry.scale, row_exponent + side.column_exponent(column)) for column in columns]
+        exponents = side.column_exponents[columns.start : columns.stop]
+        scales = [scale_of(entry.scale, side.row_exponents[row] + exponent) for exponent in exponents]
         values = array("f", map(mul, levels, scales))
         return inverse_transform(values, entry.matrix[2]) if entry.transform == DCT else values
 
@@ -112,7 +112,7 @@ class FrameDecoder:
 
 def decoder_of(archive, frame):
     """The one decoder of a frame."""
-    if not hasattr(frame, "decoder"):
+    if frame.decoder is None:
         frame.decoder = FrameDecoder(archive, frame)
     return frame.decoder
 

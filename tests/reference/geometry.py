@@ -26,9 +26,9 @@ class LevelsGeometry:
 class PlanesGeometry:
     """Runs of elements, and of the records that they are seen as."""
 
-    def __init__(self, entry, dtype, elements):
-        self.element_bytes = dtype.element_bytes
-        self.elements = dtype.tensor_bytes(elements) if dtype.bits < 8 else elements
+    def __init__(self, entry, element_bytes, elements):
+        self.element_bytes = element_bytes
+        self.elements = elements
         self.fields = entry.record or [1] * self.element_bytes
         self.record_bytes = sum(self.fields)
         if entry.record is not None and self.element_bytes != 1:

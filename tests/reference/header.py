@@ -1,8 +1,10 @@
 """The header (section 4): CBOR into the entries of files, tensors and frames, each field of its type."""
 
+import math
 from dataclasses import dataclass, field
 
 import cbor
+from dtypes import DTYPES
 from errors import Invalid, Unsupported
 
 UINT_MAX = (1 << 64) - 1
@@ -24,6 +26,14 @@ class Tensor:
     file: int
     offset: int
     frames: list
+
+    @property
+    def elements(self):
+        return math.prod(self.shape)
+
+    @property
+    def end(self):
+        return self.offset + DTYPES[self.dtype].tensor_bytes(self.elements)
 
 
 @dataclass
@@ -64,9 +74,9 @@ def uint(value):
     return value
 
 
-def integer(value):
-    if type(value) is not int:
-        raise Invalid("a field is no integer")
+def int32(value):
+    if type(value) is not int or not -(1 << 31) <= value < 1 << 31:
+        raise Invalid("a field is no integer of 32 bits")
     return value
 
 
@@ -152,11 +162,11 @@ _frame = _entry(
         (array(uint, 3), None),
         (array(uint, 2), None),
         (float32, None),
-        (integer, 0),
+        (int32, 0),
         (uint, 0),
         (uint, 0),
         (array(uint, 2), None),
-        (integer, 256),
+        (int32, 256),
         (uint, 0),
         (uint, 0),
         (uint, 0),

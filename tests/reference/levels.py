@@ -31,9 +31,11 @@ def decode_levels(archive, frame, side, chunk):
 
 def _choices(tables, side, rows, column):
     """The table of each row in a column of the matrix."""
-    column_class = side.column_class(column)
     last = len(tables) - 1
-    return [tables[max(0, min(last, side.row_class(row) + column_class))] for row in rows]
+    if last == 0:
+        return tables * len(rows)
+    column_class = side.column_classes[column]
+    return [tables[max(0, min(last, side.row_classes[row] + column_class))] for row in rows]
 
 
 def _symbols(lanes, tables, side, rows, columns):

@@ -1,9 +1,8 @@
 """What this decoder accepts: the limits of the format (section 4), and less where plain Python would be slow."""
 
-from errors import Invalid, LimitExceeded
+from errors import LimitExceeded
 
 MAX_FILES = 4096
-MAX_HEADER_BYTES = 64 << 20
 MAX_CHUNK_BYTES = 4 << 20
 MAX_CHUNK_LEN = 1 << 18
 MAX_TABLES = 65535
@@ -13,7 +12,6 @@ MAX_FIELDS = 64
 MAX_EXTENT = (1 << 31) - 1
 MAX_TENSOR_FRAMES = 16
 MAX_REFERENCES = 16
-MAX_SIDE_ENTRIES = 1 << 26
 MAX_TAPS = 1024
 
 # This decoder's own.
@@ -24,15 +22,8 @@ WORK = 1 << 24
 
 
 def within(value, maximum, what):
-    """A limit of the format."""
     if value > maximum:
-        raise Invalid(f"{what}: {value} is above {maximum}")
-
-
-def accept(value, maximum, what):
-    """A limit of this decoder."""
-    if value > maximum:
-        raise LimitExceeded(f"{what}: {value} is more than the {maximum} that this decoder takes")
+        raise LimitExceeded(f"{what}: {value} is above {maximum}")
 
 
 class Budget:
@@ -43,4 +34,4 @@ class Budget:
 
     def spend(self, amount):
         self.spent += amount
-        accept(self.spent, WORK, "work")
+        within(self.spent, WORK, "work")
