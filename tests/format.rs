@@ -1,5 +1,10 @@
-//! FORMAT.md's own example, read from the page; and archives of the past, which must read as they always did.
+//! FORMAT.md's own example, read from the page; archives of the past, which must read as they always did; and what is left of
+//! small ones that are damaged.
 
+#[path = "common/flips.rs"]
+mod flips;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use mcwc::container::Hash;
@@ -84,6 +89,40 @@ fn every_golden_archive_is_in_the_manifest() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(name == "digests.txt" || listed.contains(&name), "{name} has no digest");
     }
+}
+
+/// Digits of a hash in flips.txt, which says what is left of each archive.
+const FLIP_DIGITS: usize = 16;
+
+#[test]
+fn flipped_and_cut_archives_are_refused_or_decode_as_in_python() {
+    let list = std::fs::read_to_string("tests/vectors/flips.txt").unwrap();
+    let mut decoded: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for line in list.lines().skip(1) {
+        let (name, rest) = line.split_once(' ').unwrap();
+        decoded.entry(name).or_default().push(rest.to_owned());
+    }
+    assert_eq!(decoded.len(), 3);
+    for (name, listed) in decoded {
+        let archives = flips::mutations(&std::fs::read(format!("tests/vectors/valid/{name}")).unwrap());
+        let outcomes = archives.iter().enumerate();
+        let mut found: Vec<String> =
+            outcomes.filter_map(|(index, archive)| Some(format!("{index} {}", outcome(archive)?))).collect();
+        found.push(format!("of {}", archives.len()));
+        assert_eq!(found, listed, "{name}");
+    }
+}
+
+/// A hash of all files, names included; `None` if the archive is refused.
+fn outcome(archive: &[u8]) -> Option<String> {
+    let reader = Reader::open(archive, &Limits::default()).ok()?;
+    let mut bytes = Vec::new();
+    for (index, file) in reader.archive().files.iter().enumerate() {
+        bytes.extend_from_slice(file.name.as_bytes());
+        bytes.push(0);
+        bytes.extend(reader.file(index).ok()?);
+    }
+    Some(Hash::of(&[&bytes]).to_string()[..FLIP_DIGITS].to_owned())
 }
 
 #[cfg(feature = "encoder")]

@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 """Composes vectors that no encoder writes, and what they hold.
 
-    python3 tests/reference/vectors.py        writes those that are not there yet, and prints their lines for digests.txt
+    python3 tests/reference/vectors.py [--check]
+
+Writes those that are not there yet, and prints their lines for digests.txt. `--check` writes none, and fails if one that is there
+is another.
 """
 
+import argparse
 import hashlib
 import random
 import struct
+import sys
 from array import array
 from functools import partial
 from pathlib import Path
@@ -308,13 +313,20 @@ ALL = [every_dtype, every_mode, guided_planes, guided_records, extents, chain_of
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    digests = (VECTORS / "digests.txt").read_text().splitlines()
     for vector in ALL:
-        name = f"{vector.__name__.replace('_', '-')}.mcwc"
+        path = VECTORS / f"{vector.__name__.replace('_', '-')}.mcwc"
         archive, files = vector()
-        if not (VECTORS / name).exists():
-            (VECTORS / name).write_bytes(archive)
-        for file, content in files.items():
-            print(name, file, hashlib.sha256(content).hexdigest()[:32])
+        lines = [f"{path.name} {name} {hashlib.sha256(content).hexdigest()[:32]}" for name, content in files.items()]
+        if not arguments.check:
+            if not path.exists():
+                path.write_bytes(archive)
+            print(*lines, sep="\n")
+        elif path.read_bytes() != archive or not set(lines) <= set(digests):
+            sys.exit(f"{path.name} is not what is composed")
 
 
 if __name__ == "__main__":
