@@ -181,6 +181,17 @@ def levels_chunk(symbols, choose, lanes_log2=0, low=b"", escapes=()):
     return payload
 
 
+def assemble(header, chunks, code=None):
+    """An archive of any header, whose chunk table and hashes are made here. `code` writes the header as a plane."""
+    entries = [struct.pack("<I", len(chunk)) + hashlib.sha256(chunk).digest()[:16] for chunk in chunks]
+    stored = cbor(dict(sorted((header | {4: b"".join(entries)}).items())))
+    if code:
+        stored = struct.pack("<I", len(stored)) + code(stored)
+    preamble = bytes.fromhex("8D4D4357430D0A1A") + struct.pack("<HHI", 1, int(code is not None), len(stored))
+    integrity = hashlib.sha256(preamble + stored).digest()[:16]
+    return preamble + integrity + stored + b"".join(chunks)
+
+
 class Composer:
     """An archive on its way: chunks, tables and entries in the order in which they are added."""
 
@@ -212,14 +223,7 @@ class Composer:
         self.files.append({0: name, 1: byte_len, 2: self.add_chunks(*raw_chunks)})
 
     def finish(self, code=None, base=None, metadata=None):
-        """`code` writes the header as a plane."""
-        entries = [struct.pack("<I", len(chunk)) + hashlib.sha256(chunk).digest()[:16] for chunk in self.chunks]
         tables = b"".join(table.stored for table in self.tables)
-        header = {0: self.files, 1: self.tensors, 2: self.frames, 3: tables, 4: b"".join(entries)}
+        header = {0: self.files, 1: self.tensors, 2: self.frames, 3: tables}
         header |= ({5: base} if base else {}) | ({6: metadata} if metadata else {})
-        stored = cbor(header)
-        if code:
-            stored = struct.pack("<I", len(stored)) + code(stored)
-        preamble = bytes.fromhex("8D4D4357430D0A1A") + struct.pack("<HHI", 1, int(code is not None), len(stored))
-        integrity = hashlib.sha256(preamble + stored).digest()[:16]
-        return preamble + integrity + stored + b"".join(self.chunks)
+        return assemble(header, self.chunks, code)
