@@ -39,14 +39,12 @@ class Seed:
 
 def seeds():
     lines = [line.split(" ") for line in (VALID / "digests.txt").read_text().splitlines() if not line.startswith("#")]
-    base_of = {name: base[0] if base else None for name, _, _, *base in lines}
-    for name in base_of:
-        bases, base = [], base_of[name]
-        while base:
-            bases.append(VALID / base)
-            base = base_of[base]
-        if (VALID / name).stat().st_size <= MAX_BYTES and not name.startswith(("slow-", "transform-")):
-            yield Seed(VALID / name, bases)
+    base_of = {name: base for name, _, _, *base in lines}
+    for name, base in base_of.items():
+        # The native command takes no base of a base.
+        is_simple = not base or not base_of[base[0]]
+        if is_simple and (VALID / name).stat().st_size <= MAX_BYTES and not name.startswith(("slow-", "transform-")):
+            yield Seed(VALID / name, [VALID / part for part in base])
 
 
 def damaged_bytes(data, others, noise):
