@@ -73,15 +73,16 @@ class FrameDecoder:
                 else:
                     row_values = [level + entry.zero_point for level in row_levels]
                 row_place = side.row_permutation[row]
+                row_step, column_step = (1, geometry.rows) if entry.layout == COLUMN_MAJOR else (geometry.row_len, 1)
                 for value, column_place in zip(row_values, places):
-                    values[_place(geometry, entry.layout, row_place, column_place)] = value
+                    values[row_place * row_step + column_place * column_step] = value
         return cast(values, dtype) if is_float else wrap(values, dtype)
 
     def _scaled(self, levels, row, columns):
         entry, side = self.frame.entry, self.side()
         exponents = side.column_exponents[columns.start : columns.stop]
-        scales = [scale_of(entry.scale, side.row_exponents[row] + exponent) for exponent in exponents]
-        values = array("f", map(mul, levels, scales))
+        scales = {exponent: scale_of(entry.scale, side.row_exponents[row] + exponent) for exponent in set(exponents)}
+        values = array("f", map(mul, levels, map(scales.get, exponents)))
         return inverse_transform(values, entry.matrix[2]) if entry.transform == DCT else values
 
     # Planes
@@ -115,12 +116,6 @@ def decoder_of(archive, frame):
     if frame.decoder is None:
         frame.decoder = FrameDecoder(archive, frame)
     return frame.decoder
-
-
-def _place(geometry, layout, row, column):
-    if layout == COLUMN_MAJOR:
-        return column * geometry.rows + row
-    return row * geometry.row_len + column
 
 
 def _elements_of_planes(cursor, geometry, length, budget, predicted_from):
