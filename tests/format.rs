@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use mcwc::container::Hash;
-use mcwc::decode::Reader;
+use mcwc::decode::{Opened, Reader};
 use mcwc::format::ROOTS;
 use mcwc::tensor::Limits;
 
@@ -83,11 +83,35 @@ fn archives_of_the_past_read_as_they_did() {
 }
 
 #[test]
+fn tensors_of_files_that_share_a_raw_chunk_have_their_own_lengths() {
+    let reader = reader("shared-raw.mcwc", &digests());
+    let mut opened = Opened::default();
+    for (index, tensor) in reader.archive().tensors.iter().enumerate() {
+        assert_eq!(reader.read_tensor(index, &mut opened).unwrap(), vec![0x2a; tensor.bytes as usize], "{index}");
+    }
+}
+
+#[test]
 fn every_golden_archive_is_in_the_manifest() {
     let listed: std::collections::HashSet<String> = digests().into_iter().map(|digest| digest.archive).collect();
     for entry in std::fs::read_dir("tests/vectors/valid").unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(name == "digests.txt" || listed.contains(&name), "{name} has no digest");
+    }
+}
+
+#[test]
+fn archives_that_break_a_rule_are_refused_with_its_error() {
+    let list = std::fs::read_to_string("tests/vectors/rules.txt").unwrap();
+    assert!(list.lines().count() > 100);
+    for line in list.lines().skip(1) {
+        let mut words = line.split(' ');
+        let [name, code, hex] = [(); 3].map(|()| words.next().unwrap());
+        let digits = hex.as_bytes().chunks(2).map(|digits| std::str::from_utf8(digits).unwrap());
+        let archive: Vec<u8> = digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect();
+        let found = Reader::open(archive.as_slice(), &Limits::default())
+            .and_then(|reader| (0..reader.archive().files.len()).try_for_each(|file| reader.file(file).map(drop)));
+        assert_eq!(found.as_ref().map_or_else(mcwc::Error::code, |()| "ok"), code, "{name}: {found:?}");
     }
 }
 

@@ -74,6 +74,10 @@ describe('Reference decoder', { skip }, () => {
     run('flips.py');
   });
 
+  test('archives that break a rule are refused with its error', () => {
+    run('rules.py');
+  });
+
   test('composed vectors are as they were', () => {
     run('vectors.py', '--check');
   });

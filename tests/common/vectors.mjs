@@ -25,6 +25,11 @@ export function errors() {
   return manifest(INVALID, 'errors.txt').map(([name, code, base]) => ({ name, code, base }));
 }
 
+/** Archives that break one rule each, and the code of its error. */
+export function rules() {
+  return manifest(VECTORS, 'rules.txt').map(([name, code, hex]) => ({ name, code, archive: Buffer.from(hex ?? '', 'hex') }));
+}
+
 function manifest(folder, name) {
   const lines = readFileSync(join(folder, name), 'utf8').trimEnd().split('\n');
   return lines.filter((line) => line && !line.startsWith('#')).map((line) => line.split(' '));

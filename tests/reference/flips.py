@@ -4,7 +4,7 @@
     python3 tests/reference/flips.py [--write]
 
 `tests/vectors/flips.txt` lists those that are still archives, by their place in the order of `mutations`, with a hash of their
-files. All others are refused. The native reader and the package are held to the same list (tests/flips.rs, tests/flips.test.mjs),
+files. All others are refused. The native reader and the package are held to the same list (tests/format.rs, tests/conformance.test.mjs),
 and compose the mutations by themselves.
 """
 

@@ -206,6 +206,17 @@ def extents():
     return composer.finish(code=adaptive_header), files
 
 
+def shared_raw():
+    """Files of several lengths whose raw streams are the same chunk, of a byte repeated; and tensors in them."""
+    composer = Composer()
+    lens = [5, 7, 3, 7]
+    for index, length in enumerate(lens):
+        composer.add_tensor(f"{index}", "u8", [length - 1], 1)
+        composer.add_file(f"{index}", length, *([constant(b"\x2a")] if index == 0 else []))
+        composer.files[-1][2] = 0
+    return composer.finish(), {f"{index}": b"\x2a" * length for index, length in enumerate(lens)}
+
+
 def chain_of_16():
     """A tensor of 16 frames, and another frame: as many references in a row as there may be, with gains of both signs."""
     noise = random.Random(4)
@@ -309,7 +320,7 @@ def small_coded():
     return composer.finish(code=adaptive_header), {"m": content + b"\x20" * 5}
 
 
-ALL = [every_dtype, every_mode, guided_planes, guided_records, extents, chain_of_16, small_levels, small_planes, small_coded]
+ALL = [every_dtype, every_mode, guided_planes, guided_records, extents, shared_raw, chain_of_16, small_levels, small_planes, small_coded]
 
 
 def main():
