@@ -15,8 +15,10 @@ SIDE_BITS = 9
 TAP_BITS = 0b000_100_100
 ROW_PERMUTATION, COLUMN_PERMUTATION, ROW_GAIN = 1 << 6, 1 << 7, 1 << 8
 TRELLIS = DCT = COLUMN_MAJOR = 1
+GAIN, GAIN_ONE = 10, 256
 SCALE_MIN, SCALE_MAX = 2.0**-100, 2.0**100
-FLOAT_ONLY_KEYS = {3, 4, 5, 6, 7, 8, 10, 11, 12, 13}
+# Fields of levels that have no default.
+REQUIRED_KEYS = {3, 4, 5}
 
 
 class FrameInfo:
@@ -41,7 +43,7 @@ class FrameInfo:
         if entry.chunk_len == 0:
             raise Invalid("chunk_len is 0")
         limits.within(entry.chunk_len, limits.MAX_CHUNK_LEN, "chunk_len")
-        if entry.reference is None and 10 in entry.keys:
+        if entry.reference is None and GAIN in entry.keys:
             raise Invalid("gain without a reference")
         if entry.coding == LEVELS:
             _check_levels(entry, table_count)
@@ -93,12 +95,9 @@ class FrameInfo:
 
 
 def _check_planes(entry):
-    with_default = {6: 0, 7: 0, 8: 0, 10: 256, 11: 0, 12: 0, 13: 0}
-    present = {6: entry.zero_point, 7: entry.low_bits, 8: entry.side, 10: entry.gain}
-    present |= {11: entry.quantizer, 12: entry.transform, 13: entry.layout}
-    for key in FLOAT_ONLY_KEYS & entry.keys:
-        if key not in with_default or present[key] != with_default[key]:
-            raise Invalid(f"key {key} in a frame of planes")
+    others = [entry.zero_point, entry.low_bits, entry.side, entry.quantizer, entry.transform, entry.layout]
+    if REQUIRED_KEYS & entry.keys or any(others) or entry.gain != GAIN_ONE:
+        raise Invalid("a field of levels in a frame of planes")
     if entry.record is not None:
         limits.within(len(entry.record), limits.MAX_FIELDS, "fields of a record")
         if 0 in entry.record:

@@ -54,12 +54,14 @@ def main():
     arguments = parser.parse_args()
     try:
         files = decode(arguments.archive.read_bytes(), [base.read_bytes() for base in arguments.base])
+        for name, content in files.items():
+            path = arguments.output / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
     except McwcError as error:
         sys.exit(f"{error.code}: {error}")
-    for name, content in files.items():
-        path = arguments.output / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    except OSError as error:
+        sys.exit(f"io: {error}")
 
 
 if __name__ == "__main__":

@@ -20,142 +20,136 @@ from values import scale_of
 UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
+def decoder_of(archive, frame):
+    """The one decoder of a frame."""
+    if frame.decoder is None:
+        frame.decoder = (LevelsDecoder if frame.is_levels else PlanesDecoder)(archive, frame)
+    return frame.decoder
+
+
 class FrameDecoder:
     def __init__(self, archive, frame):
         self.archive = archive
         self.frame = frame
         self.kept = {}
-        self.kept_side = None
         self.reference = None
         if frame.entry.reference is not None:
             self.reference = decoder_of(*archive.reference(frame))
 
+    def chunk(self, index):
+        """What an element chunk holds: levels in coded order, or bytes."""
+        if index not in self.kept:
+            payload = self.archive.chunk(self.frame.first_element_chunk + index)
+            self.kept[index] = self.decode(index, Cursor(payload))
+        return self.kept[index]
+
+    def reference_chunk(self, index):
+        """The same chunk of the reference; empty if it has none, or there is no reference."""
+        if self.reference is None or index >= self.reference.frame.geometry.count:
+            return b""
+        return self.reference.chunk(index)
+
+
+class LevelsDecoder(FrameDecoder):
+    def __init__(self, archive, frame):
+        super().__init__(archive, frame)
+        cursor = Cursor(archive.chunk(frame.entry.first_chunk)) if frame.entry.side else None
+        self.side = Side(frame.entry, cursor, archive.budget)
+
+    def decode(self, index, cursor):
+        rows, columns = self.frame.geometry.rectangle(index)
+        entry = self.frame.entry
+        tables = self.archive.tables[entry.tables[0] : sum(entry.tables)]
+        self.archive.budget.spend(len(rows) * len(columns))
+        levels = decode_levels(cursor, entry, tables, self.side, rows, columns)
+        add_predictions(levels, self.reference_chunk(index), self.side.gains[rows.start : rows.stop], len(columns))
+        check_levels(levels, "level")
+        return levels
+
     def tensor_bytes(self):
-        if self.frame.is_levels:
-            return self._values()
-        return b"".join(self.chunk_bytes(chunk) for chunk in range(self.frame.geometry.count))
-
-    # Levels
-
-    def side(self):
-        if self.kept_side is None:
-            entry = self.frame.entry
-            cursor = Cursor(self.archive.chunk(entry.first_chunk)) if entry.side else None
-            self.kept_side = Side(entry, cursor, self.archive.budget)
-        return self.kept_side
-
-    def levels(self, chunk):
-        if chunk not in self.kept:
-            side = self.side()
-            levels = decode_levels(self.archive, self.frame, side, chunk)
-            if self.reference is not None and chunk < self.reference.frame.geometry.count:
-                rows, columns = self.frame.geometry.rectangle(chunk)
-                gains = side.gains[rows.start : rows.stop]
-                add_predictions(levels, self.reference.levels(chunk), gains, len(columns))
-            check_levels(levels, "level")
-            self.kept[chunk] = levels
-        return self.kept[chunk]
-
-    def _values(self):
         """Every level at its place in the tensor, as the tensor's type."""
-        frame, side = self.frame, self.side()
-        entry, geometry, dtype = frame.entry, frame.geometry, frame.dtype
+        entry, geometry = self.frame.entry, self.frame.geometry
         is_float = entry.scale is not None
         values = array("f", bytes(4 * geometry.elements)) if is_float else [0] * geometry.elements
-        for chunk in range(geometry.count):
-            rows, columns = geometry.rectangle(chunk)
-            levels = self.levels(chunk)
-            places = side.column_permutation[columns.start : columns.stop]
-            for index, row in enumerate(rows):
-                row_levels = levels[index * len(columns) : (index + 1) * len(columns)]
-                if is_float:
-                    row_values = self._scaled(row_levels, row, columns)
-                else:
-                    row_values = [level + entry.zero_point for level in row_levels]
-                row_place = side.row_permutation[row]
-                row_step, column_step = (1, geometry.rows) if entry.layout == COLUMN_MAJOR else (geometry.row_len, 1)
+        row_step, column_step = (1, geometry.rows) if entry.layout == COLUMN_MAJOR else (geometry.row_len, 1)
+        for index in range(geometry.count):
+            rows, columns = geometry.rectangle(index)
+            levels, width = self.chunk(index), len(columns)
+            places = self.side.column_permutation[columns.start : columns.stop]
+            for coded_row, row in enumerate(rows):
+                row_levels = levels[coded_row * width : (coded_row + 1) * width]
+                row_values = self._scaled(row_levels, row, columns) if is_float else row_levels
+                row_place = self.side.row_permutation[row]
                 for value, column_place in zip(row_values, places):
                     values[row_place * row_step + column_place * column_step] = value
-        return cast(values, dtype) if is_float else wrap(values, dtype)
+        if is_float:
+            return cast(values, self.frame.dtype)
+        return wrap([level + entry.zero_point for level in values], self.frame.dtype)
 
     def _scaled(self, levels, row, columns):
-        entry, side = self.frame.entry, self.side()
-        exponents = side.column_exponents[columns.start : columns.stop]
-        scales = {exponent: scale_of(entry.scale, side.row_exponents[row] + exponent) for exponent in set(exponents)}
+        entry = self.frame.entry
+        row_exponent = self.side.row_exponents[row]
+        exponents = self.side.column_exponents[columns.start : columns.stop]
+        scales = {exponent: scale_of(entry.scale, row_exponent + exponent) for exponent in set(exponents)}
         values = array("f", map(mul, levels, map(scales.get, exponents)))
         return inverse_transform(values, entry.matrix[2]) if entry.transform == DCT else values
 
-    # Planes
 
-    def chunk_bytes(self, chunk):
-        if chunk not in self.kept:
-            self.kept[chunk] = self._decode_chunk_bytes(chunk)
-        return self.kept[chunk]
-
-    def _decode_chunk_bytes(self, chunk):
+class PlanesDecoder(FrameDecoder):
+    def decode(self, index, cursor):
         geometry, dtype = self.frame.geometry, self.frame.dtype
-        length = geometry.chunk_bytes(chunk)
-        cursor = Cursor(self.archive.chunk(self.frame.first_element_chunk + chunk))
-        predicted_from = None
-        if self.reference is not None:
-            predicted_from = _elements(self._reference_bytes(chunk, length), dtype)
-        elements = _elements_of_planes(cursor, geometry, length, self.archive.budget, predicted_from)
-        if predicted_from is not None:
-            elements = add_differences(elements, predicted_from, 8 * geometry.element_bytes, dtype.rotated)
-        return _bytes(elements, dtype)
+        length = geometry.chunk_bytes(index)
+        if self.reference is None:
+            return _bytes(_read_elements(cursor, geometry, length, self.archive.budget), dtype)
+        reference = _elements(self.reference_chunk(index)[:length].ljust(length, b"\0"), dtype)
+        guides = _packed(reference, geometry.element_bytes)
+        residuals = _read_elements(cursor, geometry, length, self.archive.budget, guides)
+        return _bytes(add_differences(residuals, reference, 8 * geometry.element_bytes, dtype.rotated), dtype)
 
-    def _reference_bytes(self, chunk, length):
-        """Of the same length as the chunk."""
-        reference = self.reference
-        found = reference.chunk_bytes(chunk) if chunk < reference.frame.geometry.count else b""
-        return found[:length].ljust(length, b"\0")
+    def tensor_bytes(self):
+        return b"".join(self.chunk(index) for index in range(self.frame.geometry.count))
 
 
-def decoder_of(archive, frame):
-    """The one decoder of a frame."""
-    if frame.decoder is None:
-        frame.decoder = FrameDecoder(archive, frame)
-    return frame.decoder
-
-
-def _elements_of_planes(cursor, geometry, length, budget, predicted_from):
-    """The unsigned integers whose bytes, or whose fields of records, the planes are."""
-    records = length // geometry.record_bytes
+def _read_elements(cursor, geometry, length, budget, guides=None):
+    """The unsigned integers whose bytes, or whose fields of records, the planes are. `guides`: a predicted chunk's reference."""
+    record_bytes = geometry.record_bytes
+    records = range(0, length, record_bytes)
     interleaved = bytearray(length)
-    guides = None
-    if predicted_from is not None:
-        guides = struct.pack(f"<{len(predicted_from)}{UNSIGNED[geometry.element_bytes]}", *predicted_from)
     offset = 0
     for field in geometry.fields:
-        places = [offset + byte for byte in range(field)]
+        places = range(offset, offset + field)
 
         def guide(distance, places=places):
             padded = guides + bytes(distance)
-            own = (record + place for record in range(0, length, geometry.record_bytes) for place in places)
-            return bytes(padded[place + distance] for place in own)
+            return bytes(padded[record + place + distance] for record in records for place in places)
 
-        plane = decode_plane(cursor, field * records, budget, guide if guides is not None else None)
+        plane = decode_plane(cursor, field * len(records), budget, guide if guides is not None else None)
         for byte, place in enumerate(places):
-            interleaved[place :: geometry.record_bytes] = plane[byte::field]
+            interleaved[place::record_bytes] = plane[byte::field]
         offset += field
     cursor.end()
-    code = UNSIGNED[geometry.element_bytes]
-    return struct.unpack(f"<{length // geometry.element_bytes}{code}", interleaved)
+    return _unpacked(interleaved, geometry.element_bytes)
+
+
+def _unpacked(data, size):
+    return struct.unpack(f"<{len(data) // size}{UNSIGNED[size]}", data)
+
+
+def _packed(elements, size):
+    return struct.pack(f"<{len(elements)}{UNSIGNED[size]}", *elements)
 
 
 def _elements(data, dtype):
     """Unsigned integers, whose sign comes last if they are floats."""
-    size = dtype.element_bytes
-    elements = struct.unpack(f"<{len(data) // size}{UNSIGNED[size]}", data)
+    elements = _unpacked(data, dtype.element_bytes)
     if not dtype.rotated:
         return elements
-    mask, top = (1 << 8 * size) - 1, 8 * size - 1
+    mask, top = (1 << dtype.bits) - 1, dtype.bits - 1
     return [(bits << 1 & mask) | bits >> top for bits in elements]
 
 
 def _bytes(elements, dtype):
-    size = dtype.element_bytes
     if dtype.rotated:
-        top = 8 * size - 1
+        top = dtype.bits - 1
         elements = [u >> 1 | (u & 1) << top for u in elements]
-    return struct.pack(f"<{len(elements)}{UNSIGNED[size]}", *elements)
+    return _packed(elements, dtype.element_bytes)

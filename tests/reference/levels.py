@@ -3,21 +3,14 @@
 from checks import TRELLIS
 from entropy import STATE_MIN, Lanes, next_word
 from errors import Invalid
-from reading import Bits, Cursor
+from reading import Bits
 from stages import TRELLIS_NEXT, trellis_level
 
 LEVEL_END = 1 << 24
 
 
-def decode_levels(archive, frame, side, chunk):
+def decode_levels(cursor, entry, tables, side, rows, columns):
     """The levels of a chunk's rectangle, row by row, before prediction."""
-    entry = frame.entry
-    rows, columns = frame.geometry.rectangle(chunk)
-    count = len(rows) * len(columns)
-    archive.budget.spend(count)
-    cursor = Cursor(archive.chunk(frame.first_element_chunk + chunk))
-    first, table_count = entry.tables
-    tables = archive.tables[first : first + table_count]
     decode_lanes = _trellis_levels if entry.quantizer == TRELLIS else _symbols
     levels = decode_lanes(Lanes(cursor), tables, side, rows, columns)
     if entry.low_bits:

@@ -6,10 +6,8 @@ from reading import signed, unzigzag, zigzag
 
 def add_predictions(levels, reference, gains, width):
     """To each row its reference's, times its gain; rows that the reference lacks keep their levels."""
-    for row, gain in enumerate(gains):
-        start = row * width
-        references = reference[start : start + width]
-        predictions = [(gain * level + 128) >> 8 for level in references]
+    for gain, start in zip(gains, range(0, len(reference), width)):
+        predictions = [(gain * level + 128) >> 8 for level in reference[start : start + width]]
         check_levels(predictions, "prediction")
         for place, prediction in enumerate(predictions, start):
             levels[place] += prediction
