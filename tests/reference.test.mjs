@@ -9,11 +9,11 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { writeSafetensors } from '../bench/safetensors.mjs';
+import { NATIVE } from './common/command.mjs';
 import { basesOf, digests, errors, INVALID, VALID } from './common/vectors.mjs';
 
 const REFERENCE = fileURLToPath(new URL('reference', import.meta.url));
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const CLI = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'release/mcwc');
 const PYTHON = 'python3';
 const skip = spawnSync(PYTHON, ['--version']).status === 0 ? false : 'there is no python3';
 
@@ -56,7 +56,7 @@ describe('Reference decoder', { skip }, () => {
   for (const [name, options] of Object.entries(MODES)) {
     test(`what the encoder writes decodes as natively: ${name}`, (context) => {
       const folder = temporaryFolder(context);
-      const command = (...args) => execFileSync(CLI, args, { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
+      const command = (...args) => execFileSync(NATIVE, args, { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
       writeModel(join(folder, 'first.safetensors'), 0);
       writeModel(join(folder, 'model.safetensors'), 0.05);
       const isDelta = options.includes('--base');

@@ -1,6 +1,6 @@
 // Archives damaged at random, their hashes right: what the reference decoder, the native command and the package in Node make of
 // each has to be the same files, or an error each.
-//   npm run check:conformance -- [--count 10000] [--seed 0]
+//   cargo build && npm run build && npm run check:conformance -- [--count 10000] [--seed 0]
 // Python damages and decodes them (mutate.py). Archives on which decoders differ are kept, and their paths printed.
 import { execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -11,10 +11,9 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual, parseArgs, promisify } from 'node:util';
 import { McwcError, open } from '../../pkg/index.js';
+import { NATIVE } from '../common/command.mjs';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const CLI = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'release/mcwc');
-const MUTATE = join(ROOT, 'tests/reference/mutate.py');
+const MUTATE = fileURLToPath(new URL('mutate.py', import.meta.url));
 const { values: arguments_ } = parseArgs({
   options: { count: { type: 'string', default: '10000' }, seed: { type: 'string', default: '0' } },
 });
@@ -66,7 +65,7 @@ async function inNative(path, bases) {
   const out = `${path}-files`;
   await mkdir(out);
   try {
-    await run(CLI, ['decode', path, '-o', out, ...bases.flatMap((base) => ['--base', base])]);
+    await run(NATIVE, ['decode', path, '-o', out, ...bases.flatMap((base) => ['--base', base])]);
     const entries = await readdir(out, { recursive: true, withFileTypes: true });
     const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
     return Object.fromEntries(await Promise.all(paths.map(async (path) => [relative(out, path), hash(await readFile(path))])));
