@@ -1,0 +1,127 @@
+// What is known of a compression so far -> the bars, and when it is done the figures beneath them.
+import { formatBytes, formatMs, formatRatio } from '../format.js';
+import { formatError } from './tensor-table.js';
+
+/**
+ * @typedef {import('mcwc/encoder').EncodeReport} Report
+ * @typedef {import('./verify-worker.js').Verified} Verified
+ */
+
+/** Less than this is no smaller to anybody. */
+const SMALLER_RATIO_MIN = 1.005;
+
+export class Bars {
+  #rows;
+  #progress;
+  #originalBytes = 0;
+
+  /** @param {HTMLElement} list */
+  constructor(list) {
+    const row = (name) => list.querySelector(`.${name}`);
+    this.#rows = { original: row('original'), gzip: row('gzip'), archive: row('archive') };
+    this.#progress = list.querySelector('progress');
+  }
+
+  /** @param {number} originalBytes */
+  start(originalBytes) {
+    this.#originalBytes = originalBytes;
+    this.#show('original', 1, formatBytes(originalBytes));
+    this.#show('gzip', 0, '');
+    this.#show('archive', 0, '');
+    this.#progress.hidden = false;
+    this.#progress.value = 0;
+  }
+
+  /** @param {number} read @param {number} written */
+  gzipProgress(read, written) {
+    this.#show('gzip', written / this.#originalBytes, `${Math.floor((100 * read) / this.#originalBytes)} %`);
+  }
+
+  /** @param {number} bytes */
+  gzipDone(bytes) {
+    this.#show('gzip', bytes / this.#originalBytes, this.#amount(bytes));
+  }
+
+  gzipFailed() {
+    this.#show('gzip', 0, 'not known');
+  }
+
+  /** @param {number} done of the stage, from 0 to 1 */
+  archiveProgress(done) {
+    this.#progress.value = done;
+    this.#rows.archive.querySelector('.amount').textContent = `${Math.floor(100 * done)} %`;
+  }
+
+  /** @param {number} bytes */
+  archiveDone(bytes) {
+    this.#progress.hidden = true;
+    this.#show('archive', bytes / this.#originalBytes, this.#amount(bytes));
+  }
+
+  #amount(bytes) {
+    return `${formatBytes(bytes)}, ${((100 * bytes) / this.#originalBytes).toFixed(1)} %`;
+  }
+
+  #show(name, share, amount) {
+    const row = this.#rows[name];
+    row.querySelector('.bar').style.width = `${100 * Math.min(1, share)}%`;
+    row.querySelector('.amount').textContent = amount;
+  }
+}
+
+/**
+ * @param {HTMLElement} place
+ * @param {Report} report
+ * @param {Verified} [verified]
+ */
+export function showFigures(place, report, verified) {
+  place.replaceChildren(...[sizeFigure(report), ...lossFigures(report, verified)].map(([value, text]) => figure(value, text)));
+}
+
+function figure(value, text) {
+  const element = document.createElement('div');
+  const strong = Object.assign(document.createElement('strong'), { textContent: value });
+  element.append(strong, Object.assign(document.createElement('p'), { textContent: text }));
+  return element;
+}
+
+function sizeFigure({ originalBytes, archiveBytes }) {
+  const ratio = originalBytes / archiveBytes;
+  const sizes = `${formatBytes(originalBytes)} became ${formatBytes(archiveBytes)}`;
+  return ratio < SMALLER_RATIO_MIN ? ['No smaller', sizes] : [formatRatio(ratio), `smaller: ${sizes}`];
+}
+
+function lossFigures(report, verified) {
+  const lossy = report.tensors.filter(({ lossy }) => lossy);
+  if (lossy.length === 0) return [['Exact', 'every byte of the files comes back']];
+  const sum = (key) => lossy.reduce((total, tensor) => total + tensor[key], 0);
+  const weights = sum('weights');
+  const bits = (8 * sum('codedBytes')) / weights;
+  const before = (8 * sum('originalBytes')) / weights;
+  const error = Math.sqrt(sum('squaredError') / sum('energy'));
+  const worst = verified && Math.max(...verified.tensors.map(({ error }) => error));
+  return [
+    [`${bits.toFixed(2)} bits`, `for each of the ${formatCount(weights)} weights that are coded with loss, and had ${before.toFixed(0)}`],
+    [formatError(error), `error of these weights${worst === undefined ? '' : `; of the tensor with the largest ${formatError(worst)}`}`],
+  ];
+}
+
+function formatCount(count) {
+  if (count < 1e6) return count.toLocaleString('en');
+  return `${(count / 1e6).toFixed(count < 1e8 ? 2 : 0)} million`;
+}
+
+/** @param {Verified} verified */
+export function verifiedText({ files, exactBytes, tensors, ms }) {
+  const lossy = tensors.filter(({ error }) => error > 0).length;
+  const exact = lossy === 0 ? 'every byte is equal' : `${lossy} of ${tensors.length} tensors have the error below, ${exactBytes.toLocaleString('en')} other bytes are equal`;
+  return `Verified: decoded again in this page in ${formatMs(ms)}. ${files === 1 ? 'The file has' : `All ${files} files have`} the right length, ${exact}.`;
+}
+
+/** What the visitor may want to know, in whole sentences. @param {Report} report @param {Verified} [verified] @returns {string[]} */
+export function remarks(report, verified) {
+  const said = report.notes.map((note) => `${note[0].toUpperCase()}${note.slice(1)}.`);
+  if (verified?.tensors.length === 0) said.unshift('No tensors were found: the files travel exactly.');
+  if (report.nearLossless) said.push('Fewer bits than you allowed make the weights near-lossless already.');
+  return said;
+}

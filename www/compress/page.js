@@ -1,0 +1,212 @@
+// The page: a model and a quality are chosen, the model is encoded, and what came of it is shown, verified and handed over.
+import { formatBytes, formatMs } from '../format.js';
+import { codeFigure } from './code-figure.js';
+import { downloadedFile, listenForDrops, modelOf, pickedFiles } from './files.js';
+import { encodeModel, gzippedBytes, verify } from './job.js';
+import { commandCode, loadingCode } from './loading.js';
+import { Bars, remarks, showFigures, verifiedText } from './outcome.js';
+import { QualityForm } from './quality.js';
+import { TensorTable, tensorRows } from './tensor-table.js';
+
+/**
+ * @typedef {import('./files.js').Model} Model
+ * @typedef {import('./files.js').ModelFile} ModelFile
+ */
+
+const SAMPLE = new URL('models/ch_PP-OCRv4_rec_infer.onnx', document.baseURI);
+const CLOCK_MS = 100;
+
+const byId = (id) => document.getElementById(id);
+const bars = new Bars(byId('sizes'));
+const qualityForm = new QualityForm(byId('form'));
+
+/** @type {Model | undefined} */
+let model;
+/** Of what is running. @type {AbortController | undefined} */
+let running;
+/** @type {TensorTable | undefined} */
+let table;
+
+for (const input of [byId('files'), byId('folder')]) {
+  input.addEventListener('change', () => {
+    const files = pickedFiles(input.files);
+    // The same ones can be picked again.
+    input.value = '';
+    if (files.length > 0) choose(Promise.resolve(files));
+  });
+}
+listenForDrops(choose);
+byId('sample').addEventListener('click', async () => {
+  say('Fetching the model to try…');
+  if (await choose(downloadedFile(SAMPLE).then((file) => [file]))) start();
+});
+byId('form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (running) running.abort();
+  else start();
+});
+byId('filter').addEventListener('input', ({ target }) => table?.filter(target.value));
+
+/** @param {Promise<ModelFile[]>} coming @returns {Promise<boolean>} whether there is a model now */
+async function choose(coming) {
+  running?.abort();
+  clear();
+  try {
+    const files = await coming;
+    if (files.length === 0) throw new Error('There are no files in it.');
+    model = modelOf(files);
+  } catch (error) {
+    model = undefined;
+    showError(error);
+  }
+  showChosen();
+  return model !== undefined;
+}
+
+function showChosen() {
+  const [name, size] = byId('chosen').children;
+  name.textContent = model?.name ?? 'Drop a model here, or pick its files';
+  if (!model) return say('');
+  const { files, bytes } = model;
+  size.textContent = files.length === 1 ? formatBytes(bytes) : `${files.length} files, ${formatBytes(bytes)}`;
+  say('Choose a quality, then compress.');
+}
+
+function start() {
+  clear();
+  if (!model) {
+    showError(new Error('Choose a model first.'));
+    return byId('files').focus();
+  }
+  const quality = qualityForm.read();
+  if (quality) run(model, quality);
+}
+
+/** @param {Model} model @param {import('./quality.js').Quality} quality */
+async function run(model, quality) {
+  const controller = new AbortController();
+  const { signal } = controller;
+  setRunning(controller);
+  const stopClock = startClock();
+  bars.start(model.bytes);
+  byId('outcome-title').textContent = `Compressing ${model.name}`;
+  byId('sizes').scrollIntoView({ block: 'nearest' });
+  gzippedBytes(model, signal, (read, written) => bars.gzipProgress(read, written)).then(
+    (bytes) => bars.gzipDone(bytes),
+    () => bars.gzipFailed(),
+  );
+  try {
+    const encoded = await encodeModel(model, { ...quality.options, signal, onProgress: stageListener() });
+    stopClock();
+    await showEncoded(model, quality, encoded);
+    await showVerified(model, encoded, signal);
+  } catch (error) {
+    if (running === controller || !signal.aborted) clear();
+    if (signal.aborted) say(running === controller ? 'Cancelled.' : '');
+    else showError(error, model);
+  } finally {
+    stopClock();
+    controller.abort();
+    if (running === controller) setRunning(undefined);
+  }
+}
+
+/** Tells of each stage once, and of its progress as it comes. */
+function stageListener() {
+  const rounds = new Map();
+  let current;
+  say('Compressing…');
+  return ({ stage, done }) => {
+    if (stage !== current) {
+      current = stage;
+      rounds.set(stage, (rounds.get(stage) ?? 0) + 1);
+      const round = rounds.get(stage) > 1 ? `, round ${rounds.get(stage)}` : '';
+      byId('stage').textContent = `${stage[0].toUpperCase()}${stage.slice(1)}${round}`;
+    }
+    bars.archiveProgress(done);
+  };
+}
+
+/** @param {Model} model @param {import('./quality.js').Quality} quality @param {import('./job.js').Encoded} encoded */
+async function showEncoded(model, quality, { archive, report, ms }) {
+  const name = `${model.name}.mcwc`;
+  const codes = [await loadingCode(model, name, report.tensors[0]?.name), commandCode(model, quality.args)];
+  bars.archiveDone(archive.size);
+  byId('outcome-title').textContent = `${model.name}, compressed`;
+  byId('stage').textContent = `Encoded in ${formatMs(ms)}`;
+  byId('elapsed').textContent = '';
+  showFigures(byId('figures'), report);
+  showRemarks(remarks(report));
+  byId('verified').textContent = 'Decoding it again to verify it…';
+  const link = byId('download');
+  link.href = URL.createObjectURL(archive);
+  link.download = name;
+  link.textContent = `Download ${formatBytes(archive.size)}`;
+  byId('named').textContent = name;
+  byId('codes').replaceChildren(...codes.map(codeFigure));
+  byId('done').hidden = false;
+}
+
+/** @param {Model} model @param {import('./job.js').Encoded} encoded @param {AbortSignal} signal */
+async function showVerified(model, { archive, report }, signal) {
+  const verified = await verify(archive, model, signal);
+  byId('verified').textContent = verifiedText(verified);
+  showFigures(byId('figures'), report, verified);
+  showRemarks(remarks(report, verified));
+  if (verified.tensors.length > 0) {
+    byId('tensors').hidden = false;
+    table = new TensorTable(tensorRows(report, verified), byId('rows'));
+  }
+  say(`Done: ${formatBytes(report.originalBytes)} became ${formatBytes(archive.size)}, verified.`);
+}
+
+function showRemarks(texts) {
+  byId('remarks').replaceChildren(...texts.map((textContent) => Object.assign(document.createElement('li'), { textContent })));
+}
+
+function startClock() {
+  const start = performance.now();
+  const show = () => (byId('elapsed').textContent = `${((performance.now() - start) / 1000).toFixed(1)} s`);
+  byId('stage').textContent = 'Loading the encoder';
+  show();
+  const timer = setInterval(show, CLOCK_MS);
+  return () => clearInterval(timer);
+}
+
+/** @param {AbortController | undefined} controller */
+function setRunning(controller) {
+  running = controller;
+  if (running) byId('outcome').hidden = false;
+  byId('outcome').setAttribute('aria-busy', String(!!running));
+  byId('run').classList.toggle('stop', !!running);
+  byId('run').textContent = running ? 'Cancel' : 'Compress';
+}
+
+/** Of what was said and shown before. */
+function clear() {
+  for (const id of ['alert', 'outcome', 'done', 'tensors']) byId(id).hidden = true;
+  URL.revokeObjectURL(byId('download').href);
+  byId('download').removeAttribute('href');
+  byId('rows').replaceChildren();
+  byId('filter').value = '';
+  table = undefined;
+}
+
+function say(text) {
+  byId('status').textContent = text;
+}
+
+/** @param {Error & {code?: string}} error @param {Model} [model] */
+function showError(error, model) {
+  byId('alert').hidden = false;
+  byId('alert').textContent = errorText(error, model);
+  say('');
+}
+
+/** The encoder's words, and what to do about them where it cannot know. */
+function errorText({ message, code }, model) {
+  const missing = /^(.+): No such file or directory/.exec(message)?.[1];
+  if (missing && model) return `${model.name} needs ${missing}, which is not here. Choose all its files together, or their folder.`;
+  if (code === 'limit-exceeded') return `${message} The native command takes larger models.`;
+  return message[0].toUpperCase() + message.slice(1);
+}
