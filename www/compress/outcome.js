@@ -1,6 +1,6 @@
 // What is known of a compression so far -> the bars, and when it is done the figures beneath them.
-import { formatBytes, formatMs, formatRatio } from '../format.js';
-import { formatError } from './tensor-table.js';
+import { formatMs, formatRatio } from '../format.js';
+import { formatCount, formatError, formatSize } from './numbers.js';
 
 /**
  * @typedef {import('mcwc/encoder').EncodeReport} Report
@@ -25,11 +25,11 @@ export class Bars {
   /** @param {number} originalBytes */
   start(originalBytes) {
     this.#originalBytes = originalBytes;
-    this.#show('original', 1, formatBytes(originalBytes));
+    this.#show('original', 1, formatSize(originalBytes));
     this.#show('gzip', 0, '');
-    this.#show('archive', 0, '');
+    this.#rows.archive.classList.add('running');
     this.#progress.hidden = false;
-    this.#progress.value = 0;
+    this.archiveProgress(0);
   }
 
   /** @param {number} read @param {number} written */
@@ -46,20 +46,21 @@ export class Bars {
     this.#show('gzip', 0, 'not known');
   }
 
-  /** @param {number} done of the stage, from 0 to 1 */
+  /** Until it has its own length, the bar is as long as the work that is done. @param {number} done from 0 to 1 */
   archiveProgress(done) {
     this.#progress.value = done;
-    this.#rows.archive.querySelector('.amount').textContent = `${Math.floor(100 * done)} %`;
+    this.#show('archive', done, `${Math.floor(100 * done)} %`);
   }
 
   /** @param {number} bytes */
   archiveDone(bytes) {
+    this.#rows.archive.classList.remove('running');
     this.#progress.hidden = true;
     this.#show('archive', bytes / this.#originalBytes, this.#amount(bytes));
   }
 
   #amount(bytes) {
-    return `${formatBytes(bytes)}, ${((100 * bytes) / this.#originalBytes).toFixed(1)} %`;
+    return `${formatSize(bytes)}, ${((100 * bytes) / this.#originalBytes).toFixed(1)} %`;
   }
 
   #show(name, share, amount) {
@@ -87,7 +88,7 @@ function figure(value, text) {
 
 function sizeFigure({ originalBytes, archiveBytes }) {
   const ratio = originalBytes / archiveBytes;
-  const sizes = `${formatBytes(originalBytes)} became ${formatBytes(archiveBytes)}`;
+  const sizes = `${formatSize(originalBytes)} became ${formatSize(archiveBytes)}`;
   return ratio < SMALLER_RATIO_MIN ? ['No smaller', sizes] : [formatRatio(ratio), `smaller: ${sizes}`];
 }
 
@@ -102,13 +103,8 @@ function lossFigures(report, verified) {
   const worst = verified && Math.max(...verified.tensors.map(({ error }) => error));
   return [
     [`${bits.toFixed(2)} bits`, `for each of the ${formatCount(weights)} weights that are coded with loss, and had ${before.toFixed(0)}`],
-    [formatError(error), `error of these weights${worst === undefined ? '' : `; of the tensor with the largest ${formatError(worst)}`}`],
+    [formatError(error), `error of these weights${worst === undefined ? '' : `; up to ${formatError(worst)} in a single tensor`}`],
   ];
-}
-
-function formatCount(count) {
-  if (count < 1e6) return count.toLocaleString('en');
-  return `${(count / 1e6).toFixed(count < 1e8 ? 2 : 0)} million`;
 }
 
 /** @param {Verified} verified */
@@ -120,7 +116,7 @@ export function verifiedText({ files, exactBytes, tensors, ms }) {
 
 /** What the visitor may want to know, in whole sentences. @param {Report} report @param {Verified} [verified] @returns {string[]} */
 export function remarks(report, verified) {
-  const said = report.notes.map((note) => `${note[0].toUpperCase()}${note.slice(1)}.`);
+  const said = [...report.notes];
   if (verified?.tensors.length === 0) said.unshift('No tensors were found: the files travel exactly.');
   if (report.nearLossless) said.push('Fewer bits than you allowed make the weights near-lossless already.');
   return said;

@@ -1,12 +1,14 @@
 // The page: a model and a quality are chosen, the model is encoded, and what came of it is shown, verified and handed over.
-import { formatBytes, formatMs } from '../format.js';
+import { formatMs } from '../format.js';
 import { codeFigure } from './code-figure.js';
 import { downloadedFile, listenForDrops, modelOf, pickedFiles } from './files.js';
 import { encodeModel, gzippedBytes, verify } from './job.js';
 import { commandCode, loadingCode } from './loading.js';
+import { formatSize } from './numbers.js';
 import { Bars, remarks, showFigures, verifiedText } from './outcome.js';
 import { QualityForm } from './quality.js';
 import { TensorTable, tensorRows } from './tensor-table.js';
+import { Work } from './work.js';
 
 /**
  * @typedef {import('./files.js').Model} Model
@@ -68,7 +70,7 @@ function showChosen() {
   name.textContent = model?.name ?? 'Drop a model here, or pick its files';
   if (!model) return say('');
   const { files, bytes } = model;
-  size.textContent = files.length === 1 ? formatBytes(bytes) : `${files.length} files, ${formatBytes(bytes)}`;
+  size.textContent = files.length === 1 ? formatSize(bytes) : `${files.length} files, ${formatSize(bytes)}`;
   say('Choose a quality, then compress.');
 }
 
@@ -90,13 +92,13 @@ async function run(model, quality) {
   const stopClock = startClock();
   bars.start(model.bytes);
   byId('outcome-title').textContent = `Compressing ${model.name}`;
-  byId('sizes').scrollIntoView({ block: 'nearest' });
+  byId('clock').scrollIntoView({ block: 'nearest' });
   gzippedBytes(model, signal, (read, written) => bars.gzipProgress(read, written)).then(
     (bytes) => bars.gzipDone(bytes),
     () => bars.gzipFailed(),
   );
   try {
-    const encoded = await encodeModel(model, { ...quality.options, signal, onProgress: stageListener() });
+    const encoded = await encodeModel(model, { ...quality.options, signal, onProgress: progressListener(!!quality.options.lossless) });
     stopClock();
     await showEncoded(model, quality, encoded);
     await showVerified(model, encoded, signal);
@@ -111,18 +113,13 @@ async function run(model, quality) {
   }
 }
 
-/** Tells of each stage once, and of its progress as it comes. */
-function stageListener() {
-  const rounds = new Map();
-  let current;
+/** @param {boolean} lossless */
+function progressListener(lossless) {
+  const work = new Work(lossless);
   say('Compressing…');
-  return ({ stage, done }) => {
-    if (stage !== current) {
-      current = stage;
-      rounds.set(stage, (rounds.get(stage) ?? 0) + 1);
-      const round = rounds.get(stage) > 1 ? `, round ${rounds.get(stage)}` : '';
-      byId('stage').textContent = `${stage[0].toUpperCase()}${stage.slice(1)}${round}`;
-    }
+  return (progress) => {
+    const { name, done } = work.step(progress);
+    byId('stage').textContent = name;
     bars.archiveProgress(done);
   };
 }
@@ -141,7 +138,7 @@ async function showEncoded(model, quality, { archive, report, ms }) {
   const link = byId('download');
   link.href = URL.createObjectURL(archive);
   link.download = name;
-  link.textContent = `Download ${formatBytes(archive.size)}`;
+  link.textContent = `Download ${formatSize(archive.size)}`;
   byId('named').textContent = name;
   byId('codes').replaceChildren(...codes.map(codeFigure));
   byId('done').hidden = false;
@@ -157,7 +154,7 @@ async function showVerified(model, { archive, report }, signal) {
     byId('tensors').hidden = false;
     table = new TensorTable(tensorRows(report, verified), byId('rows'));
   }
-  say(`Done: ${formatBytes(report.originalBytes)} became ${formatBytes(archive.size)}, verified.`);
+  say(`Done: ${formatSize(report.originalBytes)} became ${formatSize(archive.size)}, verified.`);
 }
 
 function showRemarks(texts) {
@@ -208,5 +205,5 @@ function errorText({ message, code }, model) {
   const missing = /^(.+): No such file or directory/.exec(message)?.[1];
   if (missing && model) return `${model.name} needs ${missing}, which is not here. Choose all its files together, or their folder.`;
   if (code === 'limit-exceeded') return `${message} The native command takes larger models.`;
-  return message[0].toUpperCase() + message.slice(1);
+  return message;
 }

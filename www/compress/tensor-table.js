@@ -1,5 +1,5 @@
 // What became of each tensor -> a table that can be sorted and filtered, and shows so many rows at a time that none waits for it.
-import { formatBytes } from '../format.js';
+import { formatError, formatSize } from './numbers.js';
 
 /**
  * @typedef {object} Row
@@ -12,7 +12,8 @@ import { formatBytes } from '../format.js';
  * @property {number} error relative, 0 if exact
  */
 
-const ROWS_SHOWN = 100;
+const ROWS_SHOWN = 40;
+const ROWS_MORE = 200;
 
 /** In order. Numbers are sorted downwards first. */
 const COLUMNS = [
@@ -21,7 +22,7 @@ const COLUMNS = [
   { key: 'shape', title: 'Shape', show: ({ shape }) => shape.join(' × ') || 'scalar', value: ({ shape }) => shape.reduce((a, b) => a * b, 1) },
   { key: 'before', title: 'Before', number: true, show: ({ before }) => formatSize(before) },
   { key: 'after', title: 'After', number: true, show: ({ after }) => (after === undefined ? 'shared' : formatSize(after)) },
-  { key: 'bits', title: 'Bits a weight', number: true, show: ({ bits }) => (bits === undefined ? '–' : bits.toFixed(2)) },
+  { key: 'bits', title: 'Bits/weight', number: true, show: ({ bits }) => (bits === undefined ? '–' : bits.toFixed(2)) },
   { key: 'error', title: 'Error', number: true, show: ({ error }) => formatError(error) },
 ];
 
@@ -37,16 +38,6 @@ export function tensorRows(report, verified) {
     const bits = codedBytes === undefined || weights === 0 ? undefined : (8 * codedBytes) / weights;
     return { name, dtype, shape, before: bytes, after: codedBytes, bits, error };
   });
-}
-
-/** @param {number} error */
-export function formatError(error) {
-  if (error === 0) return 'exact';
-  return `${(100 * error).toPrecision(2)} %`;
-}
-
-function formatSize(bytes) {
-  return bytes < 1000 ? `${bytes} B` : formatBytes(bytes);
 }
 
 export class TensorTable {
@@ -70,7 +61,7 @@ export class TensorTable {
     this.#count.setAttribute('role', 'status');
     this.#more.addEventListener('click', () => {
       const next = this.#body.rows.length;
-      this.#shown += ROWS_SHOWN;
+      this.#shown += ROWS_MORE;
       this.#show();
       this.#body.rows[next].tabIndex = -1;
       this.#body.rows[next].focus();
@@ -116,7 +107,7 @@ export class TensorTable {
     const shown = found.slice(0, this.#shown);
     this.#body.replaceChildren(...shown.map(rowElement));
     this.#more.hidden = shown.length === found.length;
-    this.#more.textContent = `Show ${Math.min(ROWS_SHOWN, found.length - shown.length)} more`;
+    this.#more.textContent = `Show ${Math.min(ROWS_MORE, found.length - shown.length)} more`;
     this.#count.textContent = found.length === 0 ? 'No tensor has such a name.' : `${shown.length} of ${this.#rows.length} tensors`;
   }
 }
