@@ -67,6 +67,8 @@ async function nameless(page) {
 /** Runs in the page. */
 function lookAtPage({ CONTRAST_MIN, LARGE_CONTRAST_MIN, TARGET_PX_MIN }) {
   const problems = [];
+  // Colours on their way are nobody's.
+  document.getAnimations().forEach((animation) => animation.finish());
   const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
   const say = (element, problem) => {
     const text = element.textContent.trim().replace(/\s+/g, ' ').slice(0, 40);

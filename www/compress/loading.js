@@ -62,7 +62,7 @@ const model = await pipeline(task, ${quoted(name)});`,
 }
 
 async function tensorflow([main], archive) {
-  const load = (await formatOf(main)) === 'layers-model' ? 'loadLayersModel' : 'loadGraphModel';
+  const load = (await isGraph(main)) ? 'loadGraphModel' : 'loadLayersModel';
   return {
     title: 'Load it with TensorFlow.js',
     lines: `import * as tf from '@tensorflow/tfjs';
@@ -93,12 +93,13 @@ await wllama.loadModel([${blobs.join(', ')}]);`,
   };
 }
 
-/** @returns {Promise<string | undefined>} what a `model.json` says that it is */
-async function formatOf({ data }) {
+/** Only newer files say which of the two kinds of models they are; graphs have nodes. */
+async function isGraph({ data }) {
   try {
-    return JSON.parse(await data.text()).format;
+    const { format, modelTopology } = JSON.parse(await data.text());
+    return format ? format === 'graph-model' : 'node' in modelTopology;
   } catch {
-    return undefined;
+    return true;
   }
 }
 

@@ -60,12 +60,13 @@ export class Bars {
   }
 
   #amount(bytes) {
-    return `${formatSize(bytes)}, ${((100 * bytes) / this.#originalBytes).toFixed(1)} %`;
+    const share = this.#originalBytes > 0 ? `, ${((100 * bytes) / this.#originalBytes).toFixed(1)} %` : '';
+    return formatSize(bytes) + share;
   }
 
   #show(name, share, amount) {
     const row = this.#rows[name];
-    row.querySelector('.bar').style.width = `${100 * Math.min(1, share)}%`;
+    row.querySelector('.bar').style.width = `${100 * Math.min(1, share || 0)}%`;
     row.querySelector('.amount').textContent = amount;
   }
 }

@@ -24,8 +24,9 @@ const qualityForm = new QualityForm(byId('form'));
 
 /** @type {Model | undefined} */
 let model;
-/** Of what is running. @type {AbortController | undefined} */
-let running;
+let running = false;
+/** Of the last run, and of what it leaves behind, such as gzip that takes longer. */
+let latest = new AbortController();
 /** @type {TensorTable | undefined} */
 let table;
 
@@ -44,15 +45,15 @@ byId('sample').addEventListener('click', async () => {
 });
 byId('form').addEventListener('submit', (event) => {
   event.preventDefault();
-  if (running) running.abort();
-  else start();
+  if (!running) return start();
+  stop();
+  say('Cancelled.');
 });
 byId('filter').addEventListener('input', ({ target }) => table?.filter(target.value));
 
 /** @param {Promise<ModelFile[]>} coming @returns {Promise<boolean>} whether there is a model now */
 async function choose(coming) {
-  running?.abort();
-  clear();
+  stop();
   try {
     const files = await coming;
     if (files.length === 0) throw new Error('There are no files in it.');
@@ -75,7 +76,7 @@ function showChosen() {
 }
 
 function start() {
-  clear();
+  stop();
   if (!model) {
     showError(new Error('Choose a model first.'));
     return byId('files').focus();
@@ -86,31 +87,46 @@ function start() {
 
 /** @param {Model} model @param {import('./quality.js').Quality} quality */
 async function run(model, quality) {
-  const controller = new AbortController();
-  const { signal } = controller;
-  setRunning(controller);
+  latest = new AbortController();
+  const { signal } = latest;
+  setRunning(true);
   const stopClock = startClock();
   bars.start(model.bytes);
   byId('outcome-title').textContent = `Compressing ${model.name}`;
   byId('clock').scrollIntoView({ block: 'nearest' });
-  gzippedBytes(model, signal, (read, written) => bars.gzipProgress(read, written)).then(
-    (bytes) => bars.gzipDone(bytes),
-    () => bars.gzipFailed(),
-  );
+  compareWithGzip(model, signal);
   try {
-    const encoded = await encodeModel(model, { ...quality.options, signal, onProgress: progressListener(!!quality.options.lossless) });
+    const onProgress = progressListener(!!quality.options.lossless);
+    const encoded = await encodeModel(model, { ...quality.options, signal, onProgress });
     stopClock();
-    await showEncoded(model, quality, encoded);
+    const codes = await codesFor(model, quality, encoded);
+    signal.throwIfAborted();
+    showEncoded(model, encoded, codes);
     await showVerified(model, encoded, signal);
+    setRunning(false);
   } catch (error) {
-    if (running === controller || !signal.aborted) clear();
-    if (signal.aborted) say(running === controller ? 'Cancelled.' : '');
-    else showError(error, model);
+    if (signal.aborted) return;
+    stop({ keep: !byId('done').hidden });
+    showError(error, model);
   } finally {
     stopClock();
-    controller.abort();
-    if (running === controller) setRunning(undefined);
   }
+}
+
+/** What goes wrong here is no reason to stop. */
+async function compareWithGzip(model, signal) {
+  try {
+    bars.gzipDone(await gzippedBytes(model, signal, (read, written) => bars.gzipProgress(read, written)));
+  } catch {
+    if (!signal.aborted) bars.gzipFailed();
+  }
+}
+
+/** Ends what is running, and takes away what was said and shown. */
+function stop({ keep = false } = {}) {
+  latest.abort();
+  setRunning(false);
+  if (!keep) clear();
 }
 
 /** @param {boolean} lossless */
@@ -125,9 +141,17 @@ function progressListener(lossless) {
 }
 
 /** @param {Model} model @param {import('./quality.js').Quality} quality @param {import('./job.js').Encoded} encoded */
-async function showEncoded(model, quality, { archive, report, ms }) {
-  const name = `${model.name}.mcwc`;
-  const codes = [await loadingCode(model, name, report.tensors[0]?.name), commandCode(model, quality.args)];
+async function codesFor(model, { args }, { report }) {
+  const [largest] = report.tensors.toSorted((a, b) => b.originalBytes - a.originalBytes);
+  return [await loadingCode(model, archiveName(model), largest?.name), commandCode(model, args)];
+}
+
+function archiveName({ name }) {
+  return `${name}.mcwc`;
+}
+
+/** @param {Model} model @param {import('./job.js').Encoded} encoded @param {import('./loading.js').Code[]} codes */
+function showEncoded(model, { archive, report, ms }, codes) {
   bars.archiveDone(archive.size);
   byId('outcome-title').textContent = `${model.name}, compressed`;
   byId('stage').textContent = `Encoded in ${formatMs(ms)}`;
@@ -137,16 +161,19 @@ async function showEncoded(model, quality, { archive, report, ms }) {
   byId('verified').textContent = 'Decoding it again to verify it…';
   const link = byId('download');
   link.href = URL.createObjectURL(archive);
-  link.download = name;
+  link.download = archiveName(model);
   link.textContent = `Download ${formatSize(archive.size)}`;
-  byId('named').textContent = name;
+  byId('named').textContent = link.download;
   byId('codes').replaceChildren(...codes.map(codeFigure));
   byId('done').hidden = false;
 }
 
 /** @param {Model} model @param {import('./job.js').Encoded} encoded @param {AbortSignal} signal */
 async function showVerified(model, { archive, report }, signal) {
-  const verified = await verify(archive, model, signal);
+  const verified = await verify(archive, model, signal).catch((error) => {
+    byId('verified').textContent = 'Not verified.';
+    throw new Error(`The archive could not be verified: ${error.message}`, { cause: error });
+  });
   byId('verified').textContent = verifiedText(verified);
   showFigures(byId('figures'), report, verified);
   showRemarks(remarks(report, verified));
@@ -170,18 +197,18 @@ function startClock() {
   return () => clearInterval(timer);
 }
 
-/** @param {AbortController | undefined} controller */
-function setRunning(controller) {
-  running = controller;
+/** @param {boolean} value */
+function setRunning(value) {
+  running = value;
   if (running) byId('outcome').hidden = false;
-  byId('outcome').setAttribute('aria-busy', String(!!running));
-  byId('run').classList.toggle('stop', !!running);
+  byId('outcome').setAttribute('aria-busy', String(running));
+  byId('run').classList.toggle('stop', running);
   byId('run').textContent = running ? 'Cancel' : 'Compress';
 }
 
-/** Of what was said and shown before. */
 function clear() {
   for (const id of ['alert', 'outcome', 'done', 'tensors']) byId(id).hidden = true;
+  byId('alert').textContent = '';
   URL.revokeObjectURL(byId('download').href);
   byId('download').removeAttribute('href');
   byId('rows').replaceChildren();
@@ -204,6 +231,6 @@ function showError(error, model) {
 function errorText({ message, code }, model) {
   const missing = /^(.+): No such file or directory/.exec(message)?.[1];
   if (missing && model) return `${model.name} needs ${missing}, which is not here. Choose all its files together, or their folder.`;
-  if (code === 'limit-exceeded') return `${message} The native command takes larger models.`;
+  if (code === 'limit-exceeded') return `${message}. The native command takes larger models.`;
   return message;
 }
