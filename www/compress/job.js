@@ -31,14 +31,14 @@ export function gzippedBytes({ files }, signal, onProgress) {
 
 /**
  * Decodes an archive and compares it with what it was made of.
- * @param {Blob} archive
+ * @param {Encoded} encoded
  * @param {Model} model
  * @param {AbortSignal} signal
  * @returns {Promise<import('./verify-worker.js').Verified>}
  */
-export function verify(archive, { files }, signal) {
+export function verify({ archive, report }, { files }, signal) {
   const worker = new Worker(new URL('./verify-worker.js', import.meta.url), { type: 'module' });
-  return answer(worker, { archive, files }, { signal });
+  return answer(worker, { archive, files, coded: report.tensors }, { signal });
 }
 
 /** What a worker posts last, as `{ result }` or `{ error }`; before that, it may post `{ progress }`. It ends then. */

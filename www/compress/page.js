@@ -58,6 +58,7 @@ async function choose(coming) {
     const files = await coming;
     if (files.length === 0) throw new Error('There are no files in it.');
     model = modelOf(files);
+    if (model.name.endsWith('.mcwc')) throw new Error(`${model.name} is an archive already.`);
   } catch (error) {
     model = undefined;
     showError(error);
@@ -169,8 +170,9 @@ function showEncoded(model, { archive, report, ms }, codes) {
 }
 
 /** @param {Model} model @param {import('./job.js').Encoded} encoded @param {AbortSignal} signal */
-async function showVerified(model, { archive, report }, signal) {
-  const verified = await verify(archive, model, signal).catch((error) => {
+async function showVerified(model, encoded, signal) {
+  const { archive, report } = encoded;
+  const verified = await verify(encoded, model, signal).catch((error) => {
     byId('verified').textContent = 'Not verified.';
     throw new Error(`The archive could not be verified: ${error.message}`, { cause: error });
   });

@@ -13,7 +13,7 @@ import { formatError, formatSize } from './numbers.js';
  */
 
 const ROWS_SHOWN = 40;
-const ROWS_MORE = 200;
+const ROWS_MORE = 100;
 
 /** In order. Numbers are sorted downwards first. */
 const COLUMNS = [
