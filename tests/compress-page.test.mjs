@@ -183,6 +183,10 @@ describe('the page that compresses models', () => {
     await page.fill('#size', '0.00001');
     await compress(page, join(folder, 'small.safetensors'));
     assert.equal(await page.locator('#size:invalid').count(), 1);
+    await page.fill('#size', '0.02');
+    await page.click('#run');
+    await done(page);
+    assert.match(await page.textContent('#remarks'), /With an error this large most models no longer work/);
     await page.check('[value="small"]');
     await page.click('#run');
     await done(page);

@@ -20,10 +20,13 @@ async function count(blob, counts) {
       controller.enqueue(chunk);
     },
   });
-  for await (const chunk of blob.stream().pipeThrough(reading).pipeThrough(new CompressionStream('gzip'))) {
-    counts.written += chunk.length;
-    if (counts.read < told + PROGRESS_BYTES) continue;
-    told = counts.read;
-    postMessage({ progress: [counts.read, counts.written] });
-  }
+  const writing = new WritableStream({
+    write({ length }) {
+      counts.written += length;
+      if (counts.read < told + PROGRESS_BYTES) return;
+      told = counts.read;
+      postMessage({ progress: [counts.read, counts.written] });
+    },
+  });
+  await blob.stream().pipeThrough(reading).pipeThrough(new CompressionStream('gzip')).pipeTo(writing);
 }

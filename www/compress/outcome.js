@@ -7,6 +7,8 @@ import { formatCount, formatError, formatSize } from './numbers.js';
  * @typedef {import('./verify-worker.js').Verified} Verified
  */
 
+/** From here on, a model is more likely broken than not. */
+const BREAKING_ERROR = 0.2;
 /** Less than this is no smaller to anybody. */
 const SMALLER_RATIO_MIN = 1.005;
 
@@ -94,18 +96,29 @@ function sizeFigure({ originalBytes, archiveBytes }) {
 }
 
 function lossFigures(report, verified) {
-  const lossy = report.tensors.filter(({ lossy }) => lossy);
+  const lossy = lossyTensors(report);
   if (lossy.length === 0) return [['Exact', 'every byte of the files comes back']];
-  const sum = (key) => lossy.reduce((total, tensor) => total + tensor[key], 0);
-  const weights = sum('weights');
-  const bits = (8 * sum('codedBytes')) / weights;
-  const before = (8 * sum('originalBytes')) / weights;
-  const error = Math.sqrt(sum('squaredError') / sum('energy'));
+  const weights = sum(lossy, 'weights');
+  const bits = (8 * sum(lossy, 'codedBytes')) / weights;
+  const before = (8 * sum(lossy, 'originalBytes')) / weights;
   const worst = verified && Math.max(...verified.tensors.map(({ error }) => error));
   return [
-    [`${bits.toFixed(2)} bits`, `for each of the ${formatCount(weights)} weights that are coded with loss, and had ${before.toFixed(0)}`],
-    [formatError(error), `error of these weights${worst === undefined ? '' : `; up to ${formatError(worst)} in a single tensor`}`],
+    [`${bits.toFixed(2)} bits`, `for each of the ${formatCount(weights)} weights that are coded with loss, instead of ${before.toFixed(0)}`],
+    [formatError(lossyError(lossy)), `error of these weights${worst === undefined ? '' : `; up to ${formatError(worst)} in a single tensor`}`],
   ];
+}
+
+function lossyTensors({ tensors }) {
+  return tensors.filter(({ lossy }) => lossy);
+}
+
+function sum(tensors, key) {
+  return tensors.reduce((total, tensor) => total + tensor[key], 0);
+}
+
+/** 0 if there are none. */
+function lossyError(tensors) {
+  return tensors.length === 0 ? 0 : Math.sqrt(sum(tensors, 'squaredError') / sum(tensors, 'energy'));
 }
 
 /** @param {Verified} verified */
@@ -119,6 +132,7 @@ export function verifiedText({ files, exactBytes, tensors, ms }) {
 export function remarks(report, verified) {
   const said = [...report.notes];
   if (verified?.tensors.length === 0) said.unshift('No tensors were found: the files travel exactly.');
+  if (lossyError(lossyTensors(report)) >= BREAKING_ERROR) said.unshift('With an error this large most models no longer work: allow more bits.');
   if (report.nearLossless) said.push('Fewer bits than you allowed make the weights near-lossless already.');
   return said;
 }

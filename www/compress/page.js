@@ -20,6 +20,8 @@ const CLOCK_MS = 100;
 
 const byId = (id) => document.getElementById(id);
 const bars = new Bars(byId('sizes'));
+/** What stands where a model is going to. */
+const invitation = [...byId('chosen').children].map((part) => part.cloneNode(true));
 const qualityForm = new QualityForm(byId('form'));
 
 /** @type {Model | undefined} */
@@ -27,6 +29,8 @@ let model;
 let running = false;
 /** Of the last run, and of what it leaves behind, such as gzip that takes longer. */
 let latest = new AbortController();
+/** Of the last files that were asked for, which may come later than others. */
+let choice = 0;
 /** @type {TensorTable | undefined} */
 let table;
 
@@ -54,12 +58,15 @@ byId('filter').addEventListener('input', ({ target }) => table?.filter(target.va
 /** @param {Promise<ModelFile[]>} coming @returns {Promise<boolean>} whether there is a model now */
 async function choose(coming) {
   stop();
+  const turn = ++choice;
   try {
     const files = await coming;
+    if (turn !== choice) return false;
     if (files.length === 0) throw new Error('There are no files in it.');
     model = modelOf(files);
     if (model.name.endsWith('.mcwc')) throw new Error(`${model.name} is an archive already.`);
   } catch (error) {
+    if (turn !== choice) return false;
     model = undefined;
     showError(error);
   }
@@ -68,10 +75,10 @@ async function choose(coming) {
 }
 
 function showChosen() {
-  const [name, size] = byId('chosen').children;
-  name.textContent = model?.name ?? 'Drop a model here, or pick its files';
-  if (!model) return say('');
-  const { files, bytes } = model;
+  const [title, size] = byId('chosen').children;
+  if (!model) return byId('chosen').replaceChildren(...invitation.map((part) => part.cloneNode(true)));
+  const { name, files, bytes } = model;
+  title.textContent = name;
   size.textContent = files.length === 1 ? formatSize(bytes) : `${files.length} files, ${formatSize(bytes)}`;
   say('Choose a quality, then compress.');
 }
