@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { Work } from '../www/compress/work.js';
 import { serve } from '../www/serve.mjs';
 import { assertAccessible, assertStable, watch } from './common/page-checks.mjs';
 import { noise, safetensors } from './common/safetensors.mjs';
@@ -234,6 +235,18 @@ describe('the page that compresses models', () => {
     assert.equal(await page.locator('#tensors').isVisible(), false);
     assert.deepEqual(complaints, []);
     await page.close();
+  });
+});
+
+describe('the progress of the encoder', () => {
+  test('goes forward and not beyond the end, however often a stage comes again', () => {
+    const work = new Work(false);
+    const stages = ['reading', 'packing exact bytes', ...Array(20).fill(['finding the step', 'coding weights']).flat(), 'another'];
+    const told = stages.flatMap((stage) => [0, 0.5, 1].map((done) => work.step({ stage, done })));
+    assert.deepEqual([told[0], told.at(-1).name], [{ name: 'Reading', done: 0 }, 'Another']);
+    assert.equal(told.at(-4).name, 'Coding weights, round 20');
+    for (const [index, { done }] of told.entries()) assert.ok(done >= (told[index - 1]?.done ?? 0) && done <= 1, `${done}`);
+    assert.ok(told.at(-1).done > 0.9);
   });
 });
 
