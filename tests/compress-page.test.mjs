@@ -116,6 +116,10 @@ describe('the page that compresses models', () => {
     const [loading, command] = await codes(page);
     assert.match(loading, /open\('small\.safetensors\.mcwc'\)/);
     assert.equal(command, 'npx mcwc encode small.safetensors --bits 3.5');
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+    await page.getByRole('button', { name: 'Copy: The same on a command line' }).click();
+    await page.getByText('Copied').waitFor();
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), command);
     assert.match(await page.textContent('#verified'), new RegExp(`${TENSORS} of ${TENSORS + 1} tensors have the error below`));
       await page.locator('.gzip .amount', { hasText: /kB, 9\d\.\d %/ }).waitFor();
     await tellsOfTensors(page);
