@@ -11,12 +11,11 @@ import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { Work } from '../www/compress/work.js';
 import { serve } from '../www/serve.mjs';
+import { NATIVE } from './common/command.mjs';
 import { assertAccessible, assertStable, watch } from './common/page-checks.mjs';
 import { noise, safetensors } from './common/safetensors.mjs';
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const CLI = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'release/mcwc');
-const FORMATS = join(ROOT, 'tests/data/formats');
+const FORMATS = fileURLToPath(new URL('data/formats', import.meta.url));
 const DONE_MS = 120_000;
 const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
 /** More than the table shows at first. */
@@ -55,7 +54,7 @@ async function writeModel() {
 /** What the native command makes of the same. */
 async function native(inputs, options) {
   const output = join(folder, 'native.mcwc');
-  execFileSync(CLI, ['encode', ...inputs, '--force', '-o', output, '--json', ...options], { stdio: ['ignore', 'ignore', 'inherit'] });
+  execFileSync(NATIVE, ['encode', ...inputs, '--force', '-o', output, '--json', ...options], { stdio: ['ignore', 'ignore', 'inherit'] });
   return readFile(output);
 }
 

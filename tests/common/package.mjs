@@ -11,12 +11,12 @@ import { after, before } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { chromium } from 'playwright-core';
+import { NATIVE } from './command.mjs';
 import { noise, safetensors } from './safetensors.mjs';
 
 export { noise, safetensors };
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-export const CLI = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'release/mcwc');
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const CHROMIUM_ARGS = [
   '--no-sandbox',
@@ -124,8 +124,8 @@ export async function writeExact(name, seed) {
 /** Packs files of the folder, and has the native command restore them. */
 export function encode(name, inputs, options) {
   const run = { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] };
-  execFileSync(CLI, ['encode', ...inputs, '-o', `${name}.mcwc`, ...options, '--json'], run);
-  execFileSync(CLI, ['decode', `${name}.mcwc`, '-o', `${name}-restored`, '--json'], run);
+  execFileSync(NATIVE, ['encode', ...inputs, '-o', `${name}.mcwc`, ...options, '--json'], run);
+  execFileSync(NATIVE, ['decode', `${name}.mcwc`, '-o', `${name}-restored`, '--json'], run);
 }
 
 /** The vectors' files, as the native command decodes them; those of deltas also lie in an archive that needs no base. */
@@ -146,7 +146,7 @@ async function restoreVectors() {
       await mkdir(out);
       await copyFile(join(folder, `${whole}-restored`, file), join(out, file));
     } else {
-      execFileSync(CLI, ['decode', name, '-o', out, '--json'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
+      execFileSync(NATIVE, ['decode', name, '-o', out, '--json'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
     }
     const files = await readdir(out, { recursive: true, withFileTypes: true });
     const paths = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
