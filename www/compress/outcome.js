@@ -68,7 +68,7 @@ export class Bars {
 
   #show(name, share, amount) {
     const row = this.#rows[name];
-    row.querySelector('.bar').style.width = `${100 * Math.min(1, share || 0)}%`;
+    row.querySelector('.length').style.width = `${100 * Math.min(1, share || 0)}%`;
     row.querySelector('.amount').textContent = amount;
   }
 }
