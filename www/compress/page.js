@@ -210,7 +210,6 @@ function startClock() {
 function setRunning(value) {
   running = value;
   if (running) byId('outcome').hidden = false;
-  byId('outcome').setAttribute('aria-busy', String(running));
   byId('run').classList.toggle('stop', running);
   byId('run').textContent = running ? 'Cancel' : 'Compress';
 }
