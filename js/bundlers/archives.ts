@@ -45,14 +45,13 @@ export class Archives {
     }
   }
 
-  /** `reason`: an error, or what is wrong. */
   error({ path, query }: Request, importer: string | undefined, reason: unknown): McwcError {
-    const { message, code = 'io' } = reason instanceof Error ? (reason as Partial<McwcError>) : { message: String(reason) };
+    const { message, code } = McwcError.from(reason);
     // What comes after a blank line is about the command.
-    const [text] = message!.split('\n\n');
+    const [text] = message.split('\n\n');
     const what = `${shownFrom(this.#root, path)}?${query}`;
     const from = importer === undefined ? what : `${shownFrom(this.#root, importer)} imports ${what}`;
-    return new McwcError(code, `${from}: ${text}`, { cause: reason });
+    return new McwcError(code, `${from}: ${text}`, reason instanceof McwcError ? {} : { cause: reason });
   }
 
   async #make(recipe: Recipe): Promise<Made> {

@@ -25,6 +25,8 @@ export async function compress(recipe: Recipe, runtime: Runtime | undefined, sho
     progress: (_: string, done: number, total: number) => progress('calibrate', done / total),
   };
   try {
+    // Options that make no sense are not worth the time.
+    if (runtime) await encode({ name: 'nothing', data: new Uint8Array() }, recipe.options);
     const measured = runtime ? await calibrateAll(files.filter(isOnnx), runtime, calibration) : new Map<string, Uint8Array>();
     const { archive, report } = await encode(files, {
       ...recipe.options,
@@ -50,11 +52,11 @@ async function namesIn(archive: Blob, base: string | undefined): Promise<string[
 
 function summary(shown: string, { originalBytes, archiveBytes }: EncodeReport, ms: number): string {
   const times = (originalBytes / archiveBytes).toPrecision(3);
-  return `${shown}: ${megabytes(originalBytes)} -> ${megabytes(archiveBytes)}, ${times} times smaller, in ${(ms / 1000).toFixed(1)} s`;
+  return `${shown}: ${kilobytes(originalBytes)} -> ${kilobytes(archiveBytes)}, ${times} times smaller, in ${(ms / 1000).toFixed(1)} s`;
 }
 
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(2)} MB`;
+function kilobytes(bytes: number): string {
+  return `${(bytes / 1000).toFixed(bytes < 100_000 ? 1 : 0)} kB`;
 }
 
 function show(text: string): void {

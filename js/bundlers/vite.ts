@@ -38,10 +38,10 @@ export function mcwc(options: PluginOptions = {}): { name: string } {
   return plugin;
 }
 
-/** Vite knows no type of archives. */
+/** Vite knows no type of archives. With `import` in their query, it sends modules. */
 function giveTypes({ middlewares }: Server): void {
   middlewares.use(({ url = '' }, response, next) => {
-    if (/\.mcwc(\?|$)/.test(url) && !url.includes('?')) response.setHeader('content-type', 'application/octet-stream');
+    if (/\.mcwc(\?no-inline)?$/.test(url)) response.setHeader('content-type', 'application/octet-stream');
     next();
   });
 }
