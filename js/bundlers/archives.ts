@@ -1,7 +1,7 @@
 // An import of a model -> its archive on the disk: that of an earlier build, if all that it was made of is still the same.
 import { readFile } from 'node:fs/promises';
-import { resolve } from 'node:path';
-import { isOnnx, runtimeOr } from '../cli/automatic.js';
+import { basename, resolve } from 'node:path';
+import { runtimeOr } from '../cli/automatic.js';
 import type { Runtime } from '../cli/statistics.js';
 import { McwcError } from '../errors.js';
 import { Cache, defaultFolder, hashFile, keyOf } from './cache.js';
@@ -57,7 +57,7 @@ export class Archives {
   async #make(recipe: Recipe): Promise<Made> {
     const { files, name, statistics, base, baseWeights, samples } = recipe;
     const notes: string[] = [];
-    const runtime = recipe.calibrate && files.some(isOnnx) ? await runtimeOr(samples ? undefined : (note) => notes.push(note)) : undefined;
+    const runtime = recipe.calibrate ? await runtimeOr(samples ? undefined : (note) => notes.push(note)) : undefined;
     const inputs = [files, statistics, base ? [base] : [], baseWeights, samples ? await filesOf(samples) : []];
     const key = await keyFor(recipe, inputs, runtime);
     const companions = (await this.#cache.companions(key))?.map((companion) => locate(companion, files));
@@ -77,20 +77,28 @@ export class Archives {
     if ((await keyFor(recipe, inputs, runtime)) !== key) throw new McwcError('changed', 'it changed while it was encoded');
     const path = await this.#cache.keepArchive(await wholeKey(key, paths), name, archive);
     await this.#cache.keepCompanions(key, companions);
-    for (const line of [...notes, ...lines]) this.#log(line);
+    for (const note of notes.filter((note) => !said.has(note))) {
+      said.add(note);
+      this.#log(note);
+    }
+    for (const line of lines) this.#log(line);
     return { path, inputs: [...inputs.flat(), ...paths] };
   }
 }
 
 /** Of all that an archive is made of but for companions, which the encoder finds. */
 async function keyFor({ options }: Recipe, inputs: string[][], runtime: Runtime | undefined): Promise<string> {
-  const contents = await Promise.all(inputs.map((paths) => Promise.all(paths.map(hashFile))));
+  const content = async (path: string) => [basename(path), await hashFile(path)];
+  const contents = await Promise.all(inputs.map((paths) => Promise.all(paths.map(content))));
   return keyOf([await version(), runtime?.env.versions.node, options, contents]);
 }
 
 async function wholeKey(key: string, companions: string[]): Promise<string> {
   return keyOf([key, await Promise.all(companions.map(hashFile))]);
 }
+
+/** What is true of all models. */
+const said = new Set<string>();
 
 let versions: Promise<string[]> | undefined;
 

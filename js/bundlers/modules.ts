@@ -10,8 +10,8 @@ export interface Context {
   emitFile(file: { type: 'asset'; name: string; source: Uint8Array }): string;
 }
 
-/** Of such a module. Other plugins leave those alone that begin like this, and none takes the one of `model.json` for JSON. */
-const ID = /^\0mcwc:(.+)\.mcwc\?(.*)$/;
+/** Of such a module. Other plugins leave those alone that begin like this; and none takes one for JSON, of which names in it may be. */
+const ID = /^\0mcwc:([^|]+)\|(.*)\.mcwc$/;
 
 /** `codeOf`: of a module for the archive at this path. */
 export function moduleHooks(archives: () => Archives, codeOf: (context: Context, path: string) => string | Promise<string>) {
@@ -25,7 +25,7 @@ export function moduleHooks(archives: () => Archives, codeOf: (context: Context,
     const found = await this.resolve(request.path, importer, { skipSelf: true });
     if (!found || found.external) throw archives().error(request, importer, new McwcError('io', 'there is no such file'));
     const [path] = found.id.split('?');
-    const id = `\0mcwc:${path}.mcwc?${request.query}`;
+    const id = `\0mcwc:${path}|${request.query}.mcwc`;
     importers.set(id, importer);
     return id;
   }

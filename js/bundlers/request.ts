@@ -1,5 +1,6 @@
 // What an import asks for: `./model.onnx?mcwc&preset=balanced` -> a path, and what the encoder is told.
 import { basename, dirname, resolve } from 'node:path';
+import { isOnnx } from '../cli/automatic.js';
 import type { EncodeOptions } from '../encoder.js';
 import { McwcError } from '../errors.js';
 import type { PluginOptions } from './plugin-options.js';
@@ -31,7 +32,7 @@ export interface Recipe {
   base: string | undefined;
   baseWeights: string[];
   calibrate: boolean;
-  /** A file or a folder. */
+  /** For calibrating: a file or a folder. */
   samples: string | undefined;
 }
 
@@ -44,28 +45,33 @@ export function parseRequest(specifier: string): Request | undefined {
 
 /** `path`: of the model, absolute. */
 export function recipeOf({ path, query }: Request, { calibrate = true, cacheFolder, ...defaults }: PluginOptions): Recipe {
-  if (path.endsWith('.mcwc')) throw new McwcError('argument', 'it is an archive already: import its address, as any other file’s');
+  if (path.endsWith('.mcwc')) throw new McwcError('argument', 'it is an archive already, whose address any bundler gives');
   const values = readQuery(query);
-  const has = (name: string) => values.has(name);
   const paths = (name: string) => (values.get(name) ?? '').split(',').filter(Boolean).map((relative) => resolve(dirname(path), relative));
-  const rated = RATES.some(has);
-  const common = Object.fromEntries(Object.entries(defaults).filter(([name]) => !rated || !RATES.includes(name as never)));
-  const own = [...values].filter(([name]) => !PATHS.includes(name) && name !== 'calibrate').map(([name, value]) => [name, typed(name, value)]);
-  const options: EncodeOptions = { ...common, ...Object.fromEntries(own) };
-  const [base, more] = paths('base');
-  if (more) throw new McwcError('argument', 'a delta has one base');
-  const measured = has('statistics') || has('base') || options.lossless === true;
-  const wanted = has('calibrate') ? flag('calibrate', values.get('calibrate')!) : calibrate;
+  const options = encoderOptions(values, defaults);
+  const files = [path, ...paths('with')];
+  const [base] = paths('base');
+  const [samples] = paths('samples');
+  const wanted = values.has('calibrate') ? flag('calibrate', values.get('calibrate')!) : calibrate;
+  const calibrated = wanted && files.some(isOnnx) && !options.lossless && !base && !values.has('statistics');
+  if (samples && !calibrated) throw new McwcError('argument', 'samples are for calibrating ONNX models, which something else here rules out');
   return {
-    files: [path, ...paths('with')],
+    files,
     name: basename(path).replace(/\.[^.]+$/, ''),
     options,
     statistics: paths('statistics'),
     base,
     baseWeights: paths('baseWeights'),
-    calibrate: wanted && !measured,
-    samples: paths('samples')[0],
+    calibrate: calibrated,
+    samples,
   };
+}
+
+function encoderOptions(values: Map<string, string>, defaults: EncodeOptions): EncodeOptions {
+  const isRated = RATES.some((name) => values.has(name));
+  const common = Object.entries(defaults).filter(([name]) => !isRated || !RATES.includes(name as never));
+  const own = [...values].filter(([name]) => !PATHS.includes(name) && name !== 'calibrate');
+  return Object.fromEntries([...common, ...own.map(([name, value]) => [name, typed(name, value)])]);
 }
 
 function readQuery(query: string): Map<string, string> {

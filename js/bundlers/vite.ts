@@ -27,6 +27,8 @@ export function mcwc(options: PluginOptions = {}): { name: string } {
   const plugin = {
     name: 'mcwc',
     enforce: 'pre',
+    // Vite before 8 would part the package's scripts from its wasm.
+    config: () => ({ optimizeDeps: { exclude: ['mcwc'] } }),
     configResolved({ root, logger, server }: Config) {
       archives = new Archives(options, root, (line) => logger.info(`mcwc: ${line}`));
       server.fs.allow.push(archives.folder);
