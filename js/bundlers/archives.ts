@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename, resolve } from 'node:path';
 import { runtimeOr } from '../cli/automatic.js';
+import { CalibrationError } from '../cli/errors.js';
 import type { Runtime } from '../cli/statistics.js';
 import { McwcError } from '../errors.js';
 import { Cache, defaultFolder, hashFile, keyOf } from './cache.js';
@@ -51,7 +52,8 @@ export class Archives {
     const [text] = message.split('\n\n');
     const what = `${shownFrom(this.#root, path)}?${query}`;
     const from = importer === undefined ? what : `${shownFrom(this.#root, importer)} imports ${what}`;
-    return new McwcError(code, `${from}: ${text}`, reason instanceof McwcError ? {} : { cause: reason });
+    const isExpected = reason instanceof McwcError || reason instanceof CalibrationError;
+    return new McwcError(code, `${from}: ${text}`, isExpected ? {} : { cause: reason });
   }
 
   async #make(recipe: Recipe): Promise<Made> {
