@@ -52,11 +52,12 @@ async function namesIn(archive: Blob, base: string | undefined): Promise<string[
 
 function summary(shown: string, { originalBytes, archiveBytes }: EncodeReport, ms: number): string {
   const times = (originalBytes / archiveBytes).toPrecision(3);
-  return `${shown}: ${kilobytes(originalBytes)} -> ${kilobytes(archiveBytes)}, ${times} times smaller, in ${(ms / 1000).toFixed(1)} s`;
+  return `${shown}: ${sized(originalBytes)} -> ${sized(archiveBytes)}, ${times} times smaller, in ${(ms / 1000).toFixed(1)} s`;
 }
 
-function kilobytes(bytes: number): string {
-  return `${(bytes / 1000).toFixed(bytes < 100_000 ? 1 : 0)} kB`;
+function sized(bytes: number): string {
+  const [unit, name] = bytes < 1e6 ? [1e3, 'kB'] : [1e6, 'MB'];
+  return `${(bytes / unit).toPrecision(bytes < 10 * unit ? 2 : 3)} ${name}`;
 }
 
 function show(text: string): void {
