@@ -2,7 +2,7 @@
 // archives are the native command's.
 //   node bench/compress-page.mjs [--quality high] MODEL…
 // A model is a path, or the paths of its files with commas between. `--quality` is a preset, `lossless`, or `bits=4`.
-// Expects the built pages in target/www (npm start), and the command. Prints a table.
+// Expects the built pages in target/www (npm start). Prints a table.
 // Exit status 1 if an archive is another than the command's, or if the main thread computes for more than 50 ms in one task.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -10,8 +10,9 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
-import { CARGO_TARGET, prepareBrowser } from '../scripts/tools.mjs';
+import { prepareBrowser } from '../scripts/tools.mjs';
 import { serve } from '../www/serve.mjs';
+import { buildCommand } from './artifacts.mjs';
 import { renderers } from './resident.mjs';
 import { markdownTable, reportTargets } from './table.mjs';
 
@@ -20,6 +21,7 @@ const TRACED = ['toplevel', 'devtools.timeline', '__metadata'];
 
 const { values, positionals } = parseArgs({ options: { quality: { type: 'string', default: 'high' } }, allowPositionals: true });
 const [quality, number] = values.quality.split('=');
+const command = buildCommand();
 const folder = mkdtempSync(join(tmpdir(), 'mcwc-compress-'));
 const site = await serve();
 const results = [];
@@ -88,6 +90,6 @@ function native(files, line) {
   const output = join(folder, 'native.mcwc');
   const inputs = files.toSorted((a, b) => line.indexOf(basename(a)) - line.indexOf(basename(b)));
   const args = ['encode', ...inputs, ...options.filter((option) => option !== '--no-calibration'), '--force', '-o', output];
-  execFileSync(join(CARGO_TARGET, 'release/mcwc'), args, { stdio: 'ignore' });
+  execFileSync(command, args, { stdio: 'ignore' });
   return readFileSync(output);
 }

