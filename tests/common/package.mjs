@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createReadStream } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { extname, join, relative } from 'node:path';
@@ -12,6 +12,10 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { chromium } from 'playwright-core';
 import { NATIVE } from './command.mjs';
+import { noise, safetensors } from './safetensors.mjs';
+import { INVALID, VALID, basesOf, digests } from './vectors.mjs';
+
+export { noise, safetensors };
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
@@ -24,8 +28,6 @@ const CHROMIUM_ARGS = [
 ];
 export const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'";
 const TYPES = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm', '.html': 'text/html' };
-/** Archives that every reader has to read. */
-const VECTORS = join(ROOT, 'tests/vectors/valid');
 export const LARGE = { tensors: 12, side: 1024 };
 
 export let folder;
@@ -66,12 +68,6 @@ function installPackage() {
   const [{ filename }] = JSON.parse(execFileSync('npm', ['pack', '--json', '--pack-destination', folder], options));
   execFileSync('npm', ['init', '--yes'], { cwd: folder, stdio: 'ignore' });
   execFileSync('npm', ['install', '--offline', '--no-audit', '--no-fund', join(folder, filename)], { cwd: folder });
-}
-
-/** Normal numbers of some scale, the same ones on every run. */
-export function noise(seed) {
-  const random = gaussian(seed);
-  return (length, scale) => Float32Array.from({ length }, () => random() * scale);
 }
 
 /** small.mcwc has every dtype, lossy and exact, in two files. */
@@ -133,26 +129,25 @@ export function encode(name, inputs, options) {
 
 /** The vectors' files, as the native command decodes them; those of deltas also lie in an archive that needs no base. */
 async function restoreVectors() {
-  const manifest = (await readFile(join(VECTORS, 'digests.txt'), 'utf8')).split('\n').map((line) => line.split(' '));
-  const base = Object.fromEntries(manifest.filter((words) => words[0] !== '#' && words[3]).map(([name, , , base]) => [name, base]));
-  const chain = (name) => (base[name] ? [...chain(base[name]), base[name]] : []);
-  bases = Object.fromEntries(Object.keys(base).map((name) => [name, chain(name)]));
-  const names = (await readdir(VECTORS)).filter((name) => name.endsWith('.mcwc'));
+  const files = digests();
+  const names = Object.keys(files);
+  bases = Object.fromEntries(names.map((name) => [name, basesOf(name).reverse()]));
   const whole = 'predicted.mcwc';
   names.sort((a, b) => Number(b === whole) - Number(a === whole));
+  await cp(INVALID, join(folder, 'invalid'), { recursive: true });
   const hashes = {};
   for (const name of names) {
-    await copyFile(join(VECTORS, name), join(folder, name));
+    await copyFile(join(VALID, name), join(folder, name));
     const out = join(folder, `${name}-restored`);
-    if (base[name]) {
-      const [, file] = manifest.find(([archive]) => archive === name);
+    if (bases[name].length > 0) {
+      const [file] = Object.keys(files[name]);
       await mkdir(out);
       await copyFile(join(folder, `${whole}-restored`, file), join(out, file));
     } else {
       execFileSync(NATIVE, ['decode', name, '-o', out, '--json'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
     }
-    const files = await readdir(out, { recursive: true, withFileTypes: true });
-    const paths = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
+    const entries = await readdir(out, { recursive: true, withFileTypes: true });
+    const paths = entries.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
     const hashed = paths.map(async (path) => [relative(out, path).replaceAll('\\', '/'), fnv(await readFile(path))]);
     hashes[name] = Object.fromEntries(await Promise.all(hashed));
   }
@@ -169,30 +164,6 @@ async function describeRestored(name) {
     return [name, { dtype: dtype.toLowerCase(), shape, bytes: data.subarray(start, end) }];
   });
   return { integrity: archive.subarray(16, 32).toString('hex'), archive, tensors: Object.fromEntries(tensors) };
-}
-
-export function safetensors(tensors) {
-  let end = 0;
-  const entries = Object.entries(tensors).map(([name, [dtype, shape, data]]) => {
-    const start = end;
-    end += data.byteLength;
-    return [name, { dtype, shape, data_offsets: [start, end] }];
-  });
-  let header = JSON.stringify(Object.fromEntries(entries));
-  header = header.padEnd(Math.ceil(header.length / 8) * 8);
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(header.length));
-  const data = Object.values(tensors).map(([, , { buffer, byteOffset, byteLength }]) => Buffer.from(buffer, byteOffset, byteLength));
-  return Buffer.concat([length, Buffer.from(header), ...data]);
-}
-
-/** Normal numbers. */
-function gaussian(seed) {
-  const uniform = () => {
-    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-    return (seed + 0.5) / 2 ** 32;
-  };
-  return () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
 /** The float16 below a normal number in its range. */

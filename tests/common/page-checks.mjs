@@ -50,8 +50,10 @@ export async function assertStable(page) {
 
 /** What can be seen now, in the colours and at the size that the page has now. */
 export async function assertAccessible(page) {
-  const found = await page.evaluate(lookAtPage, { CONTRAST_MIN, LARGE_CONTRAST_MIN, TARGET_PX_MIN });
-  assert.deepEqual([...found, ...(await nameless(page))], []);
+  const view = await page.evaluateHandle(lookAtPage);
+  const found = [await page.evaluate(contrastProblems, { view, CONTRAST_MIN, LARGE_CONTRAST_MIN }), await page.evaluate(layoutProblems, { view, TARGET_PX_MIN })];
+  await view.dispose();
+  assert.deepEqual([...found.flat(), ...(await nameless(page))], []);
 }
 
 /** By the browser's own accessibility tree. */
@@ -64,16 +66,24 @@ async function nameless(page) {
     .map(({ role, nodeId }) => `a ${role.value} has no name (node ${nodeId})`);
 }
 
-/** Runs in the page. */
-function lookAtPage({ CONTRAST_MIN, LARGE_CONTRAST_MIN, TARGET_PX_MIN }) {
-  const problems = [];
+/** Runs in the page, as what follows does: elements that are shown, and the words for one of them. */
+function lookAtPage() {
   // Colours on their way are nobody's.
   document.getAnimations().forEach((animation) => animation.finish());
-  const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
-  const say = (element, problem) => {
-    const text = element.textContent.trim().replace(/\s+/g, ' ').slice(0, 40);
-    problems.push(`<${element.localName}${element.id && ` id=${element.id}`}> ${JSON.stringify(text)}: ${problem}`);
+  const isShown = (element) => {
+    const { width, height, bottom } = element.getBoundingClientRect();
+    // Text for screen readers is clipped to a pixel; links that wait for focus lie above the page.
+    return element.checkVisibility({ visibilityProperty: true }) && width > 1 && height > 1 && bottom + scrollY > 0;
   };
+  const words = (element) => {
+    const text = element.textContent.trim().replace(/\s+/g, ' ').slice(0, 40);
+    return `<${element.localName}${element.id && ` id=${element.id}`}> ${JSON.stringify(text)}`;
+  };
+  return { shown: [...document.body.querySelectorAll('*')].filter(isShown), words };
+}
+
+function contrastProblems({ view: { shown, words }, CONTRAST_MIN, LARGE_CONTRAST_MIN }) {
+  const context = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
 
   /** Of any CSS colour: red, green, blue from 0 to 255, and alpha from 0 to 1. */
   function parseColor(color) {
@@ -85,61 +95,53 @@ function lookAtPage({ CONTRAST_MIN, LARGE_CONTRAST_MIN, TARGET_PX_MIN }) {
   }
 
   const over = (top, alpha, below) => top.map((value, index) => value * alpha + below[index] * (1 - alpha));
+  const ancestors = (element) => (element ? [element, ...ancestors(element.parentElement)] : []);
 
   /** What an element's text stands on, as far as its ancestors tell; null where one has a picture. */
   function background(element) {
     const layers = [];
-    for (let at = element; at; at = at.parentElement) {
-      const style = getComputedStyle(at);
-      if (style.backgroundImage !== 'none') return null;
-      const color = parseColor(style.backgroundColor);
-      layers.push(color);
-      if (color.alpha === 1) break;
+    for (const at of ancestors(element)) {
+      const { backgroundImage, backgroundColor } = getComputedStyle(at);
+      if (backgroundImage !== 'none') return null;
+      layers.push(parseColor(backgroundColor));
+      if (layers.at(-1).alpha === 1) break;
     }
-    const canvas = parseColor('Canvas').rgb;
-    return layers.reduceRight((below, { rgb, alpha }) => over(rgb, alpha, below), canvas);
+    return layers.reduceRight((below, { rgb, alpha }) => over(rgb, alpha, below), parseColor('Canvas').rgb);
   }
 
   function luminance(rgb) {
-    const [red, green, blue] = rgb.map((value) => value / 255).map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    const linear = rgb.map((value) => value / 255).map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
   }
 
-  function checkContrast(element) {
-    const style = getComputedStyle(element);
+  function check(element) {
+    const { color, fontSize, fontWeight } = getComputedStyle(element);
     const below = background(element);
-    if (!below) return;
-    const { rgb, alpha } = parseColor(style.color);
-    let opacity = alpha;
-    for (let at = element; at; at = at.parentElement) opacity *= Number(getComputedStyle(at).opacity);
+    if (!below) return [];
+    const { rgb, alpha } = parseColor(color);
+    const opacity = ancestors(element).reduce((product, at) => product * Number(getComputedStyle(at).opacity), alpha);
     const [dark, light] = [luminance(over(rgb, opacity, below)), luminance(below)].sort((a, b) => a - b);
     const ratio = (light + 0.05) / (dark + 0.05);
-    const size = parseFloat(style.fontSize);
-    const isLarge = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
-    if (ratio < (isLarge ? LARGE_CONTRAST_MIN : CONTRAST_MIN)) say(element, `contrast ${ratio.toFixed(2)}`);
+    const isLarge = parseFloat(fontSize) >= 24 || (parseFloat(fontSize) >= 18.66 && Number(fontWeight) >= 700);
+    return ratio < (isLarge ? LARGE_CONTRAST_MIN : CONTRAST_MIN) ? [`${words(element)}: contrast ${ratio.toFixed(2)}`] : [];
   }
 
-  const isShown = (element) => {
-    const { width, height } = element.getBoundingClientRect();
-    // Text for screen readers is clipped to a pixel; links that wait for focus lie above the page.
-    const inPage = element.getBoundingClientRect().bottom + scrollY > 0;
-    return element.checkVisibility({ visibilityProperty: true }) && width > 1 && height > 1 && inPage;
-  };
   const hasText = (element) => [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
-  const all = [...document.body.querySelectorAll('*')].filter(isShown);
+  // WCAG asks nothing of what is disabled.
+  const isDisabled = (element) => element.closest(':disabled') ?? element.closest('label')?.control?.disabled;
+  return shown.filter((element) => hasText(element) && !isDisabled(element)).flatMap(check);
+}
 
-  for (const element of all.filter(hasText)) {
-    // WCAG asks nothing of what is disabled.
-    if (!element.closest(':disabled') && !element.closest('label')?.control?.disabled) checkContrast(element);
-  }
-  for (const element of all.filter((candidate) => candidate.matches('button, select, input:not([type="checkbox"], [type="radio"]), summary'))) {
+function layoutProblems({ view: { shown, words }, TARGET_PX_MIN }) {
+  const problems = [];
+  for (const element of shown.filter((each) => each.matches('button, select, input:not([type="checkbox"], [type="radio"]), summary'))) {
     const { width, height } = element.getBoundingClientRect();
-    if (Math.min(width, height) < TARGET_PX_MIN) say(element, `only ${width} by ${height} pixels to hit`);
+    if (Math.min(width, height) < TARGET_PX_MIN) problems.push(`${words(element)}: only ${width} by ${height} pixels to hit`);
   }
   let level = 0;
-  for (const heading of all.filter((element) => element.matches('h1, h2, h3, h4'))) {
+  for (const heading of shown.filter((element) => element.matches('h1, h2, h3, h4'))) {
     const next = Number(heading.localName[1]);
-    if (next > level + 1) say(heading, `a heading of level ${next} after one of level ${level}`);
+    if (next > level + 1) problems.push(`${words(heading)}: a heading of level ${next} after one of level ${level}`);
     level = next;
   }
   const ids = [...document.querySelectorAll('[id]')].map(({ id }) => id);
