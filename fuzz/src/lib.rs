@@ -6,3 +6,6 @@ pub mod common;
 pub mod memory;
 #[path = "../../tests/common/mutation/mod.rs"]
 pub mod mutation;
+
+#[cfg(feature = "libfuzzer")]
+pub mod libfuzzer;

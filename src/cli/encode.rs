@@ -208,7 +208,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<Printed> {
     let mut report = Report::default();
     destination.write(|out| {
         report = encode(&files, statistics, &options, out)?;
-        Ok(())
+        sources.check_unchanged()
     })?;
     bar.finish_and_clear();
     let text = if json { json_text(&report)? } else { report_text(&report, &output) };

@@ -1,6 +1,7 @@
 //! What must hold of any bytes: a result or a typed error, in little memory, and every way to read a part gives the same.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mcwc::container::Archive;
 use mcwc::decode::{Opened, Reader};
@@ -179,6 +180,11 @@ pub fn encoding(case: &[u8]) -> Option<String> {
         ..Options::default()
     };
     let name = if choice[3] & 16 == 0 { "m.safetensors" } else { "m.bin" };
+    if choice[3] & 32 != 0 {
+        let source = Changing { file, reads: AtomicUsize::new(usize::from(choice[2])) };
+        let encoded = encode_to_vec(&[SourceFile { name: name.into(), source: &source }], None, &options);
+        return Some(told(encoded.err().as_ref()));
+    }
     let files = [SourceFile { name: name.into(), source: &file }];
     let archive = match encode_to_vec(&files, None, &options) {
         Ok((archive, _)) => archive,
@@ -186,6 +192,28 @@ pub fn encoding(case: &[u8]) -> Option<String> {
     };
     check_encoded(&archive, base, file, &options);
     Some(format!("ok {}", archive.len().ilog2()))
+}
+
+/// A file that is written to while it is read: what is read of it does not fit together.
+struct Changing<'f> {
+    file: &'f [u8],
+    reads: AtomicUsize,
+}
+
+impl Source for Changing<'_> {
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.file.read_at(offset, bytes)?;
+        let read = self.reads.fetch_add(1, Ordering::Relaxed);
+        let place = read.wrapping_mul(31) % (bytes.len().max(1) * 2);
+        if let Some(byte) = bytes.get_mut(place) {
+            *byte ^= 1 << (read % 8);
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.file.len() as u64
+    }
 }
 
 /// The archive of one file holds it, exactly where it has to.
