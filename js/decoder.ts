@@ -48,8 +48,8 @@ export class Decoder {
   #carryOut(step: Step, out: Uint8Array): void {
     const { archive } = this;
     if (step.frame < 0) {
-      if (step.chunk >= 0 && step.chunk !== this.#rawChunk) {
-        this.#rawChunk = -1;
+      // A chunk of one byte repeated serves files of any length.
+      if (step.chunk >= 0 && (step.chunk !== this.#rawChunk || step.decoded !== this.#raw.length)) {
         archive.decodeRaw(step.chunk, step.decoded);
         this.#raw = this.#decoded(step.decoded).slice();
         this.#rawChunk = step.chunk;

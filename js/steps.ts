@@ -27,11 +27,12 @@ export interface Step {
 /** What a decoder still holds from the steps before. */
 export interface Held {
   frame: number;
-  rawChunk: number;
+  /** A raw chunk, and the bytes that it was decoded to. */
+  raw: string;
 }
 
 export function nothing(): Held {
-  return { frame: -1, rawChunk: -1 };
+  return { frame: -1, raw: '' };
 }
 
 /** Numbers in one piece of `plan` (src/web/archive.rs). */
@@ -65,8 +66,9 @@ export function* stepsOf(pieces: Iterable<Piece>, frames: readonly Frame[], held
     const piece = { frame, index: -1, gives: true, decoded, skip, take: bytes, at, scattered: chunk < 0, levelBits: 0 };
     at += bytes;
     if (frame < 0) {
-      yield { ...piece, chunk: held.rawChunk === chunk ? -1 : chunk };
-      held.rawChunk = chunk;
+      const raw = `${chunk} ${decoded}`;
+      yield { ...piece, chunk: held.raw === raw ? -1 : chunk };
+      held.raw = raw;
       continue;
     }
     yield* opening(piece, frames, held);

@@ -100,14 +100,14 @@ const PUBLIC_TYPES = ['index', 'archive', 'cache', 'encoder', 'errors', 'file', 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
   mkdirSync(BINDINGS, { recursive: true });
+  // Cargo locks a target's folder, of which each has another.
   const bindgen = buildBindgen();
-  const finished = [];
+  const finished = [timed('mcwc.wasm, the command', compileCommand)];
   for (const module of MODULES) {
     const wasm = join(BINDINGS, `${module.name}.wasm`);
     await timed(`${module.name}.wasm`, () => compile(module, wasm));
     finished.push(bindgen.then(() => timed(`${module.name}_bg.wasm`, () => finish(module, wasm))));
   }
-  await timed('mcwc.wasm, the command', compileCommand);
   await Promise.all(finished);
   await timed('JavaScript', buildScripts);
   await timed('Types', buildTypes);

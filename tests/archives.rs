@@ -1,7 +1,7 @@
 //! The bytes of archives: what the encoder writes for small models in every mode, on one thread and on two.
 //!
-//! `tests/data/archives.txt` holds their SHA-256. A change of the encoder that is not meant to change archives leaves them
-//! as they are; one that is meant to writes them anew with `MCWC_WRITE_ARCHIVES=1`, and says what it gained. The encoder writes
+//! `tests/data/archives.txt` holds their SHA-256 and their length in bytes. A change of the encoder that is not meant to change
+//! archives leaves them as they are; one that is meant to writes them anew with `MCWC_WRITE_ARCHIVES=1`, and says what it gained. The encoder writes
 //! the same everywhere; the models that are made here are those of Linux, whose logarithms they take.
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 const DIGESTS: &str = "tests/data/archives.txt";
 
-/// A name for the digest, and the arguments that make the archive.
+/// A name for the archive, and the arguments that make it.
 const CASES: [(&str, &[&str]); 21] = [
     ("bits", &["bert.safetensors", "config.json", "--bits", "4"]),
     ("default", &["bert.safetensors"]),
@@ -63,13 +63,13 @@ fn archives_have_the_bytes_they_had() {
     let formats = std::fs::canonicalize("tests/data/formats").unwrap();
     let mut found = String::new();
     for (name, arguments) in CASES {
-        found += &format!("{}  {name}\n", digest(folder.path(), name, arguments));
+        found += &format!("{}  {name}\n", digest_and_bytes(folder.path(), name, arguments));
     }
     for file in FORMATS {
         let path = formats.join(file);
         for mode in [["--bits", "6"].as_slice(), &["--lossless"]] {
             let arguments = [&[path.to_str().unwrap()], mode].concat();
-            found += &format!("{}  {file}{}\n", digest(folder.path(), file, &arguments), mode[0]);
+            found += &format!("{}  {file}{}\n", digest_and_bytes(folder.path(), file, &arguments), mode[0]);
         }
     }
     if std::env::var_os("MCWC_WRITE_ARCHIVES").is_some() {
@@ -79,7 +79,7 @@ fn archives_have_the_bytes_they_had() {
 }
 
 /// Encodes on one thread and on two, which have to agree.
-fn digest(folder: &Path, name: &str, arguments: &[&str]) -> String {
+fn digest_and_bytes(folder: &Path, name: &str, arguments: &[&str]) -> String {
     let encode = |threads: &str| {
         let archive = folder.join(name).with_extension("mcwc");
         let command = std::env::var_os("MCWC_COMMAND").unwrap_or_else(|| env!("CARGO_BIN_EXE_mcwc").into());
@@ -92,8 +92,9 @@ fn digest(folder: &Path, name: &str, arguments: &[&str]) -> String {
             .output()
             .unwrap();
         assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
-        let digest = Sha256::digest(std::fs::read(archive).unwrap());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        let archive = std::fs::read(archive).unwrap();
+        let digest = Sha256::digest(&archive).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        format!("{digest} {:7}", archive.len())
     };
     let [one, two] = ["1", "2"].map(encode);
     assert_eq!(one, two, "{name}: archives depend on threads");

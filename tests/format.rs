@@ -1,9 +1,14 @@
-//! FORMAT.md's own example, read from the page; and archives of the past, which must read as they always did.
+//! FORMAT.md's own example, read from the page; archives of the past, which must read as they always did; and what is left of
+//! small ones that are damaged.
 
+#[path = "common/flips.rs"]
+mod flips;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use mcwc::container::Hash;
-use mcwc::decode::Reader;
+use mcwc::decode::{Opened, Reader};
 use mcwc::format::ROOTS;
 use mcwc::tensor::Limits;
 
@@ -78,12 +83,70 @@ fn archives_of_the_past_read_as_they_did() {
 }
 
 #[test]
+fn tensors_of_files_that_share_a_raw_chunk_have_their_own_lengths() {
+    let reader = reader("shared-raw.mcwc", &digests());
+    let mut opened = Opened::default();
+    for (index, tensor) in reader.archive().tensors.iter().enumerate() {
+        assert_eq!(reader.read_tensor(index, &mut opened).unwrap(), vec![0x2a; tensor.bytes as usize], "{index}");
+    }
+}
+
+#[test]
 fn every_golden_archive_is_in_the_manifest() {
     let listed: std::collections::HashSet<String> = digests().into_iter().map(|digest| digest.archive).collect();
     for entry in std::fs::read_dir("tests/vectors/valid").unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(name == "digests.txt" || listed.contains(&name), "{name} has no digest");
     }
+}
+
+#[test]
+fn archives_that_break_a_rule_are_refused_with_its_error() {
+    let list = std::fs::read_to_string("tests/vectors/rules.txt").unwrap();
+    assert!(list.lines().count() > 100);
+    for line in list.lines().skip(1) {
+        let mut words = line.split(' ');
+        let [name, code, hex] = [(); 3].map(|()| words.next().unwrap());
+        let digits = hex.as_bytes().chunks(2).map(|digits| std::str::from_utf8(digits).unwrap());
+        let archive: Vec<u8> = digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect();
+        let found = Reader::open(archive.as_slice(), &Limits::default())
+            .and_then(|reader| (0..reader.archive().files.len()).try_for_each(|file| reader.file(file).map(drop)));
+        assert_eq!(found.as_ref().map_or_else(mcwc::Error::code, |()| "ok"), code, "{name}: {found:?}");
+    }
+}
+
+/// Digits of a hash in flips.txt, which says what is left of each archive.
+const FLIP_DIGITS: usize = 16;
+
+#[test]
+fn flipped_and_cut_archives_are_refused_or_decode_as_in_python() {
+    let list = std::fs::read_to_string("tests/vectors/flips.txt").unwrap();
+    let mut decoded: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for line in list.lines().skip(1) {
+        let (name, rest) = line.split_once(' ').unwrap();
+        decoded.entry(name).or_default().push(rest.to_owned());
+    }
+    assert_eq!(decoded.len(), 3);
+    for (name, listed) in decoded {
+        let archives = flips::mutations(&std::fs::read(format!("tests/vectors/valid/{name}")).unwrap());
+        let outcomes = archives.iter().enumerate();
+        let mut found: Vec<String> =
+            outcomes.filter_map(|(index, archive)| Some(format!("{index} {}", outcome(archive)?))).collect();
+        found.push(format!("of {}", archives.len()));
+        assert_eq!(found, listed, "{name}");
+    }
+}
+
+/// A hash of all files, names included; `None` if the archive is refused.
+fn outcome(archive: &[u8]) -> Option<String> {
+    let reader = Reader::open(archive, &Limits::default()).ok()?;
+    let mut bytes = Vec::new();
+    for (index, file) in reader.archive().files.iter().enumerate() {
+        bytes.extend_from_slice(file.name.as_bytes());
+        bytes.push(0);
+        bytes.extend(reader.file(index).ok()?);
+    }
+    Some(Hash::of(&[&bytes]).to_string()[..FLIP_DIGITS].to_owned())
 }
 
 #[cfg(feature = "encoder")]

@@ -1,5 +1,5 @@
 // LiteRT.js on archives: a TFLite model, read as a stream, computes what it computes from the decoded file.
-// Expects the built package in pkg and the native command in target/release.
+// Expects the built package in pkg and the native command in target/debug.
 import assert from 'node:assert/strict';
 import { cp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

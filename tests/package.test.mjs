@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { POLICY, assertEverything, bases, failureOf, folder, places, readEverything, small, vectors } from './common/package.mjs';
+import { errors, rules } from './common/vectors.mjs';
 
 const MEMORY_BYTES_MAX = 16 << 20;
 
@@ -33,6 +34,26 @@ for (const [place, { run }] of Object.entries(places)) {
         assert.deepEqual((await read({ path, bases: bases[path] })).files, files, path);
         assert.deepEqual((await read({ path, bases: bases[path], streamed: true })).files, files, path);
       }
+    });
+
+    test('refuses every invalid vector', async () => {
+      const scenario = async ({ entry, base, archives }) => {
+        const { open } = await import(entry);
+        const options = { backend: 'cpu', workers: 1 };
+        const read = async ({ path, below, bytes }) => {
+          const source = bytes ? Uint8Array.from(bytes) : `${base}/${path}`;
+          const archive = await open(source, { ...options, base: below && `${base}/${below}` });
+          for (const { name } of archive.files) await archive.file(name).bytes();
+          for (const { name, file } of archive.tensors) await archive.tensor(name, { file });
+        };
+        const codes = [];
+        for (const archive of archives) codes.push(await read(archive).then(() => 'ok', ({ code }) => code));
+        return codes;
+      };
+      const invalid = errors();
+      const files = invalid.map(({ name, base }) => ({ path: `invalid/${name}`, below: base }));
+      const archives = [...files, ...rules().map(({ archive }) => ({ bytes: [...archive] }))];
+      assert.deepEqual(await run(scenario, { archives }), [...invalid, ...rules()].map(({ code }) => code));
     });
 
     test('does not trust the length of an encoded body', async () => {

@@ -1,6 +1,6 @@
 // A service worker that serves files out of archives, as a module and as a classic script: plain requests, ranges, runtimes that
 // fetch, and what it answers when something is wrong.
-// Expects the built package in pkg and the native command in target/release.
+// Expects the built package in pkg and the native command in target/debug.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { copyFile, cp, mkdir, readFile, writeFile } from 'node:fs/promises';

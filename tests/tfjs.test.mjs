@@ -1,5 +1,5 @@
 // TensorFlow.js and face-api on archives: models that they load from there compute what they compute from the decoded files.
-// Expects the built package in pkg and the native command in target/release.
+// Expects the built package in pkg and the native command in target/debug.
 import assert from 'node:assert/strict';
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

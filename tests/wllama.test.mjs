@@ -1,6 +1,6 @@
 // wllama on archives: a GGUF model as a blob, and by its address through a service worker, says what it says when it is loaded from
 // the decoded file.
-// Expects the built package in pkg and the native command in target/release.
+// Expects the built package in pkg and the native command in target/debug.
 import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { step } from '../../scripts/tools.mjs';
 import { CACHE } from '../fetch.mjs';
-import { DATA, python } from '../rate/models.mjs';
+import { DATA, prepareModel, python } from '../rate/models.mjs';
 
 export const MOTION = join(CACHE, 'motion');
 
@@ -16,6 +16,7 @@ export function prepareTuned({ fresh = false } = {}) {
   mkdirSync(MOTION, { recursive: true });
   // The last that is written.
   if (existsSync(variant('finetuned-bf16'))) return;
+  prepareModel('minilm');
   step('Variants of MiniLM');
   python('motion/variants.py', ['--cache', DATA, MOTION]);
 }

@@ -10,7 +10,6 @@ import { FLOAT, INT64, modelFile, node, tensor, value } from './onnx.mjs';
 
 export const ROOT = join(import.meta.dirname, '../..');
 export const CLI = join(ROOT, 'pkg/cli.js');
-export const NATIVE = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'release/mcwc');
 
 export let folder;
 before(async () => {

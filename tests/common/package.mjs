@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createReadStream } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { extname, join, relative } from 'node:path';
@@ -11,9 +11,10 @@ import { after, before } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { chromium } from 'playwright-core';
+import { NATIVE } from './command.mjs';
+import { INVALID, VALID, basesOf, digests } from './vectors.mjs';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-export const CLI = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'release/mcwc');
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const CHROMIUM_ARGS = [
   '--no-sandbox',
@@ -24,8 +25,6 @@ const CHROMIUM_ARGS = [
 ];
 export const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'";
 const TYPES = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm', '.html': 'text/html' };
-/** Archives that every reader has to read. */
-const VECTORS = join(ROOT, 'tests/vectors/valid');
 export const LARGE = { tensors: 12, side: 1024 };
 
 export let folder;
@@ -127,32 +126,31 @@ export async function writeExact(name, seed) {
 /** Packs files of the folder, and has the native command restore them. */
 export function encode(name, inputs, options) {
   const run = { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] };
-  execFileSync(CLI, ['encode', ...inputs, '-o', `${name}.mcwc`, ...options, '--json'], run);
-  execFileSync(CLI, ['decode', `${name}.mcwc`, '-o', `${name}-restored`, '--json'], run);
+  execFileSync(NATIVE, ['encode', ...inputs, '-o', `${name}.mcwc`, ...options, '--json'], run);
+  execFileSync(NATIVE, ['decode', `${name}.mcwc`, '-o', `${name}-restored`, '--json'], run);
 }
 
 /** The vectors' files, as the native command decodes them; those of deltas also lie in an archive that needs no base. */
 async function restoreVectors() {
-  const manifest = (await readFile(join(VECTORS, 'digests.txt'), 'utf8')).split('\n').map((line) => line.split(' '));
-  const base = Object.fromEntries(manifest.filter((words) => words[0] !== '#' && words[3]).map(([name, , , base]) => [name, base]));
-  const chain = (name) => (base[name] ? [...chain(base[name]), base[name]] : []);
-  bases = Object.fromEntries(Object.keys(base).map((name) => [name, chain(name)]));
-  const names = (await readdir(VECTORS)).filter((name) => name.endsWith('.mcwc'));
+  const files = digests();
+  const names = Object.keys(files);
+  bases = Object.fromEntries(names.map((name) => [name, basesOf(name).reverse()]));
   const whole = 'predicted.mcwc';
   names.sort((a, b) => Number(b === whole) - Number(a === whole));
+  await cp(INVALID, join(folder, 'invalid'), { recursive: true });
   const hashes = {};
   for (const name of names) {
-    await copyFile(join(VECTORS, name), join(folder, name));
+    await copyFile(join(VALID, name), join(folder, name));
     const out = join(folder, `${name}-restored`);
-    if (base[name]) {
-      const [, file] = manifest.find(([archive]) => archive === name);
+    if (bases[name].length > 0) {
+      const [file] = Object.keys(files[name]);
       await mkdir(out);
       await copyFile(join(folder, `${whole}-restored`, file), join(out, file));
     } else {
-      execFileSync(CLI, ['decode', name, '-o', out, '--json'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
+      execFileSync(NATIVE, ['decode', name, '-o', out, '--json'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
     }
-    const files = await readdir(out, { recursive: true, withFileTypes: true });
-    const paths = files.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
+    const entries = await readdir(out, { recursive: true, withFileTypes: true });
+    const paths = entries.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
     const hashed = paths.map(async (path) => [relative(out, path).replaceAll('\\', '/'), fnv(await readFile(path))]);
     hashes[name] = Object.fromEntries(await Promise.all(hashed));
   }

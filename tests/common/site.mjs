@@ -9,9 +9,9 @@ import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { build } from 'vite';
+import { NATIVE } from './command.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const CLI = join(process.env.CARGO_TARGET_DIR ?? join(ROOT, 'target'), 'release/mcwc');
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
 const POLICY = { 'default-src': "'none'", 'script-src': "'self' 'wasm-unsafe-eval'", 'worker-src': "'self'", 'connect-src': "'self'" };
 const CHROMIUM_ARGS = ['--no-sandbox', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
@@ -70,8 +70,8 @@ export async function openSite(name, scripts, { policy = {} } = {}) {
   /** Makes `public/NAME.mcwc`, and `public/NAME/` of what the native command decodes it to. */
   site.encode = (name, inputs, options = []) => {
     const run = { cwd: site.public, stdio: ['ignore', 'ignore', 'inherit'] };
-    execFileSync(CLI, ['encode', ...inputs, '-o', `${name}.mcwc`, ...options, '--json'], run);
-    execFileSync(CLI, ['decode', `${name}.mcwc`, '-o', name, '--json'], run);
+    execFileSync(NATIVE, ['encode', ...inputs, '-o', `${name}.mcwc`, ...options, '--json'], run);
+    execFileSync(NATIVE, ['decode', `${name}.mcwc`, '-o', name, '--json'], run);
   };
   return site;
 }

@@ -4,11 +4,11 @@ import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { CARGO_TARGET, ROOT } from '../../scripts/tools.mjs';
+import { ROOT } from '../../scripts/tools.mjs';
+import { NATIVE } from '../common/command.mjs';
 import { smallBert } from '../common/bert.mjs';
 import { fnv } from './scripts/show.js';
 
-const MCWC = join(CARGO_TARGET, 'release/mcwc');
 const MODULES = join(ROOT, 'node_modules');
 const RECOGNIZER = 'ch_PP-OCRv4_rec_infer.onnx';
 
@@ -93,5 +93,5 @@ function decode(folder, archive, into) {
 }
 
 function mcwc(folder, ...args) {
-  execFileSync(MCWC, [...args, '--json', '--force'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
+  execFileSync(NATIVE, [...args, '--json', '--force'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
 }
