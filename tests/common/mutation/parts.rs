@@ -128,9 +128,4 @@ impl Parts {
             *entry = Item::Bytes(integrity.to_vec());
         }
     }
-
-    /// The payloads, each with those of the other chunks left as they are.
-    pub fn payloads(&self) -> &[Vec<u8>] {
-        &self.payloads
-    }
 }

@@ -16,7 +16,7 @@ use crate::common::frames::{Case, FLOATS, INTEGERS, case, predicted};
 use crate::common::{Tensor, archive, safetensors, statistics};
 
 /// Larger seeds take longer than they teach, and so do those that are slow on purpose.
-const SEED_BYTES_MAX: usize = 4 << 10;
+const SEED_BYTES_MAX: usize = 6 << 10;
 const SLOW: &str = "slow-";
 
 /// The fuzzing crate lies in a folder of the repository.
