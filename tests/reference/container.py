@@ -27,9 +27,9 @@ class Archive:
 
     def __init__(self, data, bases, budget):
         self.budget = budget
-        stored = _stored_header(data)
+        stored = stored_header(data)
         self.integrity = bytes(data[16:32])
-        self.header = parse_header(_decoded_header(data, stored, budget))
+        self.header = parse_header(decoded_header(data, stored, budget))
         self.tables = _tables(self.header.tables)
         self.chunks = _chunks(self.header.chunk_table, data, PREAMBLE_BYTES + len(stored))
         self.frames = check_header(self.header, len(self.chunks), len(self.tables))
@@ -61,7 +61,7 @@ class Archive:
                 limits.within(frame.steps, limits.MAX_REFERENCES, "references in a row")
 
 
-def _stored_header(data):
+def stored_header(data):
     """The header as stored, once the preamble is known to be right."""
     preamble = data[:PREAMBLE_BYTES]
     if preamble[:8] != MAGIC[: len(preamble)]:
@@ -83,7 +83,7 @@ def _stored_header(data):
     return stored
 
 
-def _decoded_header(data, stored, budget):
+def decoded_header(data, stored, budget):
     if not data[10] & CODED:
         return stored
     cursor = Cursor(stored)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import cbor
 from compose import assemble, raw
-from container import MAGIC, PREAMBLE_BYTES, Archive, _decoded_header, _stored_header
+from container import Archive, decoded_header, stored_header
+from header import UINT_MAX
 from limits import Budget
 from outcomes import outcome
 
@@ -23,7 +24,7 @@ MAX_BYTES = 16 << 10
 EVEN_BYTES = 500
 # Of numbers in headers.
 EDGES = [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 64, 127, 128, 129, 255, 256, 257, 1023, 1024, 65535, 65536]
-EDGES += [(1 << bits) + near for bits in (18, 24, 31, 32, 63) for near in (-1, 0, 1)] + [(1 << 64) - 1, -1, -5, -129]
+EDGES += [(1 << bits) + near for bits in (18, 24, 31, 32, 63) for near in (-1, 0, 1)] + [UINT_MAX, -1, -5, -129]
 
 
 class Seed:
@@ -33,7 +34,7 @@ class Seed:
         data = path.read_bytes()
         self.bases = bases
         self.weight = 1 / (EVEN_BYTES + len(data))
-        self.header = cbor.parse(_decoded_header(data, _stored_header(data), Budget()))
+        self.header = cbor.parse(decoded_header(data, stored_header(data), Budget()))
         self.chunks = [chunk for chunk, _ in Archive(data, [base.read_bytes() for base in bases], Budget()).chunks]
 
 
@@ -81,7 +82,8 @@ def damage_header(item, noise):
     elif isinstance(value, cbor.Float):
         item[key] = cbor.Float(value * noise.choice([0.0, -1.0, 0.5, 2.0**40, 2.0**100]))
     elif isinstance(value, int):
-        item[key] = noise.choice([noise.choice(EDGES), max(0, value + noise.choice([-1, 1])), value ^ 1 << noise.randrange(5)])
+        near = min(UINT_MAX, max(0, value + noise.choice([-1, 1])))
+        item[key] = noise.choice([noise.choice(EDGES), near, value ^ 1 << noise.randrange(5)])
     elif isinstance(value, bytes) and value:
         item[key] = damaged_bytes(value, [value], noise)
     elif isinstance(value, str):

@@ -57,16 +57,16 @@ def edited(item, path, value):
 
 
 def with_edits(header, chunks, edits):
-    for path, value in edits.items():
+    for path, value in dict(edits).items():
         header = edited(header, path, value)
     return assemble(header, chunks)
 
 
-def planes(edits={}, chunks=PLANES_CHUNKS):
+def planes(edits=(), chunks=PLANES_CHUNKS):
     return with_edits(PLANES_HEADER, chunks, edits)
 
 
-def levels(edits={}, chunks=LEVELS_CHUNKS):
+def levels(edits=(), chunks=LEVELS_CHUNKS):
     return with_edits(LEVELS_HEADER, chunks, edits)
 
 
@@ -324,15 +324,16 @@ def tables():
 
 def level_payloads():
     good = LEVELS_CHUNKS[0]
-    yield "lanes-512", "invalid", levels({}, [b"\x09" + good[1:]])
-    yield "lane-state-below", "invalid", levels({}, [good[:3] + b"\xff\xff\0\0" + good[7:]])
-    yield "lane-does-not-return", "invalid", levels({}, [good[:3] + bytes([good[3] ^ 1]) + good[4:]])
-    yield "lane-with-a-word-left", "invalid", levels({}, [b"\0\1\0\0\0" + good[3:]])
-    yield "lane-without-symbols", "invalid", levels({}, [b"\2" + bytes(8) + good[3:7] + struct.pack("<3I", 1 << 16, 1 << 16, 1 << 17) + b"\0"])
-    yield "escape-after-the-chunk", "invalid", levels({}, [coded_levels(escapes=[(4, 1)])])
-    yield "escape-out-of-range", "invalid", levels({}, [coded_levels(escapes=[(0, 1 << 24)])])
-    yield "escapes-end", "invalid", levels({}, [good[:-1] + b"\1"])
-    yield "levels-go-on", "invalid", levels({}, [good + b"\0"])
+    yield "lanes-512", "invalid", levels((), [b"\x09" + good[1:]])
+    yield "lane-state-below", "invalid", levels((), [good[:3] + b"\xff\xff\0\0" + good[7:]])
+    yield "lane-does-not-return", "invalid", levels((), [good[:3] + bytes([good[3] ^ 1]) + good[4:]])
+    yield "lane-with-a-word-left", "invalid", levels((), [b"\0\1\0\0\0" + good[3:]])
+    others = struct.pack("<3I", 1 << 16, 1 << 16, 1 << 17)
+    yield "lane-without-symbols", "invalid", levels((), [b"\2" + bytes(8) + good[3:7] + others + b"\0"])
+    yield "escape-after-the-chunk", "invalid", levels((), [coded_levels(escapes=[(4, 1)])])
+    yield "escape-out-of-range", "invalid", levels((), [coded_levels(escapes=[(0, 1 << 24)])])
+    yield "escapes-end", "invalid", levels((), [good[:-1] + b"\1"])
+    yield "levels-go-on", "invalid", levels((), [good + b"\0"])
     yield "low-bits-padding", "invalid", levels({(2, 0, 7): 1}, [coded_levels(low=b"\x10")])
     yield "low-bits-end", "invalid", levels({(2, 0, 7): 3}, [coded_levels(low=b"\0")])
 

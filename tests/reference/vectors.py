@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from cbor import Float
-from compose import Composer, Table, adaptive, bits, constant, copies, guided, lanes, levels_chunk, permutation, rans, raw
+from compose import Composer, Table, adaptive, bits, constant, copies, guided, levels_chunk, permutation, rans, raw
 from dtypes import DTYPES, cast, wrap
 from reading import zigzag
 from stages import TRELLIS_NEXT, trellis_level
