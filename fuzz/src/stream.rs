@@ -40,7 +40,7 @@ pub fn run(options: &Options) -> std::io::Result<()> {
         let told = read.as_ref().map_or_else(|error| error.code().to_owned(), |read| read.told.clone());
         let (code, files, tensors) = match &read {
             Ok(Read { files, tensors, .. }) => (String::new(), words(files), words(tensors)),
-            Err(error) => (codes(error, base), String::new(), String::new()),
+            Err(error) => (codes(error, archive, base), String::new(), String::new()),
         };
         for part in [archive, base, code.as_bytes(), files.as_bytes(), tensors.as_bytes()] {
             out.write_all(&(part.len() as u32).to_le_bytes())?;
@@ -52,10 +52,17 @@ pub fn run(options: &Options) -> std::io::Result<()> {
     out.flush()
 }
 
-/// The code of an error; and that of the base, which another reader may open first.
-fn codes(error: &Error, base: &[u8]) -> String {
-    let of_base = if base.is_empty() { None } else { Reader::open(base, &Limits::default()).err() };
-    [Some(error), of_base.as_ref()].into_iter().flatten().map(Error::code).collect::<Vec<_>>().join(" ")
+/// The code of an error; and of a delta those of what else is wrong with it or its base, which another reader may meet first.
+fn codes(error: &Error, archive: &[u8], base: &[u8]) -> String {
+    let limits = Limits::default();
+    let mut errors = vec![error.code()];
+    if !base.is_empty() {
+        let linked = Archive::parse(archive, &limits)
+            .and_then(|mut own| Archive::parse(base, &limits).and_then(|base| own.link(base)));
+        errors.extend(linked.err().map(|error| error.code()));
+        errors.extend(Reader::open(base, &limits).err().map(|error| error.code()));
+    }
+    errors.join(" ")
 }
 
 /// Targets whose cases are archives.
