@@ -69,13 +69,15 @@ const BUNDLES = [
   { out: 'encoder', entry: 'encoder', format: 'esm', ...ENCODER },
   { out: 'encoder-worker', entry: 'wasi/worker', format: 'iife', banner: { js: SHIM_NOTICE }, ...ENCODER },
 ];
+/** Each has a plugin. */
+const BUNDLERS = ['vite', 'rollup', 'webpack', 'esbuild'];
 /** Scripts that need not be modules. */
 const CLASSIC = ['worker.js', 'gpu-worker.js'];
 /**
  * Scripts that are not minified further: a command, what is loaded along with a module a hundred times as large, and one whose only
  * name is used by others.
  */
-const KEPT = ['cli.js', 'encoder.js', 'encoder-worker.js', 'service-worker-classic.js'];
+const KEPT = ['cli.js', 'encoder.js', 'encoder-worker.js', 'service-worker-classic.js', 'archives.js', ...BUNDLERS.map((name) => `${name}.js`)];
 /** Each takes a runtime that it does not import, and shares the page's `mcwc`. */
 const ADAPTERS = ['onnxruntime', 'tfjs', 'transformers'];
 /** Properties that only our own scripts know of each other: short ones take less to download. Exports cannot be among them, nor what tests send. */
@@ -94,8 +96,9 @@ const DOWNLOADS = {
 /** Most bytes, gzipped: of the first, of what the second adds to it, of the third, and of each adapter. */
 const BUDGET = { cpu: 64_000, gpu: 48_000, serviceWorker: 70_000, adapter: 6_000 };
 const adapterTypes = ['service-worker', ...ADAPTERS].map((name) => `adapters/${name}`);
-/** What `index.d.ts`, `cache.d.ts`, `encoder.d.ts`, `float32.d.ts` and those of the adapters lead to. */
-const PUBLIC_TYPES = ['index', 'archive', 'cache', 'encoder', 'errors', 'file', 'float32', 'open', 'types', ...adapterTypes];
+const bundlerTypes = ['plugin-options', ...BUNDLERS].map((name) => `bundlers/${name}`);
+/** What `index.d.ts`, `cache.d.ts`, `encoder.d.ts`, `float32.d.ts` those of the adapters and of the plugins lead to. */
+const PUBLIC_TYPES = ['index', 'archive', 'cache', 'encoder', 'errors', 'file', 'float32', 'open', 'types', ...adapterTypes, ...bundlerTypes];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
@@ -208,16 +211,13 @@ async function buildScripts() {
     format: 'esm',
     plugins: [bundlesBeside],
   });
+  const node = { bundle: true, minify: true, format: 'esm', platform: 'node', target: 'node20.16', external: ['onnxruntime-node'] };
+  await esbuild.build({ ...node, entryPoints: [join(ROOT, 'js/cli/main.ts')], outfile: join(PKG, 'cli.js'), banner: { js: '#!/usr/bin/env node' } });
   await esbuild.build({
-    entryPoints: [join(ROOT, 'js/cli/main.ts')],
-    outfile: join(PKG, 'cli.js'),
-    format: 'esm',
-    platform: 'node',
-    bundle: true,
-    minify: true,
-    target: 'node20.16',
-    external: ['onnxruntime-node'],
-    banner: { js: '#!/usr/bin/env node' },
+    ...node,
+    entryPoints: ['archives', ...BUNDLERS].map((name) => join(ROOT, `js/bundlers/${name}.ts`)),
+    outdir: PKG,
+    plugins: [bundlesBeside],
   });
   await minifyFurther();
 }
@@ -238,18 +238,19 @@ async function minifyFurther() {
 /** What lies in other folders of `js/` lies beside, in `pkg/`. */
 const bundlesBeside = {
   name: 'bundles-beside',
-  setup: (build) => build.onResolve({ filter: /^(\.\.\/(cache|index)|\.\/pool\/inline)\.js$/ }, ({ path }) => ({ path: `./${basename(path)}`, external: true })),
+  setup: (build) => build.onResolve({ filter: /^(\.\.\/(cache|encoder|index)|\.\/(archives|pool\/inline))\.js$/ }, ({ path }) => ({ path: `./${basename(path)}`, external: true })),
 };
 
 async function buildTypes() {
   const types = join(ROOT, 'target/types');
   const tsc = await tool('typescript/bin/tsc');
   await start('node', [tsc, '--project', ROOT, '--outDir', types]);
-  for (const name of ['js/wasi', 'js/cli']) await start('node', [tsc, '--project', join(ROOT, name)]);
+  for (const name of ['js/wasi', 'js/cli', 'js/bundlers']) await start('node', [tsc, '--project', join(ROOT, name)]);
   for (const name of PUBLIC_TYPES) {
-    const declarations = readFileSync(join(types, `${name}.d.ts`), 'utf8').replaceAll("'../index.js'", "'./index.js'");
+    const declarations = readFileSync(join(types, `${name}.d.ts`), 'utf8').replaceAll(/'\.\.\/(index|encoder)\.js'/g, "'./$1.js'");
     writeFileSync(join(PKG, `${basename(name)}.d.ts`), declarations);
   }
+  copyFileSync(join(ROOT, 'js/bundlers/client.d.ts'), join(PKG, 'client.d.ts'));
 }
 
 function checkSizes() {

@@ -1,5 +1,5 @@
 // The native command, killed at random moments: files are whole, old ones stay, and what is left behind has its own name.
-//   npm run check:kill -- [--kills 300] [--seed 1]     (after cargo build --release)
+//   npm run check:kill -- [--kills 300] [--seed 1]     (after cargo build)
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -8,10 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { CARGO_TARGET } from '../scripts/tools.mjs';
+import { NATIVE } from './common/command.mjs';
 
 const { values: options } = parseArgs({ options: { kills: { type: 'string', default: '300' }, seed: { type: 'string', default: '1' } } });
-const COMMAND = join(CARGO_TARGET, 'release/mcwc');
 const PART = /^\.mcwc-.*\.part$/;
 const OLD = 'what was there before';
 const WEIGHTS = 150_000;
@@ -49,7 +48,7 @@ function measure(command) {
 }
 
 function finish({ args }) {
-  const { status, stderr } = spawnSync(COMMAND, [...args, '--force'], { cwd: folder, encoding: 'utf8' });
+  const { status, stderr } = spawnSync(NATIVE, [...args, '--force'], { cwd: folder, encoding: 'utf8' });
   assert.equal(status, 0, stderr);
 }
 
@@ -58,7 +57,7 @@ async function killOnce(command, kill) {
   const replaces = random() < 0.5;
   clear();
   if (replaces) for (const name of command.outputs) writeFileSync(join(folder, 'out', name), OLD);
-  const child = spawn(COMMAND, [...command.args, '--force'], { cwd: folder, stdio: 'ignore' });
+  const child = spawn(NATIVE, [...command.args, '--force'], { cwd: folder, stdio: 'ignore' });
   const ended = new Promise((resolve) => child.on('close', (_, signal) => resolve(signal)));
   if (kill % 4 < 2) await Promise.race([sleep(random() * command.ms), ended]);
   else await Promise.race([partOf(join(folder, 'out')).then(() => sleep(random() * 20)), ended]);

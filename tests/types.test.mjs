@@ -18,8 +18,9 @@ const run = promisify(execFile);
 const COMPILERS = { 'typescript-5.4': false, 'typescript-5.9': false, 'typescript-6': true, typescript: true };
 const LATEST = 'typescript';
 /** What programs have besides the package. */
-const NEEDED = ['@types', '@webgpu', '@huggingface', '@tensorflow', 'onnxruntime-web', 'onnxruntime-common'];
+const NEEDED = ['@types', '@webgpu', '@huggingface', '@tensorflow', 'onnxruntime-web', 'onnxruntime-common', 'esbuild', 'rolldown', 'vite'];
 const ADAPTERS = ['./onnxruntime', './service-worker', './tfjs', './transformers'];
+const BUNDLERS = ['./esbuild', './rollup', './vite', './webpack'];
 /** The compiler's own libraries are taken as right. */
 const STRICT = { strict: true, noEmit: true, skipLibCheck: false, skipDefaultLibCheck: true };
 const NODE = { target: 'es2022', lib: ['es2022'], module: 'node16', moduleResolution: 'node16', types: ['node'] };
@@ -38,12 +39,13 @@ before(async () => {
   installed = join(folder, 'node_modules/mcwc/pkg');
   await cp(join(ROOT, 'tests/consumer'), folder, { recursive: true });
   for (const name of NEEDED) await symlink(join(ROOT, 'node_modules', name), join(folder, 'node_modules', name));
-  const own = ['read.ts', 'adapters.ts', 'encode.ts'];
+  const own = ['read.ts', 'adapters.ts', 'encode.ts', 'bundlers.ts'];
   await writeConfig('node', NODE, own);
   await writeConfig('browser', { ...BROWSER, types: [] }, [...own, 'webgpu.ts']);
   await writeConfig('browser-webgpu', { ...BROWSER, types: ['@webgpu/types'] }, [...own, 'webgpu.ts']);
   // Those of the runtimes have errors of their own.
   await writeConfig('runtimes', { ...BROWSER, target: 'es2022', types: [], skipLibCheck: true }, ['runtimes.ts', 'tfjs.ts']);
+  await writeConfig('bundlers', { ...BROWSER, target: 'es2022', types: ['node'], skipLibCheck: true }, ['configurations.ts']);
 });
 
 after(() => rm(folder, { recursive: true, force: true }));
@@ -71,10 +73,12 @@ describe('compiles', { concurrency: 2 }, () => {
   }
 });
 
-test(`${LATEST}, with the types of the runtimes`, async () => {
-  const { passes, stdout } = await compile(LATEST, 'runtimes');
-  assert(passes, stdout);
-});
+for (const config of ['runtimes', 'bundlers']) {
+  test(`${LATEST}, with the types of the ${config}`, async () => {
+    const { passes, stdout } = await compile(LATEST, config);
+    assert(passes, stdout);
+  });
+}
 
 test('ships the declarations that are needed, and no others', async () => {
   const { stdout } = await compile(LATEST, 'browser', '--listFiles');
@@ -94,7 +98,7 @@ test('publint finds nothing', async () => {
 });
 
 test('attw finds only that CommonJS has to import the package dynamically, and that the oldest resolution knows no subpaths', async () => {
-  const { problems } = await checkPackage(createPackageFromTarballData(await readFile(tarball)), { entrypoints: ['.', './encoder', ...ADAPTERS] });
+  const { problems } = await checkPackage(createPackageFromTarballData(await readFile(tarball)), { entrypoints: ['.', './encoder', ...ADAPTERS, ...BUNDLERS] });
   const isKnown = ({ kind, entrypoint, resolutionKind }) => {
     return kind === 'CJSResolvesToESM' || (kind === 'NoResolution' && entrypoint !== '.' && resolutionKind === 'node10');
   };

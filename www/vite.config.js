@@ -1,6 +1,8 @@
-// Builds the demo page into target/www. The models are not bundled: serve.mjs adds target/models at /models/.
+// Builds the pages into target/www. The models are not bundled: serve.mjs adds target/models at /models/.
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
+
+const PAGES = ['index.html', 'compress.html'];
 
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
@@ -12,6 +14,7 @@ export default defineConfig({
     // The Content-Security-Policy allows neither inline scripts nor data: fetches.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    rolldownOptions: { input: PAGES.map((page) => fileURLToPath(new URL(page, import.meta.url))) },
   },
   worker: { format: 'es' },
 });

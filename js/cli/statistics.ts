@@ -1,5 +1,5 @@
 // Graph + feeds -> statistics: how much each weight matters to the outputs, and what it is multiplied with.
-import type { InferenceSession, Tensor } from 'onnxruntime-node';
+import type { env, InferenceSession, Tensor } from 'onnxruntime-node';
 import { CalibrationError, reason } from './errors.js';
 import type { Graph, Moments, Weight } from './graph.js';
 import type { Feed, Input } from './inputs.js';
@@ -11,6 +11,7 @@ import { OTHERWISE } from './subgraphs.js';
 export interface Runtime {
   InferenceSession: typeof InferenceSession;
   Tensor: typeof Tensor;
+  env: Pick<typeof env, 'versions'>;
 }
 
 export interface Options {

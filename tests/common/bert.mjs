@@ -7,7 +7,7 @@ const SMALL = { hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4, i
 
 /**
  * `weights(name)` gives `{ shape, data }` by the name that the tensor has in PyTorch, where matrices of linear layers lie as
- * [outputs, inputs]. `store(name, shape, data)` makes a tensor of the model of them.
+ * [outputs, inputs]. `store(name, shape, data, graph)` makes a tensor of the model of them, and may add others, and nodes, to the graph.
  */
 export function bertModel(config, weights, store = tensor) {
   const nodes = [];
@@ -16,7 +16,7 @@ export function bertModel(config, weights, store = tensor) {
     nodes.push(node(op, inputs, outputs, attributes));
     return outputs[0];
   };
-  const constant = (name, shape, data) => (tensors.push(store(name, shape, data)), name);
+  const constant = (name, shape, data) => (tensors.push(store(name, shape, data, { nodes, tensors })), name);
   const scalar = (number) => (tensors.push(tensor(`c${tensors.length}`, [], [number])), `c${tensors.length - 1}`);
   const whole = (numbers) => (tensors.push(wholeTensor(`i${tensors.length}`, [numbers.length], numbers)), `i${tensors.length - 1}`);
   const weight = (name) => constant(name, weights(name).shape, weights(name).data);

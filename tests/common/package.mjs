@@ -12,7 +12,10 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { chromium } from 'playwright-core';
 import { NATIVE } from './command.mjs';
+import { noise, safetensors } from './safetensors.mjs';
 import { INVALID, VALID, basesOf, digests } from './vectors.mjs';
+
+export { noise, safetensors };
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
@@ -65,12 +68,6 @@ function installPackage() {
   const [{ filename }] = JSON.parse(execFileSync('npm', ['pack', '--json', '--pack-destination', folder], options));
   execFileSync('npm', ['init', '--yes'], { cwd: folder, stdio: 'ignore' });
   execFileSync('npm', ['install', '--offline', '--no-audit', '--no-fund', join(folder, filename)], { cwd: folder });
-}
-
-/** Normal numbers of some scale, the same ones on every run. */
-export function noise(seed) {
-  const random = gaussian(seed);
-  return (length, scale) => Float32Array.from({ length }, () => random() * scale);
 }
 
 /** small.mcwc has every dtype, lossy and exact, in two files. */
@@ -167,30 +164,6 @@ async function describeRestored(name) {
     return [name, { dtype: dtype.toLowerCase(), shape, bytes: data.subarray(start, end) }];
   });
   return { integrity: archive.subarray(16, 32).toString('hex'), archive, tensors: Object.fromEntries(tensors) };
-}
-
-export function safetensors(tensors) {
-  let end = 0;
-  const entries = Object.entries(tensors).map(([name, [dtype, shape, data]]) => {
-    const start = end;
-    end += data.byteLength;
-    return [name, { dtype, shape, data_offsets: [start, end] }];
-  });
-  let header = JSON.stringify(Object.fromEntries(entries));
-  header = header.padEnd(Math.ceil(header.length / 8) * 8);
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(header.length));
-  const data = Object.values(tensors).map(([, , { buffer, byteOffset, byteLength }]) => Buffer.from(buffer, byteOffset, byteLength));
-  return Buffer.concat([length, Buffer.from(header), ...data]);
-}
-
-/** Normal numbers. */
-function gaussian(seed) {
-  const uniform = () => {
-    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-    return (seed + 0.5) / 2 ** 32;
-  };
-  return () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
 /** The float16 below a normal number in its range. */

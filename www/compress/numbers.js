@@ -1,0 +1,18 @@
+// Numbers that only this page shows -> words.
+import { formatBytes } from '../format.js';
+
+/** As `formatBytes`, also of a few bytes. @param {number} bytes */
+export function formatSize(bytes) {
+  return bytes < 1000 ? `${bytes} B` : formatBytes(bytes);
+}
+
+/** @param {number} error relative */
+export function formatError(error) {
+  return error === 0 ? 'exact' : `${(100 * error).toPrecision(2)} %`;
+}
+
+/** @param {number} count */
+export function formatCount(count) {
+  if (count < 1e6) return count.toLocaleString('en');
+  return `${(count / 1e6).toFixed(count < 1e8 ? 2 : 0)} million`;
+}

@@ -1,0 +1,244 @@
+// The page: a model and a quality are chosen, the model is encoded, and what came of it is shown, verified and handed over.
+import { formatMs } from '../format.js';
+import { codeFigure } from './code-figure.js';
+import { downloadedFile, listenForDrops, modelOf, pickedFiles } from './files.js';
+import { encodeModel, gzippedBytes, verify } from './job.js';
+import { commandCode, loadingCode } from './loading.js';
+import { formatSize } from './numbers.js';
+import { Bars, remarks, showFigures, verifiedText } from './outcome.js';
+import { QualityForm } from './quality.js';
+import { TensorTable, tensorRows } from './tensor-table.js';
+import { Work } from './work.js';
+
+/**
+ * @typedef {import('./files.js').Model} Model
+ * @typedef {import('./files.js').ModelFile} ModelFile
+ */
+
+const SAMPLE = new URL('models/ch_PP-OCRv4_rec_infer.onnx', document.baseURI);
+const CLOCK_MS = 100;
+
+const byId = (id) => document.getElementById(id);
+const bars = new Bars(byId('sizes'));
+/** What stands where a model is going to. */
+const invitation = [...byId('chosen').children].map((part) => part.cloneNode(true));
+const qualityForm = new QualityForm(byId('form'));
+
+/** @type {Model | undefined} */
+let model;
+let running = false;
+/** Of the last run, and of what it leaves behind, such as gzip that takes longer. */
+let latest = new AbortController();
+/** Of the last files that were asked for, which may come later than others. */
+let choice = 0;
+/** @type {TensorTable | undefined} */
+let table;
+
+for (const input of [byId('files'), byId('folder')]) {
+  input.addEventListener('change', () => {
+    const files = pickedFiles(input.files);
+    // The same ones can be picked again.
+    input.value = '';
+    if (files.length > 0) choose(Promise.resolve(files));
+  });
+}
+listenForDrops(choose);
+byId('sample').addEventListener('click', async () => {
+  say('Fetching the model to try…');
+  if (await choose(downloadedFile(SAMPLE).then((file) => [file]))) start();
+});
+byId('form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (!running) return start();
+  stop();
+  say('Cancelled.');
+});
+byId('filter').addEventListener('input', ({ target }) => table?.filter(target.value));
+
+/** @param {Promise<ModelFile[]>} coming @returns {Promise<boolean>} whether there is a model now */
+async function choose(coming) {
+  stop();
+  const turn = ++choice;
+  try {
+    const files = await coming;
+    if (turn !== choice) return false;
+    if (files.length === 0) throw new Error('There are no files in it.');
+    model = modelOf(files);
+    if (model.name.endsWith('.mcwc')) throw new Error(`${model.name} is an archive already.`);
+  } catch (error) {
+    if (turn !== choice) return false;
+    model = undefined;
+    showError(error);
+  }
+  showChosen();
+  return model !== undefined;
+}
+
+function showChosen() {
+  const [title, size] = byId('chosen').children;
+  if (!model) return byId('chosen').replaceChildren(...invitation.map((part) => part.cloneNode(true)));
+  const { name, files, bytes } = model;
+  title.textContent = name;
+  size.textContent = files.length === 1 ? formatSize(bytes) : `${files.length} files, ${formatSize(bytes)}`;
+  say('Choose a quality, then compress.');
+}
+
+function start() {
+  stop();
+  if (!model) {
+    showError(new Error('Choose a model first.'));
+    return byId('files').focus();
+  }
+  const quality = qualityForm.read();
+  if (quality) run(model, quality);
+}
+
+/** @param {Model} model @param {import('./quality.js').Quality} quality */
+async function run(model, quality) {
+  latest = new AbortController();
+  const { signal } = latest;
+  setRunning(true);
+  const stopClock = startClock();
+  bars.start(model.bytes);
+  byId('outcome-title').textContent = `Compressing ${model.name}`;
+  byId('clock').scrollIntoView({ block: 'nearest' });
+  compareWithGzip(model, signal);
+  try {
+    const onProgress = progressListener(!!quality.options.lossless);
+    const encoded = await encodeModel(model, { ...quality.options, signal, onProgress });
+    stopClock();
+    const codes = await codesFor(model, quality, encoded);
+    signal.throwIfAborted();
+    showEncoded(model, encoded, codes);
+    await showVerified(model, encoded, signal);
+    setRunning(false);
+  } catch (error) {
+    if (signal.aborted) return;
+    stop({ keep: !byId('done').hidden });
+    showError(error, model);
+  } finally {
+    stopClock();
+  }
+}
+
+/** What goes wrong here is no reason to stop. */
+async function compareWithGzip(model, signal) {
+  try {
+    bars.gzipDone(await gzippedBytes(model, signal, (read, written) => bars.gzipProgress(read, written)));
+  } catch {
+    if (!signal.aborted) bars.gzipFailed();
+  }
+}
+
+/** Ends what is running, and takes away what was said and shown. */
+function stop({ keep = false } = {}) {
+  latest.abort();
+  setRunning(false);
+  if (!keep) clear();
+}
+
+/** @param {boolean} lossless */
+function progressListener(lossless) {
+  const work = new Work(lossless);
+  say('Compressing…');
+  return (progress) => {
+    const { name, done } = work.step(progress);
+    byId('stage').textContent = name;
+    bars.archiveProgress(done);
+  };
+}
+
+/** @param {Model} model @param {import('./quality.js').Quality} quality @param {import('./job.js').Encoded} encoded */
+async function codesFor(model, { args }, { report }) {
+  const [largest] = report.tensors.toSorted((a, b) => b.originalBytes - a.originalBytes);
+  return [await loadingCode(model, archiveName(model), largest?.name), commandCode(model, args)];
+}
+
+function archiveName({ name }) {
+  return `${name}.mcwc`;
+}
+
+/** @param {Model} model @param {import('./job.js').Encoded} encoded @param {import('./loading.js').Code[]} codes */
+function showEncoded(model, { archive, report, ms }, codes) {
+  bars.archiveDone(archive.size);
+  byId('outcome-title').textContent = `${model.name}, compressed`;
+  byId('stage').textContent = `Encoded in ${formatMs(ms)}`;
+  byId('elapsed').textContent = '';
+  showFigures(byId('figures'), report);
+  showRemarks(remarks(report));
+  byId('verified').textContent = 'Decoding it again to verify it…';
+  const link = byId('download');
+  link.href = URL.createObjectURL(archive);
+  link.download = archiveName(model);
+  link.textContent = `Download ${formatSize(archive.size)}`;
+  byId('named').textContent = link.download;
+  byId('codes').replaceChildren(...codes.map(codeFigure));
+  byId('done').hidden = false;
+}
+
+/** @param {Model} model @param {import('./job.js').Encoded} encoded @param {AbortSignal} signal */
+async function showVerified(model, encoded, signal) {
+  const { archive, report } = encoded;
+  const verified = await verify(encoded, model, signal).catch((error) => {
+    byId('verified').textContent = 'Not verified.';
+    throw new Error(`The archive could not be verified: ${error.message}`, { cause: error });
+  });
+  byId('verified').textContent = verifiedText(verified);
+  showFigures(byId('figures'), report, verified);
+  showRemarks(remarks(report, verified));
+  if (verified.tensors.length > 0) {
+    byId('tensors').hidden = false;
+    table = new TensorTable(tensorRows(report, verified), byId('rows'));
+  }
+  say(`Done: ${formatSize(report.originalBytes)} became ${formatSize(archive.size)}, verified.`);
+}
+
+function showRemarks(texts) {
+  byId('remarks').replaceChildren(...texts.map((textContent) => Object.assign(document.createElement('li'), { textContent })));
+}
+
+function startClock() {
+  const start = performance.now();
+  const show = () => (byId('elapsed').textContent = `${((performance.now() - start) / 1000).toFixed(1)} s`);
+  byId('stage').textContent = 'Loading the encoder';
+  show();
+  const timer = setInterval(show, CLOCK_MS);
+  return () => clearInterval(timer);
+}
+
+/** @param {boolean} value */
+function setRunning(value) {
+  running = value;
+  if (running) byId('outcome').hidden = false;
+  byId('run').classList.toggle('stop', running);
+  byId('run').textContent = running ? 'Cancel' : 'Compress';
+}
+
+function clear() {
+  for (const id of ['alert', 'outcome', 'done', 'tensors']) byId(id).hidden = true;
+  byId('alert').textContent = '';
+  URL.revokeObjectURL(byId('download').href);
+  byId('download').removeAttribute('href');
+  byId('rows').replaceChildren();
+  byId('filter').value = '';
+  table = undefined;
+}
+
+function say(text) {
+  byId('status').textContent = text;
+}
+
+/** @param {Error & {code?: string}} error @param {Model} [model] */
+function showError(error, model) {
+  byId('alert').hidden = false;
+  byId('alert').textContent = errorText(error, model);
+  say('');
+}
+
+/** The encoder's words, and what to do about them where it cannot know. */
+function errorText({ message, code }, model) {
+  const missing = /^(.+): No such file or directory/.exec(message)?.[1];
+  if (missing && model) return `${model.name} needs ${missing}, which is not here. Choose all its files together, or their folder.`;
+  if (code === 'limit-exceeded') return `${message}. The native command takes larger models.`;
+  return message;
+}

@@ -1,0 +1,58 @@
+// Somewhat over a thousand sentences to search: of each topic, everything that is said of each of its subjects.
+
+const TOPICS = [
+  ['The night train|The tram to the harbour|The last bus home|The express from the north|The airport shuttle|The funicular',
+    'was cancelled because of the snow|arrived twenty minutes early|is being replaced by a newer model|smelled of wet dogs and oranges|had no free seats left|broke down in a tunnel|costs half as much on Sundays'],
+  ['My grandmother’s soup|The bread from the corner bakery|This curry|Her apple pie|The pickled cabbage|Our omelette',
+    'needs more salt|tastes even better the next day|burnt while we were talking|won a prize at the village fair|is made without any milk or butter|fed eleven hungry guests|was far too spicy for the children'],
+  ['The old oak|The rose by the gate|The tomato plant|A patch of moss|The cherry tree|The ivy on the wall',
+    'survived the frost|is full of aphids|has not been watered for weeks|grew a metre in one summer|attracts hundreds of bees|must be cut back in autumn|turns red in October'],
+  ['Our cat|The neighbour’s dog|The parrot|A stray kitten|The guinea pig|The rabbit',
+    'slept on the warm keyboard|is afraid of thunder|learned to open the door|had to see the vet about a tooth|ate the birthday cake|ran away and came back at dawn|refuses its new food'],
+  ['The violinist|The school choir|A jazz trio|The drummer|The pianist|The brass band',
+    'forgot the second verse|got a standing ovation|practises six hours a day|played by candlelight when the power failed|is recording a first album|was slightly out of tune|improvised for half an hour'],
+  ['The goalkeeper|Our women’s team|The young striker|The marathon runner|The coach|The champion',
+    'was injured in the first minute|missed the decisive penalty|broke the national record|was sent off for arguing|signed a contract for three years|trained at high altitude|lost by a single point'],
+  ['The laptop|My phone|The printer|The new router|The smart watch|The old server',
+    'crashed during the presentation|runs out of battery by noon|needs a security update|makes a strange whirring noise|lost all of my photos|cannot connect to the network|is slower than it used to be'],
+  ['The central bank|A small start-up|The car maker|The insurance company|The supermarket chain|The family business',
+    'raised its prices again|laid off a tenth of its staff|reported record profits|was fined for misleading customers|went bankrupt last spring|is looking for new investors|moved its headquarters abroad'],
+  ['The surgeon|The night nurse|My dentist|The physiotherapist|The family doctor|The pharmacist',
+    'recommended more sleep and less coffee|warned about the side effects|postponed the appointment|explained the X-ray patiently|prescribed something for the pain|found nothing wrong at all|was on duty for thirty hours'],
+  ['The hurricane|A thick fog|The heat wave|The morning drizzle|The thunderstorm|The first snow',
+    'closed the airport|took everybody by surprise|will last until Thursday|flooded the cellars|is moving slowly to the east|ruined the harvest|made the streets quiet'],
+  ['The telescope|The Mars rover|A small satellite|The comet|The space station|The lunar probe',
+    'sent its first pictures|can be seen with the naked eye|stopped answering commands|found traces of water|orbits the Earth in ninety minutes|was launched after three delays|discovered a planet of another star'],
+  ['The chemistry teacher|The first-year students|The headmaster|The maths class|The exchange pupil|The librarian',
+    'failed the final exam|explained fractions with slices of pizza|went on a trip to the museum|asks for quiet every five minutes|won the science competition|forgot to hand in the homework|speaks four languages fluently'],
+  ['The detective|The burglar|A key witness|The judge|The lawyer|The prison guard',
+    'found fingerprints on the window|changed the story twice|was acquitted for lack of evidence|escaped through the back door|demanded a new trial|recognised the suspect at once|returned the stolen painting'],
+  ['The novel|Her first poem|The travel guide|This biography|The comic book|The cookbook',
+    'has an unexpected ending|was translated into thirty languages|is out of print|made me cry on the train|contains several factual errors|was rejected by nine publishers|is overdue at the library'],
+  ['The plumber|The electrician|Our landlord|The painter|The carpenter|The roofer',
+    'fixed the leak under the sink|never calls back|charged twice the estimate|drilled through a water pipe|finished a week early|left dust all over the house|recommends replacing the boiler'],
+  ['The beach|The mountain hut|Our hotel room|The campsite|The old town|The island',
+    'was crowded with tourists|has a splendid view of the sunset|can only be reached on foot|was dirtier than in the photos|is closed during winter|costs a fortune in August|is perfect for small children'],
+  ['The mayor|The opposition leader|The minister of health|The city council|The ambassador|The president',
+    'resigned after the scandal|promised lower taxes|lost the vote by a narrow margin|refused to comment|opened the new bridge|was booed during the speech|signed the treaty at midnight'],
+  ['The whale|A pair of eagles|The hedgehog|The wolf pack|The salmon|The fruit bat',
+    'was seen near the coast for the first time|is threatened by the loss of its habitat|travels thousands of kilometres each year|hunts only at night|was fitted with a tiny transmitter|raised three young this year|sleeps through the winter'],
+  ['The bride|My best friend|The twins|Uncle Theo|Our neighbours|The best man',
+    'cried during the ceremony|danced until four in the morning|forgot the rings at home|gave a very long toast|arrived in a horse-drawn carriage|are expecting a baby|moved to another country'],
+  ['The documentary|The action film|A silent comedy|The television series|The horror movie|The cartoon',
+    'is far too long|was filmed in a single take|won the audience award|scared me so much that I left|makes fun of politicians|has a brilliant soundtrack|will get a sequel next year'],
+  ['The blue jacket|A woollen scarf|The wedding dress|My hiking boots|The raincoat|The school uniform',
+    'shrank in the wash|is on sale at half price|does not fit any more|kept me dry all day|was sewn by hand|lost a button|went out of fashion long ago'],
+  ['The electric car|A rusty van|The motorcycle|The delivery bicycle|The lorry|The convertible',
+    'was parked on the pavement|has a flat tyre|can go four hundred kilometres without stopping|caused a long traffic jam|was stolen last night|did not pass the inspection|is cheaper to insure'],
+  ['The wind farm|The coal plant|A solar roof|The dam|The nuclear reactor|The heat pump',
+    'supplies ten thousand homes|will be shut down next year|divides the village|pays for itself in eight years|was stopped for maintenance|makes hardly any noise|needs almost no upkeep'],
+  ['The potter|A street artist|The photographer|The sculptor|The architect|The glass blower',
+    'exhibits in a former factory|works only by daylight|sold everything on the first evening|was inspired by seashells|dropped the masterpiece|teaches beginners on Saturdays|covered the wall with colours'],
+];
+
+export const SENTENCES = TOPICS.flatMap(([subjects, predicates]) => {
+  return subjects.split('|').flatMap((subject) => predicates.split('|').map((predicate) => `${subject} ${predicate}.`));
+});
+
+export const QUERIES = ['public transport is late', 'money trouble', 'something went wrong with a computer', 'animals that travel far', 'a party in the family', 'bad weather', 'repairs at home', 'clothes that keep the rain off'];
