@@ -4,6 +4,7 @@
 //! program, a lost device is noticed, and a buffer can be read.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -13,7 +14,8 @@ use super::error::gpu_error;
 use super::native::{adapter_name, instance};
 #[cfg(target_arch = "wasm32")]
 use super::navigator::{adapter_name, instance};
-use crate::error::Result;
+use super::shader::WORKGROUP_LEN;
+use crate::error::{Error, Result};
 
 /// A device and its queue.
 #[derive(Debug, Clone)]
@@ -70,6 +72,51 @@ impl Device {
     pub fn binding_bytes_max(&self) -> u64 {
         let limits = self.device.limits();
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    pub(super) fn check_binding(&self, bytes: u64) -> Result<()> {
+        let most = self.binding_bytes_max();
+        if bytes <= most {
+            return Ok(());
+        }
+        Err(Error::unsupported("tensor", format!("{bytes} bytes in one buffer; this GPU binds {most} at most")))
+    }
+
+    pub(super) fn buffer(&self, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+        self.device.create_buffer(&descriptor)
+    }
+
+    /// A buffer of these words, of one at least as bindings must not be empty.
+    pub(super) fn filled(&self, words: &[u32], usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        let buffer = self.buffer(4 * words.len().max(1) as u64, usage | wgpu::BufferUsages::COPY_DST);
+        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(words));
+        buffer
+    }
+
+    /// Writes bytes, then zeros up to a multiple of 4.
+    pub(super) fn write_padded(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+        let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
+        let mut last = [0; 4];
+        last[..rest.len()].copy_from_slice(rest);
+        let last = &last[..rest.len().next_multiple_of(4)];
+        for (part, offset) in [(words, offset), (last, offset + words.len() as u64)] {
+            if !part.is_empty() {
+                self.queue.write_buffer(buffer, offset, part);
+            }
+        }
+    }
+
+    /// Workgroups along x and y that together make at least so many invocations.
+    pub(super) fn workgroups(&self, invocations: u64) -> Result<[u32; 2]> {
+        let most = u64::from(self.device.limits().max_compute_workgroups_per_dimension);
+        let count = invocations.div_ceil(u64::from(WORKGROUP_LEN));
+        let x = count.clamp(1, most);
+        let y = count.div_ceil(x).max(1);
+        if y > most {
+            return Err(Error::unsupported("tensor", format!("{invocations} invocations in one dispatch")));
+        }
+        Ok([x as u32, y as u32])
     }
 
     /// Runs `work` and waits for what the device makes of it.
@@ -131,6 +178,25 @@ impl Device {
         let taken = take(&staging.get_mapped_range(..).map_err(gpu_error)?);
         staging.destroy();
         Ok(taken)
+    }
+}
+
+/// A buffer that ends with its owner: in a browser dropping one leaves it to the garbage collector, which does not see its
+/// size.
+#[derive(Debug)]
+pub(super) struct Temporary(pub wgpu::Buffer);
+
+impl Deref for Temporary {
+    type Target = wgpu::Buffer;
+
+    fn deref(&self) -> &wgpu::Buffer {
+        &self.0
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.0.destroy();
     }
 }
 
