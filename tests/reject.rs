@@ -180,6 +180,7 @@ fn plan(rows: usize, columns: usize) -> LevelPlan {
         row_permutation: None,
         column_permutation: None,
         prediction: None,
+        lanes: 16,
     }
 }
 

@@ -14,6 +14,7 @@
 //!     col_class: &[0, 0],
 //!     low_bits: 0,
 //!     trellis: false,
+//!     lanes: 16,
 //! };
 //! let payload = encode_levels(&chunk, &[EncoderTable::new(&table)]).unwrap();
 //! // One lane (2^0) of no words, its first state, and one escape: 3 places on, the level 100 in zigzag.
@@ -66,7 +67,7 @@ pub(crate) use bits::take_bits;
 pub use bits::{pack_bits, unpack_bits};
 #[cfg(feature = "encoder")]
 pub use encode::{
-    EncoderTable, LevelChunk, adaptive_plane, constant_plane, encode_levels, lane_count, rans_plane, raw_plane,
+    EncoderTable, LANES, LevelChunk, adaptive_plane, constant_plane, encode_levels, lane_count, rans_plane, raw_plane,
 };
 pub(crate) use planes::decode_plane;
 pub use planes::decode_planes;

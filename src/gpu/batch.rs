@@ -99,7 +99,8 @@ impl Batch {
         }
         let words_bytes = words_bytes.next_multiple_of(4).max(4);
         device.check_binding(words_bytes.max(4 * level_len))?;
-        let words = Temporary(device.buffer(words_bytes, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST));
+        let words =
+            Temporary::new(device.buffer(words_bytes, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST));
         let wanted = wanted.iter().filter_map(|frame| places.get(frame).copied()).collect();
         let mut batch = Batch { device: device.clone(), frames, places, wanted, dtype, coded, words, level_len };
         for frame in batch.frames.iter_mut().filter(|frame| frame.levels.side == 0) {

@@ -8,7 +8,6 @@ use wgpu::webgpu::{GpuBuffer, GpuDevice};
 use super::device::Device;
 use super::error::{gpu_error, js_error};
 use super::navigator::{instance, navigator_gpu};
-use super::reconstructor::{Reconstruction, Reconstructor};
 use crate::error::{Error, Result};
 
 impl Device {
@@ -55,24 +54,6 @@ impl Device {
             Ok(())
         };
         self.read_staged(bytes.into(), copy, |view| view.as_uint8array().slice(0, bytes)).await
-    }
-}
-
-impl Reconstructor {
-    /// [`Reconstructor::write_levels`] from an array outside wasm memory.
-    ///
-    /// # Errors
-    /// `Argument` if they do not lie inside the frame's levels, `Gpu` if the browser refuses.
-    pub fn write_js_levels(&self, reconstruction: &Reconstruction, offset: u32, levels: &Uint8Array) -> Result<()> {
-        let (words, len) = (levels.length() / 4 * 4, levels.length());
-        let last_offset = u64::from(offset) + u64::from(words);
-        // Only the last part of a word passes through wasm; this also checks the range.
-        self.write_levels(reconstruction, last_offset, &levels.subarray(words, len).to_vec())?;
-        let (Some(queue), Some(buffer)) = (self.device.queue.as_webgpu(), reconstruction.levels.as_webgpu()) else {
-            return Ok(());
-        };
-        let words = levels.subarray(0, words);
-        queue.write_buffer_with_f64_and_buffer_source(buffer, offset.into(), &words).map_err(js_error)
     }
 }
 

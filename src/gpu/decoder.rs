@@ -100,8 +100,19 @@ impl Decoder {
     ///
     /// # Errors
     /// `Unsupported` if the device cannot take them, `Argument` if one does not exist, `Gpu` if the device fails.
-    pub async fn begin(&self, archive: &Archive, frames: &[usize], dtype: Option<DType>) -> Result<Batch> {
-        self.device.checked(|| Batch::new(&self.device, archive, frames, dtype)).await?
+    pub fn begin(
+        &self,
+        archive: &Archive,
+        frames: &[usize],
+        dtype: Option<DType>,
+    ) -> impl Future<Output = Result<Batch>> + use<> {
+        let scopes = self.device.scopes();
+        let batch = Batch::new(&self.device, archive, frames, dtype);
+        let closed = scopes.close();
+        async move {
+            closed.await?;
+            batch
+        }
     }
 
     /// Decodes a batch whose chunks have all come. Each tensor is followed by up to 15 bytes of zeros, in a buffer that can be
@@ -122,15 +133,8 @@ impl Decoder {
             Ok((tensors.collect::<Vec<_>>(), status, recording.submit()))
         });
         let (tensors, status, _temporary) = decoded.await??;
-        let checked = match self.device.read(&status, status_bytes).await {
-            Ok(status) => batch.check_status(&words_of(&status)),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = checked {
-            tensors.iter().for_each(wgpu::Buffer::destroy);
-            return Err(error);
-        }
-        Ok(tensors)
+        batch.check_status(&words_of(&self.device.read(&status, status_bytes).await?))?;
+        Ok(tensors.into_iter().map(Temporary::keep).collect())
     }
 
     /// What `frame` makes of its levels, given in coded order; in a buffer as [`Decoder::finish`] gives them.
@@ -149,7 +153,7 @@ impl Decoder {
             let tensor = self.reconstruct_on(&prepared, &levels, &mut recording);
             (tensor, recording.submit())
         });
-        Ok(reconstructed.await?.0)
+        Ok(reconstructed.await?.0.keep())
     }
 
     /// Decodes a small archive whose weights are exact, and compares them with the CPU's.
@@ -203,8 +207,9 @@ impl Decoder {
         Ok(Reconstruction { uniform, side: side.words, bytes, workgroups: self.device.workgroups(bytes / 4)? })
     }
 
-    fn reconstruct_on(&self, frame: &Reconstruction, levels: &wgpu::Buffer, recording: &mut Recording) -> wgpu::Buffer {
-        let tensor = self.device.buffer(frame.bytes, Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST);
+    fn reconstruct_on(&self, frame: &Reconstruction, levels: &wgpu::Buffer, recording: &mut Recording) -> Temporary {
+        let usage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
+        let tensor = Temporary::new(self.device.buffer(frame.bytes, usage));
         let uniform = recording.filled(&frame.uniform, Usage::UNIFORM);
         let side = recording.filled(&frame.side, Usage::STORAGE);
         let bindings = [(0, &uniform), (1, &side), (2, &tensor), (binding::LEVELS, levels)];
@@ -229,7 +234,7 @@ impl<'a> Recording<'a> {
     }
 
     fn kept(&mut self, buffer: wgpu::Buffer) -> wgpu::Buffer {
-        self.temporary.push(Temporary(buffer.clone()));
+        self.temporary.push(Temporary::new(buffer.clone()));
         buffer
     }
 

@@ -122,20 +122,19 @@ impl Device {
     /// Runs `work` and waits for what the device makes of it.
     ///
     /// # Errors
-    /// `Gpu` if it ran out of memory, refused, or was lost.
+    /// `Unsupported` if it ran out of memory, `Gpu` if it refused, or was lost.
     pub(super) async fn checked<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
-        let scope = |filter| self.device.push_error_scope(filter);
-        let outer = scope(wgpu::ErrorFilter::Internal);
-        let middle = scope(wgpu::ErrorFilter::Validation);
-        let inner = scope(wgpu::ErrorFilter::OutOfMemory);
+        let scopes = self.scopes();
         let value = work();
-        // All are popped before anything is awaited: scopes of concurrent calls must not interleave.
-        for error in [inner.pop(), middle.pop(), outer.pop()] {
-            if let Some(error) = error.await {
-                return Err(gpu_error(error));
-            }
-        }
-        self.lost.get().map_or(Ok(value), |reason| Err(gpu_error(format!("the device was lost: {reason}"))))
+        scopes.close().await?;
+        Ok(value)
+    }
+
+    /// Collects the errors of what follows.
+    pub(super) fn scopes(&self) -> Scopes {
+        let scope = |filter| self.device.push_error_scope(filter);
+        let filters = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory];
+        Scopes { scopes: filters.map(scope), lost: self.lost.clone() }
     }
 
     /// Copies the first `bytes` bytes of a buffer back.
@@ -181,22 +180,69 @@ impl Device {
     }
 }
 
+/// Errors of a device, while they are collected.
+pub(super) struct Scopes {
+    /// The outer one first.
+    scopes: [wgpu::ErrorScopeGuard; 3],
+    lost: Arc<OnceLock<String>>,
+}
+
+impl Scopes {
+    /// The first error, once the device has come so far.
+    pub fn close(self) -> impl Future<Output = Result<()>> + use<> {
+        let [outer, middle, inner] = self.scopes;
+        // All are popped before anything is awaited: scopes of concurrent calls must not interleave.
+        let errors =
+            [Box::pin(inner.pop()) as Pin<Box<dyn Future<Output = _>>>, Box::pin(middle.pop()), Box::pin(outer.pop())];
+        let lost = self.lost;
+        async move {
+            for error in errors {
+                match error.await {
+                    Some(wgpu::Error::OutOfMemory { .. }) => {
+                        return Err(Error::unsupported("tensor", "for lack of GPU memory"));
+                    }
+                    Some(error) => return Err(gpu_error(error)),
+                    None => {}
+                }
+            }
+            lost.get().map_or(Ok(()), |reason| Err(gpu_error(format!("the device was lost: {reason}"))))
+        }
+    }
+}
+
 /// A buffer that ends with its owner: in a browser dropping one leaves it to the garbage collector, which does not see its
 /// size.
 #[derive(Debug)]
-pub(super) struct Temporary(pub wgpu::Buffer);
+pub(super) struct Temporary {
+    buffer: wgpu::Buffer,
+    is_kept: bool,
+}
+
+impl Temporary {
+    pub fn new(buffer: wgpu::Buffer) -> Self {
+        Temporary { buffer, is_kept: false }
+    }
+
+    /// The buffer, which is the caller's from now on.
+    pub fn keep(mut self) -> wgpu::Buffer {
+        self.is_kept = true;
+        self.buffer.clone()
+    }
+}
 
 impl Deref for Temporary {
     type Target = wgpu::Buffer;
 
     fn deref(&self) -> &wgpu::Buffer {
-        &self.0
+        &self.buffer
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        self.0.destroy();
+        if !self.is_kept {
+            self.buffer.destroy();
+        }
     }
 }
 

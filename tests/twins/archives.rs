@@ -104,6 +104,20 @@ fn rows_that_are_longer_than_chunks_decode_as_on_the_cpu() {
 }
 
 #[test]
+fn chunks_of_many_lanes_decode_as_on_the_cpu() {
+    let Some(gpu) = gpu_decoder() else { return };
+    for (seed, lanes, lanes_log2) in [(55, 16, 4), (56, 64, 6), (57, 256, 8)] {
+        let mut case = case(Matrix { rows: 512, columns: 512, taps: 1 }, DType::F32, 0b1_0001_1011, 0, seed);
+        case.plan.lanes = lanes;
+        case.levels.iter_mut().for_each(|level| *level %= 3);
+        let archive = case.archive();
+        let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+        assert_eq!(reader.payload(reader.archive().frames[0].first_chunk).unwrap()[0], lanes_log2);
+        assert_eq!(assert_both(gpu, &archive, None, "many lanes"), 1);
+    }
+}
+
+#[test]
 fn archives_of_the_past_decode_as_on_the_cpu() {
     let Some(gpu) = gpu_decoder() else { return };
     let read = |name: &str| std::fs::read(format!("tests/vectors/valid/{name}.mcwc")).unwrap();
