@@ -161,7 +161,7 @@ export class GpuReader {
     const { tensor } = wanted;
     let bytes = this.gpu && new Uint8Array(await wanted.decode(), 0, tensor.bytes);
     if (bytes && output && output !== tensor.dtype) bytes = this.gpu?.cast(bytes, tensor.dtype, output);
-    const buffer = bytes && this.gpu?.upload(bytes);
+    const buffer = bytes && (await this.gpu?.upload(bytes));
     if (!buffer) throw new McwcError('gpu', `there is no GPU: ${this.#lost}`);
     this.stats.uploadedBytes += bytes!.length;
     return described(wanted, output, buffer, 'cpu');
@@ -181,14 +181,15 @@ export class GpuReader {
           batch.free();
           throw error;
         }
-        return this.#timed('decodeMs', this.gpu!.finish(batch));
+        return this.#timed('decodeMs', this.gpu?.finish(batch));
       });
     } catch (error) {
       const { code, message } = Object(error) as { code?: unknown; message: string };
       if (code === 'unsupported') return undefined;
       // Errors of the format have codes, those of WebGPU have none that is text; an abort is neither.
-      if (signal?.aborted || (typeof code === 'string' && code !== 'gpu')) throw error;
+      if (signal?.aborted) throw error;
       throwIfClosed();
+      if (typeof code === 'string' && code !== 'gpu') throw McwcError.from(error);
       this.#leave(message);
       return undefined;
     }
@@ -220,7 +221,7 @@ export class GpuReader {
     }
   }
 
-  async #timed<T>(name: 'waitMs' | 'verifyMs' | 'decodeMs', promise: Promise<T>): Promise<T> {
+  async #timed<T>(name: 'waitMs' | 'verifyMs' | 'decodeMs', promise: T | Promise<T>): Promise<T> {
     const began = performance.now();
     const value = await promise;
     this.stats[name] += performance.now() - began;

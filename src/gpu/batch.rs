@@ -1,8 +1,6 @@
 //! Frames that are decoded together: which others they need, where all their levels lie in one buffer, and their chunks, as
 //! they come.
 
-use std::collections::BTreeMap;
-
 use super::coded::{Coded, LevelPlace};
 use super::device::{Device, Temporary};
 use super::frame::{ABSENT, LevelFrame};
@@ -34,9 +32,7 @@ pub struct Batch {
     device: Device,
     /// References before what is predicted from them.
     pub(super) frames: Vec<BatchFrame>,
-    /// Places of the archive's frames in `frames`.
-    places: BTreeMap<usize, usize>,
-    /// Those whose tensors are wanted.
+    /// Those of the archive whose tensors are wanted.
     wanted: Vec<usize>,
     /// The type that tensors are to have; `None`: each its own.
     dtype: Option<DType>,
@@ -74,12 +70,12 @@ struct Opened {
 
 impl Batch {
     /// Lays out the frames.
-    pub(super) fn new(device: &Device, archive: &Archive, wanted: &[usize], dtype: Option<DType>) -> Result<Self> {
-        let (mut frames, mut places) = (Vec::new(), BTreeMap::new());
+    pub(crate) fn new(device: &Device, archive: &Archive, wanted: &[usize], dtype: Option<DType>) -> Result<Self> {
+        let mut frames = Vec::new();
         for &frame in wanted {
-            place_chain(archive, frame, &mut frames, &mut places)?;
+            place_chain(archive, frame, &mut frames)?;
         }
-        let (mut coded, mut table_sets) = (Coded::default(), BTreeMap::new());
+        let (mut coded, mut table_sets) = (Coded::default(), Vec::<([usize; 2], u32)>::new());
         let (mut level_len, mut words_bytes) = (0, 0);
         for frame in &mut frames {
             frame.level_at = u32::try_from(level_len).unwrap_or(u32::MAX);
@@ -90,7 +86,14 @@ impl Batch {
             words_bytes += chunks.map(|chunk| u64::from(chunk.bytes)).sum::<u64>();
             let &Levels { first_table, table_count, .. } = &frame.levels;
             let tables = archive.tables.get(first_table..first_table + table_count).unwrap_or_default();
-            let first = *table_sets.entry((first_table, table_count)).or_insert_with(|| coded.push_tables(tables));
+            let set = [first_table, table_count];
+            let first = match table_sets.iter().rfind(|(known, _)| *known == set) {
+                Some(&(_, first)) => first,
+                None => {
+                    table_sets.push((set, coded.push_tables(tables)));
+                    table_sets[table_sets.len() - 1].1
+                }
+            };
             let class_len = tables.len() / (1 + usize::from(frame.levels.trellis));
             if class_len == 0 {
                 return Err(Error::invalid("tables", "the frame has none"));
@@ -101,8 +104,8 @@ impl Batch {
         device.check_binding(words_bytes.max(4 * level_len))?;
         let words =
             Temporary::new(device.buffer(words_bytes, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST));
-        let wanted = wanted.iter().filter_map(|frame| places.get(frame).copied()).collect();
-        let mut batch = Batch { device: device.clone(), frames, places, wanted, dtype, coded, words, level_len };
+        let wanted = wanted.to_vec();
+        let mut batch = Batch { device: device.clone(), frames, wanted, dtype, coded, words, level_len };
         for frame in batch.frames.iter_mut().filter(|frame| frame.levels.side == 0) {
             frame.open(None, &mut batch.coded)?;
         }
@@ -132,7 +135,7 @@ impl Batch {
     /// # Errors
     /// `Invalid` if the payload breaks a rule, `Argument` if it is not needed.
     pub fn add_side(&mut self, frame: usize, payload: &[u8]) -> Result<()> {
-        let frame = self.places.get(&frame).and_then(|&place| self.frames.get_mut(place));
+        let frame = self.frames.iter_mut().find(|known| known.index == frame);
         let frame = frame.filter(|frame| frame.opened.is_none()).ok_or_else(unwanted)?;
         frame.open(Some(payload), &mut self.coded)
     }
@@ -141,6 +144,7 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Batch::add_side`]; `Argument` too if the frame's side chunk has not come, `Gpu` if the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
     pub async fn add_chunk(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<()> {
         let device = self.device.clone();
         let write = || {
@@ -167,7 +171,7 @@ impl Batch {
         payload: &'p [u8],
         parse: fn(&'p [u8], usize, usize, u32) -> Result<LevelPayload<'p>>,
     ) -> Result<(u64, &'p [u8])> {
-        let frame = self.places.get(&frame).and_then(|&place| self.frames.get(place)).ok_or_else(unwanted)?;
+        let frame = self.frames.iter().find(|known| known.index == frame).ok_or_else(unwanted)?;
         let (first, len) = frame.frame.chunk_range(index).filter(|_| index < frame.chunk_count).ok_or_else(unwanted)?;
         let opened = frame.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
         let Rectangle { first_row, rows, first_col, cols } = Rectangle::new(&frame.levels, first, len);
@@ -188,40 +192,42 @@ impl Batch {
         Ok((places.words_at, parsed.words()))
     }
 
+    fn frame(&self, index: usize) -> Option<&BatchFrame> {
+        self.frames.iter().find(|frame| frame.index == index)
+    }
+
     /// The tensors to be made: frames, and where their levels begin.
     pub(super) fn tensors(&self) -> Result<Vec<LevelFrame<'_>>> {
         if self.coded.chunks.contains(&Coded::NO_CHUNK) {
             return Err(Error::argument("not all chunks of the batch have come"));
         }
-        let wanted = self.wanted.iter().filter_map(|&place| self.frames.get(place));
+        let wanted = self.wanted.iter().filter_map(|&frame| self.frame(frame));
         wanted.map(|frame| frame.level_frame(self.dtype)).collect()
     }
 
     /// Each predicted frame, with what it is predicted from.
     pub(super) fn predictions(&self) -> impl Iterator<Item = (&BatchFrame, &BatchFrame)> {
-        self.frames.iter().filter_map(|frame| {
-            let reference = self.places.get(&frame.frame.reference?)?;
-            Some((frame, self.frames.get(*reference)?))
-        })
+        self.frames.iter().filter_map(|frame| Some((frame, self.frame(frame.frame.reference?)?)))
     }
 
-    /// Checks what the shaders have to say of each chunk.
+    /// Checks what the shaders have to say of each chunk, four bytes each.
     ///
     /// # Errors
     /// `Invalid` for the first that breaks a rule.
-    pub(super) fn check_status(&self, status: &[u32]) -> Result<()> {
-        let Some(place) = status.iter().position(|&status| status != 0) else { return Ok(()) };
-        let error = match status[place] & (OUT_OF_RANGE - 1) {
+    pub(crate) fn check_status(&self, status: &[u8]) -> Result<()> {
+        let mut words = status.as_chunks().0.iter().map(|&word| u32::from_le_bytes(word)).enumerate();
+        let Some((place, status)) = words.find(|&(_, status)| status != 0) else { return Ok(()) };
+        let error = match status & (OUT_OF_RANGE - 1) {
             0 => Error::invalid("level", "a prediction leads out of range"),
             lane => Error::invalid("lanes", format!("lane {} does not end where it should", LANE_END - lane)),
         };
         let frame = self.frames.iter().rfind(|frame| frame.first_chunk <= place);
-        Err(frame.map_or(Error::argument("no such chunk"), |frame| frame.within(place - frame.first_chunk, error)))
+        Err(frame.map_or(unwanted(), |frame| frame.within(place - frame.first_chunk, error)))
     }
 }
 
 impl BatchFrame {
-    fn new(archive: &Archive, index: usize, frame: &Frame) -> Result<Self> {
+    fn new(archive: &Archive, index: usize, frame: &Frame, chunk_count: usize) -> Result<Self> {
         let Coding::Levels(levels) = &frame.coding else {
             return Err(Error::unsupported("coding", "planes on the GPU"));
         };
@@ -229,7 +235,7 @@ impl BatchFrame {
             index,
             frame: frame.clone(),
             levels: levels.clone(),
-            chunk_count: 0,
+            chunk_count,
             level_at: 0,
             first_chunk: 0,
             tables: [0; 2],
@@ -280,13 +286,8 @@ impl BatchFrame {
     }
 }
 
-/// Finds places for a frame and those that it is predicted from.
-fn place_chain(
-    archive: &Archive,
-    frame: usize,
-    frames: &mut Vec<BatchFrame>,
-    places: &mut BTreeMap<usize, usize>,
-) -> Result<()> {
+/// Appends a frame after those that it is predicted from, as far as they are missing.
+fn place_chain(archive: &Archive, frame: usize, frames: &mut Vec<BatchFrame>) -> Result<()> {
     let (mut chain, mut next, mut chunk_count) = (Vec::new(), Some(frame), usize::MAX);
     while let Some(index) = next {
         let entry = archive.frames.get(index).ok_or(Error::argument("there is no such frame"))?;
@@ -296,16 +297,10 @@ fn place_chain(
         next = entry.reference;
     }
     for (index, entry, chunk_count) in chain.into_iter().rev() {
-        let place = match places.get(&index) {
-            Some(&place) => place,
-            None => {
-                frames.push(BatchFrame::new(archive, index, entry)?);
-                places.insert(index, frames.len() - 1);
-                frames.len() - 1
-            }
-        };
-        let frame = &mut frames[place];
-        frame.chunk_count = frame.chunk_count.max(chunk_count);
+        match frames.iter_mut().find(|frame| frame.index == index) {
+            Some(frame) => frame.chunk_count = frame.chunk_count.max(chunk_count),
+            None => frames.push(BatchFrame::new(archive, index, entry, chunk_count)?),
+        }
     }
     Ok(())
 }

@@ -1,13 +1,10 @@
 //! Runs the shaders: the buffers of a batch, its dispatches, and the tensors.
 
-use super::batch::{Batch, BatchFrame, NeededChunk};
+use super::batch::{Batch, BatchFrame};
 use super::device::{Device, Temporary};
 use super::frame::{self, LevelFrame, SideWords};
-use super::self_test;
 use super::shader::SHADER;
-use crate::container::Archive;
-use crate::error::{Error, Result};
-use crate::tensor::DType;
+use crate::error::Result;
 
 use wgpu::BufferUsages as Usage;
 
@@ -32,42 +29,45 @@ pub struct Decoder {
 }
 
 /// What is recorded to be run together, and the buffers that it needs.
-struct Recording<'a> {
+pub(super) struct Recording<'a> {
     device: &'a Device,
     encoder: wgpu::CommandEncoder,
     temporary: Vec<Temporary>,
 }
 
 /// A frame that is to become a tensor, checked.
-struct Reconstruction {
+pub(super) struct Reconstruction {
     uniform: Vec<u32>,
     side: Vec<u32>,
     bytes: u64,
     workgroups: [u32; 2],
 }
 
+/// What has been sent to the device, and the buffers that it works on.
+pub(crate) struct Submission {
+    pub tensors: Vec<Temporary>,
+    pub status: Temporary,
+    _temporary: Vec<Temporary>,
+}
+
 impl Decoder {
-    /// Builds the pipelines.
-    ///
-    /// # Errors
-    /// `Gpu` if the device refuses the shaders.
-    pub async fn new(device: Device) -> Result<Self> {
-        let pipelines = device.checked(|| {
-            let source = wgpu::ShaderSource::Wgsl(SHADER.into());
-            let module = &device.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
-            ["walk_lanes", "place_escapes", "add_predictions", "reconstruct"].map(|name| {
-                device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                    label: Some(name),
-                    layout: None,
-                    module,
-                    entry_point: Some(name),
-                    compilation_options: Default::default(),
-                    cache: None,
-                })
+    /// Builds the pipelines; errors are the device's.
+    pub(crate) fn build(device: Device) -> Self {
+        let source = wgpu::ShaderSource::Wgsl(SHADER.into());
+        let module = &device.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
+        let pipeline = |name| {
+            device.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: None,
+                layout: None,
+                module,
+                entry_point: Some(name),
+                compilation_options: Default::default(),
+                cache: None,
             })
-        });
-        let [walk_lanes, place_escapes, add_predictions, reconstruct] = pipelines.await?;
-        Ok(Decoder { device, walk_lanes, place_escapes, add_predictions, reconstruct })
+        };
+        let [walk_lanes, place_escapes, add_predictions, reconstruct] =
+            ["walk_lanes", "place_escapes", "add_predictions", "reconstruct"].map(pipeline);
+        Decoder { device, walk_lanes, place_escapes, add_predictions, reconstruct }
     }
 
     /// The device.
@@ -75,93 +75,19 @@ impl Decoder {
         &self.device
     }
 
-    /// Decodes frames of an archive whose verified payloads `payload` gives, as [`Decoder::begin`] and [`Decoder::finish`] do.
-    ///
-    /// # Errors
-    /// As theirs, and those of `payload`.
-    pub async fn decode(
-        &self,
-        archive: &Archive,
-        frames: &[usize],
-        dtype: Option<DType>,
-        mut payload: impl FnMut(usize) -> Result<Vec<u8>>,
-    ) -> Result<Vec<wgpu::Buffer>> {
-        let mut batch = self.begin(archive, frames, dtype).await?;
-        for NeededChunk { chunk, frame, index } in batch.needed_chunks() {
-            match index {
-                Some(index) => batch.add_chunk(frame, index, &payload(chunk)?).await?,
-                None => batch.add_side(frame, &payload(chunk)?)?,
-            }
+    /// Sends all that decodes a batch whose chunks have come; errors may be the device's too.
+    pub(crate) fn submit(&self, batch: &Batch) -> Result<Submission> {
+        let mut reconstructions = Vec::new();
+        for frame in batch.tensors()? {
+            reconstructions.push(self.prepare(&frame)?);
         }
-        self.finish(batch).await
-    }
-
-    /// Begins to decode frames of an archive, as tensors of `dtype` (f32 or f16) or of their own types.
-    ///
-    /// # Errors
-    /// `Unsupported` if the device cannot take them, `Argument` if one does not exist, `Gpu` if the device fails.
-    pub fn begin(
-        &self,
-        archive: &Archive,
-        frames: &[usize],
-        dtype: Option<DType>,
-    ) -> impl Future<Output = Result<Batch>> + use<> {
-        let scopes = self.device.scopes();
-        let batch = Batch::new(&self.device, archive, frames, dtype);
-        let closed = scopes.close();
-        async move {
-            closed.await?;
-            batch
-        }
-    }
-
-    /// Decodes a batch whose chunks have all come. Each tensor is followed by up to 15 bytes of zeros, in a buffer that can be
-    /// bound as storage and copied from and to.
-    ///
-    /// # Errors
-    /// `Invalid` if a chunk breaks a rule, `Unsupported` if the device cannot take the frames, `Argument` if a chunk is missing,
-    /// `Gpu` if the device fails.
-    pub async fn finish(&self, batch: Batch) -> Result<Vec<wgpu::Buffer>> {
-        let reconstructions = batch.tensors()?.iter().map(|frame| self.prepare(frame)).collect::<Result<Vec<_>>>()?;
+        let mut recording = Recording::new(&self.device);
+        let levels = recording.buffer((4 * batch.level_len).max(4), Usage::STORAGE);
         let status_bytes = 4 * batch.coded.chunks.len().max(1) as u64;
-        let decoded = self.device.checked(|| {
-            let mut recording = Recording::new(&self.device);
-            let levels = recording.buffer((4 * batch.level_len).max(4), Usage::STORAGE);
-            let status = recording.buffer(status_bytes, Usage::STORAGE | Usage::COPY_SRC);
-            self.decode_levels(&batch, &levels, &status, &mut recording)?;
-            let tensors = reconstructions.iter().map(|frame| self.reconstruct_on(frame, &levels, &mut recording));
-            Ok((tensors.collect::<Vec<_>>(), status, recording.submit()))
-        });
-        let (tensors, status, _temporary) = decoded.await??;
-        batch.check_status(&words_of(&self.device.read(&status, status_bytes).await?))?;
-        Ok(tensors.into_iter().map(Temporary::keep).collect())
-    }
-
-    /// What `frame` makes of its levels, given in coded order; in a buffer as [`Decoder::finish`] gives them.
-    ///
-    /// # Errors
-    /// `Unsupported` if the device cannot take the frame, `Argument` if the levels are not the frame's, `Gpu` if the
-    /// device fails.
-    pub async fn reconstruct(&self, frame: &LevelFrame<'_>, levels: &[i32]) -> Result<wgpu::Buffer> {
-        let prepared = self.prepare(frame)?;
-        if levels.len() as u64 != u64::from(frame.level_at) + frame.element_len() {
-            return Err(Error::argument("one level for each element is needed"));
-        }
-        let reconstructed = self.device.checked(|| {
-            let mut recording = Recording::new(&self.device);
-            let levels = recording.filled(bytemuck::cast_slice(levels), Usage::STORAGE);
-            let tensor = self.reconstruct_on(&prepared, &levels, &mut recording);
-            (tensor, recording.submit())
-        });
-        Ok(reconstructed.await?.0.keep())
-    }
-
-    /// Decodes a small archive whose weights are exact, and compares them with the CPU's.
-    ///
-    /// # Errors
-    /// `Gpu` if the values differ or the device fails: then it must not be used.
-    pub async fn self_test(&self) -> Result<()> {
-        self_test::run(self).await
+        let status = Temporary::new(self.device.buffer(status_bytes, Usage::STORAGE | Usage::COPY_SRC));
+        self.decode_levels(batch, &levels, &status, &mut recording)?;
+        let tensors = reconstructions.iter().map(|frame| self.reconstruct_on(frame, &levels, &mut recording)).collect();
+        Ok(Submission { tensors, status, _temporary: recording.submit() })
     }
 
     /// From words to levels; then frames that are predicted, after what they are predicted from.
@@ -195,7 +121,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn prepare(&self, frame: &LevelFrame) -> Result<Reconstruction> {
+    pub(super) fn prepare(&self, frame: &LevelFrame) -> Result<Reconstruction> {
         frame.check()?;
         let side = SideWords::new(frame);
         let bytes = frame.bytes().next_multiple_of(TENSOR_ALIGN_BYTES);
@@ -207,7 +133,12 @@ impl Decoder {
         Ok(Reconstruction { uniform, side: side.words, bytes, workgroups: self.device.workgroups(bytes / 4)? })
     }
 
-    fn reconstruct_on(&self, frame: &Reconstruction, levels: &wgpu::Buffer, recording: &mut Recording) -> Temporary {
+    pub(super) fn reconstruct_on(
+        &self,
+        frame: &Reconstruction,
+        levels: &wgpu::Buffer,
+        recording: &mut Recording,
+    ) -> Temporary {
         let usage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
         let tensor = Temporary::new(self.device.buffer(frame.bytes, usage));
         let uniform = recording.filled(&frame.uniform, Usage::UNIFORM);
@@ -219,7 +150,7 @@ impl Decoder {
 }
 
 impl<'a> Recording<'a> {
-    fn new(device: &'a Device) -> Self {
+    pub fn new(device: &'a Device) -> Self {
         let encoder = device.device.create_command_encoder(&Default::default());
         Recording { device, encoder, temporary: Vec::new() }
     }
@@ -229,7 +160,7 @@ impl<'a> Recording<'a> {
         self.kept(self.device.buffer(size, usage))
     }
 
-    fn filled(&mut self, words: &[u32], usage: Usage) -> wgpu::Buffer {
+    pub fn filled(&mut self, words: &[u32], usage: Usage) -> wgpu::Buffer {
         self.kept(self.device.filled(words, usage))
     }
 
@@ -252,7 +183,7 @@ impl<'a> Recording<'a> {
         pass.dispatch_workgroups(x, y, 1);
     }
 
-    fn submit(self) -> Vec<Temporary> {
+    pub fn submit(self) -> Vec<Temporary> {
         self.device.queue.submit([self.encoder.finish()]);
         self.temporary
     }
@@ -271,10 +202,6 @@ fn prediction_fields(frame: &BatchFrame, reference: &BatchFrame) -> [(&'static s
         ("chunk_len", chunk_len),
         ("row_chunks", row_chunks),
     ]
-}
-
-fn words_of(bytes: &[u8]) -> Vec<u32> {
-    bytes.as_chunks().0.iter().map(|&word| u32::from_le_bytes(word)).collect()
 }
 
 #[cfg(test)]
@@ -304,8 +231,8 @@ mod tests {
     #[test]
     fn structs_have_the_layout_of_the_shader() {
         let frame = LevelFrame {
-            dtype: DType::F32,
-            output: DType::F32,
+            dtype: crate::tensor::DType::F32,
+            output: crate::tensor::DType::F32,
             rows: 1,
             columns: 1,
             taps: 1,

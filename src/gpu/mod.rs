@@ -20,10 +20,14 @@ mod native;
 mod navigator;
 mod self_test;
 mod shader;
+#[cfg(not(target_arch = "wasm32"))]
+mod waiting;
 
 pub use batch::{Batch, NeededChunk};
 pub use cast::cast;
 pub use decoder::Decoder;
 pub use device::Device;
 pub use frame::LevelFrame;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use self_test::{ARCHIVE as SELF_TEST, is_right};
 pub use shader::{SHADER, WORKGROUP_LEN};

@@ -1,86 +1,91 @@
 //! Decoding on WebGPU as JavaScript sees it: payloads in, `GPUBuffer`s out.
+//!
+//! Only acquiring a device waits. JavaScript collects the errors of what is done on it, and reads buffers back.
 
-use std::rc::Rc;
-
-use js_sys::{Array, Promise, Uint8Array};
+use js_sys::Array;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::future_to_promise;
 
 use super::archive::ArchiveDecoder;
 use super::js_error;
 use crate::error::{Error, Result};
-use crate::gpu::{Batch, Decoder, Device, NeededChunk, cast};
+use crate::gpu::{Batch, Decoder, Device, NeededChunk, SELF_TEST, cast, is_right};
 use crate::tensor::DType;
 
 type JsResult<T> = std::result::Result<T, JsValue>;
 
+/// A device, not yet tested.
+#[wasm_bindgen]
+pub struct AcquiredGpu(Device);
+
 /// A device with the pipelines built on it.
 #[wasm_bindgen]
-pub struct GpuDecoder(Rc<Decoder>);
+pub struct GpuDecoder(Decoder);
 
 /// Frames whose chunks are awaited.
 #[wasm_bindgen]
 pub struct GpuBatch(Batch);
 
 #[wasm_bindgen]
-impl GpuDecoder {
-    /// Takes the caller's device, or asks for one, and tests it: a device that computes wrong values is an error.
-    pub async fn create(
+impl AcquiredGpu {
+    /// Takes the caller's device, or asks for one.
+    pub async fn acquire(
         #[wasm_bindgen(unchecked_param_type = "GPUDevice | undefined")] device: JsValue,
-    ) -> JsResult<GpuDecoder> {
-        let create = async {
-            let device = if device.is_undefined() { Device::request().await? } else { Device::adopt(device).await? };
-            let decoder = Decoder::new(device).await?;
-            decoder.self_test().await?;
-            Ok(GpuDecoder(Rc::new(decoder)))
-        };
-        create.await.map_err(js_error)
+    ) -> JsResult<AcquiredGpu> {
+        let device = if device.is_undefined() { Device::request().await } else { Device::adopt(device).await };
+        Ok(AcquiredGpu(device.map_err(js_error)?))
     }
 
     /// What the adapter calls itself.
     #[wasm_bindgen(getter)]
     pub fn name(&self) -> String {
-        self.0.device().name().to_owned()
+        self.0.name().to_owned()
     }
 
     /// The device that all buffers belong to.
     #[wasm_bindgen(getter, unchecked_return_type = "GPUDevice")]
     pub fn device(&self) -> JsValue {
-        self.0.device().to_js()
+        self.0.to_js()
     }
 
+    /// Builds the pipelines.
+    pub fn build(self) -> GpuDecoder {
+        GpuDecoder(Decoder::build(self.0))
+    }
+}
+
+#[wasm_bindgen]
+impl GpuDecoder {
     /// Begins to decode frames, as elements of `dtype` (`f32` or `f16`) or of their own types.
     ///
     /// An error of code `unsupported` means that they have to be decoded on the CPU, or fewer at a time.
-    ///
-    /// The archive is borrowed for the call alone, so that it can be freed while the promise is pending.
-    #[wasm_bindgen(unchecked_return_type = "Promise<GpuBatch>")]
-    pub fn begin(&self, archive: &ArchiveDecoder, frames: Vec<usize>, dtype: Option<String>) -> Promise {
-        let dtype = dtype.as_deref().map(dtype_of).transpose();
-        let batch = dtype.map(|dtype| self.0.begin(archive.header(), &frames, dtype));
-        let begin = async move { batch?.await };
-        future_to_promise(async { begin.await.map(|batch| GpuBatch(batch).into()).map_err(js_error) })
+    pub fn begin(&self, archive: &ArchiveDecoder, frames: &[usize], dtype: Option<String>) -> JsResult<GpuBatch> {
+        let begin = || {
+            let dtype = dtype.as_deref().map(dtype_of).transpose()?;
+            Batch::new(self.0.device(), archive.header(), frames, dtype)
+        };
+        begin().map(GpuBatch).map_err(js_error)
     }
 
-    /// Decodes a batch whose chunks have all come. The bytes of each tensor, then zeros to a multiple of 16, in a new buffer of
-    /// usage `STORAGE | COPY_SRC | COPY_DST`, which the caller destroys. Errors as those of `begin`.
-    #[wasm_bindgen(unchecked_return_type = "Promise<GPUBuffer[]>")]
-    pub fn finish(&self, batch: GpuBatch) -> Promise {
-        let decoder = self.0.clone();
-        let finish = async move { decoder.finish(batch.0).await };
-        future_to_promise(async {
-            let buffers = finish.await.map_err(js_error)?;
-            Ok(buffers.iter().map(|buffer| JsValue::from(buffer.as_webgpu())).collect::<Array>().into())
-        })
+    /// Decodes a batch whose chunks have all come. Gives a buffer for `check`, then for each tensor a new one of usage
+    /// `STORAGE | COPY_SRC | COPY_DST`: its bytes, then zeros to a multiple of 16. The caller destroys them. Errors as those of
+    /// `begin`.
+    #[wasm_bindgen(unchecked_return_type = "GPUBuffer[]")]
+    pub fn finish(&self, batch: &GpuBatch) -> JsResult<Array> {
+        let submission = self.0.submit(&batch.0).map_err(js_error)?;
+        let buffers = std::iter::once(submission.status).chain(submission.tensors);
+        Ok(buffers.map(|buffer| JsValue::from(buffer.keep().as_webgpu())).collect())
     }
 
-    /// Copies the first `bytes` bytes of a buffer back.
-    pub async fn read(
-        &self,
-        #[wasm_bindgen(unchecked_param_type = "GPUBuffer")] buffer: JsValue,
-        bytes: u32,
-    ) -> JsResult<Uint8Array> {
-        self.0.device().read_js(&buffer, bytes).await.map_err(js_error)
+    /// An archive that a device must decode exactly before it is trusted.
+    #[wasm_bindgen(js_name = selfTest)]
+    pub fn self_test() -> Vec<u8> {
+        SELF_TEST.to_vec()
+    }
+
+    /// Whether these are the bytes of the buffers of all its frames, one after another.
+    #[wasm_bindgen(js_name = isRight)]
+    pub fn is_right(bytes: &[u8]) -> bool {
+        is_right(bytes)
     }
 
     /// Elements of a tensor as another type, `f32` or `f16`.
@@ -120,6 +125,11 @@ impl GpuBatch {
     pub fn add_chunk(&mut self, frame: usize, index: usize, payload: &[u8]) -> JsResult<u32> {
         let place = self.0.add_chunk_without_words(frame, index, payload).map_err(js_error)?;
         Ok(place as u32)
+    }
+
+    /// Takes what the first buffer of `finish` holds.
+    pub fn check(&self, status: &[u8]) -> JsResult<()> {
+        self.0.check_status(status).map_err(js_error)
     }
 }
 
