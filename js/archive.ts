@@ -93,6 +93,7 @@ export class Archive {
       ask: (steps) => this.#ask(steps),
       count: (steps) => this.#count(steps),
       throwIfClosed: () => this.#throwIfClosed(),
+      errorOf: (error) => McwcError.from(error),
       onLost: (reason) => (this.#backendReason = reason),
     });
     this.#onAbort = () => this.#end(signal?.reason);

@@ -22,6 +22,8 @@ export interface GpuReaderOptions {
   ask(steps: Step[]): void;
   count(steps: Step[]): void;
   throwIfClosed(): void;
+  /** The same as an error of the package: this script has a class of its own. */
+  errorOf(error: unknown): Error;
   /** Called when the GPU fails, and the CPU takes over. */
   onLost(reason: string): void;
 }
@@ -43,7 +45,7 @@ const LEVELS_MAX = 1 << 24;
 const GROUPS_AT_ONCE = 2;
 
 export class GpuReader {
-  readonly stats: GpuStats = { waitMs: 0, verifyMs: 0, uploadMs: 0, decodeMs: 0, uploadedBytes: 0 };
+  readonly stats: GpuStats = { arrivalMs: 0, verifyMs: 0, uploadMs: 0, decodeMs: 0, uploadedBytes: 0 };
 
   /** Why there is no GPU any more. */
   #lost = '';
@@ -162,14 +164,14 @@ export class GpuReader {
     let bytes = this.gpu && new Uint8Array(await wanted.decode(), 0, tensor.bytes);
     if (bytes && output && output !== tensor.dtype) bytes = this.gpu?.cast(bytes, tensor.dtype, output);
     const buffer = bytes && (await this.gpu?.upload(bytes));
-    if (!buffer) throw new McwcError('gpu', `there is no GPU: ${this.#lost}`);
+    if (!buffer) throw this.options.errorOf(new McwcError('gpu', `there is no GPU: ${this.#lost}`));
     this.stats.uploadedBytes += bytes!.length;
     return described(wanted, output, buffer, 'cpu');
   }
 
   /** Frames' tensors; undefined if they have to be decoded on the CPU, or fewer at a time. */
   async #decoded(frames: number[], output: Output, signal?: AbortSignal): Promise<GPUBuffer[] | undefined> {
-    const { header, chunks, throwIfClosed } = this.options;
+    const { header, chunks, throwIfClosed, errorOf } = this.options;
     try {
       return await chunks.repaired(async () => {
         throwIfClosed();
@@ -189,7 +191,7 @@ export class GpuReader {
       // Errors of the format have codes, those of WebGPU have none that is text; an abort is neither.
       if (signal?.aborted) throw error;
       throwIfClosed();
-      if (typeof code === 'string' && code !== 'gpu') throw McwcError.from(error);
+      if (typeof code === 'string' && code !== 'gpu') throw errorOf(error);
       this.#leave(message);
       return undefined;
     }
@@ -201,7 +203,7 @@ export class GpuReader {
     const steps = stepsOf(batch.neededChunks());
     ask(steps);
     for (const [some] of batchesOf(steps, chunks)) {
-      const gathered = await this.#timed('waitMs', chunks.gather(some));
+      const gathered = await this.#timed('arrivalMs', chunks.gather(some));
       const verified = await this.#timed('verifyMs', verify(gathered, hashes));
       signal?.throwIfAborted();
       throwIfClosed();
@@ -221,7 +223,7 @@ export class GpuReader {
     }
   }
 
-  async #timed<T>(name: 'waitMs' | 'verifyMs' | 'decodeMs', promise: T | Promise<T>): Promise<T> {
+  async #timed<T>(name: 'arrivalMs' | 'verifyMs' | 'decodeMs', promise: T | Promise<T>): Promise<T> {
     const began = performance.now();
     const value = await promise;
     this.stats[name] += performance.now() - began;

@@ -101,7 +101,7 @@ export interface GpuTensor {
 /** Where the time went on WebGPU, in milliseconds that may overlap. */
 export interface GpuStats {
   /** Waiting for bytes to arrive. */
-  waitMs: number;
+  arrivalMs: number;
   /** Checking hashes. */
   verifyMs: number;
   /** Sending compressed chunks up. */

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { ROOT, bases, folder, places, readEverything, vectors, writeLarge } from './common/package.mjs';
+import { ROOT, bases, encode, folder, noise, places, readEverything, safetensors, vectors } from './common/package.mjs';
 
 describe('WebGPU', () => {
   const { run } = places.Chromium;
@@ -195,7 +195,7 @@ describe('WebGPU', () => {
   for (const dtype of ['f32', 'f16']) {
     test(`gives many tensors at once, as ${dtype}`, async () => {
       let onGpu = 0;
-      for (const path of ['small.mcwc', 'every-kind-5-bits.mcwc', 'predicted.mcwc', 'scattered-and-transformed.mcwc', 'delta-of-delta.mcwc']) {
+      for (const path of ['small.mcwc', 'predicted.mcwc', 'scattered-and-transformed.mcwc', 'delta-of-delta.mcwc']) {
         const { most, decoded, shapes, backend, stats } = await run(atOnce, { path, dtype, bases: bases[path] });
         assert(most <= 1, `${path}: ${most} units in the last place`);
         assert.deepEqual([backend, shapes], ['webgpu', true], path);
@@ -203,15 +203,18 @@ describe('WebGPU', () => {
         onGpu += decoded.webgpu;
         if (path.startsWith('scattered')) assert(decoded.cpu > 0, 'the CPU takes transforms');
       }
-      assert(onGpu > 50, `${onGpu} on the GPU`);
+      assert(onGpu > 30, `${onGpu} on the GPU`);
     });
   }
 
   test('sends no more than the archive up', async () => {
-    await writeLarge();
+    const floats = noise(9);
+    const layers = Array.from({ length: 4 }, (_, index) => [`layer${index}`, ['F32', [1024, 1024], floats(1 << 20, 0.02)]]);
+    await writeFile(join(folder, 'upload.safetensors'), safetensors(Object.fromEntries(layers)));
+    encode('upload', ['upload.safetensors'], ['--bits', '4', '--quantizer', 'uniform']);
     const scenario = async ({ entry, base }) => {
       const { open } = await import(entry);
-      const archive = await open(`${base}/large.mcwc`, { backend: 'webgpu' });
+      const archive = await open(`${base}/upload.mcwc`, { backend: 'webgpu' });
       let written = 0;
       const { writeBuffer } = GPUQueue.prototype;
       GPUQueue.prototype.writeBuffer = function (buffer, offset, data, from, size) {
