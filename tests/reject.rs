@@ -8,14 +8,14 @@ use std::sync::LazyLock;
 
 use common::changed::{split, with_chunk, with_header};
 use common::{Noise, Tensor, archive, records_archive, safetensors};
-use mcwc::container::{FileEntry, FrameEntry, Header, TensorEntry, serialize_chunk_entry, serialize_head};
+use mcwc::container::{FileEntry, FrameEntry, Header, TensorEntry, serialize_head};
 use mcwc::decode::Reader;
 use mcwc::encode::Target;
 use mcwc::encode::assemble::ArchiveBuilder;
 use mcwc::encode::levels::frame::{LevelPlan, Prediction};
 use mcwc::encode::levels::matrix::Matrix;
 use mcwc::encode::levels::model_fit::Classes;
-use mcwc::entropy::{EncoderTable, Table, decode_planes};
+use mcwc::entropy::{EncoderTable, Table};
 use mcwc::format::PREAMBLE_BYTES;
 use mcwc::stages::permute::Permutation;
 use mcwc::tensor::{DType, Limits};

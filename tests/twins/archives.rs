@@ -1,9 +1,9 @@
 //! From archives to tensors: what the GPU makes of payloads is what reading the archive gives.
 
+use crate::Noise;
 use crate::common::changed::with_chunk;
 use crate::common::frames::{self, Case, case, predicted};
 use crate::compare::{differences, gpu_decoder, read};
-use crate::noise::Noise;
 use mcwc::Result;
 use mcwc::container::{Coding, Hash};
 use mcwc::decode::Reader;

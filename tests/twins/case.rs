@@ -1,6 +1,6 @@
 //! Random frames of every kind, with the extremes in them.
 
-use crate::noise::Noise;
+use crate::Noise;
 use mcwc::format::LEVEL_END;
 use mcwc::gpu::LevelFrame;
 use mcwc::stages::permute::Permutation;

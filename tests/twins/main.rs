@@ -12,8 +12,14 @@ mod case;
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;
+#[cfg(not(feature = "encoder"))]
 #[path = "../../src/noise.rs"]
 mod noise;
+
+#[cfg(feature = "encoder")]
+use common::Noise;
+#[cfg(not(feature = "encoder"))]
+use noise::Noise;
 
 use case::{Case, FLOATS, INTEGERS, OUTPUTS};
 use compare::{assert_identical, assert_twins, case_on_gpu, differences, gpu_decoder};
