@@ -13,7 +13,7 @@ import type { Coded, Job } from './pool/runner.js';
 import { adopt, nextTurn, unlessAborted } from './platform.js';
 import type { Bytes } from './source/segments.js';
 import { type Held, type Piece, type Step, nothing, piecesOf, stepsOf } from './steps.js';
-import type { ArchiveOptions, Backend, CacheBackend, FileInfo, FileOptions, GpuTensor, Tensor, TensorInfo, TensorOptions } from './types.js';
+import type { ArchiveOptions, Backend, CacheBackend, FileInfo, FileOptions, GpuStats, GpuTensor, GpuTensorOptions, Tensor, TensorInfo, TensorOptions } from './types.js';
 import type { Uses } from './uses.js';
 import type { Wasm, WasmArchive } from './wasm.js';
 
@@ -89,8 +89,11 @@ export class Archive {
       memory: wasm.memory,
       description,
       chunks: this.#chunks,
-      run: (job, signal) => this.#run(job, signal),
+      hashes: this.#coded.hashes,
+      ask: (steps) => this.#ask(steps),
+      count: (steps) => this.#count(steps),
       throwIfClosed: () => this.#throwIfClosed(),
+      errorOf: (error) => McwcError.from(error),
       onLost: (reason) => (this.#backendReason = reason),
     });
     this.#onAbort = () => this.#end(signal?.reason);
@@ -166,15 +169,25 @@ export class Archive {
   }
 
   /** A tensor in a buffer of the GPU's, which the caller destroys. Only with the backend `webgpu`. */
-  async gpuTensor(name: string, { file, signal, pass: wanted }: Omit<TensorOptions, 'buffer'> = {}): Promise<GpuTensor> {
-    const tensor = this.#find(name, file);
-    const { dtype, shape, bytes, frames } = tensor;
-    const pass = this.#passOf(tensor, wanted);
-    const decode = () => this.#decode(this.#plan(tensor, pass), { signal });
-    const buffer = await this.#gpuReader?.tensor(frames[Math.min(pass, frames.length - 1)], bytes, decode, signal);
-    await this.#release(tensor, pass);
-    if (!buffer) throw new McwcError('gpu', `there is no GPU: ${this.#backendReason}`);
-    return { dtype, shape: [...shape], bytes, pass, buffer };
+  async gpuTensor(name: string, options?: GpuTensorOptions): Promise<GpuTensor> {
+    return (await this.gpuTensors([name], options))[0];
+  }
+
+  /** Several at once, which takes less time: all unless names are given. If one fails, none is left behind. */
+  async gpuTensors(names?: Iterable<string>, { file, signal, pass: asked, dtype }: GpuTensorOptions = {}): Promise<GpuTensor[]> {
+    const wanted = Array.from(names ?? this.tensors.map(({ name }) => name), (name) => {
+      const tensor = this.#find(name, file);
+      const pass = this.#passOf(tensor, asked);
+      const decode = () => this.#decode(this.#plan(tensor, pass), { signal });
+      return { tensor, pass, decode, release: () => this.#release(tensor, pass) };
+    });
+    if (!this.#gpuReader) throw new McwcError('gpu', `there is no GPU: ${this.#backendReason}`);
+    return this.#gpuReader.tensors(wanted, dtype, signal);
+  }
+
+  /** Where the time went; undefined on the CPU. */
+  get stats(): GpuStats | undefined {
+    return this.#gpuReader?.stats;
   }
 
   /** A file, at the finest pass unless another is asked for. */
@@ -358,8 +371,7 @@ export class Archive {
 
   async #run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer> {
     const steps = [...job.steps(nothing())];
-    // What is fetched only when it is asked for is asked for together.
-    if (this.#parts.options.lazy) for (const place of this.#chunks.places(steps)) arrival([place]).catch(() => {});
+    this.#ask(steps);
     // A worker that waits for its first byte would keep others from using it.
     await unlessAborted(arrival(this.#chunks.places(firstOf(steps))), signal);
     const { byteLength } = job.buffer ?? new ArrayBuffer(0);
@@ -370,6 +382,11 @@ export class Archive {
     });
     this.#count(steps);
     return decoded;
+  }
+
+  /** What is fetched only when it is asked for is asked for together. */
+  #ask(steps: Step[]): void {
+    if (this.#parts.options.lazy) for (const place of this.#chunks.places(steps)) arrival([place]).catch(() => {});
   }
 
   #count(steps: Step[]): void {

@@ -1,5 +1,4 @@
 // Payloads -> verified and decoded bytes, on whatever thread this runs.
-import { McwcError } from './errors.js';
 import type { Step } from './steps.js';
 import { type Wasm, type WasmArchive, load, parse, verifyLoaded } from './wasm.js';
 
@@ -22,7 +21,6 @@ export class Decoder {
   #raw = new Uint8Array();
   /** The chunk that `#raw` comes from. */
   #rawChunk = -1;
-  #packedBytes = 0;
 
   constructor(wasm: Wasm, heads: Uint8Array[]) {
     this.memory = wasm.memory;
@@ -59,21 +57,11 @@ export class Decoder {
       archive.openFrame(step.frame);
     } else if (!step.gives) {
       archive.decodeReference(step.frame, step.index);
-    } else if (step.levelBits > 0) {
-      this.#packLevels(step, out);
     } else {
       const decoded = this.#decoded(archive.decodeChunk(step.index));
       if (step.scattered) placeRuns(decoded, archive.places(step.index)!, step, out);
       else out.set(decoded.subarray(step.skip, step.skip + step.take), step.at);
     }
-  }
-
-  #packLevels({ index, levelBits }: Step, out: Uint8Array): void {
-    const bytes = this.archive.decodeLevels(index, levelBits);
-    if (bytes < 0) throw new McwcError('limit-exceeded', `a level needs more than ${levelBits} bits`);
-    if (index === 0) this.#packedBytes = 0;
-    out.set(new Uint8Array(this.memory.buffer, this.archive.packed(), bytes), this.#packedBytes);
-    this.#packedBytes += bytes;
   }
 
   #decoded(bytes: number): Uint8Array {

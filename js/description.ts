@@ -19,8 +19,8 @@ export interface Frame {
   chunkCount: number;
   /** The frame that it is predicted from; -1 if there is none. Those of the base follow the archive's own. */
   reference: number;
-  /** Bits that its levels need, most likely; 0 for what the GPU does not take: planes, and levels under a transform. */
-  levelBits: number;
+  /** Whether the GPU takes it: not planes, nor levels under a transform. */
+  onGpu: boolean;
   /** Whether a chunk's elements lie apart in the tensor. */
   scattered: boolean;
 }
@@ -34,8 +34,8 @@ export function descriptionOf([integrity, bytes, metadata, files, tensors, frame
     tensors: tensors.map(([name, dtype, shape, bytes, file, offset, frames]: any[]) => {
       return { name, dtype, shape, bytes, file, offset, frames };
     }),
-    frames: frames.map(([sideChunk, firstChunk, chunkCount, reference, levelBits, scattered]: any[]) => {
-      return { sideChunk, firstChunk, chunkCount, reference, levelBits, scattered };
+    frames: frames.map(([sideChunk, firstChunk, chunkCount, reference, onGpu, scattered]: any[]) => {
+      return { sideChunk, firstChunk, chunkCount, reference, onGpu, scattered };
     }),
   };
 }

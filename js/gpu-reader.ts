@@ -1,11 +1,14 @@
-// Frames -> tensors by way of the GPU: the workers decode their levels, the GPU reconstructs them. What it does not take, and
-// everything once it has failed, is left to the CPU. Loaded only where there is a GPU.
+// Frames -> tensors by way of the GPU: verified payloads go up, weights appear there. What it does not take, and everything once
+// it has failed, is left to the CPU. Loaded only where there is a GPU.
 import type { Chunks } from './chunks.js';
 import type { Description } from './description.js';
 import { bytesPerElement } from './dtype.js';
-import type { Gpu } from './gpu.js';
-import type { Job } from './pool/runner.js';
-import { type Held, type Piece, levelStepsOf } from './steps.js';
+import { McwcError } from './errors.js';
+import type { Batch, Gpu } from './gpu.js';
+import { verify } from './hashes.js';
+import { batchesOf } from './pool/runner.js';
+import type { Piece, Step } from './steps.js';
+import type { Backend, GpuStats, GpuTensor } from './types.js';
 import { type WasmArchive, load, verifyLoaded } from './wasm.js';
 
 export interface GpuReaderOptions {
@@ -13,13 +16,40 @@ export interface GpuReaderOptions {
   memory: WebAssembly.Memory;
   description: Description;
   chunks: Chunks;
-  run(job: Job, signal: AbortSignal | undefined): Promise<ArrayBuffer>;
+  /** Of all chunks, one after another. */
+  hashes: Uint8Array;
+  /** Called with the steps that are about to be waited for, and with those that have been decoded. */
+  ask(steps: Step[]): void;
+  count(steps: Step[]): void;
   throwIfClosed(): void;
+  /** The same as an error of the package: this script has a class of its own. */
+  errorOf(error: unknown): Error;
   /** Called when the GPU fails, and the CPU takes over. */
   onLost(reason: string): void;
 }
 
+/** A tensor that is to be in a buffer. */
+export interface Wanted {
+  tensor: Description['tensors'][number];
+  pass: number;
+  /** Its bytes, decoded on the CPU. */
+  decode(): Promise<ArrayBuffer>;
+  release(): Promise<void>;
+}
+
+type Output = 'f32' | 'f16' | undefined;
+
+/** Most levels that are decoded together, unless a tensor has more: they take four bytes each while they are. */
+const LEVELS_MAX = 1 << 24;
+/** Groups whose chunks are sent while others are decoded. */
+const GROUPS_AT_ONCE = 2;
+
 export class GpuReader {
+  readonly stats: GpuStats = { arrivalMs: 0, verifyMs: 0, uploadMs: 0, decodeMs: 0, uploadedBytes: 0 };
+
+  /** Why there is no GPU any more. */
+  #lost = '';
+
   /** `gpu`: undefined once it has failed. */
   constructor(
     public gpu: Gpu | undefined,
@@ -34,7 +64,7 @@ export class GpuReader {
     for (const piece of pieces) {
       const last = merged.at(-1);
       const { frame } = piece;
-      if (frame < 0 || frames[frame].levelBits === 0) {
+      if (frame < 0 || !frames[frame].onGpu) {
         merged.push(piece);
       } else if (last?.parts && last.frame === frame && offset < last.end!) {
         last.parts.push(piece);
@@ -52,7 +82,7 @@ export class GpuReader {
 
   /** A merged piece; undefined if its parts have to be decoded on the CPU. */
   async read({ frame, skip, bytes, decoded }: Piece, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer> | undefined> {
-    const buffer = await this.reconstruct(frame, decoded, signal);
+    const buffer = (await this.#decoded([frame], undefined, signal))?.[0];
     if (!buffer) return undefined;
     try {
       return (await this.gpu?.read(buffer, decoded))?.subarray(skip, skip + bytes);
@@ -64,62 +94,163 @@ export class GpuReader {
     }
   }
 
-  /** A frame's tensor, of this length, on the GPU, which may have to take what the CPU decodes; undefined if there is none any more. */
-  async tensor(frame: number, bytes: number, decode: () => Promise<ArrayBuffer>, signal?: AbortSignal): Promise<GPUBuffer | undefined> {
-    const reconstructed = await this.reconstruct(frame, bytes, signal);
-    if (reconstructed || !this.gpu) return reconstructed;
-    const decoded = await decode();
-    return this.gpu?.upload(new Uint8Array(decoded, 0, bytes));
+  /** Tensors in buffers; those that the GPU does not take are decoded on the CPU. Rejects if there is no GPU any more. */
+  async tensors(wanted: Wanted[], output: Output, signal?: AbortSignal): Promise<GpuTensor[]> {
+    const groups = this.#groups(wanted);
+    const done: Promise<GpuTensor[]>[] = [];
+    try {
+      for (const group of groups) {
+        await done.at(-GROUPS_AT_ONCE);
+        const tensors = this.#group(group, output, signal);
+        tensors.catch(() => {});
+        done.push(tensors);
+      }
+      return (await Promise.all(done)).flat();
+    } catch (error) {
+      for (const settled of await Promise.allSettled(done)) {
+        if (settled.status === 'fulfilled') settled.value.forEach(({ buffer }) => buffer.destroy());
+      }
+      throw error;
+    }
   }
 
-  /** A frame's tensor, of this length, on the GPU; undefined if it has to be decoded on the CPU. */
-  async reconstruct(frame: number, bytes: number, signal?: AbortSignal): Promise<GPUBuffer | undefined> {
-    const { description, header, throwIfClosed } = this.options;
-    const entry = description.frames[frame];
-    if (!this.gpu || !entry?.levelBits) return undefined;
-    const side = entry.sideChunk < 0 ? undefined : await this.options.chunks.repaired(() => this.#side(entry.sideChunk));
-    const { levels, levelBits } = await this.#levels(frame, bytes, signal);
-    throwIfClosed();
+  /** Tensors that are decoded together, in their order. */
+  #groups(wanted: Wanted[]): Wanted[][] {
+    const groups: Wanted[][] = [];
+    let levels = Infinity;
+    for (const tensor of wanted) {
+      const own = this.#levelsOf(tensor);
+      levels += own;
+      if (levels > LEVELS_MAX) {
+        groups.push([]);
+        levels = own;
+      }
+      groups.at(-1)!.push(tensor);
+    }
+    return groups;
+  }
+
+  /** Levels of a tensor and, about, of what it is predicted from. */
+  #levelsOf({ tensor: { frames, bytes, dtype }, pass }: Wanted): number {
+    let levels = 0;
+    for (let frame = frameOf(frames, pass); frame >= 0; frame = this.options.description.frames[frame].reference) {
+      levels += bytes / bytesPerElement(dtype);
+    }
+    return levels;
+  }
+
+  async #group(group: Wanted[], output: Output, signal?: AbortSignal): Promise<GpuTensor[]> {
+    const { frames } = this.options.description;
+    const frame = ({ tensor, pass }: Wanted) => frameOf(tensor.frames, pass);
+    const onGpu = group.filter((wanted) => frames[frame(wanted)]?.onGpu);
+    const decoded = onGpu.length > 0 ? await this.#decoded(onGpu.map(frame), output, signal) : [];
+    if (!decoded && group.length > 1) {
+      // Together they may be too much.
+      const parts: GpuTensor[] = [];
+      for (const wanted of group) parts.push(...(await this.#group([wanted], output, signal)));
+      return parts;
+    }
+    const tensors: GpuTensor[] = [];
+    for (const wanted of group) {
+      const buffer = decoded?.[onGpu.indexOf(wanted)];
+      tensors.push(buffer ? described(wanted, output, buffer, 'webgpu') : await this.#onCpu(wanted, output));
+      await wanted.release();
+    }
+    return tensors;
+  }
+
+  async #onCpu(wanted: Wanted, output: Output): Promise<GpuTensor> {
+    const { tensor } = wanted;
+    let bytes = this.gpu && new Uint8Array(await wanted.decode(), 0, tensor.bytes);
+    if (bytes && output && output !== tensor.dtype) bytes = this.gpu?.cast(bytes, tensor.dtype, output);
+    const buffer = bytes && (await this.gpu?.upload(bytes));
+    if (!buffer) throw this.options.errorOf(new McwcError('gpu', `there is no GPU: ${this.#lost}`));
+    this.stats.uploadedBytes += bytes!.length;
+    return described(wanted, output, buffer, 'cpu');
+  }
+
+  /** Frames' tensors; undefined if they have to be decoded on the CPU, or fewer at a time. */
+  async #decoded(frames: number[], output: Output, signal?: AbortSignal): Promise<GPUBuffer[] | undefined> {
+    const { header, chunks, throwIfClosed, errorOf } = this.options;
     try {
-      return await this.gpu?.reconstruct(header, frame, side, levels, levelBits);
+      return await chunks.repaired(async () => {
+        throwIfClosed();
+        const batch = await this.gpu?.begin(header, frames, output);
+        if (!batch) return undefined;
+        try {
+          await this.#send(batch, signal);
+        } catch (error) {
+          batch.free();
+          throw error;
+        }
+        return this.#timed('decodeMs', this.gpu?.finish(batch));
+      });
     } catch (error) {
-      const { code, message } = error as { code?: unknown; message: string };
+      const { code, message } = Object(error) as { code?: unknown; message: string };
       if (code === 'unsupported') return undefined;
-      // Errors of the format have codes, those of WebGPU have none that is text.
-      if (typeof code === 'string' && code !== 'gpu') throw error;
+      // Errors of the format have codes, those of WebGPU have none that is text; an abort is neither.
+      if (signal?.aborted) throw error;
+      throwIfClosed();
+      if (typeof code === 'string' && code !== 'gpu') throw errorOf(error);
       this.#leave(message);
       return undefined;
     }
   }
 
-  #leave(reason: string): void {
-    this.gpu = undefined;
-    this.options.onLost(reason);
-  }
-
-  /** The payload of a side chunk, verified on this thread. */
-  async #side(chunk: number): Promise<Uint8Array> {
-    const { chunks, header, memory, throwIfClosed } = this.options;
-    const payload = await chunks.payload(chunk);
-    throwIfClosed();
-    load(header, memory, payload);
-    verifyLoaded(header, chunk);
-    return payload;
-  }
-
-  /** The levels of a frame, packed in as few bits as they need. */
-  async #levels(frame: number, bytes: number, signal?: AbortSignal): Promise<{ levels: Uint8Array; levelBits: number }> {
-    const { run, description } = this.options;
-    const { frames, tensors } = description;
-    const { dtype } = tensors.find((tensor) => tensor.frames.includes(frame))!;
-    for (let { levelBits } = frames[frame]; ; levelBits *= 2) {
-      const levelBytes = (bytes / bytesPerElement(dtype)) * (levelBits / 8);
-      const steps = (held: Held) => levelStepsOf(frame, levelBits, frames, held);
-      try {
-        return { levels: new Uint8Array(await run({ bytes: levelBytes, steps }, signal)), levelBits };
-      } catch (error) {
-        if ((error as { code?: unknown }).code !== 'limit-exceeded' || levelBits === 32) throw error;
+  /** Verifies the chunks that a batch needs, while they come, and sends them up. */
+  async #send(batch: Batch, signal?: AbortSignal): Promise<void> {
+    const { chunks, hashes, header, memory, ask, count, throwIfClosed } = this.options;
+    const steps = stepsOf(batch.neededChunks());
+    ask(steps);
+    for (const [some] of batchesOf(steps, chunks)) {
+      const gathered = await this.#timed('arrivalMs', chunks.gather(some));
+      const verified = await this.#timed('verifyMs', verify(gathered, hashes));
+      signal?.throwIfAborted();
+      throwIfClosed();
+      const began = performance.now();
+      let end = 0;
+      for (const [at, { chunk, frame, index }] of some.entries()) {
+        const start = end;
+        const payload = gathered.payloads.subarray(start, (end += gathered.lengths[at]));
+        if (!verified[at]) {
+          load(header, memory, payload);
+          verifyLoaded(header, chunk);
+        }
+        this.stats.uploadedBytes += this.gpu?.add(batch, frame, index, payload) ?? 0;
       }
+      this.stats.uploadMs += performance.now() - began;
+      count(some);
     }
   }
+
+  async #timed<T>(name: 'arrivalMs' | 'verifyMs' | 'decodeMs', promise: T | Promise<T>): Promise<T> {
+    const began = performance.now();
+    const value = await promise;
+    this.stats[name] += performance.now() - began;
+    return value;
+  }
+
+  #leave(reason: string): void {
+    this.gpu = undefined;
+    this.#lost = reason;
+    this.options.onLost(reason);
+  }
+}
+
+function frameOf(frames: number[], pass: number): number {
+  return frames[Math.min(pass, frames.length - 1)];
+}
+
+function described({ tensor: { name, dtype, shape, bytes }, pass }: Wanted, output: Output, buffer: GPUBuffer, backend: Backend): GpuTensor {
+  const made = output ?? dtype;
+  const madeBytes = made === dtype ? bytes : (bytes / bytesPerElement(dtype)) * bytesPerElement(made);
+  return { name, dtype: made, shape: [...shape], bytes: madeBytes, pass, backend, buffer };
+}
+
+/** `needed`: triples of chunk, frame and place in it. */
+function stepsOf(needed: Int32Array): Step[] {
+  return Array.from({ length: needed.length / 3 }, (_, step) => {
+    const [chunk, frame, index] = needed.subarray(3 * step, 3 * step + 3);
+    return { chunk, frame, index, gives: index >= 0, decoded: 0, skip: 0, take: 0, at: 0, scattered: false };
+  });
 }

@@ -20,8 +20,6 @@ export interface Step {
   at: number;
   /** Whether runs of the chunk have places of their own in the piece. */
   scattered: boolean;
-  /** Bits to pack levels at, instead of reconstructing; else 0. */
-  levelBits: number;
 }
 
 /** What a decoder still holds from the steps before. */
@@ -63,7 +61,7 @@ export function piecesOf(plan: Float64Array): Piece[] {
 export function* stepsOf(pieces: Iterable<Piece>, frames: readonly Frame[], held: Held): Generator<Step> {
   let at = 0;
   for (const { frame, chunk, decoded, skip, bytes } of pieces) {
-    const piece = { frame, index: -1, gives: true, decoded, skip, take: bytes, at, scattered: chunk < 0, levelBits: 0 };
+    const piece = { frame, index: -1, gives: true, decoded, skip, take: bytes, at, scattered: chunk < 0 };
     at += bytes;
     if (frame < 0) {
       const raw = `${chunk} ${decoded}`;
@@ -93,10 +91,4 @@ function* decoding(piece: Part, frames: readonly Frame[]): Generator<Step> {
   const { firstChunk, reference } = frames[piece.frame];
   if (piece.index < frames[reference]?.chunkCount) yield* decoding({ ...piece, frame: reference, gives: false }, frames);
   yield { ...piece, chunk: firstChunk + piece.index };
-}
-
-/** All chunks of a frame, to packed levels one after another. */
-export function* levelStepsOf(frame: number, levelBits: number, frames: readonly Frame[], held: Held): Generator<Step> {
-  const whole: Piece = { frame, chunk: -1, decoded: 0, skip: 0, bytes: 0 };
-  for (const step of stepsOf([whole], frames, held)) yield { ...step, levelBits };
 }

@@ -85,13 +85,31 @@ export interface FileInfo {
 }
 
 export interface GpuTensor {
-  /** A `GPUBuffer`. */
+  name: string;
+  /** A `GPUBuffer` of the bytes, then zeros up to a multiple of 16. Usage: `STORAGE | COPY_SRC | COPY_DST`. */
   buffer: Instance<'GPUBuffer', { destroy(): void }>;
   dtype: DType;
   shape: number[];
   /** As that of `Tensor`. */
   pass: number;
+  /** Length in bytes, without what the buffer is padded with. */
   bytes: number;
+  /** What decoded it: `cpu` if it is none that the GPU takes. */
+  backend: Backend;
+}
+
+/** Where the time went on WebGPU, in milliseconds that may overlap. */
+export interface GpuStats {
+  /** Waiting for bytes to arrive. */
+  arrivalMs: number;
+  /** Checking hashes. */
+  verifyMs: number;
+  /** Sending compressed chunks up. */
+  uploadMs: number;
+  /** Decoding on the GPU, until it has told that all chunks are whole. */
+  decodeMs: number;
+  /** Bytes of compressed chunks, and of tensors that the CPU decoded, that were sent up. */
+  uploadedBytes: number;
 }
 
 export type Backend = 'cpu' | 'webgpu';
@@ -174,6 +192,11 @@ export interface TensorOptions {
   pass?: number | 'final';
   /** Memory to reuse for the result. It is transferred away; `data` is a view of the same memory. */
   buffer?: ArrayBuffer;
+}
+
+export interface GpuTensorOptions extends Omit<TensorOptions, 'buffer'> {
+  /** The type that elements are to have, if not their own; their values are those of the archive's tensor, rounded to that type. */
+  dtype?: 'f32' | 'f16';
 }
 
 export interface FileOptions {

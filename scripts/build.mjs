@@ -83,7 +83,7 @@ const ADAPTERS = ['onnxruntime', 'tfjs', 'transformers'];
 /** Properties that only our own scripts know of each other: short ones take less to download. Exports cannot be among them, nor what tests send. */
 const PRIVATE = [
   ...['builtFor', 'canRestart', 'canSeek', 'chunkCount', 'counted', 'endedEarly', 'firstChunk', 'gained', 'inMemory', 'isAnswered'],
-  ...['isComplete', 'isFull', 'isRunning', 'isWhole', 'levelBits', 'mayPost', 'onEnd', 'onGrowth', 'onInline', 'onLost'],
+  ...['isComplete', 'isFull', 'isRunning', 'isWhole', 'mayPost', 'onEnd', 'onGpu', 'onGrowth', 'onInline', 'onLost'],
   ...['overlaps', 'pieces', 'preamble', 'rawChunk', 'readOnce', 'refetch', 'repaired', 'retrying', 'scattered', 'setBusy'],
   ...['sideChunk', 'takeSpare', 'throwIfClosed', 'waitMs'],
 ];

@@ -219,8 +219,6 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
 
     fn frame_with(&self, scratch: Scratch, index: usize) -> Result<FrameDecoder> {
         let frame = self.archive.frames.get(index);
-        let side_chunk = frame.and_then(|frame| frame.side_chunk);
-        let side = side_chunk.map(|chunk| self.payload(chunk)).transpose()?;
         let (reference, scratch) = match frame.and_then(|frame| frame.reference) {
             Some(reference) => {
                 if reference >= self.archive.frames.len() {
@@ -230,6 +228,8 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
             }
             None => (None, scratch),
         };
+        let side_chunk = frame.and_then(|frame| frame.side_chunk);
+        let side = side_chunk.map(|chunk| self.payload(chunk)).transpose()?;
         let decoder = FrameDecoder::open(&self.archive, index, side.as_deref(), reference, scratch);
         decoder.map_err(|error| self.archive.within_chunk(side_chunk, error))
     }

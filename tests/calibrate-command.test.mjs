@@ -103,6 +103,7 @@ test('`encode` calibrates by itself, as `calibrate` does', async () => {
   const lossless = await run(['encode', model, '--lossless', '--json', '-o', path('lossless.mcwc')]);
   assert.deepEqual([lossless.status, lossless.stderr], [0, '']);
   const lines = (await encode('lines.mcwc', '--progress-lines')).stderr.trim().split('\n').map((line) => JSON.parse(line));
+  for (const { stage, done } of lines.filter(({ stage }) => stage !== undefined)) assert.ok(done !== null && done >= 0 && done <= 1, `${stage} ${done}`);
   assert.ok(lines.some(({ stage }) => stage === 'calibrate') && lines.some(({ note }) => /calibrated on 5/.test(note)));
 });
 

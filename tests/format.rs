@@ -166,6 +166,7 @@ mod written_anew {
             col_class: &[0, 0],
             low_bits: 0,
             trellis: false,
+            lanes: 16,
         };
         let payload = encode_levels(&levels, &[EncoderTable::new(&table)]).unwrap();
         let mut builder = ArchiveBuilder::default();

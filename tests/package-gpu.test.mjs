@@ -1,7 +1,10 @@
 // The packed package on WebGPU (SwiftShader), against the values of the native command.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { bases, places, readEverything, vectors } from './common/package.mjs';
+import { ROOT, bases, encode, folder, noise, places, readEverything, safetensors, vectors } from './common/package.mjs';
 
 describe('WebGPU', () => {
   const { run } = places.Chromium;
@@ -143,6 +146,141 @@ describe('WebGPU', () => {
     const { backend, differences, after } = await run(scenario, { way: 'gpuTensor', ownDevice: true });
     assert.deepEqual([backend, after.backend], ['webgpu', 'webgpu']);
     assertValues(differences);
+  });
+
+  /** All tensors at once, in buffers, against those of the CPU as floats: the largest difference in units in the last place. */
+  const atOnce = async ({ entry, base, path, dtype, bases = [] }) => {
+    const { open } = await import(entry);
+    const { toFloat32 } = await import(entry.replace('index.js', 'float32.js'));
+    const device = await (await navigator.gpu.requestAdapter()).requestDevice();
+    const opened = async (options) => {
+      let below;
+      for (const path of bases) below = await open(`${base}/${path}`, { backend: 'cpu', base: below });
+      return open(`${base}/${path}`, { ...options, base: below });
+    };
+    const [gpu, cpu] = [await opened({ backend: 'webgpu', device }), await opened({ backend: 'cpu' })];
+    const floats = { f32: 4, f16: 2, bf16: 2, f64: 8 };
+    const names = gpu.tensors.filter((tensor) => tensor.dtype in floats && tensor.bytes > 0).map(({ name }) => name);
+    const tensors = await gpu.gpuTensors(names, { dtype });
+    const staging = device.createBuffer({ size: 1 << 22, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+    const read = async ({ buffer, bytes }) => {
+      const encoder = device.createCommandEncoder();
+      encoder.copyBufferToBuffer(buffer, 0, staging, 0, buffer.size);
+      device.queue.submit([encoder.finish()]);
+      await staging.mapAsync(GPUMapMode.READ);
+      const copy = staging.getMappedRange(0, buffer.size).slice(0);
+      staging.unmap();
+      if (new Uint8Array(copy, bytes).some((byte) => byte !== 0)) throw new Error('the padding is not zeros');
+      return copy.slice(0, bytes);
+    };
+    const [Bits, Values] = dtype === 'f16' ? [Int16Array, Float16Array] : [Int32Array, Float32Array];
+    const ordered = (buffer) => Array.from(new Bits(buffer), (bits) => (bits < 0 ? -(bits & (dtype === 'f16' ? 0x7fff : 0x7fffffff)) : bits));
+    const result = { decoded: { webgpu: 0, cpu: 0 }, most: 0, shapes: true };
+    for (const [index, tensor] of tensors.entries()) {
+      const expected = await cpu.tensor(names[index]);
+      const [ours, theirs] = [ordered(await read(tensor)), ordered(Values.from(toFloat32(expected)).buffer)];
+      if (ours.length !== theirs.length) throw new Error(`${tensor.name}: ${ours.length} of ${theirs.length} elements`);
+      result.most = ours.reduce((most, value, at) => Math.max(most, Math.abs(value - theirs[at])), result.most);
+      result.decoded[tensor.backend]++;
+      const { usage, size } = tensor.buffer;
+      const STORAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+      result.shapes &&= tensor.name === names[index] && tensor.dtype === dtype && String(tensor.shape) === String(expected.shape);
+      result.shapes &&= usage === STORAGE && size % 16 === 0 && size - tensor.bytes < 16;
+    }
+    const { backend, stats } = gpu;
+    [gpu, cpu].forEach((archive) => archive.close());
+    return { ...result, backend, stats };
+  };
+
+  for (const dtype of ['f32', 'f16']) {
+    test(`gives many tensors at once, as ${dtype}`, async () => {
+      let onGpu = 0;
+      for (const path of ['small.mcwc', 'predicted.mcwc', 'scattered-and-transformed.mcwc', 'delta-of-delta.mcwc']) {
+        const { most, decoded, shapes, backend, stats } = await run(atOnce, { path, dtype, bases: bases[path] });
+        assert(most <= 1, `${path}: ${most} units in the last place`);
+        assert.deepEqual([backend, shapes], ['webgpu', true], path);
+        assert(stats.uploadedBytes > 0 && stats.decodeMs > 0, JSON.stringify(stats));
+        onGpu += decoded.webgpu;
+        if (path.startsWith('scattered')) assert(decoded.cpu > 0, 'the CPU takes transforms');
+      }
+      assert(onGpu > 30, `${onGpu} on the GPU`);
+    });
+  }
+
+  test('sends no more than the archive up', async () => {
+    const floats = noise(9);
+    const layers = Array.from({ length: 4 }, (_, index) => [`layer${index}`, ['F32', [1024, 1024], floats(1 << 20, 0.02)]]);
+    await writeFile(join(folder, 'upload.safetensors'), safetensors(Object.fromEntries(layers)));
+    encode('upload', ['upload.safetensors'], ['--bits', '4', '--quantizer', 'uniform']);
+    const scenario = async ({ entry, base }) => {
+      const { open } = await import(entry);
+      const archive = await open(`${base}/upload.mcwc`, { backend: 'webgpu' });
+      let written = 0;
+      const { writeBuffer } = GPUQueue.prototype;
+      GPUQueue.prototype.writeBuffer = function (buffer, offset, data, from, size) {
+        written += size ?? data.byteLength;
+        return writeBuffer.apply(this, arguments);
+      };
+      const tensors = await archive.gpuTensors();
+      GPUQueue.prototype.writeBuffer = writeBuffer;
+      const decoded = tensors.map(({ buffer, backend }) => (buffer.destroy(), backend));
+      const { bytes, stats } = archive;
+      archive.close();
+      return { written, bytes, stats, decoded };
+    };
+    const { written, bytes, stats, decoded } = await run(scenario);
+    assert(decoded.every((backend) => backend === 'webgpu'));
+    assert(written <= 1.05 * bytes, `${written} of ${bytes} bytes`);
+    assert(stats.uploadedBytes <= written);
+  });
+
+  /** lying.mcwc is FORMAT.md's own example with another state of its lane; its hashes are right. */
+  const writeLying = async () => {
+    const [, page] = (await readFile(join(ROOT, 'docs/FORMAT.md'), 'utf8')).split('## 8. A minimal archive');
+    const hex = page.split('```')[1].split('\n').map((line) => line.split(';')[0]);
+    const archive = Buffer.from(hex.join('').replaceAll(' ', ''), 'hex');
+    const hash = (...parts) => createHash('sha256').update(Buffer.concat(parts)).digest().subarray(0, 16);
+    const header = archive.subarray(32, 32 + archive.readUInt32LE(12));
+    const payload = archive.subarray(-8);
+    const place = header.indexOf(hash(payload));
+    payload[4] ^= 1;
+    header.set(hash(payload), place);
+    archive.set(hash(archive.subarray(0, 16), header), 16);
+    await writeFile(join(folder, 'lying.mcwc'), archive);
+  };
+
+  test('refuses archives that lie about their lanes, and leaves nothing behind', async () => {
+    const scenario = async ({ entry, base }) => {
+      const { open, McwcError } = await import(entry);
+      const bytes = new Uint8Array(await (await fetch(`${base}/lying.mcwc`)).arrayBuffer());
+      const archive = await open(bytes, { backend: 'webgpu' });
+      const created = [];
+      const { createBuffer } = GPUDevice.prototype;
+      GPUDevice.prototype.createBuffer = function (descriptor) {
+        const buffer = createBuffer.call(this, descriptor);
+        const { destroy } = buffer;
+        created.push(buffer);
+        buffer.destroy = () => {
+          created.splice(created.indexOf(buffer), 1);
+          return destroy.call(buffer);
+        };
+        return buffer;
+      };
+      let failure;
+      try {
+        await archive.gpuTensors();
+      } catch (error) {
+        failure = error instanceof McwcError && `${error.code}: ${error.message}`;
+      }
+      GPUDevice.prototype.createBuffer = createBuffer;
+      const { backend } = archive;
+      archive.close();
+      return { failure, backend, left: created.length };
+    };
+    await writeLying();
+    const { failure, backend, left } = await run(scenario);
+    assert.match(failure, /^invalid: invalid lanes: lane 0 does not end where it should \(chunk 1 of tensor w\)$/);
+    assert.deepEqual([backend, left], ['webgpu', 0]);
   });
 
   test('goes on on the CPU when the device is lost', async () => {

@@ -6,15 +6,16 @@ mod common;
 
 use std::sync::LazyLock;
 
+use common::changed::{split, with_chunk, with_header};
 use common::{Noise, Tensor, archive, records_archive, safetensors};
-use mcwc::container::{FileEntry, FrameEntry, Header, TensorEntry, serialize_chunk_entry, serialize_head};
+use mcwc::container::{FileEntry, FrameEntry, Header, TensorEntry, serialize_head};
 use mcwc::decode::Reader;
 use mcwc::encode::Target;
 use mcwc::encode::assemble::ArchiveBuilder;
 use mcwc::encode::levels::frame::{LevelPlan, Prediction};
 use mcwc::encode::levels::matrix::Matrix;
 use mcwc::encode::levels::model_fit::Classes;
-use mcwc::entropy::{EncoderTable, Table, decode_planes};
+use mcwc::entropy::{EncoderTable, Table};
 use mcwc::format::PREAMBLE_BYTES;
 use mcwc::stages::permute::Permutation;
 use mcwc::tensor::{DType, Limits};
@@ -43,33 +44,6 @@ fn encode_small() -> Vec<u8> {
         Tensor::floats("b", DType::F16, &[300], &random.normals(300, 1.0)),
     ]);
     archive(&file, Target::Bits(4.0))
-}
-
-/// The archive with its header changed and all its hashes right again.
-fn with_header(archive: &[u8], change: impl FnOnce(&mut Header)) -> Vec<u8> {
-    let (mut header, payloads) = split(archive);
-    change(&mut header);
-    [serialize_head(&header, None).unwrap(), payloads].concat()
-}
-
-/// The archive with one payload changed and all its hashes right again.
-fn with_chunk(archive: &[u8], index: usize, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let parsed = mcwc::container::Archive::parse(archive, &Limits::default()).unwrap();
-    let (mut header, _) = split(archive);
-    let mut payloads: Vec<Vec<u8>> =
-        parsed.chunks.iter().map(|chunk| archive[chunk.offset as usize..][..chunk.bytes as usize].to_vec()).collect();
-    change(&mut payloads[index]);
-    header.chunks.clear();
-    payloads.iter().for_each(|payload| serialize_chunk_entry(payload, &mut header.chunks).unwrap());
-    [serialize_head(&header, None).unwrap(), payloads.concat()].concat()
-}
-
-fn split(archive: &[u8]) -> (Header, Vec<u8>) {
-    let head_bytes = mcwc::container::Archive::head_bytes(archive, &Limits::default()).unwrap() as usize;
-    let (len, coded) = archive[PREAMBLE_BYTES..head_bytes].split_first_chunk().unwrap();
-    let mut cbor = vec![0; u32::from_le_bytes(*len) as usize];
-    decode_planes(coded, cbor.len(), &mut cbor).unwrap();
-    (Header::parse(&cbor, &Limits::default()).unwrap(), archive[head_bytes..].to_vec())
 }
 
 fn code(archive: &[u8]) -> &'static str {
@@ -206,6 +180,7 @@ fn plan(rows: usize, columns: usize) -> LevelPlan {
         row_permutation: None,
         column_permutation: None,
         prediction: None,
+        lanes: 16,
     }
 }
 

@@ -22,7 +22,7 @@ export async function compress(recipe: Recipe, runtime: Runtime | undefined, sho
   const calibration = {
     samples,
     note: (text: string) => lines.push(text.replace(files[0], shown)),
-    progress: (_: string, done: number, total: number) => progress('calibrate', done / total),
+    progress: (what: string, done: number, total: number) => progress(`measuring ${what}`, done / total),
   };
   try {
     // Options that make no sense are not worth the time.

@@ -283,7 +283,7 @@ class Measurement {
         await session.release();
       }
     }
-    this.options.progress('moments', passes.length * feeds.length, passes.length * feeds.length);
+    if (passes.length > 0) this.options.progress('moments', passes.length * feeds.length, passes.length * feeds.length);
     const tensors: FloatTensor[] = [];
     for (const [weight, { sum, positions, columns }] of sums) {
       const data = Float32Array.from(sum, (value) => value / Math.max(1, positions));

@@ -22,6 +22,16 @@ pub fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 pub struct Sources {
     /// Those that were opened last, in order.
     open: Arc<Mutex<VecDeque<OpenFile>>>,
+    /// All of them.
+    known: Arc<Mutex<Vec<KnownFile>>>,
+}
+
+/// A file as it was when it was opened first.
+#[derive(Clone)]
+struct KnownFile {
+    path: PathBuf,
+    bytes: u64,
+    modified: Option<SystemTime>,
 }
 
 struct OpenFile {
@@ -42,10 +52,41 @@ impl Sources {
         if !metadata.is_file() {
             return Ok(Box::new(std::fs::read(path).map_err(io_error(path))?));
         }
-        let (bytes, modified) = (metadata.len(), metadata.modified().ok());
-        let source = ReopenedFile { sources: self.clone(), path: path.to_owned(), bytes, modified };
-        source.file()?;
-        Ok(Box::new(source))
+        let file = KnownFile { path: path.to_owned(), bytes: metadata.len(), modified: metadata.modified().ok() };
+        self.file(&file)?;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).push(file.clone());
+        Ok(Box::new(ReopenedFile { sources: self.clone(), file }))
+    }
+
+    /// Refuses files that were written to since they were opened: what was read of them may not fit together.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().try_for_each(|known| known.check(&*self.file(known)?))
+    }
+
+    fn file(&self, known: &KnownFile) -> Result<Arc<File>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = open.iter().find(|open| open.path == known.path) {
+            return Ok(Arc::clone(&found.file));
+        }
+        let file = File::open(&known.path).map_err(io_error(&known.path))?;
+        known.check(&file)?;
+        let file = Arc::new(file);
+        open.push_back(OpenFile { path: known.path.clone(), file: Arc::clone(&file) });
+        if open.len() > OPEN_MAX {
+            open.pop_front();
+        }
+        Ok(file)
+    }
+}
+
+impl KnownFile {
+    fn check(&self, file: &File) -> Result<()> {
+        let metadata = file.metadata().map_err(io_error(&self.path))?;
+        if (metadata.len(), metadata.modified().ok()) == (self.bytes, self.modified) {
+            return Ok(());
+        }
+        Err(io_error(&self.path)(std::io::Error::other("it changed while it was read")))
     }
 }
 
@@ -63,47 +104,25 @@ fn is_device(_: &std::fs::Metadata) -> bool {
 /// A file that is opened again for reading it once too many others were opened.
 struct ReopenedFile {
     sources: Sources,
-    path: PathBuf,
-    bytes: u64,
-    modified: Option<SystemTime>,
-}
-
-impl ReopenedFile {
-    fn file(&self) -> Result<Arc<File>> {
-        let mut open = self.sources.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = open.iter().find(|open| open.path == self.path) {
-            return Ok(Arc::clone(&found.file));
-        }
-        let file = File::open(&self.path).map_err(io_error(&self.path))?;
-        let metadata = file.metadata().map_err(io_error(&self.path))?;
-        if (metadata.len(), metadata.modified().ok()) != (self.bytes, self.modified) {
-            return Err(io_error(&self.path)(std::io::Error::other("it changed while it was read")));
-        }
-        let file = Arc::new(file);
-        open.push_back(OpenFile { path: self.path.clone(), file: Arc::clone(&file) });
-        if open.len() > OPEN_MAX {
-            open.pop_front();
-        }
-        Ok(file)
-    }
+    file: KnownFile,
 }
 
 impl Source for ReopenedFile {
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
         let needed = offset.saturating_add(bytes.len() as u64);
-        if needed > self.bytes {
+        if needed > self.file.bytes {
             return Err(Error::Incomplete { needed });
         }
-        read_exact_at(&*self.file()?, bytes, offset).map_err(|error| match error.kind() {
+        read_exact_at(&*self.sources.file(&self.file)?, bytes, offset).map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => {
-                io_error(&self.path)(std::io::Error::other("it became shorter while it was read"))
+                io_error(&self.file.path)(std::io::Error::other("it became shorter while it was read"))
             }
-            _ => io_error(&self.path)(error),
+            _ => io_error(&self.file.path)(error),
         })
     }
 
     fn bytes(&self) -> u64 {
-        self.bytes
+        self.file.bytes
     }
 }
 

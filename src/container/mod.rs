@@ -301,6 +301,11 @@ impl Archive {
     }
 
     fn chunk_name(&self, index: usize) -> String {
+        format!("chunk {index} of {}", self.chunk_owner(index))
+    }
+
+    /// What a chunk belongs to.
+    pub(crate) fn chunk_owner(&self, index: usize) -> String {
         let has_chunk = |&frame: &usize| self.frames.get(frame).is_some_and(|frame| frame.has_chunk(index));
         let tensor = self.tensors.iter().find(|tensor| tensor.frames.iter().any(has_chunk));
         let file = self.files.iter().find(|file| file.has_chunk(index));
@@ -309,7 +314,7 @@ impl Archive {
             (_, Some(file)) => ("file ", file.name.as_str()),
             _ => ("the base", ""),
         };
-        format!("chunk {index} of {kind}{name}")
+        [kind, name].concat()
     }
 
     /// The tensor of this name.

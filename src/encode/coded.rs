@@ -134,6 +134,8 @@ pub struct CodedTensor {
     variances: VarianceModel,
     largest: Largest,
     trellis: bool,
+    /// Most lanes of a chunk.
+    lanes: usize,
     /// Whether bits are bounded, and not errors.
     rate_is_bound: bool,
     /// Bits of its exact frame, as far as a part of the tensor tells.
@@ -206,6 +208,7 @@ impl CodedTensor {
             variances,
             largest,
             trellis,
+            lanes: options.lanes,
             rate_is_bound: !matches!(options.target, Target::Quality(_)),
             exact_bits,
             unit,
@@ -233,11 +236,11 @@ impl CodedTensor {
     /// How to code it at this step of the model.
     pub fn plan(&self, step: f64) -> LevelPlan {
         if let Some(base) = &self.base {
-            return LevelPlan::new(&self.view, &self.variances, base.scale, Largest::default(), false);
+            return self.plan_of(base.scale, Largest::default(), false);
         }
         let [fine, coarse] = self.steps();
         let step = ((self.unit * step) as f32).clamp(fine, coarse);
-        LevelPlan::new(&self.view, &self.variances, step, self.largest, self.trellis)
+        self.plan_of(step, self.largest, self.trellis)
     }
 
     /// How to code it with a prediction: no path keeps zeros that are predicted to be something else.
@@ -251,7 +254,11 @@ impl CodedTensor {
 
     /// How to code it without a trellis at this step of its own.
     pub fn plan_at(&self, step: f32) -> LevelPlan {
-        LevelPlan::new(&self.view, &self.variances, step, self.largest, false)
+        self.plan_of(step, self.largest, false)
+    }
+
+    fn plan_of(&self, step: f32, largest: Largest, trellis: bool) -> LevelPlan {
+        LevelPlan { lanes: self.lanes, ..LevelPlan::new(&self.view, &self.variances, step, largest, trellis) }
     }
 
     /// What quantizing it weighs against each other; errors are fed back only where every column is quantized.

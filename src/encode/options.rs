@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::decode::Reader;
+use crate::entropy::LANES;
 use crate::formats::SourceFile;
 use crate::source::Source;
 
@@ -32,6 +33,9 @@ pub struct Options<'a> {
     /// What a bit is worth to the trellis, in squared half steps. About 0.37 would be best for the squared error of the
     /// weights; less shrinks them less, which outputs reward.
     pub lambda: f32,
+    /// Most lanes of a chunk, 16, 64 or 256. A lane is a thread of a GPU, so that more of them decode small models faster there, for a
+    /// few more bytes; CPUs walk 16 at once.
+    pub lanes: usize,
     /// Whether long kernels may be transformed.
     pub transform: bool,
     /// Whether columns make up for each other's errors, where the statistics allow it.
@@ -70,6 +74,7 @@ impl Default for Options<'_> {
             target: Target::Bits(4.0),
             trellis: true,
             lambda: LAMBDA,
+            lanes: LANES,
             transform: true,
             feedback: true,
             base: None,

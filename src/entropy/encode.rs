@@ -73,6 +73,8 @@ pub struct LevelChunk<'a> {
     pub low_bits: u32,
     /// Whether the levels are indices under the trellis; then the second half of the tables serves quantizer 1.
     pub trellis: bool,
+    /// Most lanes, a power of two.
+    pub lanes: usize,
 }
 
 /// Payload of a chunk of levels. Levels that a table cannot code become escapes.
@@ -108,7 +110,7 @@ pub fn encode_levels(chunk: &LevelChunk, tables: &[EncoderTable]) -> Result<Vec<
     }
     let table_of = |i: usize| &tables[usize::from(table_of[i])];
     let mut payload = Vec::new();
-    encode_lanes(&symbols, chunk.cols, lane_count(symbols.len(), chunk.cols), table_of, &mut payload);
+    encode_lanes(&symbols, chunk.cols, lane_count(symbols.len(), chunk.cols, chunk.lanes), table_of, &mut payload);
     payload.extend(pack_bits(chunk.levels.iter().map(|&level| level as u32), chunk.low_bits));
     put_varint(escapes.len() as u32, &mut payload);
     let mut next = 0;
@@ -120,14 +122,15 @@ pub fn encode_levels(chunk: &LevelChunk, tables: &[EncoderTable]) -> Result<Vec<
     Ok(payload)
 }
 
-/// As a power of two, the most lanes that are worth their states.
-const LANES_LOG2: u32 = 4;
+/// The most lanes that a CPU walks at once.
+pub const LANES: usize = 16;
 
-/// Lanes of a chunk: as many as keep their states and lengths below half a per cent or so, no more than a decoder walks at once, and no
-/// idle ones.
-pub fn lane_count(symbol_len: usize, cols: usize) -> usize {
-    let by_len = (symbol_len / 2048).max(1).ilog2().min(LANES_LOG2);
-    1 << by_len.min(cols.max(1).ilog2())
+/// Lanes of a chunk, at most so many: as many as keep their states and lengths below half a per cent or so, or twice that where more
+/// than 64 are asked for, and no idle ones.
+pub fn lane_count(symbol_len: usize, cols: usize, lanes_max: usize) -> usize {
+    let lane_len = if lanes_max > 64 { 1024 } else { 2048 };
+    let by_len = (symbol_len / lane_len).clamp(1, lanes_max);
+    1 << by_len.ilog2().min(cols.max(1).ilog2())
 }
 
 /// Appends the lanes of a row-major matrix of symbols.
@@ -231,6 +234,6 @@ pub fn rans_plane(plane: &[u8], table: &Table) -> Vec<u8> {
     let mut payload = vec![MODE_RANS];
     table.serialize(&mut payload);
     let model = EncoderTable::new(table);
-    encode_lanes(plane, plane.len(), lane_count(plane.len(), plane.len()), |_| &model, &mut payload);
+    encode_lanes(plane, plane.len(), lane_count(plane.len(), plane.len(), LANES), |_| &model, &mut payload);
     payload
 }

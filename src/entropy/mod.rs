@@ -14,6 +14,7 @@
 //!     col_class: &[0, 0],
 //!     low_bits: 0,
 //!     trellis: false,
+//!     lanes: 16,
 //! };
 //! let payload = encode_levels(&chunk, &[EncoderTable::new(&table)]).unwrap();
 //! // One lane (2^0) of no words, its first state, and one escape: 3 places on, the level 100 in zigzag.
@@ -66,7 +67,7 @@ pub(crate) use bits::take_bits;
 pub use bits::{pack_bits, unpack_bits};
 #[cfg(feature = "encoder")]
 pub use encode::{
-    EncoderTable, LevelChunk, adaptive_plane, constant_plane, encode_levels, lane_count, rans_plane, raw_plane,
+    EncoderTable, LANES, LevelChunk, adaptive_plane, constant_plane, encode_levels, lane_count, rans_plane, raw_plane,
 };
 pub(crate) use planes::decode_plane;
 pub use planes::decode_planes;
@@ -105,10 +106,20 @@ impl<'a> LevelPayload<'a> {
     ///
     /// # Errors
     /// `Invalid` where the payload breaks a rule.
-    #[expect(clippy::arithmetic_side_effects, reason = "a chunk has 2^18 levels at most")]
     pub fn parse(payload: &'a [u8], rows: usize, cols: usize, low_bits: u32) -> Result<Self> {
+        Self::parse_with(payload, rows, cols, low_bits, LanePayload::parse)
+    }
+
+    #[expect(clippy::arithmetic_side_effects, reason = "a chunk has 2^18 levels at most")]
+    fn parse_with(
+        payload: &'a [u8],
+        rows: usize,
+        cols: usize,
+        low_bits: u32,
+        parse_lanes: impl FnOnce(&mut &'a [u8], usize, usize) -> Result<LanePayload<'a>>,
+    ) -> Result<Self> {
         parse_whole(payload, |bytes| {
-            let lanes = LanePayload::parse(bytes, rows, cols)?;
+            let lanes = parse_lanes(bytes, rows, cols)?;
             let low = take_bits(bytes, rows * cols * low_bits as usize, "low")?;
             let escapes = parse_escapes(bytes, rows * cols)?;
             Ok(LevelPayload { lanes, low, escapes })
@@ -130,6 +141,37 @@ impl<'a> LevelPayload<'a> {
     }
 }
 
+/// For the GPU, which decodes the words.
+#[cfg(feature = "gpu")]
+impl<'a> LevelPayload<'a> {
+    /// As [`LevelPayload::parse`], of a payload from which the words have been cut out.
+    ///
+    /// # Errors
+    /// As [`LevelPayload::parse`].
+    pub(crate) fn parse_without_words(payload: &'a [u8], rows: usize, cols: usize, low_bits: u32) -> Result<Self> {
+        Self::parse_with(payload, rows, cols, low_bits, |bytes, rows, cols| {
+            LanePayload::parse_with(bytes, rows, cols, |_, _| Ok(&[]))
+        })
+    }
+
+    /// The lanes.
+    pub(crate) fn lanes(&self) -> LaneChunk<'_> {
+        self.lanes.chunk(self.lanes.rows, self.lanes.cols)
+    }
+
+    /// The words of all lanes; none if they have been cut out.
+    #[expect(clippy::arithmetic_side_effects, reason = "there are 256 lanes of 65535 words at most")]
+    pub(crate) fn words(&self) -> &'a [u8] {
+        let end = self.lanes.ends.last().map_or(0, |&end| 2 * end as usize);
+        self.lanes.words.get(..end).unwrap_or_default()
+    }
+
+    /// The bytes of the low bits.
+    pub(crate) fn low_bytes(&self) -> &'a [u8] {
+        self.low
+    }
+}
+
 /// Lanes of a chunk, split into states, ends and words.
 struct LanePayload<'a> {
     rows: usize,
@@ -140,8 +182,22 @@ struct LanePayload<'a> {
 }
 
 impl<'a> LanePayload<'a> {
-    #[expect(clippy::arithmetic_side_effects, reason = "there are 256 lanes of 65535 words at most")]
     fn parse(bytes: &mut &'a [u8], rows: usize, cols: usize) -> Result<Self> {
+        Self::parse_with(bytes, rows, cols, |bytes, len| {
+            // All that follows: the fast loop may look a few bytes past the last word.
+            let words = *bytes;
+            take(bytes, len, "words")?;
+            Ok(words)
+        })
+    }
+
+    #[expect(clippy::arithmetic_side_effects, reason = "there are 256 lanes of 65535 words at most")]
+    fn parse_with(
+        bytes: &mut &'a [u8],
+        rows: usize,
+        cols: usize,
+        take_words: impl FnOnce(&mut &'a [u8], usize) -> Result<&'a [u8]>,
+    ) -> Result<Self> {
         let [lanes_log2] = take_array(bytes, "lanes_log2")?;
         if lanes_log2 > LANES_LOG2_MAX {
             return Err(Error::invalid("lanes_log2", "more than 8"));
@@ -155,9 +211,7 @@ impl<'a> LanePayload<'a> {
                 end
             })
             .collect();
-        // All that follows: the fast loop may look a few bytes past the last word.
-        let words = *bytes;
-        take(bytes, 2 * end as usize, "words")?;
+        let words = take_words(bytes, 2 * end as usize)?;
         let states: Vec<u32> =
             take(bytes, 4 * lanes, "state")?.as_chunks().0.iter().map(|&state| u32::from_le_bytes(state)).collect();
         if states.iter().any(|&state| state < STATE_START) {

@@ -1,14 +1,12 @@
-//! What wgpu leaves out in browsers: adopting a caller's `GPUDevice`, and moving bytes between JavaScript and the GPU
-//! without a copy in wasm memory.
+//! What wgpu leaves out in browsers: adopting a caller's `GPUDevice`.
 
-use js_sys::{Array, Function, Object, Reflect, Uint8Array};
+use js_sys::{Array, Function, Object, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
-use wgpu::webgpu::{GpuBuffer, GpuDevice};
+use wgpu::webgpu::GpuDevice;
 
 use super::device::Device;
 use super::error::{gpu_error, js_error};
 use super::navigator::{instance, navigator_gpu};
-use super::reconstructor::{Reconstruction, Reconstructor};
 use crate::error::{Error, Result};
 
 impl Device {
@@ -38,41 +36,6 @@ impl Device {
     /// The browser's device.
     pub fn to_js(&self) -> JsValue {
         self.device.as_webgpu().into()
-    }
-
-    /// Copies the first `bytes` bytes of any `GPUBuffer` of this device that has the usage `COPY_SRC`.
-    ///
-    /// # Errors
-    /// `Argument` if it is not a `GPUBuffer`, `Gpu` if the device fails.
-    pub async fn read_js(&self, buffer: &JsValue, bytes: u32) -> Result<Uint8Array> {
-        let buffer = buffer.dyn_ref::<GpuBuffer>().ok_or(Error::argument("this is not a GPUBuffer"))?;
-        let copy = |staging: &wgpu::Buffer| {
-            let (Some(device), Some(target)) = (self.device.as_webgpu(), staging.as_webgpu()) else { return Ok(()) };
-            let encoder = device.create_command_encoder();
-            let size = staging.size() as f64;
-            encoder.copy_buffer_to_buffer_with_f64_and_f64_and_f64(buffer, 0.0, target, 0.0, size).map_err(js_error)?;
-            device.queue().submit(&[encoder.finish()]);
-            Ok(())
-        };
-        self.read_staged(bytes.into(), copy, |view| view.as_uint8array().slice(0, bytes)).await
-    }
-}
-
-impl Reconstructor {
-    /// [`Reconstructor::write_levels`] from an array outside wasm memory.
-    ///
-    /// # Errors
-    /// `Argument` if they do not lie inside the frame's levels, `Gpu` if the browser refuses.
-    pub fn write_js_levels(&self, reconstruction: &Reconstruction, offset: u32, levels: &Uint8Array) -> Result<()> {
-        let (words, len) = (levels.length() / 4 * 4, levels.length());
-        let last_offset = u64::from(offset) + u64::from(words);
-        // Only the last part of a word passes through wasm; this also checks the range.
-        self.write_levels(reconstruction, last_offset, &levels.subarray(words, len).to_vec())?;
-        let (Some(queue), Some(buffer)) = (self.device.queue.as_webgpu(), reconstruction.levels.as_webgpu()) else {
-            return Ok(());
-        };
-        let words = levels.subarray(0, words);
-        queue.write_buffer_with_f64_and_buffer_source(buffer, offset.into(), &words).map_err(js_error)
     }
 }
 

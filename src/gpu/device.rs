@@ -1,26 +1,27 @@
 //! Acquiring a GPU, apart from the work done on it: our own, or one that the host hands in.
 //!
-//! [`Device`] adds to wgpu's device what reconstruction must not forget: errors come back as values instead of ending the
-//! program, a lost device is noticed, and a buffer can be read.
+//! What waits for it is in `waiting.rs`; in browsers, JavaScript waits.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock};
-use std::task::{Context, Poll, Waker};
+use std::ops::Deref;
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::{Arc, OnceLock};
 
 use super::error::gpu_error;
 #[cfg(not(target_arch = "wasm32"))]
 use super::native::{adapter_name, instance};
 #[cfg(target_arch = "wasm32")]
 use super::navigator::{adapter_name, instance};
-use crate::error::Result;
+use super::shader::WORKGROUP_LEN;
+use crate::error::{Error, Result};
 
 /// A device and its queue.
 #[derive(Debug, Clone)]
 pub struct Device {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
-    lost: Arc<OnceLock<String>>,
+    /// Why it was lost.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) lost: Arc<OnceLock<String>>,
     name: String,
     is_fallback: bool,
 }
@@ -47,13 +48,14 @@ impl Device {
 
     /// A device that the host already uses.
     pub fn new(device: wgpu::Device, queue: wgpu::Queue, info: &wgpu::AdapterInfo) -> Self {
-        let lost = Arc::new(OnceLock::new());
-        let notice = lost.clone();
-        device.set_device_lost_callback(move |_, message| {
-            let _ = notice.set(message);
-        });
-        let name = adapter_name(&device, info);
-        Device { device, queue, lost, name, is_fallback: info.device_type == wgpu::DeviceType::Cpu }
+        Device {
+            name: adapter_name(&device, info),
+            #[cfg(not(target_arch = "wasm32"))]
+            lost: super::waiting::noticing_loss(&device),
+            device,
+            queue,
+            is_fallback: info.device_type == wgpu::DeviceType::Cpu,
+        }
     }
 
     /// What the adapter calls itself.
@@ -72,99 +74,84 @@ impl Device {
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
     }
 
-    /// Runs `work` and waits for what the device makes of it.
-    ///
-    /// # Errors
-    /// `Gpu` if it ran out of memory, refused, or was lost.
-    pub(super) async fn checked<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
-        let scope = |filter| self.device.push_error_scope(filter);
-        let outer = scope(wgpu::ErrorFilter::Internal);
-        let middle = scope(wgpu::ErrorFilter::Validation);
-        let inner = scope(wgpu::ErrorFilter::OutOfMemory);
-        let value = work();
-        // All are popped before anything is awaited: scopes of concurrent calls must not interleave.
-        for error in [inner.pop(), middle.pop(), outer.pop()] {
-            if let Some(error) = error.await {
-                return Err(gpu_error(error));
+    pub(super) fn check_binding(&self, bytes: u64) -> Result<()> {
+        let most = self.binding_bytes_max();
+        if bytes <= most {
+            return Ok(());
+        }
+        Err(Error::unsupported("tensor", format!("{bytes} bytes in one buffer; this GPU binds {most} at most")))
+    }
+
+    pub(super) fn buffer(&self, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+        self.device.create_buffer(&descriptor)
+    }
+
+    /// A buffer of these words, of one at least as bindings must not be empty.
+    pub(super) fn filled(&self, words: &[u32], usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        let buffer = self.buffer(4 * words.len().max(1) as u64, usage | wgpu::BufferUsages::COPY_DST);
+        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(words));
+        buffer
+    }
+
+    /// Writes bytes, then zeros up to a multiple of 4.
+    pub(super) fn write_padded(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+        let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
+        let mut last = [0; 4];
+        last[..rest.len()].copy_from_slice(rest);
+        let last = &last[..rest.len().next_multiple_of(4)];
+        for (part, offset) in [(words, offset), (last, offset + words.len() as u64)] {
+            if !part.is_empty() {
+                self.queue.write_buffer(buffer, offset, part);
             }
         }
-        self.lost.get().map_or(Ok(value), |reason| Err(gpu_error(format!("the device was lost: {reason}"))))
     }
 
-    /// Copies the first `bytes` bytes of a buffer back.
-    ///
-    /// # Errors
-    /// `Gpu` if the device is out of memory or lost.
-    pub async fn read(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<u8>> {
-        let copy = |staging: &wgpu::Buffer| {
-            let mut encoder = self.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(buffer, 0, staging, 0, staging.size());
-            self.queue.submit([encoder.finish()]);
-            Ok(())
-        };
-        let bytes = usize::try_from(bytes).map_err(gpu_error)?;
-        self.read_staged(bytes as u64, copy, |view| view[..bytes].to_vec()).await
-    }
-
-    /// Fills a staging buffer by `copy`, and takes `bytes` bytes of it by `take` while it is mapped.
-    pub(super) async fn read_staged<T>(
-        &self,
-        bytes: u64,
-        copy: impl FnOnce(&wgpu::Buffer) -> Result<()>,
-        take: impl FnOnce(&wgpu::BufferView) -> T,
-    ) -> Result<T> {
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let descriptor =
-            wgpu::BufferDescriptor { label: None, size: bytes.next_multiple_of(4), usage, mapped_at_creation: false };
-        let mapped = Signal::default();
-        let sent = mapped.clone();
-        let staging = self.checked(|| {
-            let staging = self.device.create_buffer(&descriptor);
-            copy(&staging)?;
-            staging.map_async(wgpu::MapMode::Read, .., move |result| sent.send(result));
-            Ok(staging)
-        });
-        let staging = staging.await??;
-        // Natively nothing happens until someone polls; in a browser this returns at once.
-        self.device.poll(wgpu::PollType::wait_indefinitely()).map_err(gpu_error)?;
-        mapped.await.map_err(gpu_error)?;
-        let taken = take(&staging.get_mapped_range(..).map_err(gpu_error)?);
-        staging.destroy();
-        Ok(taken)
-    }
-}
-
-/// A value that a callback sends once and a future receives.
-struct Signal<T>(Arc<Mutex<(Option<T>, Option<Waker>)>>);
-
-impl<T> Default for Signal<T> {
-    fn default() -> Self {
-        Signal(Arc::new(Mutex::new((None, None))))
-    }
-}
-
-impl<T> Clone for Signal<T> {
-    fn clone(&self) -> Self {
-        Signal(self.0.clone())
-    }
-}
-
-impl<T> Signal<T> {
-    fn send(&self, value: T) {
-        let Ok(mut shared) = self.0.lock() else { return };
-        shared.0 = Some(value);
-        if let Some(waker) = shared.1.take() {
-            waker.wake();
+    /// Workgroups along x and y that together make at least so many invocations.
+    pub(super) fn workgroups(&self, invocations: u64) -> Result<[u32; 2]> {
+        let most = u64::from(self.device.limits().max_compute_workgroups_per_dimension);
+        let count = invocations.div_ceil(u64::from(WORKGROUP_LEN));
+        let x = count.clamp(1, most);
+        let y = count.div_ceil(x).max(1);
+        if y > most {
+            return Err(Error::unsupported("tensor", format!("{invocations} invocations in one dispatch")));
         }
+        Ok([x as u32, y as u32])
     }
 }
 
-impl<T> Future for Signal<T> {
-    type Output = T;
+/// A buffer that ends with its owner: in a browser dropping one leaves it to the garbage collector, which does not see its
+/// size.
+#[derive(Debug)]
+pub(crate) struct Temporary {
+    buffer: wgpu::Buffer,
+    is_kept: bool,
+}
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let Ok(mut shared) = self.0.lock() else { return Poll::Pending };
-        shared.1 = Some(context.waker().clone());
-        shared.0.take().map_or(Poll::Pending, Poll::Ready)
+impl Temporary {
+    pub fn new(buffer: wgpu::Buffer) -> Self {
+        Temporary { buffer, is_kept: false }
+    }
+
+    /// The buffer, which is the caller's from now on.
+    pub fn keep(mut self) -> wgpu::Buffer {
+        self.is_kept = true;
+        self.buffer.clone()
+    }
+}
+
+impl Deref for Temporary {
+    type Target = wgpu::Buffer;
+
+    fn deref(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.buffer.destroy();
+        }
     }
 }

@@ -1,25 +1,30 @@
-//! Frame of levels -> what the shader binds: parameters and side arrays, each proven to fit the others.
+//! Frame of levels -> what `reconstruct.wgsl` binds: parameters and side arrays, each proven to fit the others.
 //!
 //! [`LevelFrame`] is all that reconstruction needs to know, apart from how the levels were coded; [`LevelFrame::reconstruct`],
-//! the stages of [`crate::reconstruct`], is the CPU twin of `reconstruct.wgsl`.
+//! the stages of [`crate::reconstruct`], is the shader's CPU twin.
 
-use crate::container::{Coding, Side};
+use super::cast::cast;
+use crate::container::{Frame, Levels, Side};
 use crate::error::{Error, Result};
 use crate::format::EXPONENT_MIN;
-use crate::reconstruct::{Elements, FrameDecoder, scales_of};
+use crate::reconstruct::{Elements, SideArrays, scales_of};
 use crate::stages::permute::Permutation;
 use crate::tensor::DType;
 
 /// Bound on the elements of a frame, so that indices and their padding stay below 2^32 in the shader.
 const ELEMENT_LEN_MAX: u64 = 1 << 31;
 /// `ABSENT` of the shader.
-const ABSENT: u32 = u32::MAX;
+pub(super) const ABSENT: u32 = u32::MAX;
 
 /// A frame of levels, as the stages after entropy decoding see it.
 #[derive(Debug, Clone)]
 pub struct LevelFrame<'a> {
-    /// Element type of the tensor.
+    /// Element type of the archive's tensor.
     pub dtype: DType,
+    /// Element type of what is made: that one, or f32 or f16.
+    pub output: DType,
+    /// Where its levels begin in the buffer.
+    pub level_at: u32,
     /// Rows of the matrix.
     pub rows: usize,
     /// Columns of the matrix, without the taps.
@@ -47,25 +52,24 @@ pub struct LevelFrame<'a> {
 }
 
 impl<'a> LevelFrame<'a> {
-    /// The frame that `decoder` decodes the levels of.
-    ///
-    /// # Errors
-    /// `Unsupported` for a frame of planes.
-    pub fn new(decoder: &'a FrameDecoder) -> Result<Self> {
-        let (Coding::Levels(levels), Some(shared)) = (&decoder.frame().coding, decoder.levels()) else {
-            return Err(Error::unsupported("coding", "planes on the GPU"));
-        };
-        if levels.dct {
-            return Err(Error::unsupported("transform", "on the GPU"));
-        }
-        let (scales, first_exponent) = shared.scales();
-        let side = shared.side();
+    /// A frame of which the first level is `level_at` in the buffer, as elements of `dtype`, or of its own type. `scales`
+    /// begin with that of an exponent.
+    pub(super) fn of(
+        frame: &Frame,
+        levels: &Levels,
+        side: &'a SideArrays,
+        (scales, first_exponent): (&'a [f32], i32),
+        level_at: u32,
+        output: Option<DType>,
+    ) -> Self {
         let array = |array: Side| side.array(array);
-        Ok(LevelFrame {
-            dtype: decoder.frame().dtype,
+        LevelFrame {
+            dtype: frame.dtype,
+            output: output.unwrap_or(frame.dtype),
             rows: levels.rows,
             columns: levels.columns,
             taps: levels.taps,
+            level_at,
             scales,
             first_exponent,
             zero_point: levels.zero_point,
@@ -75,7 +79,7 @@ impl<'a> LevelFrame<'a> {
             column_major: levels.column_major,
             row_permutation: side.row_permutation.as_ref(),
             column_permutation: side.column_permutation.as_ref(),
-        })
+        }
     }
 
     /// Levels in a row.
@@ -88,9 +92,9 @@ impl<'a> LevelFrame<'a> {
         self.rows as u64 * self.columns as u64 * self.taps as u64
     }
 
-    /// Bytes of the tensor.
+    /// Bytes of what is made.
     pub fn bytes(&self) -> u64 {
-        self.element_len() * self.dtype.element_bytes() as u64
+        self.element_len() * self.output.element_bytes() as u64
     }
 
     /// Proves that no index which the shader computes from these fields leaves its array.
@@ -110,25 +114,12 @@ impl<'a> LevelFrame<'a> {
             (self.column_permutation.map_or(0, |p| p.places().len()), self.row_len()),
         ];
         let fits = lens.iter().all(|&(len, expected)| len == 0 || len == expected);
-        let cast = self.cast()?;
-        if fits && (cast.is_integer() || self.scales_cover_exponents()) {
+        self.casts()?;
+        if fits && (self.scales.is_empty() || self.scales_cover_exponents()) {
             Ok(())
         } else {
             Err(Error::argument("the side arrays do not fit the frame"))
         }
-    }
-
-    /// Checks that `bytes` bytes can be this frame's packed levels, with or without their padding.
-    ///
-    /// # Errors
-    /// As [`LevelFrame::check`]; `Argument` if they cannot.
-    pub fn check_levels(&self, bytes: u64, level_bits: u32) -> Result<()> {
-        self.check()?;
-        let exact = self.element_len() * u64::from(level_bits / 8);
-        if (exact..=exact.next_multiple_of(4)).contains(&bytes) {
-            return Ok(());
-        }
-        Err(Error::argument(format!("the frame's levels take {exact} bytes, not {bytes}")))
     }
 
     fn scales_cover_exponents(&self) -> bool {
@@ -142,24 +133,40 @@ impl<'a> LevelFrame<'a> {
         (EXPONENT_MIN.into()..=least).contains(&first) && most - first < self.scales.len() as i64
     }
 
-    pub(super) fn cast(&self) -> Result<Cast> {
-        let cast = match (self.dtype, self.dtype.bits()) {
+    /// What the elements are to be, and which values they are to have.
+    pub(super) fn casts(&self) -> Result<(Cast, Value)> {
+        let unsupported = || Error::unsupported("dtype", format!("{} as {}", self.dtype.name(), self.output.name()));
+        let own = match (self.dtype, self.dtype.bits()) {
             (DType::F32, _) => Cast::F32,
             (DType::F16, _) => Cast::F16,
             (DType::BF16, _) => Cast::Bf16,
             (DType::F64, _) => Cast::F64,
             (_, 8) => Cast::Integer8,
             (_, 16) => Cast::Integer16,
-            _ => return Err(Error::unsupported("dtype", format!("{} on the GPU", self.dtype.name()))),
+            _ => return Err(unsupported()),
         };
-        if cast.is_integer() == self.scales.is_empty() {
-            Ok(cast)
-        } else {
-            Err(Error::argument("floats have scales, integers have none"))
+        if self.dtype.is_float() == self.scales.is_empty() {
+            return Err(Error::argument("floats have scales, integers have none"));
+        }
+        if self.output == self.dtype {
+            return Ok((own, Value::Weight));
+        }
+        let value = match self.dtype {
+            DType::F32 | DType::F64 => Value::Weight,
+            DType::F16 => Value::F16,
+            DType::BF16 => Value::Bf16,
+            DType::I8 | DType::I16 => Value::Signed,
+            DType::U8 | DType::U16 | DType::Bool => Value::Unsigned,
+            _ => return Err(unsupported()),
+        };
+        match self.output {
+            DType::F32 => Ok((Cast::F32, value)),
+            DType::F16 => Ok((Cast::F16, value)),
+            _ => Err(unsupported()),
         }
     }
 
-    /// Bytes of the tensor from levels in coded order, on the CPU: what the GPU is held to.
+    /// What is made of levels in coded order, on the CPU: what the GPU is held to.
     ///
     /// # Errors
     /// As [`LevelFrame::check`]; `Argument` if there is not one level for each element.
@@ -175,9 +182,10 @@ impl<'a> LevelFrame<'a> {
         scales.apply(&mut values);
         let places = self.column_permutation.map(Permutation::places);
         let &LevelFrame { dtype, zero_point, .. } = self;
-        let mut rows_bytes = vec![0; self.bytes() as usize];
+        let mut rows_bytes = vec![0; levels.len() * dtype.element_bytes()];
         Elements { dtype, cols: self.row_len(), places, zero_point }.write(&values, &mut rows_bytes);
-        Ok(self.placed(&rows_bytes))
+        let bytes = self.placed(&rows_bytes);
+        if self.output == dtype { Ok(bytes) } else { cast(&bytes, dtype, self.output) }
     }
 
     /// Rows in coded order, put where they belong.
@@ -206,10 +214,15 @@ pub(super) enum Cast {
     Integer16 = 5,
 }
 
-impl Cast {
-    fn is_integer(self) -> bool {
-        matches!(self, Cast::Integer8 | Cast::Integer16)
-    }
+/// The `VALUE_` constants of the shader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Value {
+    Weight = 0,
+    F16 = 1,
+    Bf16 = 2,
+    Signed = 3,
+    Unsigned = 4,
 }
 
 /// The contents of the shader's `side` buffer, and where each array starts in it.
@@ -245,9 +258,13 @@ fn push_exponents(exponents: &[i8], words: &mut Vec<u32>) -> u32 {
         return ABSENT;
     }
     let first = words.len() as u32;
-    let word = |four: &[i8]| four.iter().rev().fold(0, |word, &exponent| word << 8 | u32::from(exponent as u8));
-    words.extend(exponents.chunks(4).map(word));
+    words.extend(bytemuck::cast_slice(exponents).chunks(4).map(word_of));
     first
+}
+
+/// Up to four bytes, the first lowest.
+pub(super) fn word_of(bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u32::from(byte))
 }
 
 fn push_inverse(permutation: Option<&Permutation>, words: &mut Vec<u32>) -> u32 {
@@ -260,21 +277,20 @@ fn push_inverse(permutation: Option<&Permutation>, words: &mut Vec<u32>) -> u32 
 /// The fields of the shader's `LevelFrame`, by name and in order.
 pub(super) fn uniform_fields(
     frame: &LevelFrame,
-    cast: Cast,
+    (cast, value): (Cast, Value),
     side: &SideWords,
-    level_bits: u32,
-    dispatch_len: u32,
-) -> [(&'static str, u32); 14] {
+) -> [(&'static str, u32); 15] {
     [
         ("element_len", frame.element_len() as u32),
         ("row_len", frame.row_len() as u32),
         ("column_len", if frame.column_major { frame.rows as u32 } else { 0 }),
         ("taps", frame.taps as u32),
-        ("level_bits", level_bits),
+        ("level_at", frame.level_at),
         ("element_cast", cast as u32),
+        ("value", value as u32),
+        ("integer_bits", frame.dtype.bits() as u32),
         ("zero_point", frame.zero_point as u32),
         ("first_exponent", frame.first_exponent as u32),
-        ("dispatch_len", dispatch_len),
         ("row_exponent_at", side.row_exponent_at),
         ("column_exponent_at", side.column_exponent_at),
         ("tap_exponent_at", side.tap_exponent_at),

@@ -1,12 +1,16 @@
-//! Levels -> bytes of tensors on a GPU: the contract of [`reconstruct`](crate::reconstruct) for whole frames of levels.
+//! Payloads -> tensors on a GPU: the contract of [`reconstruct`](crate::reconstruct) for whole frames of levels.
 //!
-//! The CPU entropy-decodes and packs levels ([`stages::pack`](crate::stages::pack)); the GPU un-permutes, scales and casts
-//! them with the WGSL twins of the stages. All but one multiplication is integer arithmetic, so that a GPU differs from
-//! the CPU by one unit in the last place at most. Frames that a device cannot take are refused as `Unsupported`, and the
-//! caller turns to the CPU.
+//! The CPU looks at what frames a chunk's words: where each lane begins and ends, side arrays, escapes, all of them proven
+//! before a shader sees them. The GPU walks the lanes, predicts, un-permutes, scales and casts, by the WGSL twins of these
+//! stages. All but one multiplication is integer arithmetic, so that a GPU differs from the CPU by one unit in the last place at
+//! most. Frames that a device cannot take are refused as `Unsupported`, and the caller turns to the CPU.
 
+mod batch;
 #[cfg(target_arch = "wasm32")]
 mod browser;
+mod cast;
+mod coded;
+mod decoder;
 mod device;
 mod error;
 mod frame;
@@ -14,11 +18,16 @@ mod frame;
 mod native;
 #[cfg(target_arch = "wasm32")]
 mod navigator;
-mod reconstructor;
 mod self_test;
 mod shader;
+#[cfg(not(target_arch = "wasm32"))]
+mod waiting;
 
+pub use batch::{Batch, NeededChunk};
+pub use cast::cast;
+pub use decoder::Decoder;
 pub use device::Device;
 pub use frame::LevelFrame;
-pub use reconstructor::{Reconstruction, Reconstructor};
+#[cfg(target_arch = "wasm32")]
+pub(crate) use self_test::{ARCHIVE as SELF_TEST, is_right};
 pub use shader::{SHADER, WORKGROUP_LEN};

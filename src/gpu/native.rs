@@ -1,6 +1,13 @@
-//! Adapters outside browsers: wgpu's own.
+//! What is done otherwise in browsers, where JavaScript waits for devices: adapters are wgpu's own, and decoding is one call.
 
-use crate::error::Result;
+use super::batch::{Batch, NeededChunk};
+use super::decoder::{Decoder, Recording, Submission};
+use super::device::Device;
+use super::frame::LevelFrame;
+use super::self_test;
+use crate::container::Archive;
+use crate::error::{Error, Result};
+use crate::tensor::DType;
 
 pub(super) fn instance() -> Result<wgpu::Instance> {
     Ok(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()))
@@ -8,4 +15,84 @@ pub(super) fn instance() -> Result<wgpu::Instance> {
 
 pub(super) fn adapter_name(_: &wgpu::Device, info: &wgpu::AdapterInfo) -> String {
     info.name.clone()
+}
+
+impl Decoder {
+    /// Builds the pipelines.
+    ///
+    /// # Errors
+    /// `Gpu` if the device refuses the shaders.
+    pub async fn new(device: Device) -> Result<Self> {
+        let building = device.clone();
+        device.checked(|| Decoder::build(building)).await
+    }
+
+    /// Decodes frames of an archive whose verified payloads `payload` gives, as [`Decoder::begin`] and [`Decoder::finish`] do.
+    ///
+    /// # Errors
+    /// As theirs, and those of `payload`.
+    pub async fn decode(
+        &self,
+        archive: &Archive,
+        frames: &[usize],
+        dtype: Option<DType>,
+        mut payload: impl FnMut(usize) -> Result<Vec<u8>>,
+    ) -> Result<Vec<wgpu::Buffer>> {
+        let mut batch = self.begin(archive, frames, dtype).await?;
+        for NeededChunk { chunk, frame, index } in batch.needed_chunks() {
+            match index {
+                Some(index) => batch.add_chunk(frame, index, &payload(chunk)?).await?,
+                None => batch.add_side(frame, &payload(chunk)?)?,
+            }
+        }
+        self.finish(batch).await
+    }
+
+    /// Begins to decode frames of an archive, as tensors of `dtype` (f32 or f16) or of their own types.
+    ///
+    /// # Errors
+    /// `Unsupported` if the device cannot take them, or all of them at once, `Argument` if one does not exist, `Gpu` if the device
+    /// fails.
+    pub async fn begin(&self, archive: &Archive, frames: &[usize], dtype: Option<DType>) -> Result<Batch> {
+        self.device.checked(|| Batch::new(&self.device, archive, frames, dtype)).await?
+    }
+
+    /// Decodes a batch whose chunks have all come. Each tensor is followed by up to 15 bytes of zeros, in a buffer that can be
+    /// bound as storage and copied from and to.
+    ///
+    /// # Errors
+    /// `Invalid` if a chunk breaks a rule, `Unsupported` if the device cannot take the frames, `Argument` if a chunk is missing,
+    /// `Gpu` if the device fails.
+    pub async fn finish(&self, batch: Batch) -> Result<Vec<wgpu::Buffer>> {
+        let Submission { tensors, status, .. } = self.device.checked(|| self.submit(&batch)).await??;
+        batch.check_status(&self.device.read(&status, status.size()).await?)?;
+        Ok(tensors.into_iter().map(|tensor| tensor.keep()).collect())
+    }
+
+    /// What `frame` makes of its levels, given in coded order; in a buffer as [`Decoder::finish`] gives them.
+    ///
+    /// # Errors
+    /// `Unsupported` if the device cannot take the frame, `Argument` if the levels are not the frame's, `Gpu` if the
+    /// device fails.
+    pub async fn reconstruct(&self, frame: &LevelFrame<'_>, levels: &[i32]) -> Result<wgpu::Buffer> {
+        let prepared = self.prepare(frame)?;
+        if levels.len() as u64 != u64::from(frame.level_at) + frame.element_len() {
+            return Err(Error::argument("one level for each element is needed"));
+        }
+        let reconstructed = self.device.checked(|| {
+            let mut recording = Recording::new(&self.device);
+            let levels = recording.filled(bytemuck::cast_slice(levels), wgpu::BufferUsages::STORAGE);
+            let tensor = self.reconstruct_on(&prepared, &levels, &mut recording);
+            (tensor, recording.submit())
+        });
+        Ok(reconstructed.await?.0.keep())
+    }
+
+    /// Decodes a small archive whose weights are exact, and compares them with the CPU's.
+    ///
+    /// # Errors
+    /// `Gpu` if the values differ or the device fails: then it must not be used.
+    pub async fn self_test(&self) -> Result<()> {
+        self_test::run(self).await
+    }
 }

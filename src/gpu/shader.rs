@@ -6,8 +6,11 @@ pub const SHADER: &str = match str::from_utf8(SOURCE_AND_LEN.0.split_at(SOURCE_A
     Err(_) => panic!("cutting at ASCII keeps UTF-8 whole"),
 };
 const COMMENTED: &str = concat!(
+    include_str!("../entropy/lanes.wgsl"),
+    include_str!("../stages/trellis.wgsl"),
+    include_str!("predict.wgsl"),
+    include_str!("../stages/predict.wgsl"),
     include_str!("reconstruct.wgsl"),
-    include_str!("../stages/pack.wgsl"),
     include_str!("../stages/permute.wgsl"),
     include_str!("../stages/quantize.wgsl"),
 );

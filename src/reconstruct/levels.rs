@@ -13,8 +13,8 @@ use crate::entropy::lanes::{Scales, Tables, Weights};
 use crate::error::{Error, Result};
 use crate::format::{GAIN_ONE, LEVEL_END};
 use crate::stages::permute::{Permutation, transpose};
+use crate::stages::predict;
 use crate::stages::transform::Basis;
-use crate::stages::{predict, quantize};
 use crate::tensor::DType;
 
 /// No symbol makes a larger level, even under the trellis.
@@ -63,11 +63,11 @@ pub(super) struct ReferenceLevels<'a> {
 
 /// The part of a frame's matrix that a chunk covers: whole rows, or columns of one row.
 #[derive(Clone, Copy)]
-pub(super) struct Rectangle {
-    pub(super) first_row: usize,
-    pub(super) rows: usize,
-    pub(super) first_col: usize,
-    pub(super) cols: usize,
+pub(crate) struct Rectangle {
+    pub(crate) first_row: usize,
+    pub(crate) rows: usize,
+    pub(crate) first_col: usize,
+    pub(crate) cols: usize,
 }
 
 impl Rectangle {
@@ -77,7 +77,7 @@ impl Rectangle {
         clippy::cast_possible_truncation,
         reason = "rows have levels; rows and columns are below 2^31"
     )]
-    pub(super) fn new(levels: &Levels, first: u64, len: u64) -> Self {
+    pub(crate) fn new(levels: &Levels, first: u64, len: u64) -> Self {
         let row_len = levels.row_len() as u64;
         let (rows, cols) = if len < row_len { (1, len) } else { (len / row_len, row_len) };
         Rectangle {
@@ -96,16 +96,8 @@ impl Rectangle {
 
 impl LevelDecoder {
     pub(super) fn new(archive: &Archive, levels: &Levels, side: Option<&[u8]>, mut scratch: Scratch) -> Result<Self> {
-        let side = match (levels.side != 0, side) {
-            (true, Some(payload)) => SideArrays::parse(levels, payload)?,
-            (true, None) => return Err(Error::argument("the frame's side chunk is needed first")),
-            (false, _) => SideArrays::default(),
-        };
-        let (first_exponent, last_exponent) = side.exponent_range();
-        let scales = match levels.scale {
-            Some(scale) => quantize::scales(scale, first_exponent, last_exponent)?,
-            None => Vec::new(),
-        };
+        let side = SideArrays::of(levels, side)?;
+        let (scales, first_exponent) = side.scales(levels.scale)?;
         let tables = levels.first_table..levels.first_table.saturating_add(levels.table_count);
         if scratch.tables != tables {
             scratch.slots.clear();
@@ -120,13 +112,9 @@ impl LevelDecoder {
     }
 
     /// The side arrays.
+    #[cfg(feature = "encoder")]
     pub fn side(&self) -> &SideArrays {
         &self.side
-    }
-
-    /// `S(e)` from the smallest sum of exponents on, and that sum.
-    pub fn scales(&self) -> (&[f32], i32) {
-        (&self.scales, self.first_exponent)
     }
 
     pub(super) fn decode(&mut self, chunk: CodedChunk, dtype: DType, bytes: &mut [u8]) -> Result<()> {

@@ -22,15 +22,17 @@ mod side;
 
 #[cfg(feature = "gpu")]
 pub(crate) use elements::Elements;
-#[cfg(feature = "gpu")]
-pub(crate) use levels::scales_of;
 pub use levels::{LevelDecoder, Scratch};
+#[cfg(feature = "gpu")]
+pub(crate) use levels::{Rectangle, scales_of};
 pub(crate) use planes::decode_fields;
 pub use side::SideArrays;
 
 use crate::container::{Archive, Coding, Frame};
 use crate::error::{Error, Result};
-use levels::{CodedChunk, Rectangle, ReferenceLevels};
+#[cfg(not(feature = "gpu"))]
+use levels::Rectangle;
+use levels::{CodedChunk, ReferenceLevels};
 
 /// Decodes the chunks of one frame, in any order.
 pub struct FrameDecoder {

@@ -3,8 +3,9 @@
 
 use crate::container::{Levels, Side};
 use crate::entropy::{decode_plane, parse_whole};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::stages::permute::Permutation;
+use crate::stages::quantize;
 
 /// The side arrays of a frame; absent ones are empty.
 #[derive(Debug, Default, PartialEq)]
@@ -20,7 +21,19 @@ pub struct SideArrays {
 }
 
 impl SideArrays {
-    pub(super) fn parse(levels: &Levels, payload: &[u8]) -> Result<Self> {
+    /// Those of a frame; `side` is the verified payload of its side chunk, if it has one.
+    ///
+    /// # Errors
+    /// `Invalid` if the payload breaks a rule, `Argument` if it is missing.
+    pub(crate) fn of(levels: &Levels, side: Option<&[u8]>) -> Result<Self> {
+        match (levels.side != 0, side) {
+            (true, Some(payload)) => Self::parse(levels, payload),
+            (true, None) => Err(Error::argument("the frame's side chunk is needed first")),
+            (false, _) => Ok(Self::default()),
+        }
+    }
+
+    fn parse(levels: &Levels, payload: &[u8]) -> Result<Self> {
         parse_whole(payload, |payload| Self::parse_front(levels, payload))
     }
 
@@ -54,12 +67,19 @@ impl SideArrays {
         self.arrays.get(array as usize).map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn class(&self, array: Side, index: usize) -> i8 {
+    /// The class of a row, a column or a tap.
+    pub(crate) fn class(&self, array: Side, index: usize) -> i8 {
         self.array(array).get(index).copied().unwrap_or(0)
     }
 
+    /// `S(e)` from the smallest sum of exponents on, and that sum; integers have no scales.
+    pub(crate) fn scales(&self, scale: Option<f32>) -> Result<(Vec<f32>, i32)> {
+        let (first, last) = self.exponent_range();
+        Ok((scale.map_or(Ok(Vec::new()), |scale| quantize::scales(scale, first, last))?, first))
+    }
+
     /// Smallest and largest sum of a row, a column and a tap exponent.
-    pub(super) fn exponent_range(&self) -> (i32, i32) {
+    fn exponent_range(&self) -> (i32, i32) {
         let ranges = [Side::RowExponent, Side::ColumnExponent, Side::TapExponent].map(|array| {
             let values = self.array(array).iter().map(|&value| i32::from(value));
             (values.clone().min().unwrap_or(0), values.max().unwrap_or(0))

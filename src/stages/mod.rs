@@ -12,7 +12,6 @@
     )
 )]
 
-pub mod pack;
 pub mod permute;
 pub mod planes;
 pub mod predict;

@@ -37,6 +37,17 @@ fn to_f16(weight: f32) -> u32 {
     return sign | round_shift((magnitude & 0x7fffffu) | 0x800000u, shift);
 }
 
+// The value of an f16 that is finite.
+fn from_f16(half: u32) -> f32 {
+    let sign = (half & 0x8000u) << 16u;
+    let magnitude = half & 0x7fffu;
+    if magnitude < 0x400u {
+        // A multiple of 2^-24, which is normal as a float.
+        return bitcast<f32>(bitcast<u32>(f32(magnitude) * bitcast<f32>(103u << 23u)) | sign);
+    }
+    return bitcast<f32>(((magnitude << 13u) + (112u << 23u)) | sign);
+}
+
 fn to_bf16(weight: f32) -> u32 {
     let bits = bitcast<u32>(weight);
     return ((bits >> 16u) & 0x8000u) | min(round_shift(bits & 0x7fffffffu, 16u), 0x7f7fu);

@@ -3,12 +3,11 @@
 use wasm_bindgen::prelude::*;
 
 use super::js_error;
-use crate::container::{Archive, Chunk, Coding, Levels};
+use crate::container::{Archive, Chunk, Coding};
 use crate::decode::{PieceSource, plan};
 use crate::entropy::decode_planes;
 use crate::error::Error;
 use crate::reconstruct::{FrameDecoder, Scratch};
-use crate::stages::pack::level_bits;
 use crate::tensor::Limits;
 
 type JsResult<T> = std::result::Result<T, JsValue>;
@@ -21,8 +20,6 @@ pub struct ArchiveDecoder {
     payload: Vec<u8>,
     /// Decoded bytes, as words so that they are aligned for every dtype.
     decoded: Vec<u64>,
-    #[cfg(feature = "gpu")]
-    packed: Vec<u8>,
 }
 
 #[wasm_bindgen(js_class = Archive)]
@@ -43,14 +40,7 @@ impl ArchiveDecoder {
             None => archive.require_base(),
         };
         linked.map_err(js_error)?;
-        Ok(ArchiveDecoder {
-            archive,
-            frame: None,
-            payload: Vec::new(),
-            decoded: Vec::new(),
-            #[cfg(feature = "gpu")]
-            packed: Vec::new(),
-        })
+        Ok(ArchiveDecoder { archive, frame: None, payload: Vec::new(), decoded: Vec::new() })
     }
 
     /// Everything that a reader needs to know, as nested arrays.
@@ -153,28 +143,6 @@ impl ArchiveDecoder {
     }
 }
 
-/// Levels for [`super::gpu`].
-#[cfg(feature = "gpu")]
-#[wasm_bindgen(js_class = Archive)]
-impl ArchiveDecoder {
-    /// Decodes the payload as element chunk `index` of the open frame, but only to levels, and packs them at `bits` bits
-    /// (8, 16 or 32); gives their number of bytes, or -1 if one of them needs more bits.
-    #[wasm_bindgen(js_name = decodeLevels)]
-    pub fn decode_levels(&mut self, index: usize, bits: u32) -> JsResult<i32> {
-        let decoder = opened(&mut self.frame)?;
-        let (frame, levels) = (decoder.index(), decoder.decode_levels(index, &self.payload));
-        let levels = levels.map_err(|error| self.error(self.chunk_of(frame, index), error))?;
-        self.packed.clear();
-        let fits = crate::stages::pack::pack(&levels, bits, &mut self.packed);
-        Ok(if fits { self.packed.len() as i32 } else { -1 })
-    }
-
-    /// Where packed levels lie. Valid until the next call that allocates.
-    pub fn packed(&self) -> *const u8 {
-        self.packed.as_ptr()
-    }
-}
-
 #[cfg(feature = "gpu")]
 impl ArchiveDecoder {
     /// The parsed header.
@@ -199,18 +167,6 @@ fn opened(frame: &mut Option<FrameDecoder>) -> JsResult<&mut FrameDecoder> {
     frame.as_mut().ok_or_else(|| js_error(Error::argument("no frame is open")))
 }
 
-/// The bits that hold the symbols of a frame as levels.
-fn frame_level_bits(archive: &Archive, levels: &Levels) -> u32 {
-    let tables = archive.tables.iter().skip(levels.first_table).take(levels.table_count);
-    // Under the trellis a level is about twice its symbol.
-    let low_bits = levels.low_bits + u32::from(levels.trellis);
-    let extremes = tables.flat_map(|table| {
-        let [first, end] = [table.first(), table.last() + 1].map(|symbol| i32::from(symbol) << low_bits);
-        [first, end - 1]
-    });
-    level_bits(&extremes.collect::<Vec<_>>())
-}
-
 /// One entry for each field of `Description` in types.ts, in its order; records in it likewise (js/description.ts). Tuples, as
 /// names would be written once for each record.
 fn describe(archive: &Archive) -> JsResult<JsValue> {
@@ -226,13 +182,10 @@ fn describe(archive: &Archive) -> JsResult<JsValue> {
             Coding::Levels(levels) => Some(levels),
             Coding::Planes(_) => None,
         };
-        let bits = levels.filter(|levels| !levels.dct).map_or(0, |levels| match frame.reference {
-            Some(_) => frame_level_bits(archive, levels).max(16),
-            None => frame_level_bits(archive, levels),
-        });
+        let on_gpu = levels.is_some_and(|levels| !levels.dct);
         let scattered = levels.is_some_and(|levels| levels.is_scattered());
         let reference = index(frame.reference);
-        (index(frame.side_chunk), frame.first_chunk, frame.chunk_count, reference, bits, scattered)
+        (index(frame.side_chunk), frame.first_chunk, frame.chunk_count, reference, on_gpu, scattered)
     });
     let description = (
         archive.integrity.to_string(),

@@ -1,84 +1,139 @@
-//! Reconstruction on WebGPU as JavaScript sees it: levels in, `GPUBuffer`s out.
+//! Decoding on WebGPU as JavaScript sees it: payloads in, `GPUBuffer`s out.
+//!
+//! Only acquiring a device waits. JavaScript collects the errors of what is done on it, and reads buffers back.
 
-use std::rc::Rc;
-
-use js_sys::{Promise, Uint8Array};
+use js_sys::Array;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::future_to_promise;
 
 use super::archive::ArchiveDecoder;
 use super::js_error;
-use crate::gpu::{Device, LevelFrame, Reconstructor};
-use crate::reconstruct::FrameDecoder;
+use crate::error::{Error, Result};
+use crate::gpu::{Batch, Decoder, Device, NeededChunk, SELF_TEST, cast, is_right};
+use crate::tensor::DType;
 
-type JsResult<T> = Result<T, JsValue>;
+type JsResult<T> = std::result::Result<T, JsValue>;
 
-/// A device with the pipeline built on it.
+/// A device, not yet tested.
 #[wasm_bindgen]
-pub struct GpuReconstructor(Rc<Reconstructor>);
+pub struct AcquiredGpu(Device);
+
+/// A device with the pipelines built on it.
+#[wasm_bindgen]
+pub struct GpuDecoder(Decoder);
+
+/// Frames whose chunks are awaited.
+#[wasm_bindgen]
+pub struct GpuBatch(Batch);
 
 #[wasm_bindgen]
-impl GpuReconstructor {
-    /// Takes the caller's device, or asks for one, and tests it: a device that computes wrong values is an error.
-    pub async fn create(
+impl AcquiredGpu {
+    /// Takes the caller's device, or asks for one.
+    pub async fn acquire(
         #[wasm_bindgen(unchecked_param_type = "GPUDevice | undefined")] device: JsValue,
-    ) -> JsResult<GpuReconstructor> {
-        let create = async {
-            let device = if device.is_undefined() { Device::request().await? } else { Device::adopt(device).await? };
-            let reconstructor = Reconstructor::new(device).await?;
-            reconstructor.self_test().await?;
-            Ok(GpuReconstructor(Rc::new(reconstructor)))
-        };
-        create.await.map_err(js_error)
+    ) -> JsResult<AcquiredGpu> {
+        let device = if device.is_undefined() { Device::request().await } else { Device::adopt(device).await };
+        Ok(AcquiredGpu(device.map_err(js_error)?))
     }
 
     /// What the adapter calls itself.
     #[wasm_bindgen(getter)]
     pub fn name(&self) -> String {
-        self.0.device().name().to_owned()
+        self.0.name().to_owned()
     }
 
     /// The device that all buffers belong to.
     #[wasm_bindgen(getter, unchecked_return_type = "GPUDevice")]
     pub fn device(&self) -> JsValue {
-        self.0.device().to_js()
+        self.0.to_js()
     }
 
-    /// The bytes of the tensor of a frame, then zeros to a multiple of 16, in a new buffer of usage
-    /// `STORAGE | COPY_SRC | COPY_DST`, which the caller destroys. `side` is the verified payload of the frame's side
-    /// chunk, if it has one; `levels` are those of all its chunks, in coded order, `level_bits` (8, 16 or 32) each.
+    /// Builds the pipelines.
+    pub fn build(self) -> GpuDecoder {
+        GpuDecoder(Decoder::build(self.0))
+    }
+}
+
+#[wasm_bindgen]
+impl GpuDecoder {
+    /// Begins to decode frames, as elements of `dtype` (`f32` or `f16`) or of their own types.
     ///
-    /// An error of code `unsupported` means that the frame has to be reconstructed on the CPU.
-    ///
-    /// The archive is borrowed for the call alone, so that it can be freed while the promise is pending.
-    #[wasm_bindgen(unchecked_return_type = "Promise<GPUBuffer>")]
-    pub fn reconstruct(
-        &self,
-        archive: &ArchiveDecoder,
-        frame: usize,
-        side: Option<Vec<u8>>,
-        levels: Uint8Array,
-        level_bits: u32,
-    ) -> Promise {
-        let reconstructor = self.0.clone();
-        let decoder = FrameDecoder::new(archive.header(), frame, side.as_deref());
-        let reconstruct = async move {
-            let decoder = decoder?;
-            let frame = LevelFrame::new(&decoder)?;
-            frame.check_levels(u64::from(levels.length()), level_bits)?;
-            let reconstruction = reconstructor.begin(&frame, level_bits).await?;
-            reconstructor.write_js_levels(&reconstruction, 0, &levels)?;
-            reconstructor.finish(reconstruction).await
+    /// An error of code `unsupported` means that they have to be decoded on the CPU, or fewer at a time.
+    pub fn begin(&self, archive: &ArchiveDecoder, frames: &[usize], dtype: Option<String>) -> JsResult<GpuBatch> {
+        let begin = || {
+            let dtype = dtype.as_deref().map(dtype_of).transpose()?;
+            Batch::new(self.0.device(), archive.header(), frames, dtype)
         };
-        future_to_promise(async { reconstruct.await.map(|buffer| buffer.as_webgpu().into()).map_err(js_error) })
+        begin().map(GpuBatch).map_err(js_error)
     }
 
-    /// Copies the first `bytes` bytes of a buffer back.
-    pub async fn read(
-        &self,
-        #[wasm_bindgen(unchecked_param_type = "GPUBuffer")] buffer: JsValue,
-        bytes: u32,
-    ) -> JsResult<Uint8Array> {
-        self.0.device().read_js(&buffer, bytes).await.map_err(js_error)
+    /// Decodes a batch whose chunks have all come. Gives a buffer for `check`, then for each tensor a new one of usage
+    /// `STORAGE | COPY_SRC | COPY_DST`: its bytes, then zeros to a multiple of 16. The caller destroys them. Errors as those of
+    /// `begin`.
+    #[wasm_bindgen(unchecked_return_type = "GPUBuffer[]")]
+    pub fn finish(&self, batch: &GpuBatch) -> JsResult<Array> {
+        let submission = self.0.submit(&batch.0).map_err(js_error)?;
+        let buffers = std::iter::once(submission.status).chain(submission.tensors);
+        Ok(buffers.map(|buffer| JsValue::from(buffer.keep().as_webgpu())).collect())
     }
+
+    /// An archive that a device must decode exactly before it is trusted.
+    #[wasm_bindgen(js_name = selfTest)]
+    pub fn self_test() -> Vec<u8> {
+        SELF_TEST.to_vec()
+    }
+
+    /// Whether these are the bytes of the buffers of all its frames, one after another.
+    #[wasm_bindgen(js_name = isRight)]
+    pub fn is_right(bytes: &[u8]) -> bool {
+        is_right(bytes)
+    }
+
+    /// Elements of a tensor as another type, `f32` or `f16`.
+    pub fn cast(bytes: &[u8], from: &str, to: &str) -> JsResult<Vec<u8>> {
+        let cast = || cast(bytes, dtype_of(from)?, dtype_of(to)?);
+        cast().map_err(js_error)
+    }
+}
+
+#[wasm_bindgen]
+impl GpuBatch {
+    /// The buffer of the lanes' words.
+    #[wasm_bindgen(getter, unchecked_return_type = "GPUBuffer")]
+    pub fn words(&self) -> JsValue {
+        self.0.words().as_webgpu().into()
+    }
+
+    /// The chunks to be given, in this order. Of each: its number in the archive, its frame, and which of the frame's element
+    /// chunks it is; -1 for the side chunk.
+    #[wasm_bindgen(js_name = neededChunks)]
+    pub fn needed_chunks(&self) -> Vec<i32> {
+        let numbers = |NeededChunk { chunk, frame, index }| {
+            [chunk as i32, frame as i32, index.map_or(-1, |index: usize| index as i32)]
+        };
+        self.0.needed_chunks().into_iter().flat_map(numbers).collect()
+    }
+
+    /// Takes the verified payload of a side chunk.
+    #[wasm_bindgen(js_name = addSide)]
+    pub fn add_side(&mut self, frame: usize, payload: &[u8]) -> JsResult<()> {
+        self.0.add_side(frame, payload).map_err(js_error)
+    }
+
+    /// Takes what surrounds the words in the verified payload of an element chunk; gives the byte of `words` where these belong.
+    /// Up to the next multiple of 4, anything may follow them.
+    #[wasm_bindgen(js_name = addChunk)]
+    pub fn add_chunk(&mut self, frame: usize, index: usize, payload: &[u8]) -> JsResult<u32> {
+        let place = self.0.add_chunk_without_words(frame, index, payload).map_err(js_error)?;
+        Ok(place as u32)
+    }
+
+    /// Takes what the first buffer of `finish` holds.
+    pub fn check(&self, status: &[u8]) -> JsResult<()> {
+        self.0.check_status(status).map_err(js_error)
+    }
+}
+
+fn dtype_of(name: &str) -> Result<DType> {
+    let found = DType::ALL.into_iter().find(|dtype| dtype.name() == name);
+    found.ok_or_else(|| Error::argument(format!("there is no dtype {name}")))
 }

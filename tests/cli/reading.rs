@@ -1,5 +1,6 @@
 //! What the command reads: many files, folders as they are found, and archives of many small tensors.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mcwc::decode::Opened;
@@ -24,6 +25,58 @@ fn more_files_than_can_be_open() {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     ok(path, &["decode", "many.mcwc", "-o", "out"]);
     assert_eq!(std::fs::read(path.join("out/149.bin")).unwrap(), [149; 100]);
+}
+
+/// Encodes `early.bin` and then a pipe, whose writer first does something.
+#[cfg(unix)]
+fn encode_meanwhile(path: &Path, meanwhile: impl FnOnce(&Path)) -> std::process::Output {
+    use std::io::Write;
+    std::fs::write(path.join("early.bin"), [7; 5000]).unwrap();
+    assert!(Command::new("mkfifo").arg(path.join("late.bin")).status().unwrap().success());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcwc"));
+    command.args(["encode", "early.bin", "late.bin", "-o", "m.mcwc"]).current_dir(path);
+    let child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // Opens once the command does, which has opened the file before.
+    let mut late = std::fs::OpenOptions::new().write(true).open(path.join("late.bin")).unwrap();
+    meanwhile(&path.join("early.bin"));
+    late.write_all(b"late").unwrap();
+    drop(late);
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+#[cfg(unix)]
+fn an_input_that_changes_while_it_is_read_is_refused() {
+    for [offset, bytes] in [[100, 1], [4999, 3]] {
+        let directory = tempfile::tempdir().unwrap();
+        let done = encode_meanwhile(directory.path(), |early| {
+            let file = std::fs::OpenOptions::new().write(true).open(early).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &[9; 3][..bytes as usize], offset).unwrap();
+        });
+        let message = String::from_utf8(done.stderr).unwrap();
+        assert!(
+            done.status.code() == Some(1) && message.contains("early.bin: it changed while it was read"),
+            "{message}"
+        );
+        assert!(!directory.path().join("m.mcwc").exists());
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn an_input_that_vanishes_or_is_replaced_is_read_to_its_end() {
+    let replace = |early: &Path| {
+        std::fs::write(early.with_extension("new"), "other").unwrap();
+        std::fs::rename(early.with_extension("new"), early).unwrap();
+    };
+    for meanwhile in [|early: &Path| std::fs::remove_file(early).unwrap(), replace] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let done = encode_meanwhile(path, meanwhile);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        ok(path, &["decode", "m.mcwc", "-o", "out"]);
+        assert_eq!(std::fs::read(path.join("out/early.bin")).unwrap(), [7; 5000]);
+    }
 }
 
 #[test]

@@ -69,6 +69,7 @@ pub fn case(matrix: Matrix, dtype: DType, parts: u32, low_bits: u32, seed: u64) 
         row_permutation: (has(6) && !has(9)).then(|| shuffled(matrix.rows, random)),
         column_permutation: has(7).then(|| shuffled(matrix.row_len(), random)),
         prediction: None,
+        lanes: 16,
     };
     Case { dtype, plan, levels, chunk_rows: 0, reference: None }
 }
@@ -95,14 +96,14 @@ impl Case {
 
     /// Cuts a frame into chunks of `chunk_rows` rows.
     fn cut(&self, frame: &mut CodedFrame, first_class: usize, tables: &[EncoderTable]) {
-        let LevelPlan { matrix, classes, low_bits, trellis, .. } = &self.plan;
+        let LevelPlan { matrix, classes, low_bits, trellis, lanes, .. } = &self.plan;
         let cols = matrix.row_len();
         let row_class: Vec<i8> = (0..matrix.rows).map(|row| classes.row_class(row) - first_class as i8).collect();
         let col_class: Vec<i8> = (0..cols).map(|col| classes.col_class(col, matrix.taps)).collect();
         frame.payloads.truncate(usize::from(frame.entry.side.is_some()));
         for (levels, row_class) in self.levels.chunks(self.chunk_rows * cols).zip(row_class.chunks(self.chunk_rows)) {
-            let (low_bits, trellis) = (*low_bits, *trellis);
-            let chunk = LevelChunk { levels, cols, row_class, col_class: &col_class, low_bits, trellis };
+            let (low_bits, trellis, lanes) = (*low_bits, *trellis, *lanes);
+            let chunk = LevelChunk { levels, cols, row_class, col_class: &col_class, low_bits, trellis, lanes };
             frame.payloads.push(encode_levels(&chunk, tables).unwrap());
         }
         frame.entry.chunk_len = (self.chunk_rows * cols) as u32;

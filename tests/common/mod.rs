@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses some of this")]
 
+pub mod changed;
 #[cfg(feature = "cli")]
 pub mod command;
 pub mod frames;

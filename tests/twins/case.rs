@@ -1,6 +1,6 @@
 //! Random frames of every kind, with the extremes in them.
 
-use crate::noise::Noise;
+use crate::Noise;
 use mcwc::format::LEVEL_END;
 use mcwc::gpu::LevelFrame;
 use mcwc::stages::permute::Permutation;
@@ -8,6 +8,7 @@ use mcwc::stages::quantize::scales;
 use mcwc::tensor::DType;
 
 pub const FLOATS: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::F64];
+pub const OUTPUTS: [DType; 2] = [DType::F32, DType::F16];
 pub const INTEGERS: [DType; 5] = [DType::I8, DType::U8, DType::I16, DType::U16, DType::Bool];
 
 /// Parts of frames.
@@ -57,12 +58,13 @@ pub struct Case {
     pub permutations: [Option<Permutation>; 2],
     pub column_major: bool,
     pub levels: Vec<i32>,
-    pub level_bits: u32,
+    /// The type that the elements are to have.
+    pub output: DType,
 }
 
 impl Case {
     /// `arrays` has a bit for each side array: exponents of rows, columns and taps, permutations of rows and columns; then
-    /// one for the column-major layout.
+    /// one for the column-major layout. Levels have up to `level_bits` bits.
     pub fn new(dtype: DType, shape: [usize; 3], level_bits: u32, arrays: u32, scale: f32, seed: u64) -> Self {
         let mut random = Noise(seed);
         let row_len = shape[1] * shape[2];
@@ -82,7 +84,7 @@ impl Case {
             permutations,
             column_major: arrays >> 5 & 1 == 1,
             levels: random.levels(shape[0] * row_len, level_bits),
-            level_bits,
+            output: dtype,
         };
         if dtype.is_float() {
             case.set_scale(scale);
@@ -102,6 +104,8 @@ impl Case {
     pub fn frame(&self) -> LevelFrame<'_> {
         LevelFrame {
             dtype: self.dtype,
+            output: self.output,
+            level_at: 0,
             rows: self.shape[0],
             columns: self.shape[1],
             taps: self.shape[2],
@@ -124,7 +128,7 @@ impl Case {
     pub fn name(&self) -> String {
         let arrays = self.exponents.each_ref().map(|array| !array.is_empty());
         let permutations = self.permutations.each_ref().map(Option::is_some);
-        let (dtype, shape, bits) = (self.dtype, self.shape, self.level_bits);
-        format!("{dtype:?} {shape:?}, {bits}-bit levels, exponents {arrays:?}, permutations {permutations:?}")
+        let (dtype, output, shape) = (self.dtype, self.output, self.shape);
+        format!("{dtype:?} as {output:?} {shape:?}, exponents {arrays:?}, permutations {permutations:?}")
     }
 }

@@ -3,39 +3,35 @@
 use std::sync::OnceLock;
 
 use crate::case::Case;
-use mcwc::gpu::{Device, LevelFrame, Reconstructor};
-use mcwc::stages::pack::pack;
+use mcwc::gpu::{Decoder, Device};
 use mcwc::tensor::DType;
 
-pub fn reconstructor() -> Option<&'static Reconstructor> {
-    static RECONSTRUCTOR: OnceLock<Option<Reconstructor>> = OnceLock::new();
+pub fn gpu_decoder() -> Option<&'static Decoder> {
+    static DECODER: OnceLock<Option<Decoder>> = OnceLock::new();
     let request = || {
         if std::env::var_os("MCWC_NO_GPU").is_some_and(|value| value == "1") {
             eprintln!("skipped: MCWC_NO_GPU=1");
             return None;
         }
-        let create = async { Reconstructor::new(Device::request().await?).await };
+        let create = async { Decoder::new(Device::request().await?).await };
         Some(pollster::block_on(create).expect("an adapter, or MCWC_NO_GPU=1"))
     };
-    RECONSTRUCTOR.get_or_init(request).as_ref()
+    DECODER.get_or_init(request).as_ref()
 }
 
-pub fn on_gpu(gpu: &Reconstructor, frame: &LevelFrame, packed: &[u8], level_bits: u32) -> Vec<u8> {
-    let run = async {
-        let tensor = gpu.reconstruct(frame, packed, level_bits).await?;
-        assert_eq!(tensor.size(), frame.bytes().next_multiple_of(16));
-        let bytes = gpu.device().read(&tensor, tensor.size()).await?;
-        let (bytes, padding) = bytes.split_at(frame.bytes() as usize);
-        assert!(padding.iter().all(|&byte| byte == 0), "the padding is zeros");
-        mcwc::Result::Ok(bytes.to_vec())
-    };
+/// What is in a tensor's buffer.
+pub async fn read(gpu: &Decoder, tensor: &wgpu::Buffer, bytes: u64) -> mcwc::Result<Vec<u8>> {
+    assert_eq!(tensor.size(), bytes.next_multiple_of(16));
+    let mut read = gpu.device().read(tensor, tensor.size()).await?;
+    let padding = read.split_off(bytes as usize);
+    assert!(padding.iter().all(|&byte| byte == 0), "the padding is zeros");
+    Ok(read)
+}
+
+pub fn case_on_gpu(gpu: &Decoder, case: &Case) -> Vec<u8> {
+    let frame = case.frame();
+    let run = async { read(gpu, &gpu.reconstruct(&frame, &case.levels).await?, frame.bytes()).await };
     pollster::block_on(run).unwrap()
-}
-
-pub fn case_on_gpu(gpu: &Reconstructor, case: &Case) -> Vec<u8> {
-    let mut packed = Vec::new();
-    assert!(pack(&case.levels, case.level_bits, &mut packed));
-    on_gpu(gpu, &case.frame(), &packed, case.level_bits)
 }
 
 /// Elements further apart than the contract allows.
@@ -63,15 +59,15 @@ pub fn distance(dtype: DType, a: &[u8], b: &[u8]) -> u64 {
 
 #[track_caller]
 pub fn assert_twins(case: &Case) {
-    let Some(gpu) = reconstructor() else { return };
+    let Some(gpu) = gpu_decoder() else { return };
     let (expected, found) = (case.on_cpu(), case_on_gpu(gpu, case));
-    assert_eq!(differences(case.dtype, &expected, &found), 0, "{}", case.name());
+    assert_eq!(differences(case.output, &expected, &found), 0, "{}", case.name());
 }
 
 /// For products that need no rounding: then everything else is integer arithmetic, and must be identical.
 #[track_caller]
 pub fn assert_identical(case: &Case) {
-    let Some(gpu) = reconstructor() else { return };
+    let Some(gpu) = gpu_decoder() else { return };
     let same = case.on_cpu() == case_on_gpu(gpu, case);
     assert!(same, "{}", case.name());
 }

@@ -11,7 +11,7 @@ use crate::encode::levels::indices::Indices;
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{CLASS_COUNT, Classes, VarianceModel};
 use crate::encode::levels::table_sets::{Sharing, sparsity};
-use crate::entropy::{EncoderTable, LevelChunk, encode_levels, lane_count};
+use crate::entropy::{EncoderTable, LANES, LevelChunk, encode_levels, lane_count};
 use crate::error::Result;
 use crate::stages::permute::Permutation;
 use crate::stages::quantize::scale_at;
@@ -45,6 +45,8 @@ pub struct LevelPlan {
     pub column_permutation: Option<Permutation>,
     /// What levels are predicted from; then those that are coded are residuals.
     pub prediction: Option<Prediction>,
+    /// Most lanes of a chunk.
+    pub lanes: usize,
 }
 
 /// How the levels of a frame are predicted.
@@ -95,6 +97,7 @@ impl LevelPlan {
             row_permutation: view.permutations[0].clone(),
             column_permutation: view.permutations[1].clone(),
             prediction: None,
+            lanes: LANES,
         }
     }
 
@@ -132,8 +135,9 @@ impl LevelPlan {
             let first = index * chunk_rows * row_len;
             let rows = levels.range(first..first + row_class.len() * row_len)?;
             let pieces = rows.chunks(chunk_len).zip(col_class.chunks(chunk_len)).map(|(piece, col_class)| {
-                let (cols, low_bits, trellis) = (col_class.len(), self.low_bits, self.trellis);
-                let chunk = LevelChunk { levels: piece, cols, row_class, col_class, low_bits, trellis };
+                let &LevelPlan { low_bits, trellis, lanes, .. } = self;
+                let cols = col_class.len();
+                let chunk = LevelChunk { levels: piece, cols, row_class, col_class, low_bits, trellis, lanes };
                 encode_levels(&chunk, tables)
             });
             pieces.collect::<Result<Vec<_>>>()
@@ -240,14 +244,15 @@ pub fn class_index(row_class: i8, col_class: i8) -> usize {
     (i32::from(row_class) + i32::from(col_class)).clamp(0, CLASS_COUNT as i32 - 1) as usize
 }
 
-/// Elements in a chunk: whole rows where they fit, and few enough for each lane's 16-bit word count.
+/// Elements in a chunk: whole rows where they fit, and few enough for each lane's 16-bit word count. The same for any number of lanes, so
+/// that frames of either kind can be predicted from each other.
 pub fn chunk_len(row_len: usize) -> usize {
     let len_max = CHUNK_LEN_MAX as usize;
     if row_len > len_max {
         return len_max;
     }
     let lane_len_max = 1 << 16;
-    let columns_per_lane = row_len.div_ceil(lane_count(len_max, row_len));
+    let columns_per_lane = row_len.div_ceil(lane_count(len_max, row_len, LANES));
     let rows = (len_max / row_len).min(lane_len_max / columns_per_lane);
     rows.max(1) * row_len
 }

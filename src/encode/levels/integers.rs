@@ -17,7 +17,7 @@ use crate::encode::levels::integer_tables::{CLASSES, Counts, IntegerTables};
 use crate::encode::levels::model_fit::Classes;
 use crate::encode::progress::map_in_parts;
 use crate::encode::scratch::Scratch;
-use crate::entropy::{EncoderTable, Table};
+use crate::entropy::{EncoderTable, LANES, Table};
 use crate::error::Result;
 use crate::format::CHUNK_LEN_MAX;
 use crate::tensor::{DType, TensorLocation};
@@ -212,6 +212,7 @@ fn encode_levels(fit: Fit, mut bytes: Vec<u8>, first_class: usize, tables: &[Tab
         row_permutation: None,
         column_permutation: None,
         prediction: None,
+        lanes: LANES,
     };
     bytes.iter_mut().for_each(|byte| *byte = byte.wrapping_sub(fit.zero_point as u8));
     plan.encode(&Indices::of_bytes(bytes), first_class, &tables)

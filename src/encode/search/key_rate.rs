@@ -8,7 +8,7 @@ use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts, VarianceModel};
 use crate::encode::levels::quantizer::{Sample, Search, Tally};
 use crate::encode::options::LAMBDA;
-use crate::entropy::lane_count;
+use crate::entropy::{LANES, lane_count};
 
 /// A frame as it would be without its prediction.
 pub struct KeyFrame {
@@ -38,7 +38,7 @@ impl KeyFrame {
             counts = plan.sample(&sample, search).counts;
         }
         let chunk_len = (plan.chunk_rows() * matrix.row_len()).min(weights.len());
-        let lanes = lane_count(chunk_len, matrix.row_len()) * weights.len().div_ceil(chunk_len.max(1));
+        let lanes = lane_count(chunk_len, matrix.row_len(), LANES) * weights.len().div_ceil(chunk_len.max(1));
         plan.exponents.clone_from(exponents);
         let low_bits = f64::from(plan.low_bits) * weights.len() as f64;
         KeyFrame {

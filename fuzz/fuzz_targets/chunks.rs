@@ -1,0 +1,3 @@
+#![no_main]
+
+mcwc_fuzz::fuzz!("chunks");

@@ -1,0 +1,314 @@
+//! Frames that are decoded together: which others they need, where all their levels lie in one buffer, and their chunks, as
+//! they come.
+
+use super::coded::{Coded, LevelPlace};
+use super::device::{Device, Temporary};
+use super::frame::{ABSENT, LevelFrame};
+use crate::container::{Archive, Coding, Frame, Levels};
+use crate::entropy::LevelPayload;
+use crate::error::{Error, Result};
+use crate::reconstruct::{Rectangle, SideArrays};
+use crate::tensor::DType;
+
+/// `OUT_OF_RANGE` of the shader: a prediction leads out of range.
+const OUT_OF_RANGE: u32 = 0x1_0000;
+/// `LANE_END` of the shader.
+const LANE_END: u32 = 256;
+
+/// A chunk that a batch needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NeededChunk {
+    /// Its place among the archive's chunks.
+    pub chunk: usize,
+    /// The frame that it belongs to.
+    pub frame: usize,
+    /// Which of the frame's element chunks; `None` for its side chunk.
+    pub index: Option<usize>,
+}
+
+/// Frames to be decoded to tensors, with all that they are predicted from.
+#[derive(Debug)]
+pub struct Batch {
+    device: Device,
+    /// References before what is predicted from them.
+    pub(super) frames: Vec<BatchFrame>,
+    /// Those of the archive whose tensors are wanted.
+    wanted: Vec<usize>,
+    /// The type that tensors are to have; `None`: each its own.
+    dtype: Option<DType>,
+    pub(super) coded: Coded,
+    pub(super) words: Temporary,
+    pub(super) level_len: u64,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct BatchFrame {
+    index: usize,
+    frame: Frame,
+    pub levels: Levels,
+    /// Element chunks that are needed: the first ones.
+    chunk_count: usize,
+    /// Its first level in the buffer.
+    pub level_at: u32,
+    /// The place of its first chunk among all of the batch.
+    pub first_chunk: usize,
+    tables: [u32; 2],
+    opened: Option<Opened>,
+    /// What its chunks belong to.
+    owner: String,
+}
+
+/// What the side chunk tells.
+#[derive(Debug)]
+struct Opened {
+    side: SideArrays,
+    scales: Vec<f32>,
+    first_exponent: i32,
+    classes: [u32; 2],
+}
+
+impl Batch {
+    /// Lays out the frames.
+    pub(crate) fn new(device: &Device, archive: &Archive, wanted: &[usize], dtype: Option<DType>) -> Result<Self> {
+        let mut frames = Vec::new();
+        for &frame in wanted {
+            place_chain(archive, frame, &mut frames)?;
+        }
+        let (mut coded, mut table_sets) = (Coded::default(), Vec::<([usize; 2], u32)>::new());
+        let (mut level_len, mut words_bytes) = (0, 0);
+        for frame in &mut frames {
+            frame.level_at = u32::try_from(level_len).unwrap_or(u32::MAX);
+            frame.first_chunk = coded.chunks.len();
+            level_len += frame.level_len();
+            coded.chunks.resize(frame.first_chunk + frame.chunk_count, Coded::NO_CHUNK);
+            let chunks = archive.chunks.iter().skip(frame.frame.first_chunk).take(frame.chunk_count);
+            words_bytes += chunks.map(|chunk| u64::from(chunk.bytes)).sum::<u64>();
+            let &Levels { first_table, table_count, .. } = &frame.levels;
+            let tables = archive.tables.get(first_table..first_table + table_count).unwrap_or_default();
+            let set = [first_table, table_count];
+            let first = match table_sets.iter().rfind(|(known, _)| *known == set) {
+                Some(&(_, first)) => first,
+                None => {
+                    table_sets.push((set, coded.push_tables(tables)));
+                    table_sets[table_sets.len() - 1].1
+                }
+            };
+            let class_len = tables.len() / (1 + usize::from(frame.levels.trellis));
+            if class_len == 0 {
+                return Err(Error::invalid("tables", "the frame has none"));
+            }
+            frame.tables = [first, class_len as u32];
+        }
+        let words_bytes = words_bytes.next_multiple_of(4).max(4);
+        device.check_binding(words_bytes.max(4 * level_len))?;
+        let words =
+            Temporary::new(device.buffer(words_bytes, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST));
+        let wanted = wanted.to_vec();
+        let mut batch = Batch { device: device.clone(), frames, wanted, dtype, coded, words, level_len };
+        for frame in batch.frames.iter_mut().filter(|frame| frame.levels.side == 0) {
+            frame.open(None, &mut batch.coded)?;
+        }
+        Ok(batch)
+    }
+
+    /// The chunks that are to come, in the archive's order: that of side chunks before the others of their frames.
+    pub fn needed_chunks(&self) -> Vec<NeededChunk> {
+        let of_frame = |frame: &BatchFrame| {
+            let (index, first) = (frame.index, frame.frame.first_chunk);
+            let side = frame.frame.side_chunk.map(|chunk| NeededChunk { chunk, frame: index, index: None });
+            let element = move |chunk| NeededChunk { chunk: first + chunk, frame: index, index: Some(chunk) };
+            side.into_iter().chain((0..frame.chunk_count).map(element))
+        };
+        let mut chunks: Vec<NeededChunk> = self.frames.iter().flat_map(of_frame).collect();
+        chunks.sort_unstable();
+        chunks
+    }
+
+    /// The buffer of the lanes' words.
+    pub fn words(&self) -> &wgpu::Buffer {
+        &self.words
+    }
+
+    /// Takes the verified payload of a frame's side chunk.
+    ///
+    /// # Errors
+    /// `Invalid` if the payload breaks a rule, `Argument` if it is not needed.
+    pub fn add_side(&mut self, frame: usize, payload: &[u8]) -> Result<()> {
+        let frame = self.frames.iter_mut().find(|known| known.index == frame);
+        let frame = frame.filter(|frame| frame.opened.is_none()).ok_or_else(unwanted)?;
+        frame.open(Some(payload), &mut self.coded)
+    }
+
+    /// Takes the verified payload of element chunk `index` of a frame.
+    ///
+    /// # Errors
+    /// As [`Batch::add_side`]; `Argument` too if the frame's side chunk has not come, `Gpu` if the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn add_chunk(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<()> {
+        let device = self.device.clone();
+        let write = || {
+            let (place, words) = self.take_chunk(frame, index, payload, LevelPayload::parse)?;
+            self.device.write_padded(&self.words, place, words);
+            Ok(())
+        };
+        device.checked(write).await?
+    }
+
+    /// As [`Batch::add_chunk`], of a payload from which the words have been cut out. Gives the byte of [`Batch::words`] where
+    /// these belong; up to the next multiple of 4, anything may be written after them.
+    ///
+    /// # Errors
+    /// As [`Batch::add_side`]; `Argument` too if the frame's side chunk has not come.
+    pub fn add_chunk_without_words(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<u64> {
+        Ok(self.take_chunk(frame, index, payload, LevelPayload::parse_without_words)?.0)
+    }
+
+    fn take_chunk<'p>(
+        &mut self,
+        frame: usize,
+        index: usize,
+        payload: &'p [u8],
+        parse: fn(&'p [u8], usize, usize, u32) -> Result<LevelPayload<'p>>,
+    ) -> Result<(u64, &'p [u8])> {
+        let frame = self.frames.iter().find(|known| known.index == frame).ok_or_else(unwanted)?;
+        let (first, len) = frame.frame.chunk_range(index).filter(|_| index < frame.chunk_count).ok_or_else(unwanted)?;
+        let opened = frame.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
+        let Rectangle { first_row, rows, first_col, cols } = Rectangle::new(&frame.levels, first, len);
+        let parsed = parse(payload, rows, cols, frame.levels.low_bits).map_err(|error| frame.within(index, error))?;
+        let row_len = frame.levels.row_len();
+        let place = LevelPlace {
+            rows: rows as u32,
+            columns: cols as u32,
+            row_len: row_len as u32,
+            level_at: frame.level_at + (first_row * row_len + first_col) as u32,
+            row_class_at: class_at(opened.classes[0], first_row),
+            column_class_at: class_at(opened.classes[1], first_col),
+            tables: frame.tables,
+        };
+        let places =
+            self.coded.push_chunk(frame.first_chunk + index, place, &frame.levels, &parsed, self.words.size())?;
+        self.device.write_padded(&self.words, places.low_at, parsed.low_bytes());
+        Ok((places.words_at, parsed.words()))
+    }
+
+    fn frame(&self, index: usize) -> Option<&BatchFrame> {
+        self.frames.iter().find(|frame| frame.index == index)
+    }
+
+    /// The tensors to be made: frames, and where their levels begin.
+    pub(super) fn tensors(&self) -> Result<Vec<LevelFrame<'_>>> {
+        if self.coded.chunks.contains(&Coded::NO_CHUNK) {
+            return Err(Error::argument("not all chunks of the batch have come"));
+        }
+        let wanted = self.wanted.iter().filter_map(|&frame| self.frame(frame));
+        wanted.map(|frame| frame.level_frame(self.dtype)).collect()
+    }
+
+    /// Each predicted frame, with what it is predicted from.
+    pub(super) fn predictions(&self) -> impl Iterator<Item = (&BatchFrame, &BatchFrame)> {
+        self.frames.iter().filter_map(|frame| Some((frame, self.frame(frame.frame.reference?)?)))
+    }
+
+    /// Checks what the shaders have to say of each chunk, four bytes each.
+    ///
+    /// # Errors
+    /// `Invalid` for the first that breaks a rule.
+    pub(crate) fn check_status(&self, status: &[u8]) -> Result<()> {
+        let mut words = status.as_chunks().0.iter().map(|&word| u32::from_le_bytes(word)).enumerate();
+        let Some((place, status)) = words.find(|&(_, status)| status != 0) else { return Ok(()) };
+        let error = match status & (OUT_OF_RANGE - 1) {
+            0 => Error::invalid("level", "a prediction leads out of range"),
+            lane => Error::invalid("lanes", format!("lane {} does not end where it should", LANE_END - lane)),
+        };
+        let frame = self.frames.iter().rfind(|frame| frame.first_chunk <= place);
+        Err(frame.map_or(unwanted(), |frame| frame.within(place - frame.first_chunk, error)))
+    }
+}
+
+impl BatchFrame {
+    fn new(archive: &Archive, index: usize, frame: &Frame, chunk_count: usize) -> Result<Self> {
+        let Coding::Levels(levels) = &frame.coding else {
+            return Err(Error::unsupported("coding", "planes on the GPU"));
+        };
+        Ok(BatchFrame {
+            index,
+            frame: frame.clone(),
+            levels: levels.clone(),
+            chunk_count,
+            level_at: 0,
+            first_chunk: 0,
+            tables: [0; 2],
+            opened: None,
+            owner: archive.chunk_owner(frame.first_chunk),
+        })
+    }
+
+    /// Levels from the first to the last that are needed.
+    pub fn level_len(&self) -> u64 {
+        let last = self.chunk_count.checked_sub(1).and_then(|last| self.frame.chunk_range(last));
+        last.map_or(0, |(first, len)| first + len)
+    }
+
+    fn open(&mut self, side: Option<&[u8]>, coded: &mut Coded) -> Result<()> {
+        let side = SideArrays::of(&self.levels, side);
+        let opened = side.and_then(|side| side.scales(self.levels.scale).map(|scales| (side, scales)));
+        let (side, (scales, first_exponent)) = opened.map_err(|error| error.within(&self.owner))?;
+        let classes = coded.push_classes(&self.levels, &side);
+        self.opened = Some(Opened { side, scales, first_exponent, classes });
+        Ok(())
+    }
+
+    /// Gains of the rows, or one for all.
+    pub fn gains(&self) -> Vec<u32> {
+        let gains = self.opened.as_ref().map_or(&[][..], |opened| &opened.side.row_gain);
+        if gains.is_empty() { vec![self.levels.gain as u32] } else { gains.iter().map(|&gain| gain as u32).collect() }
+    }
+
+    /// Elements of a chunk, and how many chunks make up a row: 0 if chunks hold whole ones.
+    pub fn chunk_shape(&self) -> [u32; 2] {
+        let row_chunks = self.frame.row_cut().map_or(0, |(_, pieces)| pieces);
+        [self.frame.chunk_len as u32, row_chunks as u32]
+    }
+
+    fn level_frame(&self, dtype: Option<DType>) -> Result<LevelFrame<'_>> {
+        if self.levels.dct {
+            return Err(Error::unsupported("transform", "on the GPU"));
+        }
+        let opened = self.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
+        let Opened { side, scales, first_exponent, .. } = opened;
+        Ok(LevelFrame::of(&self.frame, &self.levels, side, (scales, *first_exponent), self.level_at, dtype))
+    }
+
+    /// An error of element chunk `index`.
+    fn within(&self, index: usize, error: Error) -> Error {
+        error.within(&format!("chunk {} of {}", self.frame.first_chunk + index, self.owner))
+    }
+}
+
+/// Appends a frame after those that it is predicted from, as far as they are missing.
+fn place_chain(archive: &Archive, frame: usize, frames: &mut Vec<BatchFrame>) -> Result<()> {
+    let (mut chain, mut next, mut chunk_count) = (Vec::new(), Some(frame), usize::MAX);
+    while let Some(index) = next {
+        let entry = archive.frames.get(index).ok_or(Error::argument("there is no such frame"))?;
+        // A chunk needs the same chunk of the reference, and no other.
+        chunk_count = chunk_count.min(entry.chunk_count);
+        chain.push((index, entry, chunk_count));
+        next = entry.reference;
+    }
+    for (index, entry, chunk_count) in chain.into_iter().rev() {
+        match frames.iter_mut().find(|frame| frame.index == index) {
+            Some(frame) => frame.chunk_count = frame.chunk_count.max(chunk_count),
+            None => frames.push(BatchFrame::new(archive, index, entry, chunk_count)?),
+        }
+    }
+    Ok(())
+}
+
+fn class_at(array_at: u32, first: usize) -> u32 {
+    if array_at == ABSENT { ABSENT } else { array_at + first as u32 }
+}
+
+fn unwanted() -> Error {
+    Error::argument("the batch does not need this chunk")
+}

@@ -1,0 +1,144 @@
+//! Verified payloads of chunks -> what `lanes.wgsl` binds, each place in it proven to lie inside.
+
+use super::frame::ABSENT;
+use crate::container::{Levels, Side};
+use crate::entropy::{LevelPayload, Table};
+use crate::error::{Error, Result};
+use crate::reconstruct::SideArrays;
+
+/// `TABLE_LEN` of the shader.
+const TABLE_LEN: usize = 1280;
+/// `INTERVALS_AT` of the shader.
+const INTERVALS_AT: usize = 1024;
+
+/// The contents of the buffers, but for the words of the lanes.
+#[derive(Debug, Default)]
+pub(super) struct Coded {
+    pub lanes: Vec<[u32; Self::LANE_LEN]>,
+    pub chunks: Vec<[u32; Self::CHUNK_LEN]>,
+    pub classes: Vec<u8>,
+    pub tables: Vec<u32>,
+    /// Place and level.
+    pub escapes: Vec<[u32; 2]>,
+    /// Bytes of words that have been placed.
+    words_bytes: u64,
+}
+
+/// Where a chunk's levels go, and by which classes and tables they are coded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LevelPlace {
+    pub rows: u32,
+    pub columns: u32,
+    pub row_len: u32,
+    pub level_at: u32,
+    pub row_class_at: u32,
+    pub column_class_at: u32,
+    /// The first, and the number of classes.
+    pub tables: [u32; 2],
+}
+
+/// Where the parts of a chunk's payload are to be written among the words, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct WordPlaces {
+    pub words_at: u64,
+    pub low_at: u64,
+}
+
+impl Coded {
+    /// Words of the shader's `Lane`.
+    pub const LANE_LEN: usize = 4;
+    /// Words of the shader's `Chunk`.
+    pub const CHUNK_LEN: usize = 13;
+    /// One that has not come.
+    pub const NO_CHUNK: [u32; Self::CHUNK_LEN] = [u32::MAX; Self::CHUNK_LEN];
+
+    /// Appends tables, and gives the number of the first.
+    pub fn push_tables(&mut self, tables: &[Table]) -> u32 {
+        let first = self.tables.len() / TABLE_LEN;
+        tables.iter().for_each(|table| self.push_table(table));
+        first as u32
+    }
+
+    fn push_table(&mut self, table: &Table) {
+        let start = self.tables.len();
+        let mut slots = Vec::with_capacity(4 * INTERVALS_AT);
+        let mut intervals = Vec::with_capacity(TABLE_LEN - INTERVALS_AT);
+        for (symbol, &frequency) in (table.first()..).zip(table.frequencies()) {
+            let cumulative = slots.len() as u32;
+            slots.resize(slots.len() + usize::from(frequency), intervals.len() as u8);
+            intervals.push(u32::from(frequency) << 20 | cumulative << 8 | u32::from(symbol as u8));
+        }
+        self.tables.extend(slots.as_chunks().0.iter().map(|&four| u32::from_le_bytes(four)));
+        self.tables.extend(intervals);
+        self.tables.resize(start + TABLE_LEN, 0);
+    }
+
+    /// Appends the classes of a frame's rows and of its columns with their taps; gives where they are.
+    pub fn push_classes(&mut self, levels: &Levels, side: &SideArrays) -> [u32; 2] {
+        let rows = (0..levels.rows).map(|row| side.class(Side::RowClass, row));
+        let taps = levels.taps;
+        let column = |column| side.class(Side::ColumnClass, column / taps);
+        let tap = |column| side.class(Side::TapClass, column % taps);
+        let columns = (0..levels.row_len()).map(|index| column(index).saturating_add(tap(index)));
+        let has_columns = levels.has(Side::ColumnClass) || levels.has(Side::TapClass);
+        [self.push_array(levels.has(Side::RowClass), rows), self.push_array(has_columns, columns)]
+    }
+
+    fn push_array(&mut self, is_present: bool, classes: impl Iterator<Item = i8>) -> u32 {
+        if !is_present {
+            return ABSENT;
+        }
+        let at = self.classes.len() as u32;
+        self.classes.extend(classes.map(|class| class as u8));
+        at
+    }
+
+    /// Makes room for the words of chunk `index`, and describes its lanes. They end before `words_bytes_max` bytes.
+    ///
+    /// # Errors
+    /// `Argument` if there is no room.
+    pub fn push_chunk(
+        &mut self,
+        index: usize,
+        place: LevelPlace,
+        levels: &Levels,
+        payload: &LevelPayload,
+        words_bytes_max: u64,
+    ) -> Result<WordPlaces> {
+        let lanes = payload.lanes();
+        let word_len = lanes.ends.last().copied().unwrap_or(0);
+        let words_at = self.words_bytes;
+        let low_at = (words_at + 2 * u64::from(word_len)).next_multiple_of(4);
+        let end = (low_at + payload.low_bytes().len() as u64).next_multiple_of(4);
+        let Some(chunk) = self.chunks.get_mut(index).filter(|chunk| **chunk == Self::NO_CHUNK && end < words_bytes_max)
+        else {
+            return Err(Error::argument("the payload is not that of the chunk, or has come before"));
+        };
+        self.words_bytes = end;
+        let first_word = (words_at / 2) as u32;
+        *chunk = [
+            self.lanes.len() as u32,
+            lanes.states.len() as u32,
+            place.rows,
+            place.columns,
+            place.row_len,
+            place.level_at,
+            place.row_class_at,
+            place.column_class_at,
+            place.tables[0],
+            place.tables[1],
+            levels.trellis.into(),
+            levels.low_bits,
+            (low_at / 4) as u32,
+        ];
+        let starts = std::iter::once(0).chain(lanes.ends.iter().copied());
+        for ((start, &end), &state) in starts.zip(lanes.ends).zip(lanes.states) {
+            self.lanes.push([index as u32, first_word + start, first_word + end, state]);
+        }
+        for &(position, level) in &payload.escapes {
+            let at = place.level_at + position / place.columns * place.row_len + position % place.columns;
+            self.escapes.push([at, level as u32]);
+        }
+        Ok(WordPlaces { words_at, low_at })
+    }
+}
