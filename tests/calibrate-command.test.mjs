@@ -103,8 +103,20 @@ test('`encode` calibrates by itself, as `calibrate` does', async () => {
   const lossless = await run(['encode', model, '--lossless', '--json', '-o', path('lossless.mcwc')]);
   assert.deepEqual([lossless.status, lossless.stderr], [0, '']);
   const lines = (await encode('lines.mcwc', '--progress-lines')).stderr.trim().split('\n').map((line) => JSON.parse(line));
-  for (const { stage, done } of lines.filter(({ stage }) => stage !== undefined)) assert.ok(done !== null && done >= 0 && done <= 1, `${stage} ${done}`);
   assert.ok(lines.some(({ stage }) => stage === 'calibrate') && lines.some(({ note }) => /calibrated on 5/.test(note)));
+});
+
+test('progress is a number, also where there is nothing to observe', async () => {
+  const model = await save('product.onnx', {
+    nodes: [node('MatMul', ['x', 'w'], ['y'])],
+    tensors: [tensor('w', [64, 64], values(3, 4096))],
+    inputs: [value('x', FLOAT, [1, 64])],
+    outputs: [value('y', FLOAT, [1, 64])],
+  });
+  const { stderr } = await run(['encode', model, '--progress-lines', '--json', '-o', join(folder, 'product.mcwc')]);
+  const stages = stderr.trim().split('\n').map((line) => JSON.parse(line)).filter(({ stage }) => stage !== undefined);
+  assert.ok(stages.some(({ stage }) => stage === 'calibrate'), stderr);
+  for (const { stage, done } of stages) assert.ok(typeof done === 'number' && done >= 0 && done <= 1, `${stage} ${done}`);
 });
 
 test('`encode` says why a model was not calibrated, unless there are samples for it', async () => {
