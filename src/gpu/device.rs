@@ -111,8 +111,9 @@ impl Device {
     pub(super) fn workgroups(&self, invocations: u64) -> Result<[u32; 2]> {
         let most = u64::from(self.device.limits().max_compute_workgroups_per_dimension);
         let count = invocations.div_ceil(u64::from(WORKGROUP_LEN));
-        let x = count.clamp(1, most);
-        let y = count.div_ceil(x).max(1);
+        // Rows of about the same length, so that few workgroups are idle.
+        let y = count.div_ceil(most).max(1);
+        let x = count.div_ceil(y).max(1);
         if y > most {
             return Err(Error::unsupported("tensor", format!("{invocations} invocations in one dispatch")));
         }
