@@ -301,6 +301,10 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
             return self.whole_frame(self.opened(&mut opened.frame, frame)?);
         }
         let mut bytes = Vec::new();
+        // Wherever an empty one lies, it needs no chunk.
+        if tensor.bytes == 0 {
+            return Ok(bytes);
+        }
         let mut write = |piece| self.write_piece(piece, opened, &mut bytes, &mut |_| {});
         plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, PASS_FINAL, &mut write)?;
         Ok(bytes)

@@ -300,6 +300,19 @@ fn permuted(places: &[u32]) -> Vec<u8> {
 }
 
 #[test]
+fn an_empty_tensor_needs_no_chunk() {
+    let archive = with_header(&records_archive(&[5; 1800], &[2, 16]), |header| {
+        // The hash of the only chunk.
+        header.chunks[4] ^= 1;
+        let (name, dtype, shape) = ("empty".into(), DType::U8 as u32, vec![0]);
+        header.tensors.push(TensorEntry { name, dtype, shape, offset: 7, ..TensorEntry::default() });
+    });
+    let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+    assert_eq!(reader.tensor("t").unwrap_err().code(), "checksum");
+    assert_eq!(reader.tensor("empty").unwrap(), Vec::<u8>::new());
+}
+
+#[test]
 fn rejects_records_that_do_not_fit() {
     let archive = records_archive(&[5; 1800], &[2, 16]);
     assert_eq!(code(&archive), "ok");

@@ -8,7 +8,7 @@ use mcwc_fuzz::mutation::{TARGETS, Target};
 use crate::findings_folder;
 
 const USAGE: &str = "\
-npm run fuzz -- [--hours H | --cases N] [--target NAME]… [--seed N] [--findings FOLDER]
+npm run fuzz -- [--hours H] [--target NAME]… [--seed N] [--findings FOLDER]
 npm run fuzz -- --replay FILE…
 npm run fuzz -- --wasm [--cases N] [--seed N]";
 
