@@ -15,8 +15,8 @@ const FORMATS = join(ROOT, 'tests/data/formats');
 const CASES = {
   'PP-OCRv4 detection with its keys': {
     files: ['det.onnx', 'keys.txt'],
-    options: { bits: 3 },
-    args: ['--bits', '3'],
+    options: { bits: 3, lanes: 64 },
+    args: ['--bits', '3', '--lanes', '64'],
   },
   'PP-OCRv4 recognition': {
     files: ['rec.onnx'],

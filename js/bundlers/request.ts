@@ -9,7 +9,7 @@ import type { PluginOptions } from './plugin-options.js';
 export const IMPORTED = /\?(?:[^#]*&)?mcwc(?:[&=#]|$)/;
 
 const RATES = ['bits', 'size', 'quality', 'preset', 'lossless', 'progressive'] as const;
-const TEXTS = ['bits', 'size', 'quality', 'preset', 'quantizer', 'unitOrder'];
+const TEXTS = ['bits', 'size', 'quality', 'preset', 'quantizer', 'lanes', 'unitOrder'];
 const LISTS = ['progressive', 'exclude'];
 const FLAGS = ['lossless', 'lenient', 'calibrate'];
 /** From the model's folder, with commas between several. */

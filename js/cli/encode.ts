@@ -24,6 +24,7 @@ const OPTIONS = {
   progressive: TEXT,
   quantizer: TEXT,
   lambda: TEXT,
+  lanes: TEXT,
   calibration: TEXT,
   base: TEXT,
   'base-weights': TEXT,

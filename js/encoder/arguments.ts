@@ -39,6 +39,7 @@ export function commandLine({ models, statistics, base, baseWeights }: Inputs, o
     ['preset', options.preset],
     ['progressive', options.progressive?.join(',')],
     ['quantizer', options.quantizer],
+    ['lanes', options.lanes],
     ['unit-order', options.unitOrder],
     ...[options.exclude ?? [], statistics, base, baseWeights].flatMap((list, index) => {
       return list.map((value): [string, unknown] => [['exclude', 'calibration', 'base', 'base-weights'][index], value]);
