@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import * as ort from 'onnxruntime-node';
+import { PERMUTE } from './common/command.mjs';
 import { values } from './common/onnx.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -56,8 +57,7 @@ function letters(height, width) {
 async function permute(name, folder, ...options) {
   const output = join(scratch, folder);
   await mkdir(output, { recursive: true });
-  const command = ['run', '--quiet', '--example', 'permute', '--', ...options, '3', output, join(MODELS, name)];
-  const lines = execFileSync('cargo', command, { cwd: ROOT, encoding: 'utf8' }).trim().split('\n');
+  const lines = execFileSync(PERMUTE, [...options, '3', output, join(MODELS, name)], { encoding: 'utf8' }).trim().split('\n');
   return { path: join(output, name), groups: lines.length };
 }
 
