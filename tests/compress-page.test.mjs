@@ -12,7 +12,7 @@ import { chromium } from 'playwright-core';
 import { Work } from '../www/compress/work.js';
 import { serve } from '../www/serve.mjs';
 import { NATIVE } from './common/command.mjs';
-import { assertAccessible, assertStable, watch } from './common/page-checks.mjs';
+import { assertAccessible, assertStable, tabTo, watch } from './common/page-checks.mjs';
 import { noise, safetensors } from './common/safetensors.mjs';
 
 const FORMATS = fileURLToPath(new URL('data/formats', import.meta.url));
@@ -120,7 +120,7 @@ describe('the page that compresses models', () => {
     await page.getByText('Copied').waitFor();
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), command);
     assert.match(await page.textContent('#verified'), new RegExp(`${TENSORS} of ${TENSORS + 1} tensors have the error below`));
-      await page.locator('.gzip .amount', { hasText: /kB, 9\d\.\d %/ }).waitFor();
+    await page.locator('.gzip .amount', { hasText: /kB, 9\d\.\d %/ }).waitFor();
     await tellsOfTensors(page);
     assert.deepEqual(complaints, []);
     await page.close();
@@ -252,11 +252,3 @@ describe('the progress of the encoder', () => {
     assert.ok(told.at(-1).done > 0.9);
   });
 });
-
-async function tabTo(page, selector) {
-  for (let presses = 0; presses < 40; presses++) {
-    await page.keyboard.press('Tab');
-    if (await page.evaluate((target) => document.activeElement.matches(target), selector)) return;
-  }
-  assert.fail(`Tab never reached ${selector}`);
-}

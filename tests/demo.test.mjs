@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { serve } from '../www/serve.mjs';
-import { assertAccessible, assertStable, watch } from './common/page-checks.mjs';
+import { assertAccessible, assertStable, tabTo, watch } from './common/page-checks.mjs';
 
 const MODELS = fileURLToPath(new URL('../target/models/', import.meta.url));
 const QUIET = ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking'];
@@ -295,14 +295,6 @@ describe('the demo server', () => {
     await other.close();
   });
 });
-
-async function tabTo(page, selector) {
-  for (let presses = 0; presses < 40; presses++) {
-    await page.keyboard.press('Tab');
-    if (await page.evaluate((target) => document.activeElement.matches(target), selector)) return;
-  }
-  assert.fail(`Tab never reached ${selector}`);
-}
 
 async function drop(page, { name, type, content }) {
   const dataTransfer = await page.evaluateHandle((file) => {
