@@ -268,6 +268,15 @@ describe('the demo server', () => {
     assert.equal((await fetch(site.url, { method: 'POST' })).status, 405);
   });
 
+  test('has what its pages link to', async () => {
+    for (const page of ['', 'compress.html']) {
+      const html = await (await fetch(site.url + page)).text();
+      const links = [...html.matchAll(/(?:href|src)="([^"#]+)/g)].map(([, link]) => link);
+      assert.ok(links.length > 10, page);
+      for (const link of links) assert.equal((await fetch(new URL(link, site.url))).status, 200, link);
+    }
+  });
+
   test('compresses what is not compressed, and answers with ranges of what is', async () => {
     const [wasm] = JSON.parse(await (await fetch(`${site.url}offline.json`)).text()).filter((path) => path.includes('/ort-wasm'));
     for (const encoding of ['br', 'gzip']) {
