@@ -132,7 +132,7 @@ describe('the demo page', () => {
 
     await own.close();
     await page.reload();
-    await page.getByText('Both are kept on this device since an earlier visit.').waitFor({ timeout: DONE_MS });
+    await page.getByText('Both have been kept on this device since an earlier visit.').waitFor({ timeout: DONE_MS });
     await compare(page);
     assert.match(await page.textContent('#status'), /Nothing was downloaded\.$/);
     assert.deepEqual(await page.locator('.bytes').allTextContents(), ['nothing', 'nothing']);

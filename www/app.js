@@ -65,7 +65,7 @@ function choose(chosen) {
 async function prepare() {
   try {
     await start();
-    if (!running) say(VARIANTS.every((variant) => kept[variant]) ? 'Ready. Both are kept on this device since an earlier visit.' : 'Ready.');
+    if (!running) say(VARIANTS.every((variant) => kept[variant]) ? 'Ready. Both have been kept on this device since an earlier visit.' : 'Ready.');
     byId('offline').textContent = (await keepPage()) ? 'This page now works offline, too.' : '';
   } catch (error) {
     if (error.name === 'AbortError' || running) return;
