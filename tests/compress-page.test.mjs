@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { formatError } from '../www/compress/numbers.js';
 import { Work } from '../www/compress/work.js';
 import { serve } from '../www/serve.mjs';
 import { NATIVE } from './common/command.mjs';
@@ -239,6 +240,11 @@ describe('the page that compresses models', () => {
     assert.deepEqual(complaints, []);
     await page.close();
   });
+});
+
+test('an error is a number of percent, however small or large', () => {
+  const said = { exact: 0, '0.00020 %': 2e-6, '1.2 %': 0.0123, '10 %': 0.0999, '100 %': 1, '250 %': 2.5 };
+  for (const [text, error] of Object.entries(said)) assert.equal(formatError(error), text);
 });
 
 describe('the progress of the encoder', () => {
