@@ -41,7 +41,8 @@ byId('controls').addEventListener('submit', (event) => {
   loaded = {};
   run();
   // On a phone it happens below.
-  if (matchMedia('(max-width: 720px)').matches) byId('compare').scrollIntoView({ behavior: 'smooth' });
+  const behavior = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'instant' : 'smooth';
+  if (matchMedia('(max-width: 720px)').matches) byId('compare').scrollIntoView({ behavior });
 });
 byId('forget').addEventListener('click', async () => {
   const { client } = engine;
