@@ -96,20 +96,19 @@ export class GpuReader {
 
   /** Tensors in buffers; those that the GPU does not take are decoded on the CPU. Rejects if there is no GPU any more. */
   async tensors(wanted: Wanted[], output: Output, signal?: AbortSignal): Promise<GpuTensor[]> {
-    const groups = this.#groups(wanted);
     const done: Promise<GpuTensor[]>[] = [];
+    const made: GpuTensor['buffer'][] = [];
     try {
-      for (const group of groups) {
+      for (const group of this.#groups(wanted)) {
         await done.at(-GROUPS_AT_ONCE);
-        const tensors = this.#group(group, output, signal);
+        const tensors = this.#group(group, made, output, signal);
         tensors.catch(() => {});
         done.push(tensors);
       }
       return (await Promise.all(done)).flat();
     } catch (error) {
-      for (const settled of await Promise.allSettled(done)) {
-        if (settled.status === 'fulfilled') settled.value.forEach(({ buffer }) => buffer.destroy());
-      }
+      await Promise.allSettled(done);
+      for (const buffer of made) buffer.destroy();
       throw error;
     }
   }
@@ -139,7 +138,8 @@ export class GpuReader {
     return levels;
   }
 
-  async #group(group: Wanted[], output: Output, signal?: AbortSignal): Promise<GpuTensor[]> {
+  /** `made`: takes buffers as soon as there are any. */
+  async #group(group: Wanted[], made: GpuTensor['buffer'][], output: Output, signal?: AbortSignal): Promise<GpuTensor[]> {
     const { frames } = this.options.description;
     const frame = ({ tensor, pass }: Wanted) => frameOf(tensor.frames, pass);
     const onGpu = group.filter((wanted) => frames[frame(wanted)]?.onGpu);
@@ -147,24 +147,26 @@ export class GpuReader {
     if (!decoded && group.length > 1) {
       // Together they may be too much.
       const parts: GpuTensor[] = [];
-      for (const wanted of group) parts.push(...(await this.#group([wanted], output, signal)));
+      for (const wanted of group) parts.push(...(await this.#group([wanted], made, output, signal)));
       return parts;
     }
+    made.push(...(decoded ?? []));
     const tensors: GpuTensor[] = [];
     for (const wanted of group) {
       const buffer = decoded?.[onGpu.indexOf(wanted)];
-      tensors.push(buffer ? described(wanted, output, buffer, 'webgpu') : await this.#onCpu(wanted, output));
+      tensors.push(buffer ? described(wanted, output, buffer, 'webgpu') : await this.#onCpu(wanted, made, output));
       await wanted.release();
     }
     return tensors;
   }
 
-  async #onCpu(wanted: Wanted, output: Output): Promise<GpuTensor> {
+  async #onCpu(wanted: Wanted, made: GpuTensor['buffer'][], output: Output): Promise<GpuTensor> {
     const { tensor } = wanted;
     let bytes = this.gpu && new Uint8Array(await wanted.decode(), 0, tensor.bytes);
     if (bytes && output && output !== tensor.dtype) bytes = this.gpu?.cast(bytes, tensor.dtype, output);
     const buffer = bytes && (await this.gpu?.upload(bytes));
     if (!buffer) throw this.options.errorOf(new McwcError('gpu', `there is no GPU: ${this.#lost}`));
+    made.push(buffer);
     this.stats.uploadedBytes += bytes!.length;
     return described(wanted, output, buffer, 'cpu');
   }

@@ -97,7 +97,7 @@ const DOWNLOADS = {
 const BUDGET = { cpu: 64_000, gpu: 48_000, serviceWorker: 70_000, adapter: 6_000 };
 const adapterTypes = ['service-worker', ...ADAPTERS].map((name) => `adapters/${name}`);
 const bundlerTypes = ['plugin-options', ...BUNDLERS].map((name) => `bundlers/${name}`);
-/** What `index.d.ts`, `cache.d.ts`, `encoder.d.ts`, `float32.d.ts` those of the adapters and of the plugins lead to. */
+/** What `index.d.ts`, `cache.d.ts`, `encoder.d.ts`, `float32.d.ts` and those of the adapters and of the plugins lead to. */
 const PUBLIC_TYPES = ['index', 'archive', 'cache', 'encoder', 'errors', 'file', 'float32', 'open', 'types', ...adapterTypes, ...bundlerTypes];
 
 export async function build() {

@@ -18,18 +18,18 @@ const QUALITY = '0.0012';
 const WEIGHTS_BYTES_MIN = 4096;
 const DIGEST_DIGITS = 32;
 
-/** Needs the package. What is there, and not older than what it is made of, stays. */
+/** Needs the package. What is there, whole and not older than what it is made of, stays: the list is written last. */
 export async function writeSample(folder) {
   mkdirSync(folder, { recursive: true });
   for (const name of [...NAMES, KEYS]) copyFileSync(join(SOURCE, name), join(folder, name));
-  const archive = join(folder, ARCHIVE);
+  const [archive, list] = [ARCHIVE, 'models.json'].map((name) => join(folder, name));
   const statistics = await calibrate(join(folder, 'calibration'));
-  if (isNewer(archive, [...PACKAGE, ...statistics])) return;
+  if (isNewer(list, [...PACKAGE, ...statistics, import.meta.filename])) return;
   const calibration = statistics.flatMap((path) => ['--calibration', path]);
   await mcwc('encode', ...networksIn(folder), ...calibration, '--quality', QUALITY, '--force', '-o', archive);
   const inspected = JSON.parse(execFileSync('node', [COMMAND, 'inspect', archive, '--json'], { maxBuffer: 1e8 }));
   await mcwc('encode', ...weightless(folder, inspected), '--lossless', '--force', '-o', join(folder, 'warm-up.mcwc'));
-  writeFileSync(join(folder, 'models.json'), JSON.stringify(listOf(folder, inspected)));
+  writeFileSync(list, JSON.stringify(listOf(folder, inspected)));
 }
 
 /** @returns {Promise<string[]>} the files of statistics */

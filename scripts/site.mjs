@@ -1,14 +1,12 @@
 // What the bundler built -> what is served: the documents beside it, a list of what works offline, everything compressed.
-import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
 import { promisify } from 'node:util';
 import { brotliCompress, constants, gzip } from 'node:zlib';
 import { ROOT } from './tools.mjs';
 
 const SITE = join(ROOT, 'target/www');
-/** Pages that are linked where they are built. */
-const OTHER_PAGES = ['compress.html', 'search.html'];
-const DOCUMENTS = ['README.md', 'CHANGELOG.md', 'pkg/README.md', 'www/models.js'];
+const DOCUMENTS = ['README.md', 'CHANGELOG.md', 'pkg/README.md', 'www/models.js', 'www/compress/job.js'];
 /** What the first page needs besides what its files name. The list of models and the warm-up are not the bundler's. */
 const OFFLINE = ['./', 'offline.json', 'models/models.json', 'models/ppocr_keys_v1.txt', 'models/warm-up.mcwc'];
 const COMPRESSED = /\.(css|html|js|json|md|svg|wasm)$/;
@@ -17,7 +15,6 @@ const BROTLI_QUALITY = 5;
 
 export async function finishSite() {
   copyDocuments();
-  dropMissingPages();
   writeFileSync(join(SITE, 'offline.json'), JSON.stringify([...OFFLINE, ...filesOf('index.html')]));
   for (const path of filesIn(SITE).filter((name) => COMPRESSED.test(name))) await compress(path);
 }
@@ -28,16 +25,6 @@ function copyDocuments() {
     const to = join(SITE, 'source', path);
     mkdirSync(dirname(to), { recursive: true });
     copyFileSync(join(ROOT, path), to);
-  }
-}
-
-/** Takes the links to pages that there are not out of those that there are. */
-function dropMissingPages() {
-  const missing = OTHER_PAGES.filter((page) => !existsSync(join(SITE, page)));
-  for (const page of readdirSync(SITE).filter((name) => name.endsWith('.html'))) {
-    const path = join(SITE, page);
-    const html = missing.reduce((text, name) => text.replaceAll(new RegExp(`\\n.*href="${name}".*`, 'g'), ''), readFileSync(path, 'utf8'));
-    writeFileSync(path, html);
   }
 }
 

@@ -9,10 +9,11 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { formatError } from '../www/compress/numbers.js';
 import { Work } from '../www/compress/work.js';
 import { serve } from '../www/serve.mjs';
 import { NATIVE } from './common/command.mjs';
-import { assertAccessible, assertStable, watch } from './common/page-checks.mjs';
+import { assertAccessible, assertStable, tabTo, watch } from './common/page-checks.mjs';
 import { noise, safetensors } from './common/safetensors.mjs';
 
 const FORMATS = fileURLToPath(new URL('data/formats', import.meta.url));
@@ -120,7 +121,7 @@ describe('the page that compresses models', () => {
     await page.getByText('Copied').waitFor();
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), command);
     assert.match(await page.textContent('#verified'), new RegExp(`${TENSORS} of ${TENSORS + 1} tensors have the error below`));
-      await page.locator('.gzip .amount', { hasText: /kB, 9\d\.\d %/ }).waitFor();
+    await page.locator('.gzip .amount', { hasText: /kB, 9\d\.\d %/ }).waitFor();
     await tellsOfTensors(page);
     assert.deepEqual(complaints, []);
     await page.close();
@@ -241,6 +242,11 @@ describe('the page that compresses models', () => {
   });
 });
 
+test('an error is a number of percent, however small or large', () => {
+  const said = { exact: 0, '0.00020 %': 2e-6, '1.2 %': 0.0123, '10 %': 0.0999, '100 %': 1, '250 %': 2.5 };
+  for (const [text, error] of Object.entries(said)) assert.equal(formatError(error), text);
+});
+
 describe('the progress of the encoder', () => {
   test('goes forward and not beyond the end, however often a stage comes again', () => {
     const work = new Work(false);
@@ -252,11 +258,3 @@ describe('the progress of the encoder', () => {
     assert.ok(told.at(-1).done > 0.9);
   });
 });
-
-async function tabTo(page, selector) {
-  for (let presses = 0; presses < 40; presses++) {
-    await page.keyboard.press('Tab');
-    if (await page.evaluate((target) => document.activeElement.matches(target), selector)) return;
-  }
-  assert.fail(`Tab never reached ${selector}`);
-}

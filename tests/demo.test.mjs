@@ -8,13 +8,15 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { serve } from '../www/serve.mjs';
-import { assertAccessible, assertStable, watch } from './common/page-checks.mjs';
+import { assertAccessible, assertStable, tabTo, watch } from './common/page-checks.mjs';
 
 const MODELS = fileURLToPath(new URL('../target/models/', import.meta.url));
 const QUIET = ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking'];
 const WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
 const DONE_MS = 120_000;
 const BYTES = { archive: (await stat(join(MODELS, 'ppocr.mcwc'))).size, original: 15_567_840 };
+/** Each with links, and with a policy of its own. */
+const PAGES = ['', 'compress.html'];
 /** The connection that the page opens on. */
 const BITS_PER_SECOND = 10e6;
 
@@ -132,7 +134,7 @@ describe('the demo page', () => {
 
     await own.close();
     await page.reload();
-    await page.getByText('Both are kept on this device since an earlier visit.').waitFor({ timeout: DONE_MS });
+    await page.getByText('Both have been kept on this device since an earlier visit.').waitFor({ timeout: DONE_MS });
     await compare(page);
     assert.match(await page.textContent('#status'), /Nothing was downloaded\.$/);
     assert.deepEqual(await page.locator('.bytes').allTextContents(), ['nothing', 'nothing']);
@@ -255,17 +257,28 @@ describe('the demo page', () => {
 });
 
 describe('the demo server', () => {
-  test('serves the policy that the page states, correct types, and nothing outside its folders', async () => {
-    const response = await fetch(site.url);
-    const html = await response.text();
-    const stated = /http-equiv="Content-Security-Policy" content="([^"]+)"/.exec(html)[1];
-    assert.equal(response.headers.get('content-security-policy'), stated);
-    assert.equal(response.headers.get('content-type'), 'text/html; charset=utf-8');
-    assert.doesNotMatch(html, /<script(?![^>]* src=)|<style|style=/);
+  test('serves the policy that the pages state, correct types, and nothing outside its folders', async () => {
+    for (const page of PAGES) {
+      const response = await fetch(site.url + page);
+      const html = await response.text();
+      const stated = /http-equiv="Content-Security-Policy" content="([^"]+)"/.exec(html)[1];
+      assert.equal(response.headers.get('content-security-policy'), stated);
+      assert.equal(response.headers.get('content-type'), 'text/html; charset=utf-8');
+      assert.doesNotMatch(html, /<script(?![^>]* src=)|<style|style=/);
+    }
     for (const path of ['../../package.json', '..%2f..%2fpackage.json', 'models/..%2f..%2fpackage.json', '%', 'assets']) {
       assert.equal((await fetch(site.url + path)).status, 404, path);
     }
     assert.equal((await fetch(site.url, { method: 'POST' })).status, 405);
+  });
+
+  test('has what its pages link to', async () => {
+    for (const page of PAGES) {
+      const html = await (await fetch(site.url + page)).text();
+      const links = [...html.matchAll(/(?:href|src)="([^"#]+)/g)].map(([, link]) => link);
+      assert.ok(links.length > 10, page);
+      for (const link of links) assert.equal((await fetch(new URL(link, site.url))).status, 200, link);
+    }
   });
 
   test('compresses what is not compressed, and answers with ranges of what is', async () => {
@@ -295,14 +308,6 @@ describe('the demo server', () => {
     await other.close();
   });
 });
-
-async function tabTo(page, selector) {
-  for (let presses = 0; presses < 40; presses++) {
-    await page.keyboard.press('Tab');
-    if (await page.evaluate((target) => document.activeElement.matches(target), selector)) return;
-  }
-  assert.fail(`Tab never reached ${selector}`);
-}
 
 async function drop(page, { name, type, content }) {
   const dataTransfer = await page.evaluateHandle((file) => {

@@ -249,38 +249,52 @@ describe('WebGPU', () => {
     await writeFile(join(folder, 'lying.mcwc'), archive);
   };
 
-  test('refuses archives that lie about their lanes, and leaves nothing behind', async () => {
-    const scenario = async ({ entry, base }) => {
-      const { open, McwcError } = await import(entry);
-      const bytes = new Uint8Array(await (await fetch(`${base}/lying.mcwc`)).arrayBuffer());
-      const archive = await open(bytes, { backend: 'webgpu' });
-      const created = [];
-      const { createBuffer } = GPUDevice.prototype;
-      GPUDevice.prototype.createBuffer = function (descriptor) {
-        const buffer = createBuffer.call(this, descriptor);
-        const { destroy } = buffer;
-        created.push(buffer);
-        buffer.destroy = () => {
-          created.splice(created.indexOf(buffer), 1);
-          return destroy.call(buffer);
-        };
-        return buffer;
+  /** How asking for all tensors fails, and how many buffers are left. `abort`: as soon as the GPU has answered. */
+  const failing = async ({ entry, base, path, abort = false }) => {
+    const { open, McwcError } = await import(entry);
+    const bytes = new Uint8Array(await (await fetch(`${base}/${path}`)).arrayBuffer());
+    const archive = await open(bytes, { backend: 'webgpu' });
+    const created = new Set();
+    const controller = new AbortController();
+    const { createBuffer } = GPUDevice.prototype;
+    GPUDevice.prototype.createBuffer = function (descriptor) {
+      const buffer = createBuffer.call(this, descriptor);
+      const { destroy } = buffer;
+      created.add(buffer);
+      buffer.destroy = () => {
+        created.delete(buffer);
+        return destroy.call(buffer);
       };
-      let failure;
-      try {
-        await archive.gpuTensors();
-      } catch (error) {
-        failure = error instanceof McwcError && `${error.code}: ${error.message}`;
-      }
-      GPUDevice.prototype.createBuffer = createBuffer;
-      const { backend } = archive;
-      archive.close();
-      return { failure, backend, left: created.length };
+      return buffer;
     };
+    const { mapAsync } = GPUBuffer.prototype;
+    GPUBuffer.prototype.mapAsync = async function (...args) {
+      await mapAsync.apply(this, args);
+      if (abort) controller.abort();
+    };
+    let failure;
+    try {
+      await archive.gpuTensors(undefined, { signal: controller.signal });
+    } catch (error) {
+      failure = error instanceof McwcError ? `${error.code}: ${error.message}` : error.name;
+    }
+    Object.assign(GPUDevice.prototype, { createBuffer });
+    Object.assign(GPUBuffer.prototype, { mapAsync });
+    const { backend } = archive;
+    archive.close();
+    return { failure, backend, left: created.size };
+  };
+
+  test('refuses archives that lie about their lanes, and leaves nothing behind', async () => {
     await writeLying();
-    const { failure, backend, left } = await run(scenario);
+    const { failure, backend, left } = await run(failing, { path: 'lying.mcwc' });
     assert.match(failure, /^invalid: invalid lanes: lane 0 does not end where it should \(chunk 1 of tensor w\)$/);
     assert.deepEqual([backend, left], ['webgpu', 0]);
+  });
+
+  test('leaves nothing behind that the GPU had decoded when the CPU did not go on', async () => {
+    const { failure, backend, left } = await run(failing, { path: 'scattered-and-transformed.mcwc', abort: true });
+    assert.deepEqual([failure, backend, left], ['AbortError', 'webgpu', 0]);
   });
 
   test('goes on on the CPU when the device is lost', async () => {

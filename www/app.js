@@ -41,7 +41,8 @@ byId('controls').addEventListener('submit', (event) => {
   loaded = {};
   run();
   // On a phone it happens below.
-  if (matchMedia('(max-width: 720px)').matches) byId('compare').scrollIntoView({ behavior: 'smooth' });
+  const behavior = matchMedia('(prefers-reduced-motion: reduce)').matches ? 'instant' : 'smooth';
+  if (matchMedia('(max-width: 720px)').matches) byId('compare').scrollIntoView({ behavior });
 });
 byId('forget').addEventListener('click', async () => {
   const { client } = engine;
@@ -65,7 +66,7 @@ function choose(chosen) {
 async function prepare() {
   try {
     await start();
-    if (!running) say(VARIANTS.every((variant) => kept[variant]) ? 'Ready. Both are kept on this device since an earlier visit.' : 'Ready.');
+    if (!running) say(VARIANTS.every((variant) => kept[variant]) ? 'Ready. Both have been kept on this device since an earlier visit.' : 'Ready.');
     byId('offline').textContent = (await keepPage()) ? 'This page now works offline, too.' : '';
   } catch (error) {
     if (error.name === 'AbortError' || running) return;

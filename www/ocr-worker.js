@@ -43,11 +43,10 @@ const requests = {
     report('begin', { ms: 0 });
     const options = { base, models, bitsPerSecond, backend };
     const { keep, detector, recognizer, ...measured } = await load(variant, options, (stage, ...at) => stages[stage](...at));
-    const weightsMs = since();
-    report('session', { ms: weightsMs });
+    report('session', { ms: since() });
     const sessions = await openSessions({ detector, recognizer });
     loaded[variant] = { sessions, startedAt, keep };
-    return { ...measured, weightsMs, readyMs: since() };
+    return { ...measured, readyMs: since() };
   },
 
   /** @param {{variant: import('./models.js').Variant, image: ImageBitmap}} request */

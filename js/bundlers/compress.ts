@@ -51,13 +51,14 @@ async function namesIn(archive: Blob, base: string | undefined): Promise<string[
 }
 
 function summary(shown: string, { originalBytes, archiveBytes }: EncodeReport, ms: number): string {
-  const times = (originalBytes / archiveBytes).toPrecision(3);
-  return `${shown}: ${sized(originalBytes)} -> ${sized(archiveBytes)}, ${times} times smaller, in ${(ms / 1000).toFixed(1)} s`;
+  const times = originalBytes / archiveBytes;
+  const ratio = times.toFixed(times < 10 ? 2 : 1);
+  return `${shown}: ${sized(originalBytes)} -> ${sized(archiveBytes)}, ${ratio} times smaller, in ${(ms / 1000).toFixed(1)} s`;
 }
 
 function sized(bytes: number): string {
   const [unit, name] = bytes < 1e6 ? [1e3, 'kB'] : [1e6, 'MB'];
-  return `${(bytes / unit).toPrecision(bytes < 10 * unit ? 2 : 3)} ${name}`;
+  return `${(bytes / unit).toFixed(bytes < 100 * unit ? 1 : 0)} ${name}`;
 }
 
 function show(text: string): void {

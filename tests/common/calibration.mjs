@@ -33,7 +33,7 @@ export async function run(args, cli = CLI) {
   }
 }
 
-export function parseStatistics(bytes) {
+function parseStatistics(bytes) {
   const length = Number(bytes.readBigUInt64LE(0));
   const { __metadata__: metadata, ...header } = JSON.parse(bytes.subarray(8, 8 + length));
   const data = new Uint8Array(bytes.subarray(8 + length)).buffer;

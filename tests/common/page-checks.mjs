@@ -1,5 +1,5 @@
 // What has to hold for every page of www/, whatever it shows: text that can be read, controls that have names, headings in order,
-// nothing wider than the screen, nothing that moves by itself, and a main thread that is free.
+// nothing wider than the screen, and nothing that moves by itself.
 import assert from 'node:assert/strict';
 
 /** WCAG 2.2, 1.4.3 at level AA; of large text the lower one is enough. */
@@ -9,6 +9,8 @@ const LARGE_CONTRAST_MIN = 3;
 const TARGET_PX_MIN = 24;
 /** Above this, Lighthouse no longer calls a cumulative layout shift good. */
 const SHIFT_MAX = 0.1;
+/** More than any page has controls. */
+const TABS_MAX = 40;
 
 const NAMED_ROLES = new Set([
   ...['button', 'checkbox', 'combobox', 'dialog', 'group', 'image', 'link', 'listbox', 'meter', 'ProgressIndicator', 'progressbar'],
@@ -17,35 +19,36 @@ const NAMED_ROLES = new Set([
 /** Groups without a name are no landmarks and do no harm. */
 const MAY_BE_NAMELESS = new Set(['group', 'region']);
 
-/** Records layout shifts and long tasks of `page` from its next navigation on. */
+/** Records layout shifts of `page` from its next navigation on. */
 export function watch(page) {
   return page.addInitScript(() => {
-    globalThis.pageChecks = { shifts: [], longTasksMs: [] };
-    const { shifts, longTasksMs } = globalThis.pageChecks;
-    const observe = (type, each) => {
-      const observer = new PerformanceObserver((list) => list.getEntries().forEach(each));
-      observer.observe({ type, buffered: true });
-    };
+    globalThis.shifts = [];
     const describe = ({ node, previousRect, currentRect }) => {
       return `${node?.nodeName} ${node?.id || node?.className || ''} ${previousRect.top} -> ${currentRect.top}`;
     };
-    observe('layout-shift', ({ value, hadRecentInput, sources }) => {
-      if (!hadRecentInput) shifts.push({ value, what: sources.map(describe) });
+    const observer = new PerformanceObserver((list) => {
+      for (const { value, hadRecentInput, sources } of list.getEntries()) {
+        if (!hadRecentInput) globalThis.shifts.push({ value, what: sources.map(describe) });
+      }
     });
-    observe('longtask', ({ duration }) => longTasksMs.push(duration));
+    observer.observe({ type: 'layout-shift', buffered: true });
   });
-}
-
-/** Of a page that is watched. */
-export function longTasksMs(page) {
-  return page.evaluate(() => globalThis.pageChecks.longTasksMs);
 }
 
 /** Of a page that is watched: the sum of what moved without having been asked to. */
 export async function assertStable(page) {
-  const shifts = await page.evaluate(() => globalThis.pageChecks.shifts);
+  const shifts = await page.evaluate(() => globalThis.shifts);
   const sum = shifts.reduce((total, { value }) => total + value, 0);
   assert.ok(sum <= SHIFT_MAX, `the layout shifts by ${sum}: ${JSON.stringify(shifts)}`);
+}
+
+/** Moves the focus to an element by the keyboard. */
+export async function tabTo(page, selector) {
+  for (let presses = 0; presses < TABS_MAX; presses++) {
+    await page.keyboard.press('Tab');
+    if (await page.evaluate((target) => document.activeElement.matches(target), selector)) return;
+  }
+  assert.fail(`Tab never reached ${selector}`);
 }
 
 /** What can be seen now, in the colours and at the size that the page has now. */

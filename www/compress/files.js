@@ -27,7 +27,7 @@ export function pickedFiles(list) {
 }
 
 /** @param {DataTransfer} transfer @returns {Promise<ModelFile[]>} with those in folders */
-export async function droppedFiles({ items }) {
+async function droppedFiles({ items }) {
   // What is dropped can be asked for only now, before anything is waited for.
   const dropped = [...items].filter(({ kind }) => kind === 'file').map((item) => [item.webkitGetAsEntry?.(), item.getAsFile()]);
   const found = dropped.map(([entry, file]) => (entry?.isDirectory ? filesIn(entry) : [{ name: file.name, data: file }]));

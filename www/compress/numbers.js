@@ -8,7 +8,9 @@ export function formatSize(bytes) {
 
 /** @param {number} error relative */
 export function formatError(error) {
-  return error === 0 ? 'exact' : `${(100 * error).toPrecision(2)} %`;
+  if (error === 0) return 'exact';
+  const percent = 100 * error;
+  return `${percent < 10 ? percent.toPrecision(2) : percent.toFixed(0)} %`;
 }
 
 /** @param {number} count */

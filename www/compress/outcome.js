@@ -124,8 +124,8 @@ function lossyError(tensors) {
 /** @param {Verified} verified */
 export function verifiedText({ files, exactBytes, tensors, ms }) {
   const lossy = tensors.filter(({ error }) => error > 0).length;
-  const exact = lossy === 0 ? 'every byte is equal' : `${lossy} of ${tensors.length} tensors have the error below, ${exactBytes.toLocaleString('en')} other bytes are equal`;
-  return `Verified: decoded again in this page in ${formatMs(ms)}. ${files === 1 ? 'The file has' : `All ${files} files have`} the right length, ${exact}.`;
+  const exact = lossy === 0 ? 'every byte is equal' : `${lossy} of ${tensors.length} tensors have the error below, and the other ${exactBytes.toLocaleString('en')} bytes are equal`;
+  return `Verified: decoded again in this page in ${formatMs(ms)}. ${files === 1 ? 'The file has' : `All ${files} files have`} the right length; ${exact}.`;
 }
 
 /** What the visitor may want to know, in whole sentences. @param {Report} report @param {Verified} [verified] @returns {string[]} */

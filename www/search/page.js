@@ -1,4 +1,5 @@
 // The page: loads the variants in turn, has each embed the sentences, and shows what each finds.
+import { formatBytes, formatMs } from '../format.js';
 import { QUERIES, SENTENCES } from './sentences.js';
 
 /** The first is what the others are compared with. */
@@ -56,9 +57,9 @@ async function prepare(card) {
   card.ask = asker(worker, (progress) => (card.bar.value = progress));
   status.textContent = `${card.name}: downloading`;
   const { ms, bytes } = await card.ask({ type: 'load', model: card.model, dtype: card.dtype });
-  card.show('bytes', `${(bytes / 1e6).toFixed(1)} MB`);
-  card.show('network', seconds((bytes * 8) / (MEGABITS * 1000)));
-  card.show('ready', seconds(ms));
+  card.show('bytes', formatBytes(bytes));
+  card.show('network', formatMs((bytes * 8) / (MEGABITS * 1000)));
+  card.show('ready', formatMs(ms));
   status.textContent = `${card.name}: embedding ${SENTENCES.length} sentences`;
   card.rows = await card.ask({ type: 'embed', texts: SENTENCES });
   card.bar.hidden = true;
@@ -117,8 +118,4 @@ async function compareAll() {
     const shared = found[at].flatMap((best, query) => best.filter((index) => found[0][query].includes(index)));
     card.show('agreement', `${shared.length} of ${COMPARED * QUERIES.length}`);
   }
-}
-
-function seconds(ms) {
-  return `${(ms / 1000).toFixed(1)} s`;
 }

