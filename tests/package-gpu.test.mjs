@@ -249,37 +249,48 @@ describe('WebGPU', () => {
     await writeFile(join(folder, 'lying.mcwc'), archive);
   };
 
-  test('refuses archives that lie about their lanes, and leaves nothing behind', async () => {
-    const scenario = async ({ entry, base }) => {
-      const { open, McwcError } = await import(entry);
-      const bytes = new Uint8Array(await (await fetch(`${base}/lying.mcwc`)).arrayBuffer());
-      const archive = await open(bytes, { backend: 'webgpu' });
-      const created = [];
-      const { createBuffer } = GPUDevice.prototype;
-      GPUDevice.prototype.createBuffer = function (descriptor) {
-        const buffer = createBuffer.call(this, descriptor);
-        const { destroy } = buffer;
-        created.push(buffer);
-        buffer.destroy = () => {
-          created.splice(created.indexOf(buffer), 1);
-          return destroy.call(buffer);
-        };
-        return buffer;
+  /** How `gpuTensors` fails, and how many of all buffers that it made are left then. */
+  const failing = async ({ entry, base, path, dtype }) => {
+    const { open, McwcError } = await import(entry);
+    const bytes = new Uint8Array(await (await fetch(`${base}/${path}`)).arrayBuffer());
+    const archive = await open(bytes, { backend: 'webgpu' });
+    const left = new Set();
+    let made = 0;
+    const { createBuffer } = GPUDevice.prototype;
+    GPUDevice.prototype.createBuffer = function (descriptor) {
+      const buffer = createBuffer.call(this, descriptor);
+      const { destroy } = buffer;
+      left.add(buffer);
+      made++;
+      buffer.destroy = () => {
+        left.delete(buffer);
+        return destroy.call(buffer);
       };
-      let failure;
-      try {
-        await archive.gpuTensors();
-      } catch (error) {
-        failure = error instanceof McwcError && `${error.code}: ${error.message}`;
-      }
-      GPUDevice.prototype.createBuffer = createBuffer;
-      const { backend } = archive;
-      archive.close();
-      return { failure, backend, left: created.length };
+      return buffer;
     };
+    let failure;
+    try {
+      await archive.gpuTensors(undefined, { dtype });
+    } catch (error) {
+      failure = error instanceof McwcError && `${error.code}: ${error.message}`;
+    }
+    GPUDevice.prototype.createBuffer = createBuffer;
+    const { backend } = archive;
+    archive.close();
+    return { failure, backend, made, left: left.size };
+  };
+
+  test('refuses archives that lie about their lanes, and leaves nothing behind', async () => {
     await writeLying();
-    const { failure, backend, left } = await run(scenario);
+    const { failure, backend, left } = await run(failing, { path: 'lying.mcwc' });
     assert.match(failure, /^invalid: invalid lanes: lane 0 does not end where it should \(chunk 1 of tensor w\)$/);
+    assert.deepEqual([backend, left], ['webgpu', 0]);
+  });
+
+  test('of tensors decoded together, leaves none behind if the CPU fails at one', async () => {
+    const { failure, backend, made, left } = await run(failing, { path: 'small.mcwc', dtype: 'f16' });
+    assert.match(failure, /^argument: .*cannot be had as/);
+    assert(made > 0);
     assert.deepEqual([backend, left], ['webgpu', 0]);
   });
 
