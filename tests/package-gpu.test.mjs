@@ -294,6 +294,23 @@ describe('WebGPU', () => {
     assert.deepEqual([backend, left], ['webgpu', 0]);
   });
 
+  test('an abort does not wait for what has not arrived', { timeout: 60_000 }, async () => {
+    const scenario = async ({ entry, base }) => {
+      const { open } = await import(entry);
+      const bytes = new Uint8Array(await (await fetch(`${base}/small.mcwc`)).arrayBuffer());
+      const headBytes = 32 + new DataView(bytes.buffer).getUint32(12, true);
+      const stream = new ReadableStream({ start: (controller) => controller.enqueue(bytes.subarray(0, headBytes)) });
+      const archive = await open(stream, { backend: 'webgpu' });
+      const controller = new AbortController();
+      const failure = archive.gpuTensors(['wide'], { signal: controller.signal }).catch(({ message }) => message);
+      setTimeout(() => controller.abort(new Error('enough')));
+      const result = [await failure, archive.backend];
+      archive.close();
+      return result;
+    };
+    assert.deepEqual(await run(scenario), ['enough', 'webgpu']);
+  });
+
   test('goes on on the CPU when the device is lost', async () => {
     const { backend, differences, after } = await run(scenario, { way: 'tensor', ownDevice: true, lose: true });
     assert.equal(backend, 'webgpu');
