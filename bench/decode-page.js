@@ -65,11 +65,11 @@ async function load(name) {
   // In the order that js/description.ts names.
   const [, , , files, tensorLists, frameLists] = archive.describe();
   const tensors = tensorLists.map(([name, , , bytes, , offset, frames]) => ({ name, bytes, offset, frame: frames.at(-1) }));
-  const frames = frameLists.map(([sideChunk, firstChunk, chunkCount, reference, levelBits]) => {
-    return { sideChunk, firstChunk, chunkCount, reference, levelBits };
+  const frames = frameLists.map(([sideChunk, firstChunk, chunkCount, reference, onGpu]) => {
+    return { sideChunk, firstChunk, chunkCount, reference, onGpu };
   });
   if (files.length !== 1) throw new Error('the benchmark expects one file, so that offsets of tensors are offsets in it');
-  const coded = tensors.filter(({ frame }) => frames[frame]?.levelBits > 0);
+  const coded = tensors.filter(({ frame }) => frames[frame]?.onGpu);
   return { name, bytes, expected, memory, archive, frames, coded };
 }
 

@@ -6,6 +6,7 @@ import { bytesPerElement } from './dtype.js';
 import { McwcError } from './errors.js';
 import type { Batch, Gpu } from './gpu.js';
 import { verify } from './hashes.js';
+import { unlessAborted } from './platform.js';
 import { batchesOf } from './pool/runner.js';
 import type { Piece, Step } from './steps.js';
 import type { Backend, GpuStats, GpuTensor } from './types.js';
@@ -41,7 +42,7 @@ type Output = 'f32' | 'f16' | undefined;
 
 /** Most levels that are decoded together, unless a tensor has more: they take four bytes each while they are. */
 const LEVELS_MAX = 1 << 24;
-/** Groups whose chunks are sent while others are decoded. */
+/** Groups under way at once: the chunks of one are sent while another is decoded. */
 const GROUPS_AT_ONCE = 2;
 
 export class GpuReader {
@@ -96,19 +97,19 @@ export class GpuReader {
 
   /** Tensors in buffers; those that the GPU does not take are decoded on the CPU. Rejects if there is no GPU any more. */
   async tensors(wanted: Wanted[], output: Output, signal?: AbortSignal): Promise<GpuTensor[]> {
+    const made: GPUBuffer[] = [];
     const done: Promise<GpuTensor[]>[] = [];
-    const made: GpuTensor['buffer'][] = [];
     try {
       for (const group of this.#groups(wanted)) {
         await done.at(-GROUPS_AT_ONCE);
-        const tensors = this.#group(group, made, output, signal);
+        const tensors = this.#group(group, output, made, signal);
         tensors.catch(() => {});
         done.push(tensors);
       }
       return (await Promise.all(done)).flat();
     } catch (error) {
       await Promise.allSettled(done);
-      for (const buffer of made) buffer.destroy();
+      made.forEach((buffer) => buffer.destroy());
       throw error;
     }
   }
@@ -138,37 +139,43 @@ export class GpuReader {
     return levels;
   }
 
-  /** `made`: takes buffers as soon as there are any. */
-  async #group(group: Wanted[], made: GpuTensor['buffer'][], output: Output, signal?: AbortSignal): Promise<GpuTensor[]> {
+  /** Their buffers are added to `made`, even if others fail. */
+  async #group(group: Wanted[], output: Output, made: GPUBuffer[], signal?: AbortSignal): Promise<GpuTensor[]> {
     const { frames } = this.options.description;
     const frame = ({ tensor, pass }: Wanted) => frameOf(tensor.frames, pass);
     const onGpu = group.filter((wanted) => frames[frame(wanted)]?.onGpu);
     const decoded = onGpu.length > 0 ? await this.#decoded(onGpu.map(frame), output, signal) : [];
+    made.push(...(decoded ?? []));
     if (!decoded && group.length > 1) {
       // Together they may be too much.
       const parts: GpuTensor[] = [];
-      for (const wanted of group) parts.push(...(await this.#group([wanted], made, output, signal)));
+      for (const wanted of group) parts.push(...(await this.#group([wanted], output, made, signal)));
       return parts;
     }
-    made.push(...(decoded ?? []));
     const tensors: GpuTensor[] = [];
     for (const wanted of group) {
-      const buffer = decoded?.[onGpu.indexOf(wanted)];
-      tensors.push(buffer ? described(wanted, output, buffer, 'webgpu') : await this.#onCpu(wanted, made, output));
+      const ready = decoded?.[onGpu.indexOf(wanted)];
+      const buffer = ready ?? (await this.#onCpu(wanted, output));
+      if (!ready) made.push(buffer);
+      tensors.push(described(wanted, output, buffer, ready ? 'webgpu' : 'cpu'));
       await wanted.release();
     }
     return tensors;
   }
 
-  async #onCpu(wanted: Wanted, made: GpuTensor['buffer'][], output: Output): Promise<GpuTensor> {
-    const { tensor } = wanted;
-    let bytes = this.gpu && new Uint8Array(await wanted.decode(), 0, tensor.bytes);
-    if (bytes && output && output !== tensor.dtype) bytes = this.gpu?.cast(bytes, tensor.dtype, output);
-    const buffer = bytes && (await this.gpu?.upload(bytes));
-    if (!buffer) throw this.options.errorOf(new McwcError('gpu', `there is no GPU: ${this.#lost}`));
-    made.push(buffer);
-    this.stats.uploadedBytes += bytes!.length;
-    return described(wanted, output, buffer, 'cpu');
+  async #onCpu({ tensor, decode }: Wanted, output: Output): Promise<GPUBuffer> {
+    const { gpu } = this;
+    const { errorOf } = this.options;
+    if (!gpu) throw errorOf(new McwcError('gpu', `there is no GPU: ${this.#lost}`));
+    const decoded = new Uint8Array(await decode(), 0, tensor.bytes);
+    try {
+      const bytes = output && output !== tensor.dtype ? gpu.cast(decoded, tensor.dtype, output) : decoded;
+      const buffer = await gpu.upload(bytes);
+      this.stats.uploadedBytes += bytes.length;
+      return buffer;
+    } catch (error) {
+      throw errorOf(error);
+    }
   }
 
   /** Frames' tensors; undefined if they have to be decoded on the CPU, or fewer at a time. */
@@ -177,15 +184,16 @@ export class GpuReader {
     try {
       return await chunks.repaired(async () => {
         throwIfClosed();
-        const batch = await this.gpu?.begin(header, frames, output);
-        if (!batch) return undefined;
+        const { gpu } = this;
+        if (!gpu) return undefined;
+        const batch = await gpu.begin(header, frames, output);
         try {
-          await this.#send(batch, signal);
+          await this.#send(gpu, batch, signal);
         } catch (error) {
           batch.free();
           throw error;
         }
-        return this.#timed('decodeMs', this.gpu?.finish(batch));
+        return this.#timed('decodeMs', gpu.finish(batch));
       });
     } catch (error) {
       const { code, message } = Object(error) as { code?: unknown; message: string };
@@ -200,12 +208,12 @@ export class GpuReader {
   }
 
   /** Verifies the chunks that a batch needs, while they come, and sends them up. */
-  async #send(batch: Batch, signal?: AbortSignal): Promise<void> {
+  async #send(gpu: Gpu, batch: Batch, signal?: AbortSignal): Promise<void> {
     const { chunks, hashes, header, memory, ask, count, throwIfClosed } = this.options;
     const steps = stepsOf(batch.neededChunks());
     ask(steps);
     for (const [some] of batchesOf(steps, chunks)) {
-      const gathered = await this.#timed('arrivalMs', chunks.gather(some));
+      const gathered = await this.#timed('arrivalMs', unlessAborted(chunks.gather(some), signal));
       const verified = await this.#timed('verifyMs', verify(gathered, hashes));
       signal?.throwIfAborted();
       throwIfClosed();
@@ -218,14 +226,14 @@ export class GpuReader {
           load(header, memory, payload);
           verifyLoaded(header, chunk);
         }
-        this.stats.uploadedBytes += this.gpu?.add(batch, frame, index, payload) ?? 0;
+        this.stats.uploadedBytes += gpu.add(batch, frame, index, payload);
       }
       this.stats.uploadMs += performance.now() - began;
       count(some);
     }
   }
 
-  async #timed<T>(name: 'arrivalMs' | 'verifyMs' | 'decodeMs', promise: T | Promise<T>): Promise<T> {
+  async #timed<T>(name: 'arrivalMs' | 'verifyMs' | 'decodeMs', promise: Promise<T>): Promise<T> {
     const began = performance.now();
     const value = await promise;
     this.stats[name] += performance.now() - began;

@@ -16,7 +16,7 @@ export function cutWords(payload: Uint8Array): Cut {
   for (let at = 1; at < first; at += 2) words += payload[at] | (payload[at + 1] << 8);
   const bytes = 2 * words;
   const end = first + bytes;
-  if (!(end <= payload.length)) return { first: 0, bytes: 0, rest: payload.subarray(0, first) };
+  if (end > payload.length) return { first: 0, bytes: 0, rest: payload.subarray(0, first) };
   const rest = new Uint8Array(payload.length - bytes);
   rest.set(payload.subarray(0, first));
   rest.set(payload.subarray(end), first);

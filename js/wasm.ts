@@ -1,5 +1,4 @@
 // A compiled module and its bindings -> an instance, one on each thread.
-import type { Archive as GpuArchive } from 'mcwc-gpu-wasm';
 import type { Archive, initSync } from 'mcwc-wasm';
 import { McwcError } from './errors.js';
 import type { Backend } from './types.js';
@@ -10,21 +9,21 @@ export interface Bindings {
   initSync: typeof initSync;
 }
 
-/** An archive in either module; levels are decoded only in that of WebGPU. */
-export type WasmArchive = GpuArchive;
+/** An archive in either module. */
+export type WasmArchive = Archive;
 
 /** A module that is ready on this thread. */
 export interface Wasm {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
-  readonly Archive: typeof GpuArchive;
+  readonly Archive: typeof Archive;
   /** Which of the two modules it is, and so which worker has its bindings. */
   readonly builtFor: Backend;
 }
 
 export function instantiate(module: WebAssembly.Module, { Archive, initSync }: Bindings, builtFor: Backend): Wasm {
   const { memory } = initSync({ module });
-  return { module, memory, Archive: Archive as typeof GpuArchive, builtFor };
+  return { module, memory, Archive, builtFor };
 }
 
 /** Reads the heads of an archive, of its base, of the base of that, and links them. */

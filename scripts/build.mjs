@@ -84,7 +84,7 @@ const ADAPTERS = ['onnxruntime', 'tfjs', 'transformers'];
 const PRIVATE = [
   ...['builtFor', 'canRestart', 'canSeek', 'chunkCount', 'counted', 'endedEarly', 'firstChunk', 'gained', 'inMemory', 'isAnswered'],
   ...['isComplete', 'isFull', 'isRunning', 'isWhole', 'mayPost', 'onEnd', 'onGpu', 'onGrowth', 'onInline', 'onLost'],
-  ...['overlaps', 'pieces', 'preamble', 'rawChunk', 'readOnce', 'refetch', 'repaired', 'retrying', 'scattered', 'setBusy'],
+  ...['overlaps', 'pieces', 'preamble', 'readOnce', 'refetch', 'repaired', 'retrying', 'scattered', 'setBusy'],
   ...['sideChunk', 'takeSpare', 'throwIfClosed', 'waitMs'],
 ];
 /** What a page downloads to decode on the CPU, and on WebGPU, and what a service worker does. */

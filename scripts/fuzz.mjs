@@ -24,6 +24,7 @@ else run(FUZZER, args);
 async function compare(args) {
   const { McwcError, open } = await import(join(ROOT, 'pkg/index.js'));
   const child = spawn(FUZZER, ['--stream', ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const exited = new Promise((resolve) => child.on('exit', resolve));
   const began = performance.now();
   let [cases, accepted, differences, reported] = [0, 0, 0, began];
   for await (const [archive, base, ...texts] of casesOf(child.stdout)) {
@@ -38,7 +39,8 @@ async function compare(args) {
     if (performance.now() - reported > REPORT_MS) report();
   }
   report();
-  if (differences > 0) process.exitCode = 1;
+  // The native reader's panics end the stream.
+  if ((await exited) !== 0 || differences > 0) process.exitCode = 1;
 
   function report() {
     reported = performance.now();

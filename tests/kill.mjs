@@ -33,6 +33,7 @@ try {
   for (let kill = 0; kill < Number(options.kills); kill++) {
     await killOnce(kill % 2 === 0 ? encode : decode, kill);
   }
+  assert.ok(counts.killed > 0, 'the command had always ended');
 } finally {
   rmSync(folder, { recursive: true });
 }

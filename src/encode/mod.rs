@@ -72,6 +72,9 @@ pub fn encode(
     if options.base.is_none() && options.base_weights.is_some() {
         return Err(Error::argument("weights of a base need the base"));
     }
+    if ![16, 64, 256].contains(&options.lanes) {
+        return Err(Error::argument("chunks have 16, 64 or 256 lanes at most"));
+    }
     let Found { mut tensors, names, notes: not_found } = formats::find(files, options.lenient)?;
     tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
     let statistics: Vec<Statistics> = statistics.into_iter().collect();

@@ -50,15 +50,16 @@ struct Chunk {
 @group(0) @binding(7) var<storage, read> escapes: array<Escape>;
 
 @compute @workgroup_size(64)
-fn walk_lanes(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x >= arrayLength(&lanes) {
+fn walk_lanes(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>) {
+    let lane_index = id.y * workgroups.x * 64u + id.x;
+    if lane_index >= arrayLength(&lanes) {
         return;
     }
-    let lane = lanes[id.x];
+    let lane = lanes[lane_index];
     let chunk = chunks[lane.chunk];
     let quantizer_len = chunk.trellis * chunk.class_len;
     let last_class = i32(chunk.class_len) - 1;
-    let number = id.x - chunk.first_lane;
+    let number = lane_index - chunk.first_lane;
     var state = lane.state;
     var word = lane.word;
     for (var column = number; column < chunk.columns; column += chunk.lane_len) {

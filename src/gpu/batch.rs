@@ -11,9 +11,9 @@ use crate::reconstruct::{Rectangle, SideArrays};
 use crate::tensor::DType;
 
 /// `OUT_OF_RANGE` of the shader: a prediction leads out of range.
-const OUT_OF_RANGE: u32 = 0x1_0000;
+pub(super) const OUT_OF_RANGE: u32 = 0x1_0000;
 /// `LANE_END` of the shader.
-const LANE_END: u32 = 256;
+pub(super) const LANE_END: u32 = 256;
 
 /// A chunk that a batch needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +78,7 @@ impl Batch {
         let (mut coded, mut table_sets) = (Coded::default(), Vec::<([usize; 2], u32)>::new());
         let (mut level_len, mut words_bytes) = (0, 0);
         for frame in &mut frames {
+            // More is refused below.
             frame.level_at = u32::try_from(level_len).unwrap_or(u32::MAX);
             frame.first_chunk = coded.chunks.len();
             level_len += frame.level_len();

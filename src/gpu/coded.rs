@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::reconstruct::SideArrays;
 
 /// `TABLE_LEN` of the shader.
-const TABLE_LEN: usize = 1280;
+pub(super) const TABLE_LEN: usize = 1280;
 /// `INTERVALS_AT` of the shader.
-const INTERVALS_AT: usize = 1024;
+pub(super) const INTERVALS_AT: usize = 1024;
 
 /// The contents of the buffers, but for the words of the lanes.
 #[derive(Debug, Default)]

@@ -101,6 +101,9 @@ impl Decoder {
         let Batch { coded, words, .. } = batch;
         let classes: Vec<u32> = coded.classes.chunks(4).map(frame::word_of).collect();
         let arrays = [coded.lanes.as_flattened(), coded.chunks.as_flattened(), &classes, &coded.tables];
+        for array in arrays.into_iter().chain([coded.escapes.as_flattened()]) {
+            self.device.check_binding(4 * array.len() as u64)?;
+        }
         let arrays = arrays.map(|array| recording.filled(array, Usage::STORAGE));
         let mut bindings: Vec<(u32, &wgpu::Buffer)> = (0..).zip(&arrays).collect();
         bindings.extend([(4, &**words), (binding::LEVELS, levels), (binding::STATUS, status)]);
@@ -209,8 +212,9 @@ mod tests {
     use naga::TypeInner;
 
     use super::*;
-    use crate::gpu::coded::Coded;
-    use crate::gpu::frame::{Cast, Value};
+    use crate::gpu::batch::{LANE_END, OUT_OF_RANGE};
+    use crate::gpu::coded::{Coded, INTERVALS_AT, TABLE_LEN};
+    use crate::gpu::frame::{ABSENT, Cast, Value};
     use crate::gpu::shader::WORKGROUP_LEN;
     use crate::stages::trellis;
 
@@ -282,5 +286,12 @@ mod tests {
         constant("NEXT_HIGH", next(4..8));
         constant("STATE_START", crate::format::STATE_START);
         constant("SLOT_MASK", crate::format::TOTAL - 1);
+        constant("ABSENT", ABSENT);
+        constant("OUT_OF_RANGE", OUT_OF_RANGE);
+        constant("LANE_END", LANE_END);
+        constant("TABLE_LEN", TABLE_LEN as u32);
+        constant("INTERVALS_AT", INTERVALS_AT as u32);
+        let level_bits = crate::format::LEVEL_END.ilog2();
+        assert!(SHADER.contains(&format!("const LEVEL_END: i32 = 1 << {level_bits};")));
     }
 }

@@ -68,10 +68,10 @@ impl Device {
         self.is_fallback
     }
 
-    /// Most bytes of one bound buffer.
+    /// Most bytes of one bound buffer; 32 bits hold any place in it.
     pub fn binding_bytes_max(&self) -> u64 {
         let limits = self.device.limits();
-        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(u32::MAX.into())
     }
 
     pub(super) fn check_binding(&self, bytes: u64) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What is done otherwise in browsers, where JavaScript waits for devices: adapters are wgpu's own, and decoding is one call.
+//! What is done otherwise than in browsers, where JavaScript waits for devices: adapters are wgpu's own, and decoding is one call.
 
 use super::batch::{Batch, NeededChunk};
 use super::decoder::{Decoder, Recording, Submission};

@@ -219,7 +219,7 @@ impl FrameDecoder {
         }
     }
 
-    /// Decodes the levels of element chunk `index`, in coded order: what a GPU dequantizes.
+    /// Decodes the levels of element chunk `index`, in coded order.
     ///
     /// # Errors
     /// As [`FrameDecoder::decode`]; `Argument` for a frame of planes.

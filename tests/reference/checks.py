@@ -56,10 +56,6 @@ class FrameInfo:
         return self.entry.coding == LEVELS
 
     @property
-    def rotated(self):
-        return self.dtype.rotated
-
-    @property
     def first_element_chunk(self):
         return self.entry.first_chunk + (self.entry.side != 0)
 

@@ -30,6 +30,7 @@ fn both(gpu: &Decoder, reader: &Reader<[u8]>, dtype: Option<DType>) -> (Result<V
     let on_cpu: Result<Tensors> = on_cpu.collect();
     let on_gpu = async {
         let buffers = gpu.decode(archive, &frames, dtype, |chunk| reader.payload(chunk)).await?;
+        assert_eq!(buffers.len(), tensors.len());
         let mut bytes = Vec::new();
         for (buffer, tensor) in buffers.iter().zip(&tensors) {
             let elements = tensor.bytes / tensor.dtype.element_bytes() as u64;
