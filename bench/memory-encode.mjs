@@ -1,11 +1,12 @@
-// How much memory encoding takes, however large the model, and how its time grows.
+// How much memory encoding takes, however large the model, how its time grows, and what a second core saves of it.
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { step } from '../scripts/tools.mjs';
-import { CACHE } from './fetch.mjs';
+import { CACHE, fetchModel } from './fetch.mjs';
 import { measureProcess } from './resident.mjs';
 import { writeSafetensors } from './safetensors.mjs';
-import { round } from './stats.mjs';
+import { median, round } from './stats.mjs';
 import { transformerImportances, writeTransformer } from './synthetic.mjs';
 import { markdownTable } from './table.mjs';
 
@@ -13,6 +14,8 @@ const BOUND_BYTES = 700e6;
 /** What a larger model may take, compared with the smaller. */
 const GROWTH_MAX = 1.15;
 const TIME_GROWTH_MAX = 1.1;
+const SCALING_MIN = 1.7;
+const SCALING_ROUNDS = 7;
 /** Weights of a fine-tune that differ from its base. */
 const CHANGED = 0.01;
 
@@ -50,6 +53,33 @@ export async function measureEncoder(command, sizes) {
     }
   }
   return measured;
+}
+
+/** Seconds that MiniLM takes to encode, in turn on one core and on two. Linux only, by util-linux's taskset. */
+export function measureCores(command) {
+  step('MiniLM on one core and on two');
+  const model = fetchModel();
+  mkdirSync(FOLDER, { recursive: true });
+  const seconds = (cores) => {
+    const started = performance.now();
+    execFileSync('taskset', ['--cpu-list', cores, command, 'encode', '--json', model, '-o', path('model.mcwc'), '--force']);
+    return (performance.now() - started) / 1000;
+  };
+  try {
+    return Array.from({ length: SCALING_ROUNDS }, () => ({ one: seconds('0'), two: seconds('0,1') }));
+  } finally {
+    rmSync(FOLDER, { recursive: true });
+  }
+}
+
+export function coresTable(rounds) {
+  const row = (name, cores) => [name, round(median(rounds.map((seconds) => seconds[cores])), 2)];
+  return markdownTable(['`mcwc encode` of MiniLM', 'seconds'], [row('on one core', 'one'), row('on two cores', 'two')]);
+}
+
+export function coresTargets(rounds) {
+  const scaling = median(rounds.map(({ one, two }) => one / two));
+  return [{ name: `encoding on two cores, at least ${SCALING_MIN} x as fast as on one`, value: round(scaling, 2), met: scaling >= SCALING_MIN }];
 }
 
 export function encoderTable(measured) {

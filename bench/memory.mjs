@@ -1,6 +1,6 @@
-// How much memory decoding takes, however large the archive, encoding, however large the model, and how its time grows, and a
-// runtime that is handed the weights.
-//   node bench/memory.mjs [--parts browser,native,encoder,runtime] [--native-gb 2] [--browser-mb 500] [--encode-gb 1,4] [--runtime-mb 500]
+// How much memory decoding takes, however large the archive, encoding, however large the model, how its time grows and what
+// a second core saves of it, and a runtime that is handed the weights.
+//   node bench/memory.mjs [--parts browser,native,encoder,cores,runtime] [--native-gb 2] [--browser-mb 500] [--encode-gb 1,4] [--runtime-mb 500]
 // Makes archives of synthetic weights in .cache, and deletes them. Writes bench/results/memory.json and docs/BENCHMARKS.md. Some of the
 // parts update that part of the results.
 // Exit status 1 if a bound is exceeded or a file comes back changed. Linux only: it reads /proc.
@@ -14,7 +14,7 @@ import { ROOT, step } from '../scripts/tools.mjs';
 import { PKG, buildCommand, requirePackage } from './artifacts.mjs';
 import { openPage } from './browser.mjs';
 import { CACHE } from './fetch.mjs';
-import { encoderTable, encoderTargets, measureEncoder } from './memory-encode.mjs';
+import { coresTable, coresTargets, encoderTable, encoderTargets, measureCores, measureEncoder } from './memory-encode.mjs';
 import { measureRuntime, runtimeTable, runtimeTargets } from './memory-runtime.mjs';
 import { measureProcess, renderers } from './resident.mjs';
 import { round } from './stats.mjs';
@@ -27,7 +27,7 @@ const RATIO = 0.79;
 const DATA = join(CACHE, 'memory');
 
 const text = (value) => ({ type: 'string', default: value });
-const PARTS = ['browser', 'native', 'encoder', 'runtime'];
+const PARTS = ['browser', 'native', 'encoder', 'cores', 'runtime'];
 const RESULTS = join(ROOT, 'bench/results/memory.json');
 const options = { parts: text(PARTS.join()), 'native-gb': text('2'), 'browser-mb': text('500'), 'encode-gb': text('1,4'), 'runtime-mb': text('500') };
 const { values } = parseArgs({ options });
@@ -39,6 +39,7 @@ const measures = {
   browser: () => measureBrowser(Number(values['browser-mb']) * 1e6),
   native: () => measureNative(Number(values['native-gb']) * 1e9),
   encoder: () => measureEncoder(command, values['encode-gb'].split(',').map((gigabytes) => Number(gigabytes) * 1e9)),
+  cores: () => measureCores(command),
   runtime: () => measureRuntime(command, Number(values['runtime-mb']) * 1e6),
 };
 const results = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {};
@@ -48,16 +49,18 @@ try {
   rmSync(DATA, { recursive: true });
 }
 writeResults('memory', results);
-const { native, browser, encoder, runtime } = results;
+const { native, browser, encoder, cores, runtime } = results;
 const tables = [
   ...(native && browser ? [report(results)] : []),
   ...(encoder ? [encoderTable(encoder)] : []),
+  ...(cores ? [coresTable(cores)] : []),
   ...(runtime ? [runtimeTable(runtime)] : []),
 ];
 publish('memory', tables.join('\n\n'));
 const bound = (name, bytes) => ({ name: `${name}, at most ${megabytes(BOUND_BYTES)} MB`, value: `${megabytes(bytes)} MB`, met: bytes <= BOUND_BYTES });
 const targets = reportTargets([
   ...(encoder ? encoderTargets(encoder) : []),
+  ...(cores ? coresTargets(cores) : []),
   ...(runtime ? runtimeTargets(runtime) : []),
   ...(native ? [bound('mcwc decode', native.peakBytes), { name: 'the decoded file is the original', value: String(native.same), met: native.same }] : []),
   ...(browser ? [bound('wasm memory of all threads', browser.wasmBytes)] : []),
