@@ -1,0 +1,152 @@
+// A cache that is damaged, full, missing or half written: right weights all the same, and a cache that is right afterwards.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import {
+  INSIDE,
+  PREAMBLE_BYTES,
+  archive,
+  context,
+  damage,
+  hashes,
+  held,
+  integrityOf,
+  newPage,
+  origin,
+  sent,
+  served,
+  untilHeld,
+  useCache,
+  visit,
+  visited,
+  withoutBoth,
+} from './common/cache.mjs';
+import { FAULT_NAMES, FaultyFile, randomOf } from './common/faults.mjs';
+
+function slowWrites() {
+  const { prototype } = FileSystemFileHandle;
+  const { createWritable } = prototype;
+  prototype.createWritable = async function () {
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    return createWritable.call(this);
+  };
+}
+
+describe('Faults of the cache', () => {
+  useCache();
+
+  test('a damaged chunk is fetched again alone, once for all', async () => {
+    const page = await visited();
+    await damage(page, INSIDE);
+    const repaired = await visit(page);
+    assert.deepEqual(repaired.hashes, hashes);
+    assert.equal(repaired.sent.requests, 2);
+    assert(repaired.sent.bytes < archive.length / 6, `${repaired.sent.bytes} bytes for a chunk`);
+    await untilHeld(page, archive.length);
+    const again = await visit(page);
+    assert.deepEqual(again.hashes, hashes);
+    assert.equal(again.sent.bytes, PREAMBLE_BYTES);
+  });
+
+  test('what arrives damaged is replaced even while it is being written', async () => {
+    const page = await newPage({ script: slowWrites });
+    served.once = Buffer.from(archive);
+    served.once[INSIDE] ^= 1;
+    const cold = await visit(page);
+    assert.deepEqual(cold.hashes, hashes);
+    assert.equal(cold.sent.requests, 2);
+    const warm = await visit(page);
+    assert.deepEqual(warm.hashes, hashes);
+    assert.equal(warm.sent.bytes, PREAMBLE_BYTES);
+  });
+
+  test('whatever servers do, weights are right or an error is typed, and nothing wrong is kept for ever', async () => {
+    const page = await newPage();
+    const outcomes = { right: 0, failed: 0 };
+    for (let seed = 0; seed < 20; seed++) {
+      const random = randomOf(seed);
+      const faulty = Math.ceil(random() * 4);
+      const next = (request) => (request < faulty ? FAULT_NAMES[Math.floor(random() * FAULT_NAMES.length)] : undefined);
+      served.file = new FaultyFile(archive, { random, next });
+      const outcome = await visit(page, { silenceMs: 300, retryMs: 1, retries: 3 }).catch((error) => error);
+      if (outcome instanceof Error) assert.match(outcome.message, /McwcError/);
+      else assert.deepEqual(outcome.hashes, hashes);
+      outcomes[outcome instanceof Error ? 'failed' : 'right']++;
+      if (random() < 0.6) await page.evaluate(async () => (await (await import('/pkg/cache.js')).caches()).delete());
+      else if ((await held(page)).archives[0]?.complete) await damage(page, Math.floor(random() * archive.length));
+    }
+    assert(outcomes.right > 0 && outcomes.failed > 0, JSON.stringify(outcomes));
+    served.file = undefined;
+    for (let visits = 0; visits < 2; visits++) assert.deepEqual((await visit(page)).hashes, hashes);
+    assert.equal((await visit(page)).sent.bytes, PREAMBLE_BYTES);
+  });
+
+  test('bytes after the end are refused, and not kept for ever', async () => {
+    const page = await newPage();
+    served.once = Buffer.concat([archive, Buffer.alloc(100)]);
+    await assert.rejects(visit(page), /bytes follow the last chunk/);
+    assert.deepEqual((await visit(page)).hashes, hashes);
+    assert.equal((await held(page)).bytes, archive.length);
+  });
+
+  for (const [part, offset] of Object.entries({ preamble: 3, length: 13, hash: 20, header: 60 })) {
+    test(`a damaged header is fetched again: its ${part}`, async () => {
+      const page = await visited();
+      await damage(page, offset);
+      const { hashes: found, sent } = await visit(page, { integrity: integrityOf(archive) });
+      assert.deepEqual(found, hashes);
+      assert(sent.bytes < 10_000, `${sent.bytes} bytes for the header`);
+      await untilHeld(page, archive.length);
+    });
+  }
+
+  test('files that a crash has left empty, or that are gone, are fetched again', async () => {
+    const page = await visited();
+    await page.evaluate(async () => {
+      const root = await navigator.storage.getDirectory();
+      const folder = await (await root.getDirectoryHandle('mcwc')).getDirectoryHandle('default');
+      for await (const [name, archive] of folder.entries()) {
+        if (name === 'addresses') continue;
+        const blocks = (await Array.fromAsync(archive.keys())).filter((name) => !name.startsWith('complete')).sort();
+        await archive.removeEntry(blocks[0]);
+        const stream = await (await archive.getFileHandle(blocks[1])).createWritable();
+        await stream.close();
+      }
+    });
+    for (let visits = 0; visits < 2; visits++) assert.deepEqual((await visit(page)).hashes, hashes);
+    await untilHeld(page, archive.length);
+    assert.equal((await visit(page)).sent.bytes, PREAMBLE_BYTES);
+  });
+
+  test('without room the download goes on in memory, and says so', async () => {
+    const page = await newPage();
+    const session = await context.newCDPSession(page);
+    await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: 3 << 20 });
+    const { hashes: found, cache, cacheReason, sent } = await visit(page);
+    assert.deepEqual(found, hashes);
+    assert.equal(cache, 'memory');
+    assert.match(cacheReason, /Quota/);
+    assert.equal(sent.bytes, archive.length);
+    assert.deepEqual((await visit(page)).hashes, hashes);
+  });
+
+  test('servers that ignore ranges are asked for everything that is not kept', async () => {
+    const page = await newPage();
+    served.ignoresRanges = true;
+    assert.deepEqual((await visit(page)).hashes, hashes);
+    await untilHeld(page, archive.length);
+    const warm = await visit(page);
+    assert.deepEqual(warm.hashes, hashes);
+    assert.equal(warm.sent.requests, 1);
+  });
+
+  test('where nothing can be kept, memory does, and says so', async () => {
+    const insecure = await visit(await newPage({ host: 'insecure.test' }));
+    const neither = await visit(await newPage({ script: withoutBoth }));
+    for (const { hashes: found, cache } of [insecure, neither]) {
+      assert.deepEqual(found, hashes);
+      assert.equal(cache, 'memory');
+    }
+    assert.match(insecure.cacheReason, /insecure context/);
+    assert.match(neither.cacheReason, /nothing can be kept/);
+  });
+});
