@@ -315,7 +315,7 @@ async function roundTrip(model, target) {
 }
 
 async function outputs(path, level) {
-  const session = await ort.InferenceSession.create(path);
+  const session = await ort.InferenceSession.create(path, { intraOpNumThreads: 1 });
   const batch = 90;
   const ids = new ort.Tensor(
     'int64',

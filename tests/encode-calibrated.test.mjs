@@ -94,7 +94,7 @@ function image(seed) {
 }
 
 async function outputs(path, images) {
-  const session = await ort.InferenceSession.create(join(folder, path));
+  const session = await ort.InferenceSession.create(join(folder, path), { intraOpNumThreads: 1 });
   const results = [];
   for (const image of images) {
     const { y } = await session.run({ image: new ort.Tensor('float32', image, [1, CHANNELS, SIDE, SIDE]) });

@@ -62,7 +62,7 @@ async function permute(name, folder, ...options) {
 }
 
 async function outputs(path, input) {
-  const session = await ort.InferenceSession.create(path);
+  const session = await ort.InferenceSession.create(path, { intraOpNumThreads: 1 });
   const results = await session.run({ [session.inputNames[0]]: input });
   return results[session.outputNames[0]].data;
 }
