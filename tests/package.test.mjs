@@ -70,12 +70,13 @@ for (const [place, { run }] of Object.entries(places)) {
       short: 'incomplete',
       'short header': 'incomplete',
       'short preamble': 'incomplete',
+      'another, short': 'invalid',
       long: 'invalid',
     };
     for (const [change, code] of Object.entries(failures)) {
       test(`refuses a changed archive (${change}) as ${code}`, async () => {
         const options = { backend: 'cpu', workers: 1 };
-        assert.deepEqual(await run(failureOf, { change, options }), [code, code, code]);
+        assert.deepEqual(await run(failureOf, { change, options }), [code, code, code, code]);
       });
     }
 

@@ -1,7 +1,8 @@
 // What the caller has: a blob or a file, read when its bytes are needed, or a stream. Loaded only then.
 import { McwcError } from '../index.js';
+import { isArchive } from './found.js';
 import type { MemorySource, Report } from './memory.js';
-import type { Source } from './source.js';
+import { PREAMBLE_BYTES, type Source } from './source.js';
 
 export class BlobSource implements Source {
   readonly complete: Promise<void>;
@@ -23,7 +24,9 @@ export class BlobSource implements Source {
   async available(offset: number, bytes: number): Promise<void> {
     if (this.#error) throw this.#error;
     if (!this.has(offset, bytes)) {
-      throw new McwcError('incomplete', `incomplete: ${offset + bytes} bytes are needed, there are ${this.blob.size}`);
+      const incomplete = new McwcError('incomplete', `incomplete: ${offset + bytes} bytes are needed, there are ${this.blob.size}`);
+      const begin = await this.blob.slice(0, PREAMBLE_BYTES).arrayBuffer();
+      throw otherThan(new Uint8Array(begin)) ?? incomplete;
     }
   }
 
@@ -58,6 +61,11 @@ export class BlobSource implements Source {
   }
 }
 
+/** Of what ends too early: what is wrong if it was no archive at all. */
+function otherThan(begin: Uint8Array): McwcError | undefined {
+  if (begin.length > 0 && !isArchive(begin)) return new McwcError('invalid', 'invalid magic: not an mcwc archive');
+}
+
 /** All that a stream brings, in memory. */
 export function receive(stream: ReadableStream<Uint8Array>, memory: MemorySource): void {
   const reader = stream.getReader();
@@ -65,7 +73,11 @@ export function receive(stream: ReadableStream<Uint8Array>, memory: MemorySource
   const pump = async () => {
     for (let offset = 0; ; ) {
       const { value } = await reader.read();
-      if (!value) return memory.end();
+      if (!value) {
+        const begin = new Uint8Array(offset < PREAMBLE_BYTES ? offset : 0);
+        memory.bytes.read(0, begin);
+        return memory.end(otherThan(begin));
+      }
       memory.write(offset, value, 'network');
       offset += value.length;
     }

@@ -6,7 +6,7 @@ import { Download } from './download.js';
 import { MemorySource, type Report } from './memory.js';
 import { RemoteFile } from './remote.js';
 import { type Bytes, Segments } from './segments.js';
-import type { Source } from './source.js';
+import { PREAMBLE_BYTES, type Source } from './source.js';
 
 const DEFAULTS = { silenceMs: 30_000, retries: 6, retryMs: 500 };
 
@@ -22,8 +22,10 @@ export async function openSource(source: ArchiveSource, options: ArchiveOptions,
   if (!(source instanceof ArrayBuffer || ArrayBuffer.isView(source))) {
     throw new McwcError('argument', 'open takes an address, Request, Response, Blob, bytes or stream');
   }
-  const memory = new MemorySource(report);
   const bytes = ArrayBuffer.isView(source) ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength) : new Uint8Array(source);
+  // What is wrong with so few is told by code that others need not load.
+  if (bytes.length < PREAMBLE_BYTES) return fromBlob(new Blob([bytes.slice()]), report);
+  const memory = new MemorySource(report);
   memory.write(0, bytes, 'memory', bytes.length);
   memory.end();
   return memory;

@@ -46,7 +46,7 @@ pub(super) fn decode_coded_plane(payload: &mut &[u8], plane: &mut [u8], guide: O
             LanePayload::parse(payload, 1, plane.len())?.decode_bytes(&slots, plane)?;
         }
         MODE_ADAPTIVE => decode_adaptive(payload, plane, None)?,
-        MODE_GUIDED if guide.is_none() => return Err(Error::invalid("mode", "guided, without a reference")),
+        MODE_COPIES | MODE_GUIDED if guide.is_none() => return Err(Error::invalid("mode", "not one of this plane")),
         MODE_GUIDED => decode_adaptive(payload, plane, guide)?,
         other => return Err(Error::unsupported("mode", other.to_string())),
     }

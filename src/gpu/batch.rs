@@ -1,12 +1,15 @@
 //! Frames that are decoded together: which others they need, where all their levels lie in one buffer, and their chunks, as
 //! they come.
+//!
+//! [`Layout`] is all of that but for the device: it proves every place that a shader reads or writes.
 
-use super::coded::{Coded, LevelPlace};
-use super::device::{Device, Temporary};
+use super::coded::{Coded, LevelPlace, WordPlaces};
+use super::device::{Device, Temporary, check_binding};
 use super::frame::{ABSENT, LevelFrame};
 use crate::container::{Archive, Coding, Frame, Levels};
 use crate::entropy::LevelPayload;
 use crate::error::{Error, Result};
+use crate::format::CHUNK_ENTRY_BYTES;
 use crate::reconstruct::{Rectangle, SideArrays};
 use crate::tensor::DType;
 
@@ -26,10 +29,23 @@ pub struct NeededChunk {
     pub index: Option<usize>,
 }
 
-/// Frames to be decoded to tensors, with all that they are predicted from.
+/// Bytes that words, chunks and tables of a batch may take, whatever the archive.
+const CODED_BYTES_FREE: u64 = 8 << 20;
+/// How many more for each byte that is stored or made. Frames that share chunks, or parts of their tables, could take a
+/// thousand times as much; what tells of a chunk takes up to twice what is stored of it.
+const CODED_BYTES_FACTOR: u64 = 4;
+
+/// Frames to be decoded to tensors, with all that they are predicted from, on a device.
 #[derive(Debug)]
 pub struct Batch {
     device: Device,
+    pub(super) layout: Layout,
+    pub(super) words: Temporary,
+}
+
+/// Frames to be decoded to tensors, with all that they are predicted from: what the buffers of a batch hold.
+#[derive(Debug)]
+pub struct Layout {
     /// References before what is predicted from them.
     pub(super) frames: Vec<BatchFrame>,
     /// Those of the archive whose tensors are wanted.
@@ -37,7 +53,7 @@ pub struct Batch {
     /// The type that tensors are to have; `None`: each its own.
     dtype: Option<DType>,
     pub(super) coded: Coded,
-    pub(super) words: Temporary,
+    words_bytes: u64,
     pub(super) level_len: u64,
 }
 
@@ -69,14 +85,93 @@ struct Opened {
 }
 
 impl Batch {
-    /// Lays out the frames.
+    /// Lays out the frames, and makes room for their words.
     pub(crate) fn new(device: &Device, archive: &Archive, wanted: &[usize], dtype: Option<DType>) -> Result<Self> {
+        let layout = Layout::new(archive, wanted, dtype, device.binding_bytes_max())?;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let words = Temporary::new(device.buffer(layout.words_bytes, usage));
+        Ok(Batch { device: device.clone(), layout, words })
+    }
+
+    /// As [`Layout::needed_chunks`].
+    pub fn needed_chunks(&self) -> Vec<NeededChunk> {
+        self.layout.needed_chunks()
+    }
+
+    /// The buffer of the lanes' words.
+    pub fn words(&self) -> &wgpu::Buffer {
+        &self.words
+    }
+
+    /// As [`Layout::add_side`].
+    ///
+    /// # Errors
+    /// As [`Layout::add_side`].
+    pub fn add_side(&mut self, frame: usize, payload: &[u8]) -> Result<()> {
+        self.layout.add_side(frame, payload)
+    }
+
+    /// Takes the verified payload of element chunk `index` of a frame.
+    ///
+    /// # Errors
+    /// As [`Layout::add_side`]; `Argument` too if the frame's side chunk has not come, `Gpu` if the device fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn add_chunk(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<()> {
+        let device = self.device.clone();
+        let write = || {
+            let (place, words) = self.take_chunk(frame, index, payload, LevelPayload::parse)?;
+            self.device.write_padded(&self.words, place, words);
+            Ok(())
+        };
+        device.checked(write).await?
+    }
+
+    /// As [`Batch::add_chunk`], of a payload from which the words have been cut out. Gives the byte of [`Batch::words`] where
+    /// these belong; up to the next multiple of 4, anything may be written after them.
+    ///
+    /// # Errors
+    /// As [`Layout::add_side`]; `Argument` too if the frame's side chunk has not come.
+    pub fn add_chunk_without_words(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<u64> {
+        Ok(self.take_chunk(frame, index, payload, LevelPayload::parse_without_words)?.0)
+    }
+
+    fn take_chunk<'p>(
+        &mut self,
+        frame: usize,
+        index: usize,
+        payload: &'p [u8],
+        parse: ParsePayload<'p>,
+    ) -> Result<(u64, &'p [u8])> {
+        let (places, parsed) = self.layout.take_chunk(frame, index, payload, parse)?;
+        self.device.write_padded(&self.words, places.low_at, parsed.low_bytes());
+        Ok((places.words_at, parsed.words()))
+    }
+
+    /// Checks what the shaders have to say of each chunk, four bytes each.
+    ///
+    /// # Errors
+    /// `Invalid` for the first that breaks a rule.
+    pub(crate) fn check_status(&self, status: &[u8]) -> Result<()> {
+        self.layout.check_status(status)
+    }
+}
+
+/// Splits the payload of a chunk of so many rows and columns, and low bits.
+type ParsePayload<'p> = fn(&'p [u8], usize, usize, u32) -> Result<LevelPayload<'p>>;
+
+impl Layout {
+    /// Lays out the frames, for a device that binds buffers of so many bytes.
+    ///
+    /// # Errors
+    /// `Unsupported` if it cannot take them, or all of them at once, `Argument` if one does not exist.
+    pub fn new(archive: &Archive, wanted: &[usize], dtype: Option<DType>, binding_bytes_max: u64) -> Result<Self> {
         let mut frames = Vec::new();
         for &frame in wanted {
             place_chain(archive, frame, &mut frames)?;
         }
         let (mut coded, mut table_sets) = (Coded::default(), Vec::<([usize; 2], u32)>::new());
         let (mut level_len, mut words_bytes) = (0, 0);
+        let coded_bytes_max = coded_bytes_max(archive, wanted);
         for frame in &mut frames {
             // More is refused below.
             frame.level_at = u32::try_from(level_len).unwrap_or(u32::MAX);
@@ -85,6 +180,9 @@ impl Batch {
             coded.chunks.resize(frame.first_chunk + frame.chunk_count, Coded::NO_CHUNK);
             let chunks = archive.chunks.iter().skip(frame.frame.first_chunk).take(frame.chunk_count);
             words_bytes += chunks.map(|chunk| u64::from(chunk.bytes)).sum::<u64>();
+            if words_bytes + coded.bytes() > coded_bytes_max {
+                return Err(Error::unsupported("frames", "on the GPU, as they share what is stored"));
+            }
             let &Levels { first_table, table_count, .. } = &frame.levels;
             let tables = archive.tables.get(first_table..first_table + table_count).unwrap_or_default();
             let set = [first_table, table_count];
@@ -102,15 +200,13 @@ impl Batch {
             frame.tables = [first, class_len as u32];
         }
         let words_bytes = words_bytes.next_multiple_of(4).max(4);
-        device.check_binding(words_bytes.max(4 * level_len))?;
-        let words =
-            Temporary::new(device.buffer(words_bytes, wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST));
+        check_binding(words_bytes.max(4 * level_len), binding_bytes_max)?;
         let wanted = wanted.to_vec();
-        let mut batch = Batch { device: device.clone(), frames, wanted, dtype, coded, words, level_len };
-        for frame in batch.frames.iter_mut().filter(|frame| frame.levels.side == 0) {
-            frame.open(None, &mut batch.coded)?;
+        let mut layout = Layout { frames, wanted, dtype, coded, words_bytes, level_len };
+        for frame in layout.frames.iter_mut().filter(|frame| frame.levels.side == 0) {
+            frame.open(None, &mut layout.coded)?;
         }
-        Ok(batch)
+        Ok(layout)
     }
 
     /// The chunks that are to come, in the archive's order: that of side chunks before the others of their frames.
@@ -126,11 +222,6 @@ impl Batch {
         chunks
     }
 
-    /// The buffer of the lanes' words.
-    pub fn words(&self) -> &wgpu::Buffer {
-        &self.words
-    }
-
     /// Takes the verified payload of a frame's side chunk.
     ///
     /// # Errors
@@ -144,25 +235,9 @@ impl Batch {
     /// Takes the verified payload of element chunk `index` of a frame.
     ///
     /// # Errors
-    /// As [`Batch::add_side`]; `Argument` too if the frame's side chunk has not come, `Gpu` if the device fails.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub async fn add_chunk(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<()> {
-        let device = self.device.clone();
-        let write = || {
-            let (place, words) = self.take_chunk(frame, index, payload, LevelPayload::parse)?;
-            self.device.write_padded(&self.words, place, words);
-            Ok(())
-        };
-        device.checked(write).await?
-    }
-
-    /// As [`Batch::add_chunk`], of a payload from which the words have been cut out. Gives the byte of [`Batch::words`] where
-    /// these belong; up to the next multiple of 4, anything may be written after them.
-    ///
-    /// # Errors
-    /// As [`Batch::add_side`]; `Argument` too if the frame's side chunk has not come.
-    pub fn add_chunk_without_words(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<u64> {
-        Ok(self.take_chunk(frame, index, payload, LevelPayload::parse_without_words)?.0)
+    /// As [`Layout::add_side`]; `Argument` too if the frame's side chunk has not come.
+    pub fn add_chunk(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<()> {
+        self.take_chunk(frame, index, payload, LevelPayload::parse).map(drop)
     }
 
     fn take_chunk<'p>(
@@ -170,8 +245,8 @@ impl Batch {
         frame: usize,
         index: usize,
         payload: &'p [u8],
-        parse: fn(&'p [u8], usize, usize, u32) -> Result<LevelPayload<'p>>,
-    ) -> Result<(u64, &'p [u8])> {
+        parse: ParsePayload<'p>,
+    ) -> Result<(WordPlaces, LevelPayload<'p>)> {
         let frame = self.frames.iter().find(|known| known.index == frame).ok_or_else(unwanted)?;
         let (first, len) = frame.frame.chunk_range(index).filter(|_| index < frame.chunk_count).ok_or_else(unwanted)?;
         let opened = frame.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
@@ -187,10 +262,10 @@ impl Batch {
             column_class_at: class_at(opened.classes[1], first_col),
             tables: frame.tables,
         };
-        let places =
-            self.coded.push_chunk(frame.first_chunk + index, place, &frame.levels, &parsed, self.words.size())?;
-        self.device.write_padded(&self.words, places.low_at, parsed.low_bytes());
-        Ok((places.words_at, parsed.words()))
+        let chunk = frame.first_chunk + index;
+        let places = self.coded.push_chunk(chunk, place, &frame.levels, &parsed, self.words_bytes)?;
+        debug_assert!(self.coded.lies_inside(chunk, parsed.escapes.len(), self.words_bytes, self.level_len), "{chunk}");
+        Ok((places, parsed))
     }
 
     fn frame(&self, index: usize) -> Option<&BatchFrame> {
@@ -198,7 +273,10 @@ impl Batch {
     }
 
     /// The tensors to be made: frames, and where their levels begin.
-    pub(super) fn tensors(&self) -> Result<Vec<LevelFrame<'_>>> {
+    ///
+    /// # Errors
+    /// `Argument` if a chunk has not come, `Unsupported` for a frame that a GPU cannot take.
+    pub fn tensors(&self) -> Result<Vec<LevelFrame<'_>>> {
         if self.coded.chunks.contains(&Coded::NO_CHUNK) {
             return Err(Error::argument("not all chunks of the batch have come"));
         }
@@ -304,6 +382,14 @@ fn place_chain(archive: &Archive, frame: usize, frames: &mut Vec<BatchFrame>) ->
         }
     }
     Ok(())
+}
+
+/// Most bytes that the words, chunks and tables of wanted frames may take.
+fn coded_bytes_max(archive: &Archive, wanted: &[usize]) -> u64 {
+    let stored: u64 = archive.chunks.iter().map(|chunk| CHUNK_ENTRY_BYTES as u64 + u64::from(chunk.bytes)).sum();
+    let frames = wanted.iter().filter_map(|&frame| archive.frames.get(frame));
+    let made: u64 = frames.map(|frame| frame.byte_len(frame.element_len)).sum();
+    CODED_BYTES_FREE + CODED_BYTES_FACTOR * (stored + made)
 }
 
 fn class_at(array_at: u32, first: usize) -> u32 {

@@ -52,6 +52,11 @@ impl Coded {
     /// One that has not come.
     pub const NO_CHUNK: [u32; Self::CHUNK_LEN] = [u32::MAX; Self::CHUNK_LEN];
 
+    /// Bytes of chunks and tables.
+    pub fn bytes(&self) -> u64 {
+        4 * (self.chunks.as_flattened().len() + self.tables.len()) as u64
+    }
+
     /// Appends tables, and gives the number of the first.
     pub fn push_tables(&mut self, tables: &[Table]) -> u32 {
         let first = self.tables.len() / TABLE_LEN;
@@ -140,5 +145,25 @@ impl Coded {
             self.escapes.push([at, level as u32]);
         }
         Ok(WordPlaces { words_at, low_at })
+    }
+    /// Whether every place that the shader computes for chunk `index`, which came last, with so many escapes, lies in its buffer.
+    pub fn lies_inside(&self, index: usize, escape_len: usize, words_bytes: u64, level_len: u64) -> bool {
+        let [first_lane, lane_len, rows, columns, row_len, level_at, row_class_at, column_class_at, tables @ ..] =
+            self.chunks[index].map(u64::from);
+        let [first_table, class_len, trellis, low_bits, low_at] = tables;
+        let words = words_bytes / 2;
+        let own_lanes = self.lanes.get(first_lane as usize..).and_then(|lanes| lanes.get(..lane_len as usize));
+        let lies = |&[chunk, word, end, _]: &[u32; Self::LANE_LEN]| {
+            chunk as usize == index && word <= end && u64::from(end) < words
+        };
+        let class_end = |at: u64, len: u64| if at == u64::from(ABSENT) { 0 } else { at + len };
+        let low_end = low_at + (rows * columns * low_bits).div_ceil(32);
+        let mut escapes = self.escapes.iter().rev().take(escape_len);
+        own_lanes.is_some_and(|lanes| !lanes.is_empty() && lanes.iter().all(lies))
+            && (rows == 0 || level_at + (rows - 1) * row_len + columns <= level_len)
+            && class_end(row_class_at, rows).max(class_end(column_class_at, columns)) <= self.classes.len() as u64
+            && (1..=(self.tables.len() / TABLE_LEN) as u64).contains(&(first_table + class_len * (1 + trellis)))
+            && 4 * low_end <= words_bytes
+            && escapes.all(|&[at, _]| u64::from(at) < level_len)
     }
 }

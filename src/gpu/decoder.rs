@@ -1,6 +1,6 @@
 //! Runs the shaders: the buffers of a batch, its dispatches, and the tensors.
 
-use super::batch::{Batch, BatchFrame};
+use super::batch::{Batch, BatchFrame, Layout};
 use super::device::{Device, Temporary};
 use super::frame::{self, LevelFrame, SideWords};
 use super::shader::SHADER;
@@ -78,12 +78,12 @@ impl Decoder {
     /// Sends all that decodes a batch whose chunks have come; errors may be the device's too.
     pub(crate) fn submit(&self, batch: &Batch) -> Result<Submission> {
         let mut reconstructions = Vec::new();
-        for frame in batch.tensors()? {
+        for frame in batch.layout.tensors()? {
             reconstructions.push(self.prepare(&frame)?);
         }
         let mut recording = Recording::new(&self.device);
-        let levels = recording.buffer((4 * batch.level_len).max(4), Usage::STORAGE);
-        let status_bytes = 4 * batch.coded.chunks.len().max(1) as u64;
+        let levels = recording.buffer((4 * batch.layout.level_len).max(4), Usage::STORAGE);
+        let status_bytes = 4 * batch.layout.coded.chunks.len().max(1) as u64;
         let status = Temporary::new(self.device.buffer(status_bytes, Usage::STORAGE | Usage::COPY_SRC));
         self.decode_levels(batch, &levels, &status, &mut recording)?;
         let tensors = reconstructions.iter().map(|frame| self.reconstruct_on(frame, &levels, &mut recording)).collect();
@@ -98,7 +98,7 @@ impl Decoder {
         status: &wgpu::Buffer,
         recording: &mut Recording,
     ) -> Result<()> {
-        let Batch { coded, words, .. } = batch;
+        let Batch { layout: Layout { coded, .. }, words, .. } = batch;
         let classes: Vec<u32> = coded.classes.chunks(4).map(frame::word_of).collect();
         let arrays = [coded.lanes.as_flattened(), coded.chunks.as_flattened(), &classes, &coded.tables];
         for array in arrays.into_iter().chain([coded.escapes.as_flattened()]) {
@@ -114,7 +114,7 @@ impl Decoder {
             let bindings = [(binding::LEVELS, levels), (binding::ESCAPES, &escapes)];
             recording.dispatch(&self.place_escapes, &bindings, self.device.workgroups(coded.escapes.len() as u64)?);
         }
-        for (frame, reference) in batch.predictions() {
+        for (frame, reference) in batch.layout.predictions() {
             let uniform = prediction_fields(frame, reference).map(|(_, value)| value);
             let uniform = recording.filled(&uniform, Usage::UNIFORM);
             let gains = recording.filled(&frame.gains(), Usage::STORAGE);

@@ -75,11 +75,7 @@ impl Device {
     }
 
     pub(super) fn check_binding(&self, bytes: u64) -> Result<()> {
-        let most = self.binding_bytes_max();
-        if bytes <= most {
-            return Ok(());
-        }
-        Err(Error::unsupported("tensor", format!("{bytes} bytes in one buffer; this GPU binds {most} at most")))
+        check_binding(bytes, self.binding_bytes_max())
     }
 
     pub(super) fn buffer(&self, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
@@ -119,6 +115,14 @@ impl Device {
         }
         Ok([x as u32, y as u32])
     }
+}
+
+/// Checks that a device which binds `most` bytes binds so many.
+pub(super) fn check_binding(bytes: u64, most: u64) -> Result<()> {
+    if bytes <= most {
+        return Ok(());
+    }
+    Err(Error::unsupported("tensor", format!("{bytes} bytes in one buffer; this GPU binds {most} at most")))
 }
 
 /// A buffer that ends with its owner: in a browser dropping one leaves it to the garbage collector, which does not see its

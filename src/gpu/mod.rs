@@ -23,7 +23,7 @@ mod shader;
 #[cfg(not(target_arch = "wasm32"))]
 mod waiting;
 
-pub use batch::{Batch, NeededChunk};
+pub use batch::{Batch, Layout, NeededChunk};
 pub use cast::cast;
 pub use decoder::Decoder;
 pub use device::Device;

@@ -333,9 +333,10 @@ export async function failureOf({ entry, base, change, options }) {
   if (change === 'short') bytes = bytes.slice(0, -1);
   if (change === 'short header') bytes = bytes.slice(0, 50);
   if (change === 'short preamble') bytes = bytes.slice(0, 9);
+  if (change === 'another, short') bytes = bytes.slice(1, 20);
   if (change === 'long') bytes = new Uint8Array([...bytes, 0]);
   const failures = [];
-  for (const source of [bytes, new Blob([bytes]), new Response(bytes)]) {
+  for (const source of [bytes, new Blob([bytes]), new Blob([bytes]).stream(), new Response(bytes)]) {
     let archive;
     try {
       archive = await open(source, options);

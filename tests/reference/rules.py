@@ -296,6 +296,7 @@ def copied_planes():
     yield "copies-beyond", "invalid", instead(2, raw(b"\2"))
     yield "copies-short", "invalid", instead(2, raw(b"\0"))
     yield "copies-of-literals-lacking", "invalid", instead(1, raw(b"\x08"))
+    yield "copies-of-copies", "invalid", instead(0, copies([], b"abcdefg"))
     yield "copies-guided", "invalid", instead(0, guided(b"abcdefg", 12, 0, 0, bytes(7)))
     yield "copies-with-a-long-varint", "invalid", payload(copies([], b"abcd").replace(b"\3\4", b"\3\x84\0"))
     yield "copies-with-a-varint-of-33-bits", "invalid", payload(b"\3" + b"\xff" * 4 + b"\x1f" + bytes(12))

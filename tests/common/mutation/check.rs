@@ -7,6 +7,8 @@ use mcwc::container::Archive;
 use mcwc::decode::{Opened, Reader};
 use mcwc::encode::{Options, Statistics, Target, encode_to_vec};
 use mcwc::formats::{SourceFile, companions, find_tensors};
+#[cfg(feature = "gpu")]
+use mcwc::gpu::{Layout, LevelFrame, NeededChunk};
 use mcwc::source::Source;
 use mcwc::tensor::{DType, Limits};
 use mcwc::{Error, Result};
@@ -78,8 +80,33 @@ pub fn read(archive: &[u8], base: Option<&[u8]>, limits: &Limits) -> Result<Read
     for pass in 1..passes {
         let _ = reader.write_pass(0, pass - 1, &mut std::io::sink(), &mut |_| {});
     }
+    #[cfg(feature = "gpu")]
+    lay_out(&reader, tensors.iter().all(|tensor| tensor.is_ok()));
     let files = files.into_iter().map(outcome).collect();
     Ok(Read { files, tensors, told: first_told.unwrap_or_else(|| told(None)) })
+}
+
+/// Lays out the tensors for a GPU, which proves its places as it goes; where the CPU reads all, it may decline them, and no more.
+#[cfg(feature = "gpu")]
+fn lay_out(reader: &Reader<[u8]>, is_sound: bool) {
+    let tensors = reader.archive().tensors.iter().take(TENSORS_MAX);
+    let frames: Vec<usize> = tensors.filter_map(|tensor| tensor.frames.last().copied()).collect();
+    let lay_out = |frames: &[usize]| {
+        let mut layout = Layout::new(reader.archive(), frames, None, u32::MAX.into())?;
+        for NeededChunk { chunk, frame, index } in layout.needed_chunks() {
+            let payload = reader.payload(chunk)?;
+            match index {
+                Some(index) => layout.add_chunk(frame, index, &payload)?,
+                None => layout.add_side(frame, &payload)?,
+            }
+        }
+        layout.tensors()?.iter().try_for_each(LevelFrame::check)
+    };
+    // Together, or one by one where the GPU does not take one of them.
+    let by_one = |error| frames.iter().map(|frame| lay_out(&[*frame])).chain([Err(error)]).collect::<Vec<_>>();
+    for error in lay_out(&frames).map_or_else(by_one, |()| Vec::new()).into_iter().filter_map(Result::err) {
+        assert!(!is_sound || error.code() == "unsupported", "what the CPU reads is broken on a GPU: {error}");
+    }
 }
 
 /// How bytes were taken, in words without names and numbers: what is new there may lead on.
