@@ -205,30 +205,36 @@ export function newContext() {
   return browser.newContext();
 }
 
+/** A page that runs one scenario after the other: what one has loaded, modules and GPUs, the next finds there. */
+export async function visit({ host = 'localhost', query = '' } = {}) {
+  const page = await browser.newPage();
+  const problems = [];
+  page.on('pageerror', (error) => problems.push(String(error)));
+  const base = `http://${host}:${server.address().port}`;
+  await page.goto(`${base}/${query}`);
+  const run = async (scenario, argument) => {
+    const result = await page.evaluate(scenario, { entry: `${base}/pkg/index.js`, base, ...argument });
+    assert.deepEqual(problems, []);
+    return result;
+  };
+  return { run, end: () => page.close() };
+}
+
 /** Both places where the package runs: `run` calls a function that uses nothing from outside but its argument. */
 export const places = {
   Chromium: {
-    async run(scenario, argument, { host = 'localhost', query = '' } = {}) {
-      const page = await browser.newPage();
-      const problems = [];
-      page.on('pageerror', (error) => problems.push(String(error)));
-      const { port } = server.address();
-      try {
-        await page.goto(`http://${host}:${port}/${query}`);
-        const base = `http://${host}:${port}`;
-        const result = await page.evaluate(scenario, { entry: `${base}/pkg/index.js`, base, ...argument });
-        assert.deepEqual(problems, []);
-        return result;
-      } finally {
-        await page.close();
-      }
+    async run(scenario, argument, where) {
+      const page = await visit(where);
+      return page.run(scenario, argument).finally(page.end);
     },
+    visit,
   },
   Node: {
     run: (scenario, argument) => {
       const entry = pathToFileURL(join(folder, 'node_modules/mcwc/pkg/index.js')).href;
       return scenario({ entry, base: origin, ...argument });
     },
+    visit: () => ({ run: places.Node.run, end: () => {} }),
   },
 };
 
