@@ -2,9 +2,9 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { step } from '../scripts/tools.mjs';
+import { writeSafetensors } from '../tests/common/safetensors.mjs';
 import { CACHE } from './fetch.mjs';
 import { measureProcess } from './resident.mjs';
-import { writeSafetensors } from './safetensors.mjs';
 import { round } from './stats.mjs';
 import { transformerImportances, writeTransformer } from './synthetic.mjs';
 import { markdownTable } from './table.mjs';

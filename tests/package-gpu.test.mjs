@@ -3,11 +3,13 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, test } from 'node:test';
-import { ROOT, bases, encode, folder, noise, places, readEverything, safetensors, vectors } from './common/package.mjs';
+import { before, describe, test } from 'node:test';
+import { ROOT, bases, encode, folder, noise, places, readEverything, safetensors, vectors, writeVectors } from './common/package.mjs';
 
 describe('WebGPU', () => {
   const { run, visit } = places.Chromium;
+
+  before(writeVectors);
 
   /** Largest difference to the native values in units in the last place (f32) or in bytes (the rest), by dtype. */
   const scenario = async ({ entry, base, path = 'small.mcwc', restored = 'small-restored/small.safetensors', way, ownDevice, lose, bases = [] }) => {

@@ -2,14 +2,16 @@
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, test } from 'node:test';
-import { POLICY, assertEverything, bases, failureOf, folder, places, readEverything, small, vectors } from './common/package.mjs';
+import { before, describe, test } from 'node:test';
+import { POLICY, assertEverything, bases, failureOf, folder, places, readEverything, small, vectors, writeVectors } from './common/package.mjs';
 import { errors, rules } from './common/vectors.mjs';
 
 const MEMORY_BYTES_MAX = 16 << 20;
 
 for (const [place, { run, visit }] of Object.entries(places)) {
   describe(place, () => {
+    before(writeVectors);
+
     const arrays = place === 'Node' && !('Float16Array' in globalThis) ? { f16: 'Uint16Array' } : {};
     const ON_CPU = { path: 'small.mcwc', options: { backend: 'cpu' } };
     const read = (argument) => run(readEverything, { ...ON_CPU, ...argument });
