@@ -8,9 +8,9 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ROOT } from '../scripts/tools.mjs';
+import { readSafetensors, writeSafetensors } from '../tests/common/safetensors.mjs';
 import { buildCommand } from './artifacts.mjs';
 import { CACHE, fetchCrepe, fetchModel } from './fetch.mjs';
-import { readSafetensors, writeSafetensors } from './safetensors.mjs';
 import { gaussians, writeGrown } from './synthetic.mjs';
 import { writeResults } from './table.mjs';
 

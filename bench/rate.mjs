@@ -9,12 +9,12 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { brotliCompressSync, constants } from 'node:zlib';
 import { ROOT, fail, step } from '../scripts/tools.mjs';
+import { readSafetensors, writeSafetensors } from '../tests/common/safetensors.mjs';
 import { buildCommand } from './artifacts.mjs';
 import { DATA, prepareModel, prepareVenv, python, statisticsOf, timed, venvVersion } from './rate/models.mjs';
 import { LOSSLESS, MODELS, report, targets, tfjsReport, tfjsTargets } from './rate/report.mjs';
 import { measurePruned, prunedReport, prunedTargets } from './rate/pruned.mjs';
 import { quantizedModels } from './rate/tfjs.mjs';
-import { readSafetensors, writeSafetensors } from './safetensors.mjs';
 import { publish, reportTargets, writeResults } from './table.mjs';
 
 const RESULTS = join(ROOT, 'bench/results/rate.json');

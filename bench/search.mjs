@@ -7,9 +7,9 @@ import { parseArgs } from 'node:util';
 import { ROOT, installPackages, run, step, tool } from '../scripts/tools.mjs';
 import { bertModel } from '../tests/common/bert.mjs';
 import { FLOAT, integer, message, node } from '../tests/common/onnx.mjs';
+import { readSafetensors } from '../tests/common/safetensors.mjs';
 import { serve } from '../www/serve.mjs';
 import { CACHE, fetchModel } from './fetch.mjs';
-import { readSafetensors } from './safetensors.mjs';
 
 const MODELS = join(CACHE, 'search');
 const INT8 = 3;

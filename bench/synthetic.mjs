@@ -1,7 +1,7 @@
 // Safetensors files that no one trained: a large one of noise that looks like weights, and a model that has grown in depth.
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { readSafetensors, safetensorsHeader, writeSafetensors } from './safetensors.mjs';
+import { readSafetensors, safetensorsHeader, writeSafetensors } from '../tests/common/safetensors.mjs';
 
 const TENSOR_WEIGHTS = 1 << 23;
 const BLOCK_BYTES = 4 * TENSOR_WEIGHTS;

@@ -4,6 +4,7 @@
 import { readFileSync, readdirSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
+import { pack } from '../tests/common/packed.mjs';
 import { build } from './build.mjs';
 import { buildPage, buildSample } from './demo.mjs';
 import { CARGO_TARGET, ROOT, WASM_TARGET, installPackages, prepareBrowser, prepareRust, printDurations, start, step, timed } from './tools.mjs';
@@ -15,15 +16,17 @@ import { CARGO_TARGET, ROOT, WASM_TARGET, installPackages, prepareBrowser, prepa
 const FEATURES = [
   ['', []],
   ['gpu', []],
-  ['encoder', ['--lib']],
+  ['encoder', ['--test', 'format', '--test', 'reject']],
   ['cli', ['--test', 'cli']],
   // All features together add only the command.
   ['encoder,gpu', undefined],
 ];
+/** For those few tests, optimizing would take longer than they do. */
+const UNOPTIMIZED = { CARGO_PROFILE_DEV_OPT_LEVEL: '0' };
 /** Those of the two wasm modules. */
 const WASM_FEATURES = ['', 'gpu'];
 
-/** For what runs beside the package's tests, some of which watch the time. */
+/** For what runs beside the package's tests, which wait for each other. */
 const BESIDE = { priority: constants.priority.PRIORITY_LOW };
 const { version: VERSION } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
 const PACKAGE_REPORT = join(ROOT, 'target/package-tests.txt');
@@ -53,8 +56,8 @@ async function testCrate() {
   for (const [features, tests] of FEATURES) {
     const set = ['--no-default-features', '--features', features];
     const name = features || 'no features';
-    if (tests?.length !== 0) await cargo(`Check: ${name}`, ['check', '--all-targets', ...set]);
-    if (tests) await cargo(`Rust tests: ${name}`, ['test', ...set, ...tests]);
+    if (tests?.length !== 0) await cargo(`Check: ${name}`, ['check', '--all-targets', ...set], UNOPTIMIZED);
+    if (tests) await cargo(`Rust tests: ${name}`, ['test', ...set, ...tests], UNOPTIMIZED);
   }
   await timed('Crate', checkCrate);
 }
@@ -80,6 +83,7 @@ function testPackage() {
   const tests = readdirSync(join(ROOT, 'tests')).filter((name) => name.endsWith('.test.mjs'));
   const reporter = `--test-reporter=${process.stdout.isTTY ? 'spec' : 'tap'}`;
   const reports = ['stdout', PACKAGE_REPORT].flatMap((path) => [reporter, `--test-reporter-destination=${path}`]);
-  const env = { ...process.env, CHROMIUM: chromium };
-  return start('node', ['--test', '--test-concurrency=1', ...reports, ...tests.map((name) => join('tests', name))], { env });
+  const env = { ...process.env, CHROMIUM: chromium, MCWC_TARBALL: pack(CARGO_TARGET) };
+  // Two at once: some wait for a network that is slow on purpose.
+  return start('node', ['--test', '--test-concurrency=2', ...reports, ...tests.map((name) => join('tests', name))], { env });
 }

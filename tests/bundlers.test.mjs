@@ -12,7 +12,8 @@ import { rolldown } from 'rolldown';
 import { build, createLogger, createServer } from 'vite';
 import { NATIVE } from './common/command.mjs';
 import { FLOAT, modelFile, node, tensor, value, values } from './common/onnx.mjs';
-import { serve } from './consumers/serve.mjs';
+import { installIn } from './common/packed.mjs';
+import { serve } from './common/serve.mjs';
 
 const ROOT = join(import.meta.dirname, '..');
 const FORMATS = join(ROOT, 'tests/data/formats');
@@ -38,20 +39,13 @@ let browser;
 
 before(async () => {
   await rm(SITE, { recursive: true, force: true });
-  await install();
+  installIn(SITE);
   await writeSite();
   for (const [name, given] of Object.entries(IMPORTS)) expected[name] = await encodeAlone(name, given);
   plugins = Object.fromEntries(await Promise.all(['vite', 'rollup', 'esbuild'].map(async (name) => [name, (await import(pathToFileURL(join(MCWC, `${name}.js`)))).mcwc])));
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
 });
 after(() => browser?.close());
-
-async function install() {
-  await mkdir(join(MCWC, '..'), { recursive: true });
-  const pack = ['pack', '--json', '--ignore-scripts', '--pack-destination', SITE];
-  const [{ filename }] = JSON.parse(execFileSync('npm', pack, { cwd: ROOT, encoding: 'utf8' }));
-  execFileSync('tar', ['-xzf', join(SITE, filename), '-C', join(MCWC, '..'), '--strip-components', '1']);
-}
 
 async function writeSite() {
   const models = join(SITE, 'models');

@@ -3,35 +3,28 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { cp, mkdir, readFile, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import { extname, join } from 'node:path';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { build, createServer as createViteServer } from 'vite';
 import { NATIVE } from './common/command.mjs';
+import { installIn } from './common/packed.mjs';
+import { readSafetensors } from './common/safetensors.mjs';
+import { serve } from './common/serve.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** Inside the repository, whose node_modules hold what the examples need besides the package. */
 const FOLDER = join(ROOT, 'target/examples');
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
 const VECTOR = join(ROOT, 'tests/vectors/valid/every-kind-5-bits.mcwc');
 const EXAMPLES = ['web', 'vite-onnxruntime'];
 const DONE_MS = 120_000;
 
 let browser;
-/** The packed package. */
-let tarball;
 before(async () => {
   await rm(FOLDER, { recursive: true, force: true });
   await cp(join(ROOT, 'examples'), FOLDER, { recursive: true, filter: (path) => !path.includes('node_modules') });
-  const pack = ['pack', '--json', '--ignore-scripts', '--pack-destination', FOLDER];
-  tarball = JSON.parse(execFileSync('npm', pack, { cwd: ROOT, encoding: 'utf8' }))[0].filename;
-  for (const example of EXAMPLES) {
-    const installed = join(FOLDER, example, 'node_modules/mcwc');
-    await mkdir(installed, { recursive: true });
-    execFileSync('tar', ['-xzf', join(FOLDER, tarball), '-C', installed, '--strip-components', '1']);
-  }
+  for (const example of EXAMPLES) installIn(join(FOLDER, example));
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
 });
 after(() => browser?.close());
@@ -40,7 +33,7 @@ for (const example of EXAMPLES) {
   test(`examples/${example} installs the versions that are tested here`, async () => {
     const [wanted, own] = await Promise.all([join(FOLDER, example), ROOT].map(readManifest));
     const { mcwc, ...others } = { ...wanted.dependencies, ...wanted.devDependencies };
-    assert.equal(mcwc, `file:../../${tarball}`);
+    assert.equal(mcwc, `file:../../${own.name}-${own.version}.tgz`);
     for (const [name, range] of Object.entries(others)) assert.equal(range, own.devDependencies[name], name);
   });
 }
@@ -51,20 +44,21 @@ describe('examples/web', () => {
   before(async () => {
     await cp(VECTOR, join(folder, 'model.mcwc'));
     execFileSync(NATIVE, ['decode', VECTOR, '-o', join(folder, 'restored'), '--json'], { stdio: ['ignore', 'ignore', 'inherit'] });
-    site = await serve(folder);
+    site = await serve([folder]);
   });
   after(() => site?.close());
 
   test('shows the tensors of the archive as the native command decodes them', async () => {
-    const { page, complaints, shows } = await openPage(site.url);
+    const { page, complaints, shows } = await openPage(`${site.origin}/`);
     await shows(/decoded on the cpu$/);
     const shown = await page.$$eval('tbody tr', (rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent)));
-    const tensors = await readSafetensors(join(folder, 'restored/model.safetensors'));
-    assert.deepEqual(shown.map(([name]) => name).sort(), Object.keys(tensors).sort());
+    const { tensors } = readSafetensors(join(folder, 'restored/model.safetensors'));
+    assert.deepEqual(shown.map(([name]) => name).sort(), tensors.map(({ name }) => name).sort());
     for (const [name, dtype, shape, first] of shown) {
-      const expected = tensors[name];
-      assert.deepEqual([dtype, shape], [expected.dtype, expected.shape.join(' × ')], name);
-      if (dtype === 'f32') assert.equal(first, expected.floats(4).join(' '), name);
+      const expected = tensors.find((tensor) => tensor.name === name);
+      assert.deepEqual([dtype, shape], [expected.dtype.toLowerCase(), expected.shape.join(' × ')], name);
+      const floats = Array.from({ length: Math.min(4, expected.data.length / 4) }, (_, index) => expected.data.readFloatLE(4 * index));
+      if (dtype === 'f32') assert.equal(first, floats.join(' '), name);
     }
     assert.ok(shown.filter(([, dtype]) => dtype === 'f32').length > 5);
     assert.deepEqual(complaints, []);
@@ -72,7 +66,7 @@ describe('examples/web', () => {
   });
 
   test('opens an archive that the visitor picks, and says what is wrong with a damaged one', async () => {
-    const { page, complaints, shows } = await openPage(site.url);
+    const { page, complaints, shows } = await openPage(`${site.origin}/`);
     await shows(/decoded on the cpu$/);
     const bytes = await readFile(VECTOR);
     const pick = (buffer) => page.setInputFiles('input', { name: 'a.mcwc', mimeType: 'application/octet-stream', buffer });
@@ -97,8 +91,8 @@ describe('examples/vite-onnxruntime', () => {
 
   test('reads a line of text, bundled', async () => {
     await build({ root: folder, logLevel: 'warn' });
-    const site = await serve(join(folder, 'dist'));
-    await readLines(site.url).finally(site.close);
+    const site = await serve([join(folder, 'dist')]);
+    await readLines(`${site.origin}/`).finally(site.close);
   });
 
   test('reads a line of text, served by Vite', async () => {
@@ -131,35 +125,6 @@ async function openPage(url) {
   };
   await page.goto(url);
   return { page, complaints, shows };
-}
-
-/** Any server of static files will do; this one has no icon to show either. */
-async function serve(folder) {
-  const server = createServer(async (request, response) => {
-    const { pathname } = new URL(request.url, 'http://localhost');
-    const path = join(folder, pathname.endsWith('/') ? `${pathname}index.html` : pathname);
-    const body = await readFile(path).catch(() => undefined);
-    const status = body ? 200 : pathname === '/favicon.ico' ? 204 : 404;
-    response.writeHead(status, { 'content-type': TYPES[extname(path)] ?? 'application/octet-stream' }).end(body);
-  });
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const close = () => {
-    server.closeAllConnections();
-    server.close();
-  };
-  return { url: `http://localhost:${server.address().port}/`, close };
-}
-
-async function readSafetensors(path) {
-  const file = await readFile(path);
-  const start = 8 + Number(file.readBigUInt64LE(0));
-  const header = JSON.parse(file.subarray(8, start).toString());
-  const tensors = Object.entries(header).map(([name, { dtype, shape, data_offsets: [from, to] }]) => {
-    const bytes = file.subarray(start + from, start + to);
-    const floats = (most) => Array.from({ length: Math.min(most, bytes.length / 4) }, (_, index) => bytes.readFloatLE(4 * index));
-    return [name, { dtype: dtype.toLowerCase(), shape, floats }];
-  });
-  return Object.fromEntries(tensors);
 }
 
 async function readManifest(folder) {

@@ -4,7 +4,8 @@ import { before, describe, test } from 'node:test';
 import { LARGE, places, small, writeLarge } from './common/package.mjs';
 
 const MEMORY_BYTES_MAX = 16 << 20;
-const TASK_MS_MAX = 50;
+/** Of a thread on which a tensor of LARGE is decoded. */
+const PAUSES_MIN = 8;
 
 describe('Flow', () => {
   before(writeLarge);
@@ -127,34 +128,35 @@ describe('Flow', () => {
             const archive = await open(await (await fetch(`${base}/large.mcwc`)).arrayBuffer(), { backend: 'cpu', workers });
             const expected = new Uint8Array(await (await fetch(`${base}/large-restored/large.safetensors`)).arrayBuffer());
             const start = 8 + Number(new DataView(expected.buffer).getBigUint64(0, true));
-            let longest = Infinity;
-            let equal = 0;
-            const buffers = new Set();
-            let buffer = new ArrayBuffer(5 << 20);
-            for (let round = 0; round < 3; round++) {
-              let tick = performance.now();
-              let gap = 0;
-              const { port1, port2 } = new MessageChannel();
-              let ticking = true;
-              port1.onmessage = () => {
-                const now = performance.now();
-                gap = Math.max(gap, now - tick);
-                tick = now;
-                if (ticking) setTimeout(() => port2.postMessage(0), 1);
-              };
-              port2.postMessage(0);
-              const results = [];
-              for (const { name } of archive.tensors) {
-                const given = buffer;
-                const { data } = await archive.tensor(name, { buffer });
-                results.push([given.byteLength, data.buffer.byteLength, data.byteLength]);
-                buffer = data.buffer;
+            // To what decodes on this thread, everything takes long; it lets others have their turn by one or the other.
+            const { now } = performance;
+            const { scheduler, MessageChannel } = globalThis;
+            let [time, pauses] = [0, 0];
+            performance.now = () => (time += 1000);
+            globalThis.MessageChannel = class extends MessageChannel {
+              constructor() {
+                super();
+                pauses++;
               }
-              ticking = false;
-              port1.close();
-              longest = Math.min(longest, gap);
-              results.forEach((lengths) => buffers.add(lengths.join()));
+            };
+            if (scheduler) {
+              const pause = scheduler.yield.bind(scheduler);
+              scheduler.yield = () => (pauses++, pause());
             }
+            let fewest = Infinity;
+            let equal = 0;
+            const lengths = new Set();
+            let buffer = new ArrayBuffer(5 << 20);
+            for (const { name } of archive.tensors) {
+              const given = buffer;
+              pauses = 0;
+              const { data } = await archive.tensor(name, { buffer });
+              fewest = Math.min(fewest, pauses);
+              lengths.add([given.byteLength, data.buffer.byteLength, data.byteLength].join());
+              buffer = data.buffer;
+            }
+            Object.assign(globalThis, { MessageChannel });
+            performance.now = now;
             for (const [index, { name, bytes }] of archive.tensors.entries()) {
               const { data } = await archive.tensor(name, { buffer });
               const theirs = expected.subarray(start + index * bytes, start + (index + 1) * bytes);
@@ -164,13 +166,13 @@ describe('Flow', () => {
             }
             const { memoryBytes } = archive;
             archive.close();
-            return { longest, equal, memoryBytes, buffers: [...buffers], shared: typeof SharedArrayBuffer };
+            return { fewest, equal, memoryBytes, lengths: [...lengths], shared: typeof SharedArrayBuffer };
           };
           const result = await run(scenario, { workers });
           assert.equal(result.equal, LARGE.tensors);
-          assert.deepEqual(result.buffers, [`0,${5 << 20},${4 * LARGE.side ** 2}`]);
+          assert.deepEqual(result.lengths, [`0,${5 << 20},${4 * LARGE.side ** 2}`]);
           assert(result.memoryBytes > 0 && result.memoryBytes <= MEMORY_BYTES_MAX, `${result.memoryBytes} bytes of wasm memory`);
-          assert(result.longest < TASK_MS_MAX, `the thread was busy for ${result.longest} ms`);
+          assert(workers > 0 || result.fewest >= PAUSES_MIN, `${result.fewest} pauses`);
           if (place === 'Chromium') assert.equal(result.shared, 'undefined');
         });
       }

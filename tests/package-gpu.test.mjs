@@ -3,11 +3,13 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, test } from 'node:test';
-import { ROOT, bases, encode, folder, noise, places, readEverything, safetensors, vectors } from './common/package.mjs';
+import { before, describe, test } from 'node:test';
+import { ROOT, bases, encode, folder, noise, places, readEverything, safetensors, vectors, writeVectors } from './common/package.mjs';
 
 describe('WebGPU', () => {
-  const { run } = places.Chromium;
+  const { run, visit } = places.Chromium;
+
+  before(writeVectors);
 
   /** Largest difference to the native values in units in the last place (f32) or in bytes (the rest), by dtype. */
   const scenario = async ({ entry, base, path = 'small.mcwc', restored = 'small-restored/small.safetensors', way, ownDevice, lose, bases = [] }) => {
@@ -15,7 +17,7 @@ describe('WebGPU', () => {
     const expected = new Uint8Array(await (await fetch(`${base}/${restored}`)).arrayBuffer());
     const start = 8 + Number(new DataView(expected.buffer).getBigUint64(0, true));
     const header = JSON.parse(new TextDecoder().decode(expected.subarray(8, start)));
-    const device = ownDevice ? await (await navigator.gpu.requestAdapter()).requestDevice() : undefined;
+    const device = ownDevice ? await (globalThis.device ??= navigator.gpu.requestAdapter().then((adapter) => adapter.requestDevice())) : undefined;
     const below = [];
     for (const path of bases) below.push(await open(`${base}/${path}`, { backend: 'cpu', base: below.at(-1) }));
     const archive = await open(`${base}/${path}`, { backend: 'webgpu', device, base: below.at(-1) });
@@ -80,6 +82,7 @@ describe('WebGPU', () => {
 
   for (const way of ['tensor', 'file', 'gpuTensor']) {
     test(`reconstructs every valid vector (${way})`, async () => {
+      const { run, end } = await visit();
       for (const [path, files] of Object.entries(vectors)) {
         for (const file of Object.keys(files).filter((file) => file.endsWith('.safetensors'))) {
           const argument = { path, bases: bases[path], restored: `${path}-restored/${file}`, way, ownDevice: way === 'gpuTensor' };
@@ -90,15 +93,18 @@ describe('WebGPU', () => {
           assert.deepEqual(Object.values(others).filter(Boolean), [], `${path}: ${JSON.stringify(others)}`);
         }
       }
+      await end();
     });
   }
 
   test('gives the bytes of files of other formats', async () => {
+    const { run, end } = await visit();
     for (const [path, files] of Object.entries(vectors)) {
       if (Object.keys(files).some((file) => file.endsWith('.safetensors'))) continue;
       const result = await run(readEverything, { path, options: { backend: 'webgpu' } });
       assert.deepEqual([result.backend, result.files], ['webgpu', files], path);
     }
+    await end();
   });
 
   test('transformed kernels are those of the CPU to the bit', async () => {
@@ -152,7 +158,7 @@ describe('WebGPU', () => {
   const atOnce = async ({ entry, base, path, dtype, bases = [] }) => {
     const { open } = await import(entry);
     const { toFloat32 } = await import(entry.replace('index.js', 'float32.js'));
-    const device = await (await navigator.gpu.requestAdapter()).requestDevice();
+    const device = await (globalThis.device ??= navigator.gpu.requestAdapter().then((adapter) => adapter.requestDevice()));
     const opened = async (options) => {
       let below;
       for (const path of bases) below = await open(`${base}/${path}`, { backend: 'cpu', base: below });
@@ -194,6 +200,7 @@ describe('WebGPU', () => {
 
   for (const dtype of ['f32', 'f16']) {
     test(`gives many tensors at once, as ${dtype}`, async () => {
+      const { run, end } = await visit();
       let onGpu = 0;
       for (const path of ['small.mcwc', 'predicted.mcwc', 'scattered-and-transformed.mcwc', 'delta-of-delta.mcwc']) {
         const { most, decoded, shapes, backend, stats } = await run(atOnce, { path, dtype, bases: bases[path] });
@@ -203,6 +210,7 @@ describe('WebGPU', () => {
         onGpu += decoded.webgpu;
         if (path.startsWith('scattered')) assert(decoded.cpu > 0, 'the CPU takes transforms');
       }
+      await end();
       assert(onGpu > 30, `${onGpu} on the GPU`);
     });
   }

@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { writeSafetensors } from '../bench/safetensors.mjs';
 import { NATIVE } from './common/command.mjs';
+import { writeSafetensors } from './common/safetensors.mjs';
 import { basesOf, digests, errors, INVALID, VALID } from './common/vectors.mjs';
 
 const REFERENCE = fileURLToPath(new URL('reference', import.meta.url));

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { FaultyFile } from './common/faults.mjs';
-import { bases, folder, handlers, places, writeLarge } from './common/package.mjs';
+import { bases, folder, handlers, places, writeLarge, writeVectors } from './common/package.mjs';
 
 const OPTIONS = { backend: 'cpu', workers: 0, retryMs: 1 };
 /** Frames predicted from others, scattered elements, and raw chunks that many tensors share. */
@@ -16,6 +16,7 @@ describe('Compressed bytes', () => {
 
   before(async () => {
     await writeLarge();
+    await writeVectors();
     large = await readFile(join(folder, 'large.mcwc'));
   });
 

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fail, step } from '../../scripts/tools.mjs';
-import { readSafetensors } from '../safetensors.mjs';
+import { readSafetensors } from '../../tests/common/safetensors.mjs';
 import { round } from '../stats.mjs';
 import { markdownTable } from '../table.mjs';
 import { DATA, prepareModel, python } from './models.mjs';

@@ -209,7 +209,7 @@ fn prediction_fields(frame: &BatchFrame, reference: &BatchFrame) -> [(&'static s
 
 #[cfg(test)]
 mod tests {
-    use naga::TypeInner;
+    use wgpu::naga::{self, TypeInner};
 
     use super::*;
     use crate::gpu::batch::{LANE_END, OUT_OF_RANGE};

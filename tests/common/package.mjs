@@ -8,16 +8,17 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { extname, join, relative } from 'node:path';
 import { after, before } from 'node:test';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { chromium } from 'playwright-core';
+import { ROOT } from '../../scripts/tools.mjs';
 import { NATIVE } from './command.mjs';
+import { installIn } from './packed.mjs';
 import { noise, safetensors } from './safetensors.mjs';
 import { INVALID, VALID, basesOf, digests } from './vectors.mjs';
 
-export { noise, safetensors };
+export { ROOT, noise, safetensors };
 
-export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const CHROMIUM_ARGS = [
   '--no-sandbox',
@@ -38,17 +39,16 @@ let origin;
 let browser;
 /** Integrity of small.mcwc, and its tensors as the native command decodes them. */
 export let small;
-/** Hashes of the files in each vector. */
+/** Once the vectors are there: hashes of the files in each. */
 export let vectors;
-/** The bases of each vector that has some, the nearest last. */
+/** The bases of each that has some, the nearest last. */
 export let bases;
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'mcwc-package-'));
-  installPackage();
+  installIn(folder);
   await writeSmall();
   await writeTwins();
-  vectors = await restoreVectors();
   small = await describeRestored('small');
   server = createServer((request, response) => serve(request, response));
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -62,13 +62,6 @@ after(async () => {
   server?.close();
   await rm(folder, { recursive: true, force: true });
 });
-
-function installPackage() {
-  const options = { cwd: ROOT, encoding: 'utf8' };
-  const [{ filename }] = JSON.parse(execFileSync('npm', ['pack', '--json', '--pack-destination', folder], options));
-  execFileSync('npm', ['init', '--yes'], { cwd: folder, stdio: 'ignore' });
-  execFileSync('npm', ['install', '--offline', '--no-audit', '--no-fund', join(folder, filename)], { cwd: folder });
-}
 
 /** small.mcwc has every dtype, lossy and exact, in two files. */
 async function writeSmall() {
@@ -127,6 +120,11 @@ export function encode(name, inputs, options) {
   execFileSync(NATIVE, ['decode', `${name}.mcwc`, '-o', `${name}-restored`, '--json'], run);
 }
 
+export function writeVectors() {
+  return (written ??= restoreVectors());
+}
+let written;
+
 /** The vectors' files, as the native command decodes them; those of deltas also lie in an archive that needs no base. */
 async function restoreVectors() {
   const files = digests();
@@ -135,7 +133,7 @@ async function restoreVectors() {
   const whole = 'predicted.mcwc';
   names.sort((a, b) => Number(b === whole) - Number(a === whole));
   await cp(INVALID, join(folder, 'invalid'), { recursive: true });
-  const hashes = {};
+  vectors = {};
   for (const name of names) {
     await copyFile(join(VALID, name), join(folder, name));
     const out = join(folder, `${name}-restored`);
@@ -149,9 +147,8 @@ async function restoreVectors() {
     const entries = await readdir(out, { recursive: true, withFileTypes: true });
     const paths = entries.filter((file) => file.isFile()).map((file) => join(file.parentPath, file.name));
     const hashed = paths.map(async (path) => [relative(out, path).replaceAll('\\', '/'), fnv(await readFile(path))]);
-    hashes[name] = Object.fromEntries(await Promise.all(hashed));
+    vectors[name] = Object.fromEntries(await Promise.all(hashed));
   }
-  return hashes;
 }
 
 async function describeRestored(name) {
@@ -205,30 +202,36 @@ export function newContext() {
   return browser.newContext();
 }
 
+/** A page that runs one scenario after the other: what one has loaded, modules and GPUs, the next finds there. */
+export async function visit({ host = 'localhost', query = '' } = {}) {
+  const page = await browser.newPage();
+  const problems = [];
+  page.on('pageerror', (error) => problems.push(String(error)));
+  const base = `http://${host}:${server.address().port}`;
+  await page.goto(`${base}/${query}`);
+  const run = async (scenario, argument) => {
+    const result = await page.evaluate(scenario, { entry: `${base}/pkg/index.js`, base, ...argument });
+    assert.deepEqual(problems, []);
+    return result;
+  };
+  return { run, end: () => page.close() };
+}
+
 /** Both places where the package runs: `run` calls a function that uses nothing from outside but its argument. */
 export const places = {
   Chromium: {
-    async run(scenario, argument, { host = 'localhost', query = '' } = {}) {
-      const page = await browser.newPage();
-      const problems = [];
-      page.on('pageerror', (error) => problems.push(String(error)));
-      const { port } = server.address();
-      try {
-        await page.goto(`http://${host}:${port}/${query}`);
-        const base = `http://${host}:${port}`;
-        const result = await page.evaluate(scenario, { entry: `${base}/pkg/index.js`, base, ...argument });
-        assert.deepEqual(problems, []);
-        return result;
-      } finally {
-        await page.close();
-      }
+    async run(scenario, argument, where) {
+      const page = await visit(where);
+      return page.run(scenario, argument).finally(page.end);
     },
+    visit,
   },
   Node: {
     run: (scenario, argument) => {
       const entry = pathToFileURL(join(folder, 'node_modules/mcwc/pkg/index.js')).href;
       return scenario({ entry, base: origin, ...argument });
     },
+    visit: () => ({ run: places.Node.run, end: () => {} }),
   },
 };
 

@@ -2,17 +2,16 @@
 // Content-Security-Policy, beside archives and what the native command makes of them.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import { extname, join } from 'node:path';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { build } from 'vite';
+import { ROOT } from '../../scripts/tools.mjs';
 import { NATIVE } from './command.mjs';
+import { installIn } from './packed.mjs';
+import { serve } from './serve.mjs';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
 const POLICY = { 'default-src': "'none'", 'script-src': "'self' 'wasm-unsafe-eval'", 'worker-src': "'self'", 'connect-src': "'self'" };
 const CHROMIUM_ARGS = ['--no-sandbox', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
 
@@ -31,16 +30,15 @@ export async function openSite(name, scripts, { policy = {} } = {}) {
   const policies = Object.entries({ ...POLICY, ...policy }).map((directive) => directive.join(' '));
   await rm(folder, { recursive: true, force: true });
   await mkdir(site.public, { recursive: true });
-  await install(folder);
+  installIn(folder);
   await bundle(folder, scripts);
-  const server = createServer((request, response) => serve(site, policies.join('; '), request, response));
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  site.origin = `http://localhost:${server.address().port}`;
+  const headers = { 'content-security-policy': policies.join('; ') };
+  const { origin, close } = await serve([join(folder, 'dist'), site.public], headers, site);
+  site.origin = origin;
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: CHROMIUM_ARGS });
   after(async () => {
     await browser.close();
-    server.closeAllConnections();
-    server.close();
+    close();
   });
   /** A visit by somebody new. `run` calls a function that uses nothing from outside but its argument. */
   site.visit = async () => {
@@ -76,14 +74,6 @@ export async function openSite(name, scripts, { policy = {} } = {}) {
   return site;
 }
 
-async function install(folder) {
-  const pack = ['pack', '--json', '--ignore-scripts', '--pack-destination', folder];
-  const [{ filename }] = JSON.parse(execFileSync('npm', pack, { cwd: ROOT, encoding: 'utf8' }));
-  const installed = join(folder, 'node_modules/mcwc');
-  await mkdir(installed, { recursive: true });
-  execFileSync('tar', ['-xzf', join(folder, filename), '-C', installed, '--strip-components', '1']);
-}
-
 async function bundle(folder, scripts) {
   const html = '<!doctype html><title>mcwc</title><script type="module" src="main.js"></script>';
   await writeFile(join(folder, 'index.html'), html);
@@ -102,15 +92,4 @@ async function bundle(folder, scripts) {
       },
     },
   });
-}
-
-/** What was bundled, or lies in `public/`, unless it is `unreachable`. */
-async function serve(site, policy, request, response) {
-  const { pathname } = new URL(request.url, site.origin);
-  if (site.unreachable.has(pathname)) return request.socket.destroy();
-  const path = pathname.endsWith('/') ? `${pathname}index.html` : pathname;
-  const body = await readFile(join(site.folder, 'dist', path)).catch(() => readFile(join(site.public, path)).catch(() => undefined));
-  const status = body ? 200 : pathname === '/favicon.ico' ? 204 : 404;
-  const headers = { 'content-type': TYPES[extname(path)] ?? 'application/octet-stream', 'content-security-policy': policy };
-  response.writeHead(status, headers).end(body);
 }

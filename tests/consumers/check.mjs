@@ -12,9 +12,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
 import { ROOT, fail, prepareBrowser, step } from '../../scripts/tools.mjs';
+import { pack } from '../common/packed.mjs';
+import { freePort, serve } from '../common/serve.mjs';
 import { PAGES } from './pages.mjs';
 import { PROJECTS, policyOf } from './projects.mjs';
-import { freePort, serve } from './serve.mjs';
 
 const MODES = { development, production, rebuild, foreign };
 const DONE_MS = 120_000;
@@ -29,7 +30,7 @@ const folder = await mkdtemp(join(tmpdir(), 'mcwc-consumers-'));
 const browser = await chromium.launch({ executablePath: prepareBrowser(), args: ['--no-sandbox'] });
 const failed = [];
 try {
-  const tarball = pack();
+  const tarball = pack(folder);
   await mkdir(join(folder, 'public'));
   for (const page of pages) await PAGES[page].prepare(join(folder, 'public'));
   for (const name of projects) {
@@ -62,11 +63,6 @@ function fails(what, why) {
 function chosen(option, all) {
   const names = values[option].split(',');
   return names.every((name) => name in all) ? names : fail(`--${option}: some of ${Object.keys(all).join(', ')}`);
-}
-
-function pack() {
-  const [{ filename }] = JSON.parse(execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', folder], { cwd: ROOT, encoding: 'utf8' }));
-  return join(folder, filename);
 }
 
 /** A project as someone begins one: its own folder, and everything in it installed. */

@@ -5,15 +5,18 @@ import { extname, join } from 'node:path';
 
 const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.json': 'application/json', '.wasm': 'application/wasm' };
 
-/** `folders`: what is served, the first that has a file; `headers` of every response. */
-export function serve(folders, headers, port = 0) {
+/** `folders`: what is served, the first that has a file; `headers` of every response; `unreachable`: paths that get none. */
+export function serve(folders, headers, { port = 0, unreachable = new Set() } = {}) {
   return listen(port, async (request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
+    if (unreachable.has(pathname)) return request.socket.destroy();
+    const path = pathname.endsWith('/') ? `${pathname}index.html` : pathname;
     for (const folder of folders) {
-      const body = await readFile(join(folder, pathname)).catch(() => undefined);
-      if (body) return response.writeHead(200, { 'content-type': TYPES[extname(pathname)] ?? 'application/octet-stream', ...headers }).end(body);
+      const body = await readFile(join(folder, path)).catch(() => undefined);
+      if (body) return response.writeHead(200, { 'content-type': TYPES[extname(path)] ?? 'application/octet-stream', ...headers }).end(body);
     }
-    response.writeHead(404, headers).end();
+    // Browsers ask for icons by themselves.
+    response.writeHead(pathname === '/favicon.ico' ? 204 : 404, headers).end();
   });
 }
 
