@@ -1,10 +1,11 @@
 // Rust and TypeScript -> pkg/: two wasm modules that decode, one that is the command, the JavaScript around them, and types. Fails if they are larger than they may be.
 //   node scripts/build.mjs
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { bind, buildBindgen } from './bindgen.mjs';
-import { CARGO_TARGET, ROOT, WASI_TARGET, WASM_TARGET, fail, installPackages, prepareRust, start, step, timed, tool } from './tools.mjs';
+import { CARGO_TARGET, ROOT, WASI_TARGET, WASM_TARGET, fail, installPackages, prepareRust, start, step, sysroot, timed, tool } from './tools.mjs';
 
 /** Functions called once are inlined by rustc where it helps; more of it only makes what is compressed larger. */
 const WASM_PASSES = [
@@ -127,7 +128,11 @@ async function compile({ cargo }, wasm) {
 /** Made to be fast: it is not what a page waits for. wasm-opt would take a minute for a tenth of it. */
 async function compileCommand() {
   const features = ['--no-default-features', '--features', 'cli'];
-  await start('cargo', ['build', '--profile', 'wasi', '--bin', 'mcwc', '--target', WASI_TARGET, ...features]);
+  // Its messages name source files: not by where they lie on this machine.
+  const places = { [join(process.env.CARGO_HOME ?? join(homedir(), '.cargo'), 'registry/src')]: '/crates', [join(sysroot(), 'lib/rustlib/src')]: '/rustc' };
+  const flags = Object.entries(places).map(([from, to]) => JSON.stringify(`--remap-path-prefix=${from}=${to}`));
+  const config = ['--config', `target.${WASI_TARGET}.rustflags=[${flags}]`];
+  await start('cargo', ['build', '--profile', 'wasi', '--bin', 'mcwc', '--target', WASI_TARGET, ...features, ...config]);
   // Not copied: an executable is not what it is to npm.
   writeFileSync(join(PKG, 'mcwc.wasm'), readFileSync(join(CARGO_TARGET, WASI_TARGET, 'wasi/mcwc.wasm')));
 }

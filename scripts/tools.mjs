@@ -150,6 +150,6 @@ function isInstalled(target) {
   return existsSync(join(sysroot(), 'lib/rustlib', target));
 }
 
-function sysroot() {
+export function sysroot() {
   return output('rustc', ['--print', 'sysroot'])?.trim() ?? fail('rustc does not run');
 }

@@ -8,6 +8,7 @@ use common::frames::{Case, FLOATS, INTEGERS, case, difference, predicted, taps};
 use mcwc::decode::Reader;
 use mcwc::encode::assemble::ArchiveBuilder;
 use mcwc::encode::levels::matrix::Matrix;
+use mcwc::reconstruct::{FrameDecoder, Scratch};
 use mcwc::stages::permute::Permutation;
 use mcwc::tensor::{DType, Limits};
 use proptest::prelude::*;
@@ -87,6 +88,73 @@ fn a_delta_decodes_with_its_base_alone() {
     let absent: &[u8] = archive_of(1, integrity.0).leak();
     let refused = open(absent).with_base(&base_reader).err().unwrap();
     assert!(refused.to_string().contains("invalid reference: the base has no such frame"), "{refused}");
+}
+
+#[test]
+fn a_readers_levels_are_those_that_were_coded() {
+    for (seed, rows) in [(20, [40, 50]), (21, [3000, 2000])] {
+        let case = predicted(&rows, 90, 1, DType::F32, seed);
+        let archive = case.archive();
+        let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+        let (decoder, levels) = reader.levels(1).unwrap();
+        assert_eq!(decoder.frame().element_len, levels.len() as u64);
+        assert!(levels == case.levels());
+        assert_eq!(decoder.levels().unwrap().side().row_gain, case.plan.prediction.as_ref().unwrap().row_gain);
+    }
+}
+
+#[test]
+fn decoders_in_wrong_hands_give_errors() {
+    let case = predicted(&[20, 20], 30, 1, DType::F16, 22);
+    let archive = case.archive();
+    let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+    let parsed = reader.archive();
+    let open = |index: usize, reference| {
+        let side = parsed.frames.get(index).and_then(|frame| frame.side_chunk);
+        let side = side.map(|chunk| reader.payload(chunk).unwrap());
+        FrameDecoder::open(parsed, index, side.as_deref(), reference, Scratch::default())
+    };
+    let argument = |result: mcwc::Result<()>, words: &str| {
+        let error = result.unwrap_err();
+        assert!(error.code() == "argument" && error.to_string().contains(words), "{error}");
+    };
+    argument(open(2, None).map(drop), "no such frame");
+    argument(open(0, open(0, None).ok()).map(drop), "another frame's");
+    let sides = parsed.frames.iter().position(|frame| frame.side_chunk.is_some()).unwrap();
+    let opened = FrameDecoder::open(parsed, sides, None, None, Scratch::default());
+    argument(opened.map(drop), "side chunk is needed first");
+
+    let mut alone = open(1, None).unwrap();
+    let payload = reader.payload(alone.chunk(0).unwrap()).unwrap();
+    let mut bytes = vec![0; alone.chunk_bytes(0).unwrap()];
+    argument(alone.decode(0, &payload, &mut bytes), "reference is needed first");
+    argument(alone.decode_reference(0, 0, &payload), "no reference");
+    argument(alone.chunk(alone.frame().chunk_count).map(drop), "no such chunk");
+    argument(alone.decode(1, &payload, &mut bytes), "no such chunk");
+    bytes.push(0);
+    argument(alone.decode(0, &payload, &mut bytes), "so many bytes");
+    bytes.pop();
+    // With its reference's chunk, which it uses up.
+    let mut both = open(1, open(0, None).ok()).unwrap();
+    let first = reader.payload(parsed.frames[0].chunk(0).unwrap()).unwrap();
+    both.decode_reference(0, 0, &first).unwrap();
+    both.decode(0, &payload, &mut bytes).unwrap();
+    assert_eq!(bytes, reader.tensor("t").unwrap());
+    argument(both.decode(0, &payload, &mut bytes), "reference is needed first");
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let archive = std::fs::read("tests/vectors/valid/predicted-planes.mcwc").unwrap();
+    let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+    let parsed = reader.archive();
+    assert!(reader.levels(0).unwrap_err().to_string().contains("a frame of planes has no levels"));
+    assert!(parsed.file("nowhere").unwrap_err().to_string().contains("no file named nowhere"));
+    assert!(parsed.tensor("nothing").unwrap_err().to_string().contains("no tensor named nothing"));
+    let name = &parsed.files[0].name;
+    assert_eq!(parsed.file(name).unwrap().bytes, reader.file(0).unwrap().len() as u64);
+    assert!(reader.file(parsed.files.len()).is_err());
+    assert!(reader.payload(parsed.chunks.len()).is_err());
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Mutations for hours, on stable Rust: `npm run fuzz`.
 //!
-//! What is taken in a new way becomes a seed. A finding (a panic, memory beyond limits, a case that takes too long) is written to
+//! What is taken in a new way becomes a seed, in later runs too. A finding (a panic, memory beyond limits, a case that takes too long) is written to
 //! a file and its name printed. What ends the process itself (a stack that overflows, memory that runs out) is the file
 //! `TARGET.current`, written before each case.
 
 mod options;
 mod pool;
 mod stream;
+mod totals;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,11 +23,14 @@ use mcwc_fuzz::mutation::Target;
 
 use options::Options;
 use pool::Pool;
+use totals::Totals;
 
 /// A case of less than 100 kB hangs if it takes more processor time.
 const CASE_MAX: Duration = Duration::from_secs(1);
-/// How long a target is fuzzed before the next has its turn, and how often numbers are printed.
+/// How long a target is fuzzed before the next has its turn, and how often numbers are printed. Statistics are a small format, and
+/// quickly read.
 const TURN: Duration = Duration::from_secs(5);
+const STATISTICS_TURN: Duration = Duration::from_secs(1);
 const REPORT: Duration = Duration::from_secs(60);
 
 static PANIC: Mutex<String> = Mutex::new(String::new());
@@ -41,35 +45,44 @@ fn main() -> std::io::Result<()> {
     if !options.replay.is_empty() {
         return replay(&options);
     }
+    let (path, number) = totals::next_run(&options.findings)?;
+    let seed = options.seed.unwrap_or(number);
+    println!("seed {seed}");
     let mut runs =
-        options.targets.iter().map(|target| Run::new(target, &options)).collect::<std::io::Result<Vec<_>>>()?;
+        options.targets.iter().map(|target| Run::new(target, seed, &options)).collect::<std::io::Result<Vec<_>>>()?;
     let began = Instant::now();
     let mut reported = began;
     while began.elapsed() < options.duration {
         for run in &mut runs {
             let turn = Instant::now();
-            while turn.elapsed() < TURN && began.elapsed() < options.duration {
+            let turn_max = if run.target.name == "statistics" { STATISTICS_TURN } else { TURN };
+            while turn.elapsed() < turn_max && began.elapsed() < options.duration {
                 run.step()?;
             }
             run.spent += turn.elapsed();
         }
         if reported.elapsed() > REPORT {
-            runs.iter().for_each(Run::print);
+            report(&runs, &path)?;
             reported = Instant::now();
         }
     }
-    runs.iter().for_each(Run::print);
-    let findings: usize = runs.iter().map(|run| run.findings.len()).sum();
-    println!(
-        "{} cases, {findings} findings, {:.2} hours of processor time",
-        total(&runs),
-        cpu_time().as_secs_f64() / 3600.0
-    );
-    std::process::exit(i32::from(findings > 0));
+    let totals = report(&runs, &path)?;
+    println!("{totals}");
+    println!("all runs: {}", Totals::of_runs(&options.findings)?);
+    std::process::exit(i32::from(totals.findings > 0));
 }
 
-fn total(runs: &[Run]) -> u64 {
-    runs.iter().map(|run| run.cases).sum()
+/// Prints what the targets have seen, and keeps it: a run may end at any time.
+fn report(runs: &[Run], path: &Path) -> std::io::Result<Totals> {
+    let mut totals = Totals { seconds: cpu_time().as_secs(), ..Totals::default() };
+    for run in runs {
+        run.print();
+        run.pool.save(&run.pool_path())?;
+        totals.findings += run.findings.len() as u64;
+        totals.cases.insert(run.target.name.to_owned(), run.cases);
+    }
+    totals.write(path)?;
+    Ok(totals)
 }
 
 /// Processor time of this process so far, as Linux counts it.
@@ -119,18 +132,31 @@ struct Run {
 }
 
 impl Run {
-    fn new(target: &'static Target, options: &Options) -> std::io::Result<Run> {
+    /// Begins with the seeds, and with what earlier runs have kept.
+    fn new(target: &'static Target, seed: u64, options: &Options) -> std::io::Result<Run> {
         let folder = options.findings.clone();
         let current = File::create(folder.join(format!("{}.current", target.name)))?;
-        let seed = Hash::of(&[&options.seed.to_le_bytes(), target.name.as_bytes()]).0;
+        let seed = Hash::of(&[&seed.to_le_bytes(), target.name.as_bytes()]).0;
         let random = Noise(seed.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)));
         let pool = Pool::new((target.seeds)());
         let (spent, findings) = Default::default();
-        Ok(Run { target, folder, current, random, pool, cases: 0, spent, findings })
+        let mut run = Run { target, folder, current, random, pool, cases: 0, spent, findings };
+        for case in pool::load(&run.pool_path())? {
+            run.take(case)?;
+        }
+        Ok(run)
+    }
+
+    fn pool_path(&self) -> PathBuf {
+        self.folder.join(format!("{}.pool", self.target.name))
     }
 
     fn step(&mut self) -> std::io::Result<()> {
         let case = self.pool.mutated(self.target, &mut self.random);
+        self.take(case)
+    }
+
+    fn take(&mut self, case: Vec<u8>) -> std::io::Result<()> {
         self.current.set_len(case.len() as u64)?;
         self.current.write_all_at(&case, 0)?;
         self.cases += 1;

@@ -17,7 +17,8 @@ pub struct Options {
     pub duration: Duration,
     /// Only of a stream.
     pub cases: u64,
-    pub seed: u64,
+    /// If none is given, each run has the next one.
+    pub seed: Option<u64>,
     /// Whether cases go to standard output, with what reading them gives.
     pub stream: bool,
     pub findings: PathBuf,
@@ -30,7 +31,7 @@ impl Options {
             targets: Vec::new(),
             duration: Duration::from_secs(60),
             cases: 10_000,
-            seed: 0,
+            seed: None,
             stream: false,
             findings: findings_folder(),
             replay: Vec::new(),
@@ -41,7 +42,7 @@ impl Options {
             match argument.as_str() {
                 "--hours" => options.duration = Duration::from_secs_f64(3600.0 * number::<f64>(&value())),
                 "--cases" => options.cases = number(&value()),
-                "--seed" => options.seed = number(&value()),
+                "--seed" => options.seed = Some(number(&value())),
                 "--stream" => options.stream = true,
                 "--findings" => options.findings = value().into(),
                 "--replay" => options.replay = arguments.by_ref().map(PathBuf::from).collect(),

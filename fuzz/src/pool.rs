@@ -1,9 +1,12 @@
 //! Seeds, and the mutants that were taken in a way that none was before: so changes add up.
 
 use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use mcwc_fuzz::common::Noise;
-use mcwc_fuzz::mutation::Target;
+use mcwc_fuzz::mutation::{Target, pair, split_pair};
 
 /// Most mutants that are kept beside the seeds, of each outcome and in all.
 const EACH_MAX: usize = 8;
@@ -20,6 +23,12 @@ pub struct Pool {
 impl Pool {
     pub fn new(seeds: Vec<Vec<u8>>) -> Self {
         Pool { seed_len: seeds.len(), cases: seeds, outcomes: HashMap::new() }
+    }
+
+    /// Writes the mutants to a file, for [`load`].
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let mutants = self.cases[self.seed_len..].iter().flat_map(|case| pair(case, &[]));
+        fs::write(path, mutants.collect::<Vec<u8>>())
     }
 
     pub fn len(&self) -> usize {
@@ -56,4 +65,16 @@ impl Pool {
             self.cases[place] = case;
         }
     }
+}
+
+/// The mutants that a run has saved; none if there is no such file.
+pub fn load(path: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let bytes = if path.exists() { fs::read(path)? } else { Vec::new() };
+    let mut rest = bytes.as_slice();
+    let next = || {
+        let (case, after) = split_pair(rest)?;
+        rest = after;
+        Some(case.to_vec())
+    };
+    Ok(std::iter::from_fn(next).collect())
 }

@@ -18,7 +18,7 @@ use crate::pool::Pool;
 
 pub fn run(options: &Options) -> std::io::Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let mut random = Noise(options.seed);
+    let mut random = Noise(options.seed.unwrap_or(0));
     let targets: Vec<_> = options.targets.iter().filter(|target| ARCHIVE_TARGETS.contains(&target.name)).collect();
     let mut pools: Vec<Pool> = targets.iter().map(|target| Pool::new((target.seeds)())).collect();
     let mut written = 0;

@@ -168,14 +168,6 @@ impl Table {
         }
     }
 
-    /// The symbol of the largest frequency, as a byte.
-    #[cfg(feature = "encoder")]
-    #[expect(clippy::cast_possible_truncation, reason = "symbols are bytes")]
-    pub fn likeliest(&self) -> u8 {
-        let likeliest = (self.first..).zip(&self.frequencies).max_by_key(|(_, frequency)| **frequency);
-        likeliest.map_or(0, |(symbol, _)| symbol as u8)
-    }
-
     /// Whether a symbol can occur.
     #[cfg(all(test, feature = "encoder"))]
     pub(crate) fn is_possible(&self, symbol: i16) -> bool {

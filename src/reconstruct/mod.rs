@@ -68,19 +68,12 @@ pub struct Places {
 }
 
 impl FrameDecoder {
-    /// Prepares frame `index`; `side` is the verified payload of its side chunk, if it has one.
+    /// Prepares frame `index`. `side` is the verified payload of its side chunk, and `reference` the decoder of its reference, if
+    /// it has them; `scratch` is what another decoder of the same archive has left.
     ///
     /// # Errors
-    /// `Argument` if the frame or its side payload is missing, `Invalid` if the payload breaks a rule.
-    pub fn new(archive: &Archive, index: usize, side: Option<&[u8]>) -> Result<Self> {
-        Self::open(archive, index, side, None, Scratch::default())
-    }
-
-    /// As [`FrameDecoder::new`], with the decoder of the frame's reference, if it has one, and with what another decoder of
-    /// the same archive has left.
-    ///
-    /// # Errors
-    /// As [`FrameDecoder::new`]; `Argument` if the reference is another frame's.
+    /// `Argument` if the frame or its side payload is missing, or the reference is another frame's, `Invalid` if the payload
+    /// breaks a rule.
     pub fn open(
         archive: &Archive,
         index: usize,
