@@ -8,6 +8,8 @@ import type { Shelf } from './shelf.js';
 
 /** Enough to write and to find quickly, little to lose when the page goes away. */
 const BLOCK_BYTES = 2 << 20;
+/** Blocks that are read at the same time, by all workers. */
+const BLOBS = 8;
 /** Longest time that arrived bytes wait for more. */
 const WAIT_MS = 500;
 /** The name of a file that is written last, with the length of the archive. */
@@ -28,7 +30,8 @@ export class Store {
   total: number | undefined;
   readonly #blocks = new Blocks();
   #run: Run | undefined;
-  #last: { block: Block; blob: Blob } | undefined;
+  /** Those that were used last, the latest last: to open one takes longer than to read from it. */
+  readonly #blobs = new Map<Block, Promise<Blob>>();
   #failure: unknown;
 
   /** `onWritten` is told of each block. */
@@ -57,10 +60,16 @@ export class Store {
   async refresh(): Promise<void> {
     const names = await this.shelf.names(this.integrity);
     const marker = names.find((name) => name.startsWith(COMPLETE));
-    this.total = marker === undefined ? undefined : Number(marker.slice(COMPLETE.length));
+    const total = Number(marker?.slice(COMPLETE.length));
+    const listed = new Blocks();
+    listed.add(...names.flatMap((name) => blockOf(name) ?? []));
+    const isComplete = marker !== undefined && listed.kept.has(0, total);
+    this.total = isComplete ? total : undefined;
+    // Otherwise it would vouch for what replaces the blocks that are gone.
+    if (marker !== undefined && !isComplete) await this.shelf.remove(this.integrity, marker);
     const known = new Set([...this.#blocks].map(nameOf));
-    const found = names.filter((name) => !known.has(name)).flatMap((name) => blockOf(name) ?? []);
-    const whole = await Promise.all(found.map((block) => marker !== undefined || this.#isWhole(block)));
+    const found = [...listed].filter((block) => !known.has(nameOf(block)));
+    const whole = await Promise.all(found.map((block) => isComplete || this.#isWhole(block)));
     this.#blocks.add(...found.filter((_, index) => whole[index]));
   }
 
@@ -74,9 +83,9 @@ export class Store {
       const block = this.#blocks.at(offset + at);
       if (!block) throw new Error(`the cache has no byte ${offset + at}`);
       const from = offset + at - block.start;
-      const part = (await this.#blobOf(block)).slice(from, from + target.length - at);
-      target.set(new Uint8Array(await part.arrayBuffer()), at);
-      at += part.size;
+      const bytes = await this.#readBlock(block, from, from + target.length - at);
+      target.set(bytes, at);
+      at += bytes.length;
     }
   }
 
@@ -114,18 +123,23 @@ export class Store {
   async discard(offset: number, bytes: number): Promise<void> {
     const end = offset + bytes;
     const damaged = this.#blocks.touching(offset, end);
-    if (damaged.length === 0) return;
-    if (this.total !== undefined) await this.shelf.remove(this.integrity, COMPLETE + this.total);
-    this.total = undefined;
     for (const block of damaged) {
       const blob = await this.#blobOf(block).catch(() => undefined);
-      for (const part of blob ? around(block, offset, end) : []) {
-        const bytes = await blob!.slice(part.start - block.start, part.end - block.start).arrayBuffer();
-        await this.#put(part, new Uint8Array(bytes));
+      try {
+        for (const part of blob ? around(block, offset, end) : []) {
+          const bytes = await blob!.slice(part.start - block.start, part.end - block.start).arrayBuffer();
+          await this.#put(part, new Uint8Array(bytes));
+        }
+      } finally {
+        // Where there is no room for what is beside them, that goes with them.
+        await this.#remove(block);
       }
-      this.#blocks.remove(block);
-      await this.shelf.remove(this.integrity, nameOf(block));
     }
+  }
+
+  /** Forgets blocks that are no longer there. */
+  async prune(): Promise<void> {
+    for (const block of this.#blocks) if (!(await this.#isWhole(block))) await this.#remove(block);
   }
 
   /** Tells that these are all bytes. */
@@ -139,11 +153,27 @@ export class Store {
     return (await this.shelf.get(this.integrity, nameOf(block)))?.size === block.end - block.start;
   }
 
-  async #blobOf(block: Block): Promise<Blob> {
-    if (this.#last?.block === block) return this.#last.blob;
+  async #readBlock(block: Block, start: number, end: number): Promise<Uint8Array> {
+    try {
+      return new Uint8Array(await (await this.#blobOf(block)).slice(start, end).arrayBuffer());
+    } catch (error) {
+      // Another tab may have written it anew.
+      this.#blobs.delete(block);
+      throw error;
+    }
+  }
+
+  #blobOf(block: Block): Promise<Blob> {
+    const blob = this.#blobs.get(block) ?? this.#openBlob(block);
+    this.#blobs.delete(block);
+    this.#blobs.set(block, blob);
+    if (this.#blobs.size > BLOBS) this.#blobs.delete(this.#blobs.keys().next().value!);
+    return blob;
+  }
+
+  async #openBlob(block: Block): Promise<Blob> {
     const blob = await this.shelf.get(this.integrity, nameOf(block));
     if (blob?.size !== block.end - block.start) throw new Error(`the cache has lost bytes ${nameOf(block)}`);
-    this.#last = { block, blob };
     return blob;
   }
 
@@ -151,6 +181,15 @@ export class Store {
     let settle!: Run['settle'];
     const written = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
     return { start, end: start, pieces: [], written, settle, timer: setTimeout(() => this.flush(), WAIT_MS) };
+  }
+
+  async #remove(block: Block): Promise<void> {
+    const { total } = this;
+    this.total = undefined;
+    this.#blocks.remove(block);
+    this.#blobs.delete(block);
+    if (total !== undefined) await this.shelf.remove(this.integrity, COMPLETE + total);
+    await this.shelf.remove(this.integrity, nameOf(block));
   }
 
   async #put(block: Block, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
