@@ -4,12 +4,11 @@
 // damaged discarded, and fetches it again.
 import type { Ranges } from '../source/ranges.js';
 import { type Block, Blocks, blockOf, nameOf } from './blocks.js';
+import { BlockReader } from './reader.js';
 import type { Shelf } from './shelf.js';
 
 /** Enough to write and to find quickly, little to lose when the page goes away. */
 const BLOCK_BYTES = 2 << 20;
-/** Blocks that are read at the same time, by all workers. */
-const BLOBS = 8;
 /** Longest time that arrived bytes wait for more. */
 const WAIT_MS = 500;
 /** The name of a file that is written last, with the length of the archive. */
@@ -30,8 +29,7 @@ export class Store {
   total: number | undefined;
   readonly #blocks = new Blocks();
   #run: Run | undefined;
-  /** Those that were used last, the latest last: to open one takes longer than to read from it. */
-  readonly #blobs = new Map<Block, Promise<Blob>>();
+  readonly #reader = new BlockReader((block) => this.#readBlock(block));
   #failure: unknown;
 
   /** `onWritten` is told of each block. */
@@ -83,9 +81,9 @@ export class Store {
       const block = this.#blocks.at(offset + at);
       if (!block) throw new Error(`the cache has no byte ${offset + at}`);
       const from = offset + at - block.start;
-      const bytes = await this.#readBlock(block, from, from + target.length - at);
-      target.set(bytes, at);
-      at += bytes.length;
+      const part = (await this.#reader.bytesOf(block)).subarray(from, from + target.length - at);
+      target.set(part, at);
+      at += part.length;
     }
   }
 
@@ -124,11 +122,10 @@ export class Store {
     const end = offset + bytes;
     const damaged = this.#blocks.touching(offset, end);
     for (const block of damaged) {
-      const blob = await this.#blobOf(block).catch(() => undefined);
+      const bytes = await this.#readBlock(block).catch(() => undefined);
       try {
-        for (const part of blob ? around(block, offset, end) : []) {
-          const bytes = await blob!.slice(part.start - block.start, part.end - block.start).arrayBuffer();
-          await this.#put(part, new Uint8Array(bytes));
+        for (const part of bytes ? around(block, offset, end) : []) {
+          await this.#put(part, bytes!.slice(part.start - block.start, part.end - block.start));
         }
       } finally {
         // Where there is no room for what is beside them, that goes with them.
@@ -153,28 +150,10 @@ export class Store {
     return (await this.shelf.get(this.integrity, nameOf(block)))?.size === block.end - block.start;
   }
 
-  async #readBlock(block: Block, start: number, end: number): Promise<Uint8Array> {
-    try {
-      return new Uint8Array(await (await this.#blobOf(block)).slice(start, end).arrayBuffer());
-    } catch (error) {
-      // Another tab may have written it anew.
-      this.#blobs.delete(block);
-      throw error;
-    }
-  }
-
-  #blobOf(block: Block): Promise<Blob> {
-    const blob = this.#blobs.get(block) ?? this.#openBlob(block);
-    this.#blobs.delete(block);
-    this.#blobs.set(block, blob);
-    if (this.#blobs.size > BLOBS) this.#blobs.delete(this.#blobs.keys().next().value!);
-    return blob;
-  }
-
-  async #openBlob(block: Block): Promise<Blob> {
+  async #readBlock(block: Block): Promise<Uint8Array> {
     const blob = await this.shelf.get(this.integrity, nameOf(block));
     if (blob?.size !== block.end - block.start) throw new Error(`the cache has lost bytes ${nameOf(block)}`);
-    return blob;
+    return new Uint8Array(await blob.arrayBuffer());
   }
 
   #startRun(start: number): Run {
@@ -187,7 +166,7 @@ export class Store {
     const { total } = this;
     this.total = undefined;
     this.#blocks.remove(block);
-    this.#blobs.delete(block);
+    this.#reader.forget(block);
     if (total !== undefined) await this.shelf.remove(this.integrity, COMPLETE + total);
     await this.shelf.remove(this.integrity, nameOf(block));
   }
