@@ -31,6 +31,18 @@ function slowWrites() {
   };
 }
 
+/** Calls a function for the name of each file of the archive but that which says that it is complete. */
+function onBlocks(page, change) {
+  const each = async ([integrity, change]) => {
+    const root = await navigator.storage.getDirectory();
+    const cache = await (await root.getDirectoryHandle('mcwc')).getDirectoryHandle('default');
+    const folder = await cache.getDirectoryHandle(integrity);
+    const names = (await Array.fromAsync(folder.keys())).filter((name) => !name.startsWith('complete'));
+    for (const name of names) await change(folder, name);
+  };
+  return page.evaluate(`(${each})([${JSON.stringify(integrityOf(archive))}, ${change}])`);
+}
+
 describe('Faults of the cache', () => {
   useCache();
 
@@ -130,14 +142,48 @@ describe('Faults of the cache', () => {
   });
 
   test('servers that ignore ranges are asked for everything that is not kept', async () => {
-    const page = await newPage();
     served.ignoresRanges = true;
-    assert.deepEqual((await visit(page)).hashes, hashes);
-    await untilHeld(page, archive.length);
+    const page = await visited();
     const warm = await visit(page);
     assert.deepEqual(warm.hashes, hashes);
     assert.equal(warm.sent.requests, 1);
   });
+
+  /** What goes wrong with files of the cache. */
+  const LOSSES = {
+    'a byte of one is damaged': (page) => damage(page, INSIDE),
+    'all but the first are gone': (page) => onBlocks(page, async (folder, name) => name.startsWith('0-') || folder.removeEntry(name)),
+    'all are empty': (page) =>
+      onBlocks(page, async (folder, name) => (await (await folder.getFileHandle(name)).createWritable()).close()),
+  };
+
+  for (const [loss, lose] of Object.entries(LOSSES)) {
+    test(`servers that ignore ranges are asked for everything once more: ${loss}`, async () => {
+      served.ignoresRanges = true;
+      const page = await visited();
+      await lose(page);
+      const repaired = await visit(page);
+      assert.deepEqual(repaired.hashes, hashes);
+      // Each that reads at the same time tries to have its bytes alone.
+      assert(repaired.sent.requests <= 6, `${repaired.sent.requests} requests`);
+      await untilHeld(page, archive.length);
+      const warm = await visit(page);
+      assert.deepEqual(warm.hashes, hashes);
+      assert.equal(warm.sent.requests, 1);
+    });
+
+    test(`what cannot be had again is fetched at the next visit: ${loss}`, async () => {
+      served.ignoresRanges = true;
+      const page = await visited();
+      await lose(page);
+      served.failure = 503;
+      const pinned = { retries: 0, integrity: integrityOf(archive) };
+      await assert.rejects(visit(page, pinned), /checksum|cache cannot be read|HTTP 503/);
+      served.failure = undefined;
+      // Although the page has it open still.
+      assert.deepEqual((await visit(page, pinned)).hashes, hashes);
+    });
+  }
 
   test('where nothing can be kept, memory does, and says so', async () => {
     const insecure = await visit(await newPage({ host: 'insecure.test' }));

@@ -201,14 +201,23 @@ describe('Loader', () => {
     assert.deepEqual(await load(file), archive.tensors);
   });
 
-  test('fails with `checksum` where a chunk stays damaged, or cannot be fetched alone', async () => {
+  test('fetches everything again for a damaged chunk where the server knows no ranges', async () => {
+    const { offset } = archive.chunks.at(-1);
+    for (const options of [{}, { lazy: true }, { retries: 0 }]) {
+      const file = new FaultyFile(archive.bytes, { ranges: false, next: (index) => (index === 0 ? (answer) => flipped(answer, offset) : undefined) });
+      assert.deepEqual(await load(file, options), archive.tensors);
+      assert.equal(file.requests.length, 3);
+    }
+  });
+
+  test('fails with `checksum` where a chunk stays damaged', async () => {
     const { offset } = archive.chunks.find(({ bytes }) => bytes > 1 << 13);
     for (const ranges of [true, false]) {
       const next = () => (answer) => (answer.status === 206 ? flipped(answer, 0) : flipped(answer, offset));
       const file = new FaultyFile(archive.bytes, { ranges, next });
       const { tensors } = await outcomeOf(file);
       assert.deepEqual(tensors, archive.tensors.with(tensors.indexOf('checksum'), 'checksum'));
-      assert.equal(file.requests.length, 2);
+      assert.equal(file.requests.length, ranges ? 2 : 3);
     }
   });
 

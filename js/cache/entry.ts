@@ -84,6 +84,7 @@ export class Entry {
   resign(): void {
     this.#release('address');
     this.#release('lead');
+    this.#leading = undefined;
   }
 
   /** Tells that all bytes are kept. */

@@ -79,6 +79,10 @@ export class KeptBytes implements Bytes {
     this.#grow();
   }
 
+  rest(): void {
+    this.#entry?.resign();
+  }
+
   expect(bytes: number): void {
     const store = this.#entry?.store;
     this.#expected = bytes;
@@ -140,7 +144,16 @@ export class KeptBytes implements Bytes {
       this.#memory.read(at, target.subarray(at - offset, start - offset));
       at = next;
     }
-    for (const [start, end] of stored) await this.#entry!.store!.read(start, target.subarray(start - offset, end - offset));
+    for (const [start, end] of stored) await this.#load(start, target.subarray(start - offset, end - offset));
+  }
+
+  async remove(start: number, end: number): Promise<void> {
+    await this.#settled();
+    const store = this.#entry?.store;
+    if (store) await this.#add(store.discard(start, end - start).then(() => store.prune()));
+    this.#memory.remove(start, end);
+    this.held.clear();
+    for (const [first, last] of [...this.#memory.held, ...(store?.kept ?? [])]) this.held.add(first, last);
   }
 
   clear(): void {
@@ -150,11 +163,17 @@ export class KeptBytes implements Bytes {
     this.#end();
   }
 
+  async #load(offset: number, target: Uint8Array): Promise<void> {
+    try {
+      await this.#entry!.store!.read(offset, target);
+    } catch (error) {
+      throw new McwcError('io', `the cache cannot be read: ${(error as Error).message}`, { cause: error });
+    }
+  }
+
   async #end(): Promise<void> {
-    await this.#identifying;
     await Promise.all(this.#replacing);
-    this.#entry?.store?.flush();
-    await Promise.all(this.#writing);
+    await this.#settled();
     this.#settle(false);
     this.#entry?.close();
   }
@@ -216,11 +235,16 @@ export class KeptBytes implements Bytes {
     return settling(writing.catch((error) => this.#fail(error)), this.#writing);
   }
 
-  async #replaceKept(offset: number, bytes: Uint8Array): Promise<void> {
+  /** Resolves when what is to be kept has been written so far. */
+  async #settled(): Promise<void> {
     await this.#identifying;
-    const store = this.#entry?.store;
-    store?.flush();
+    this.#entry?.store?.flush();
     await Promise.all(this.#writing);
+  }
+
+  async #replaceKept(offset: number, bytes: Uint8Array): Promise<void> {
+    await this.#settled();
+    const store = this.#entry?.store;
     if (store) await this.#add(store.discard(offset, bytes.length));
     this.#replaced.remove(offset, offset + bytes.length);
     this.#keep(offset, bytes);

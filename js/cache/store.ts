@@ -4,6 +4,7 @@
 // damaged discarded, and fetches it again.
 import type { Ranges } from '../source/ranges.js';
 import { type Block, Blocks, blockOf, nameOf } from './blocks.js';
+import { BlockReader } from './reader.js';
 import type { Shelf } from './shelf.js';
 
 /** Enough to write and to find quickly, little to lose when the page goes away. */
@@ -28,7 +29,7 @@ export class Store {
   total: number | undefined;
   readonly #blocks = new Blocks();
   #run: Run | undefined;
-  #last: { block: Block; blob: Blob } | undefined;
+  readonly #reader = new BlockReader((block) => this.#readBlock(block));
   #failure: unknown;
 
   /** `onWritten` is told of each block. */
@@ -57,10 +58,16 @@ export class Store {
   async refresh(): Promise<void> {
     const names = await this.shelf.names(this.integrity);
     const marker = names.find((name) => name.startsWith(COMPLETE));
-    this.total = marker === undefined ? undefined : Number(marker.slice(COMPLETE.length));
+    const total = Number(marker?.slice(COMPLETE.length));
+    const listed = new Blocks();
+    listed.add(...names.flatMap((name) => blockOf(name) ?? []));
+    const isComplete = marker !== undefined && listed.kept.has(0, total);
+    this.total = isComplete ? total : undefined;
+    // Otherwise it would vouch for what replaces the blocks that are gone.
+    if (marker !== undefined && !isComplete) await this.shelf.remove(this.integrity, marker);
     const known = new Set([...this.#blocks].map(nameOf));
-    const found = names.filter((name) => !known.has(name)).flatMap((name) => blockOf(name) ?? []);
-    const whole = await Promise.all(found.map((block) => marker !== undefined || this.#isWhole(block)));
+    const found = [...listed].filter((block) => !known.has(nameOf(block)));
+    const whole = await Promise.all(found.map((block) => isComplete || this.#isWhole(block)));
     this.#blocks.add(...found.filter((_, index) => whole[index]));
   }
 
@@ -74,9 +81,9 @@ export class Store {
       const block = this.#blocks.at(offset + at);
       if (!block) throw new Error(`the cache has no byte ${offset + at}`);
       const from = offset + at - block.start;
-      const part = (await this.#blobOf(block)).slice(from, from + target.length - at);
-      target.set(new Uint8Array(await part.arrayBuffer()), at);
-      at += part.size;
+      const part = (await this.#reader.bytesOf(block)).subarray(from, from + target.length - at);
+      target.set(part, at);
+      at += part.length;
     }
   }
 
@@ -114,18 +121,22 @@ export class Store {
   async discard(offset: number, bytes: number): Promise<void> {
     const end = offset + bytes;
     const damaged = this.#blocks.touching(offset, end);
-    if (damaged.length === 0) return;
-    if (this.total !== undefined) await this.shelf.remove(this.integrity, COMPLETE + this.total);
-    this.total = undefined;
     for (const block of damaged) {
-      const blob = await this.#blobOf(block).catch(() => undefined);
-      for (const part of blob ? around(block, offset, end) : []) {
-        const bytes = await blob!.slice(part.start - block.start, part.end - block.start).arrayBuffer();
-        await this.#put(part, new Uint8Array(bytes));
+      const bytes = await this.#readBlock(block).catch(() => undefined);
+      try {
+        for (const part of bytes ? around(block, offset, end) : []) {
+          await this.#put(part, bytes!.slice(part.start - block.start, part.end - block.start));
+        }
+      } finally {
+        // Where there is no room for what is beside them, that goes with them.
+        await this.#remove(block);
       }
-      this.#blocks.remove(block);
-      await this.shelf.remove(this.integrity, nameOf(block));
     }
+  }
+
+  /** Forgets blocks that are no longer there. */
+  async prune(): Promise<void> {
+    for (const block of this.#blocks) if (!(await this.#isWhole(block))) await this.#remove(block);
   }
 
   /** Tells that these are all bytes. */
@@ -139,18 +150,25 @@ export class Store {
     return (await this.shelf.get(this.integrity, nameOf(block)))?.size === block.end - block.start;
   }
 
-  async #blobOf(block: Block): Promise<Blob> {
-    if (this.#last?.block === block) return this.#last.blob;
+  async #readBlock(block: Block): Promise<Uint8Array> {
     const blob = await this.shelf.get(this.integrity, nameOf(block));
     if (blob?.size !== block.end - block.start) throw new Error(`the cache has lost bytes ${nameOf(block)}`);
-    this.#last = { block, blob };
-    return blob;
+    return new Uint8Array(await blob.arrayBuffer());
   }
 
   #startRun(start: number): Run {
     let settle!: Run['settle'];
     const written = new Promise<void>((resolve, reject) => (settle = { resolve, reject }));
     return { start, end: start, pieces: [], written, settle, timer: setTimeout(() => this.flush(), WAIT_MS) };
+  }
+
+  async #remove(block: Block): Promise<void> {
+    const { total } = this;
+    this.total = undefined;
+    this.#blocks.remove(block);
+    this.#reader.forget(block);
+    if (total !== undefined) await this.shelf.remove(this.integrity, COMPLETE + total);
+    await this.shelf.remove(this.integrity, nameOf(block));
   }
 
   async #put(block: Block, bytes: Uint8Array<ArrayBuffer>): Promise<void> {

@@ -5,6 +5,9 @@ import { Interruption, type Part, type RemoteFile } from './remote.js';
 import { PREAMBLE_BYTES } from './source.js';
 
 export class Download implements Supply {
+  /** Settles with `run`, while that goes on. */
+  running: Promise<void> | undefined;
+
   constructor(
     readonly file: RemoteFile,
     readonly memory: MemorySource,
@@ -12,7 +15,11 @@ export class Download implements Supply {
   ) {}
 
   /** Settles when no more will come. */
-  async run(answer?: AsyncGenerator<Part>): Promise<void> {
+  run(answer?: AsyncGenerator<Part>): Promise<void> {
+    return (this.running ??= this.#run(answer).finally(() => (this.running = undefined)));
+  }
+
+  async #run(answer?: AsyncGenerator<Part>): Promise<void> {
     const { file, memory } = this;
     const attempts = this.attempts();
     while (!memory.isComplete) {
@@ -36,7 +43,7 @@ export class Download implements Supply {
     }
   }
 
-  async refetch(start: number, end: number): Promise<Uint8Array | undefined> {
+  async refetch(start: number, end: number): Promise<boolean> {
     const { fetchAgain } = await import('./lazy.js');
     return fetchAgain(this, start, end);
   }

@@ -46,7 +46,7 @@ export class LazyRanges implements Supply {
     return !this.#ignoresRanges;
   }
 
-  refetch(start: number, end: number): Promise<Uint8Array | undefined> {
+  refetch(start: number, end: number): Promise<boolean> {
     return fetchAgain(this.download, start, end);
   }
 
@@ -110,29 +110,50 @@ export class LazyRanges implements Supply {
   }
 
   async #run(answer: AsyncGenerator<Part>): Promise<void> {
+    if (this.download.running) await answer.return(undefined);
     await this.download.run(answer);
     this.#isWhole = false;
     this.#next();
   }
 }
 
-/** Bytes that proved damaged, once more; undefined if they cannot be had. */
-export async function fetchAgain(download: Download, start: number, end: number): Promise<Uint8Array | undefined> {
-  const { file } = download;
-  const attempts = download.attempts();
+/** Has bytes that proved damaged once more; false if they cannot be had. */
+export async function fetchAgain(download: Download, start: number, end: number): Promise<boolean> {
+  const { file, memory } = download;
+  if (!file.canRestart) return false;
   if (start === 0) file.preamble = undefined;
-  while (file.canSeek) {
+  try {
+    const fresh = await fetchAlone(download, start, end);
+    if (file.signal.aborted) return false;
+    if (fresh) memory.bytes.replace(start, fresh);
+    else await fetchWithAll(download, start, end);
+  } catch {
+    return false;
+  }
+  return memory.has(start, end - start);
+}
+
+/** Undefined if only the whole can be had. */
+async function fetchAlone(download: Download, start: number, end: number): Promise<Uint8Array | undefined> {
+  const attempts = download.attempts();
+  while (download.file.canSeek || start === 0) {
     try {
       return await again(download, start, end);
     } catch (error) {
-      try {
-        await attempts.next(error);
-      } catch {
-        break;
-      }
+      await attempts.next(error);
     }
   }
   return undefined;
+}
+
+/** In a download of everything, which brings all else that is missing by then. */
+async function fetchWithAll(download: Download, start: number, end: number): Promise<void> {
+  const { file, memory } = download;
+  // Its answers would end before what they have already brought.
+  await download.running;
+  await memory.bytes.remove(start, end);
+  const running = download.run(file.read(0, undefined, 'reload'));
+  await memory.available(start, end - start).catch(() => running);
 }
 
 /** Past the HTTP cache, in which they may be as damaged. */

@@ -13,8 +13,8 @@ export interface Supply {
   want?(start: number, end: number): void;
   /** Whether bytes may be dropped; if they can be had again, that is true. */
   release?(start: number, end: number): boolean;
-  /** Bytes that proved damaged, once more; undefined if they cannot be had. */
-  refetch?(start: number, end: number): Promise<Uint8Array | undefined>;
+  /** Has bytes that proved damaged once more; false if they cannot be had. */
+  refetch?(start: number, end: number): Promise<boolean>;
   close(error: unknown): void;
 }
 
@@ -97,6 +97,7 @@ export class MemorySource implements Source {
   /** Tells that no more will come, and why if that is not as it should be. */
   end(failure: unknown = this.incomplete()): void {
     this.#failure = failure;
+    this.bytes.rest?.();
     this.#check();
     this.reject(0, Infinity, failure);
     if (this.#expected !== undefined) this.#settle.reject(failure);
@@ -141,23 +142,20 @@ export class MemorySource implements Source {
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
-    await this.available(offset, target.length);
-    if (this.#closed) throw this.#closed;
+    do await this.available(offset, target.length);
+    while (!this.has(offset, target.length));
     const { bytes } = this;
     if (!bytes.load) return bytes.read(offset, target);
     try {
       await bytes.load(offset, target);
     } catch (error) {
       if (!(await this.refetch(offset, target.length))) throw error;
-      bytes.read(offset, target);
+      await bytes.load(offset, target);
     }
   }
 
   async refetch(offset: number, bytes: number): Promise<boolean> {
-    const fresh = await this.supply?.refetch?.(offset, offset + bytes);
-    if (!fresh || this.#closed) return false;
-    this.bytes.replace(offset, fresh);
-    return true;
+    return (await this.supply?.refetch?.(offset, offset + bytes)) ?? false;
   }
 
   release(offset: number, bytes: number): void {

@@ -32,6 +32,8 @@ export interface Bytes {
   drop(start: number, end: number): void;
   /** Writes over bytes that proved damaged. */
   replace(offset: number, bytes: Uint8Array): void;
+  /** Forgets bytes that proved damaged, and others that are lost: they are missing then. */
+  remove(start: number, end: number): void | Promise<void>;
   read(offset: number, target: Uint8Array): void;
   /** Copies those that are not in memory too. */
   load?(offset: number, target: Uint8Array): Promise<void>;
@@ -39,6 +41,8 @@ export interface Bytes {
   opened?(): Promise<void>;
   /** Resolves when nobody else fetches what is missing. */
   turn?(): Promise<void>;
+  /** Tells that this tab fetches no more of it for now. */
+  rest?(): void;
   /** Tells the length of the archive. */
   expect?(bytes: number): void;
   clear(): void;
