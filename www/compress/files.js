@@ -13,6 +13,11 @@
 /** What is no companion of another file. Shards, external data and configurations come after it. */
 const MODEL = /\.(onnx|safetensors|safetensors\.index\.json|gguf|pt|pth|tflite|h5|keras)$|(^|\/)model\.json$|weights_manifest\.json$/i;
 
+/** @param {string} name */
+export function isOnnx(name) {
+  return name.toLowerCase().endsWith('.onnx');
+}
+
 /** @param {ModelFile[]} files @returns {Model} */
 export function modelOf(files) {
   const rank = ({ name }) => (MODEL.test(name) ? 0 : 1);
