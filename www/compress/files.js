@@ -61,7 +61,9 @@ async function fileOf(entry) {
 /** @param {URL} url @returns {Promise<ModelFile>} */
 export async function downloadedFile(url) {
   const name = url.pathname.split('/').at(-1);
-  const response = await fetch(url);
+  const response = await fetch(url).catch((error) => {
+    throw new Error(`${name} could not be downloaded: there is no connection.`, { cause: error });
+  });
   if (!response.ok) throw new Error(`${name} could not be downloaded (HTTP ${response.status}).`);
   return { name, data: await response.blob() };
 }
