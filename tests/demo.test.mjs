@@ -236,6 +236,10 @@ describe('the demo page', () => {
 
   test('can be stopped and started again', async () => {
     const { page, complaints } = await openPage();
+    // What is said before anything is compared. The title counts on it.
+    await page.locator('#verdict', { hasText: /\d s to download at 10 Mbit\/s, the original 12\.45 s[6-9]\.\d× smaller/ }).waitFor();
+    assert.equal(await page.textContent('h1'), 'One text recognizer, a sixth of the download.');
+    assert.ok(BYTES.original / BYTES.archive >= 6);
     await page.click('#run');
     await page.locator('#archive .stage-status', { hasText: 'MB of' }).waitFor({ timeout: DONE_MS });
     await page.click('#run');
