@@ -83,20 +83,23 @@ function rendered(marked, path, markdown) {
       image: ({ href, text }) => `<img src="${escaped(address(href))}" alt="${escaped(text)}" loading="lazy" />`,
       code: ({ text, lang }) => codeBlock(text, lang ? `Code, ${lang}` : 'Code'),
       table(token) {
-        const row = (cells, tag) => `<tr>${cells.map((cell) => this.tablecell(cell, tag)).join('')}</tr>`;
+        // Some columns have no heading; rows begin with what they are about.
+        const scope = (cell, index) => (cell.header ? 'col' : index === 0 ? 'row' : undefined);
+        const row = (cells) => `<tr>${cells.map((cell, index) => tableCell(this.parser, cell, scope(cell, index))).join('')}</tr>`;
         const head = row(token.header);
-        const body = token.rows.map((cells) => row(cells)).join('\n');
+        const body = token.rows.map(row).join('\n');
         return `<div class="wide" role="region" tabindex="0" aria-label="Table"><table><thead>${head}</thead><tbody>${body}</tbody></table></div>\n`;
-      },
-      // Alignment is a class, as the policy allows no inline styles.
-      tablecell({ tokens, header, align }) {
-        const tag = header ? 'th' : 'td';
-        return `<${tag}${align === 'right' ? ' class="number"' : ''}>${this.parser.parseInline(tokens)}</${tag}>`;
       },
     },
   });
   const body = marked.parse(markdown);
   return { title, body, linked: [...linked] };
+}
+
+/** Alignment is a class, as the policy allows no inline styles. */
+function tableCell(parser, { tokens, align }, scope) {
+  const [tag, attribute] = scope ? ['th', ` scope="${scope}"`] : ['td', ''];
+  return `<${tag}${attribute}${align === 'right' ? ' class="number"' : ''}>${parser.parseInline(tokens)}</${tag}>`;
 }
 
 /** Without Markdown's marks. */

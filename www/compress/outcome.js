@@ -134,7 +134,7 @@ export function verifiedText({ files, exactBytes, tensors, ms }) {
 export function calibrationRemarks({ statistics, failures }) {
   return [
     ...statistics.map(({ name, inputs }) => `${name} was calibrated on ${inputs} random inputs. How large errors are on real ones, they do not tell: samples of these, which the command takes, do.`),
-    ...failures.map(({ name, reason }) => `${name} was not calibrated, so that all its weights count alike: ${reason}`),
+    ...failures.map(({ name, reason }) => `${name} was not calibrated, so that all its weights count alike: ${reason.replace(`${name}: `, '')}`),
   ];
 }
 
