@@ -16,12 +16,19 @@ const INT8 = 3;
 /** Smaller tensors stay floats. */
 const MIN_WEIGHTS = 1024;
 
-const { values } = parseArgs({ options: { port: { type: 'string', default: '8080' } } });
-await installPackages();
-writeRepository();
-run('node', [await tool('vite/bin/vite.js'), 'build', 'www/search', '--config', 'www/search/vite.config.js', '--logLevel', 'info']);
-const { url } = await serve({ port: Number(values.port), www: join(ROOT, 'target/search'), models: MODELS });
-step(url);
+if (import.meta.filename === process.argv[1]) {
+  const { values } = parseArgs({ options: { port: { type: 'string', default: '8080' } } });
+  const { url } = await serveSearch(Number(values.port));
+  step(url);
+}
+
+/** Builds what is not there yet, on a free port if none is given. */
+export async function serveSearch(port = 0) {
+  await installPackages();
+  writeRepository();
+  run('node', [await tool('vite/bin/vite.js'), 'build', 'www/search', '--config', 'www/search/vite.config.js', '--logLevel', 'info']);
+  return serve({ port, www: join(ROOT, 'target/search'), models: MODELS });
+}
 
 /** As hubs have them, in both types. */
 function writeRepository() {

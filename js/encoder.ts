@@ -46,7 +46,7 @@ export interface EncodeOptions {
   lanes?: 16 | 64 | 256;
   /** `free`: hidden units, heads and channels may come back in another order; `original` by default. */
   unitOrder?: 'original' | 'free';
-  /** Hears of each percent of each stage. */
+  /** Hears of each tensor and each percent of each stage. */
   onProgress?(progress: EncodeProgress): void;
   /** Ends the thread at once; the promise rejects with its reason. */
   signal?: AbortSignal;
@@ -61,6 +61,8 @@ export interface EncodeProgress {
   stage: string;
   /** How much of the stage is done, from 0 to 1. */
   done: number;
+  /** The name of the tensor that is worked on now; null where the stage goes by other things. */
+  tensor: string | null;
 }
 
 /** What became of one tensor. */

@@ -1,31 +1,23 @@
 // What the bundler built -> what is served: the documents beside it, a list of what works offline, everything compressed.
-import { copyFileSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join, relative, sep } from 'node:path';
+import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join, relative, sep } from 'node:path';
 import { promisify } from 'node:util';
 import { brotliCompress, constants, gzip } from 'node:zlib';
+import { writeDocuments } from './documents.mjs';
 import { ROOT } from './tools.mjs';
 
 const SITE = join(ROOT, 'target/www');
-const DOCUMENTS = ['README.md', 'CHANGELOG.md', 'pkg/README.md', 'www/models.js', 'www/compress/job.js'];
-/** What the first page needs besides what its files name. The list of models and the warm-up are not the bundler's. */
-const OFFLINE = ['./', 'offline.json', 'models/models.json', 'models/ppocr_keys_v1.txt', 'models/warm-up.mcwc'];
-const COMPRESSED = /\.(css|html|js|json|md|svg|wasm)$/;
+/** What the pages need besides what their files name. The list of models and the warm-up are not the bundler's. */
+const OFFLINE = ['./', 'compress.html', 'offline.json', 'models/models.json', 'models/ppocr_keys_v1.txt', 'models/warm-up.mcwc'];
+const COMPRESSED = /\.(css|html|js|json|svg|wasm)$/;
 /** 11 takes the runtime of 14 MB a minute, for 16 % less. */
 const BROTLI_QUALITY = 5;
 
 export async function finishSite() {
-  copyDocuments();
-  writeFileSync(join(SITE, 'offline.json'), JSON.stringify([...OFFLINE, ...filesOf('index.html')]));
+  const documents = await writeDocuments(SITE);
+  const assets = new Set(['index.html', 'compress.html', documents[0]].flatMap(filesOf));
+  writeFileSync(join(SITE, 'offline.json'), JSON.stringify([...OFFLINE, ...documents, ...assets]));
   for (const path of filesIn(SITE).filter((name) => COMPRESSED.test(name))) await compress(path);
-}
-
-function copyDocuments() {
-  const docs = readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`);
-  for (const path of [...DOCUMENTS, ...docs]) {
-    const to = join(SITE, 'source', path);
-    mkdirSync(dirname(to), { recursive: true });
-    copyFileSync(join(ROOT, path), to);
-  }
 }
 
 /** The bundler's files that a page names, and those that they name: no two are called the same. */

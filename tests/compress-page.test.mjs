@@ -9,10 +9,11 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
-import { formatError } from '../www/compress/numbers.js';
+import { formatError, formatLeft } from '../www/compress/numbers.js';
 import { Work } from '../www/compress/work.js';
 import { serve } from '../www/serve.mjs';
 import { NATIVE } from './common/command.mjs';
+import { FLOAT, modelFile, node, tensor, value, values } from './common/onnx.mjs';
 import { assertAccessible, assertStable, tabTo, watch } from './common/page-checks.mjs';
 import { noise, safetensors } from './common/safetensors.mjs';
 
@@ -88,8 +89,8 @@ async function refused(page) {
   return page.getByRole('alert').textContent();
 }
 
-async function downloaded(page) {
-  const [download] = await Promise.all([page.waitForEvent('download'), page.click('#download')]);
+async function downloaded(page, link = '#download') {
+  const [download] = await Promise.all([page.waitForEvent('download'), page.click(link)]);
   return { name: download.suggestedFilename(), bytes: await readFile(await download.path()) };
 }
 
@@ -165,6 +166,34 @@ describe('the page that compresses models', () => {
     assert.ok((await downloaded(page)).bytes.equals(await native([whole], ['--preset', 'high'])));
     assert.match((await codes(page))[0], /mcwc\/transformers/);
     assert.equal((await codes(page))[1], "npx mcwc encode 'whole model' --preset high --no-calibration");
+    assert.deepEqual(complaints, []);
+    await page.close();
+  });
+
+  test('calibrates ONNX models on random inputs if asked to, says so, and hands over what it measured', async () => {
+    const { page, complaints } = await visit();
+    const model = modelFile({
+      nodes: [node('MatMul', ['x', 'w'], ['h']), node('MatMul', ['h', 'v'], ['y'])],
+      tensors: [tensor('w', [64, 64], values(1, 64 * 64)), tensor('v', [64, 32], values(2, 64 * 32))],
+      inputs: [value('x', FLOAT, [1, 64])],
+      outputs: [value('y', FLOAT, [1, 32])],
+    });
+    await writeFile(join(folder, 'product.onnx'), model);
+    await page.check('#calibrates');
+    await compress(page, [join(folder, 'product.onnx'), join(FORMATS, 'raw.onnx')]);
+    await done(page);
+    await assertAccessible(page);
+    const statistics = await downloaded(page, '#statistics a');
+    assert.equal(statistics.name, 'product.stats.safetensors');
+    await writeFile(join(folder, statistics.name), statistics.bytes);
+    const inputs = [join(folder, 'product.onnx'), join(FORMATS, 'raw.onnx')];
+    const options = ['--preset', 'high', '--calibration', join(folder, statistics.name)];
+    assert.ok((await downloaded(page)).bytes.equals(await native(inputs, options)));
+    assert.equal((await codes(page))[1], 'npx mcwc encode product.onnx raw.onnx --preset high --calibration product.stats.safetensors');
+    const said = await page.textContent('#remarks');
+    assert.match(said, /product\.onnx was calibrated on 5 random inputs\./);
+    assert.match(said, /raw\.onnx was not calibrated, so that all its weights count alike: /);
+    assert.match(await page.textContent('#figures'), /error of the outputs that random inputs foretell/);
     assert.deepEqual(complaints, []);
     await page.close();
   });
@@ -251,10 +280,26 @@ describe('the progress of the encoder', () => {
   test('goes forward and not beyond the end, however often a stage comes again', () => {
     const work = new Work(false);
     const stages = ['reading', 'packing exact bytes', ...Array(20).fill(['finding the step', 'coding weights']).flat(), 'another'];
-    const told = stages.flatMap((stage) => [0, 0.5, 1].map((done) => work.step({ stage, done })));
-    assert.deepEqual([told[0], told.at(-1).name], [{ name: 'Reading', done: 0 }, 'Another']);
+    const told = stages.flatMap((stage) => [0, 0.5, 1].map((done) => work.step({ stage, done, tensor: 'w' }, 0)));
+    assert.deepEqual([told[0], told.at(-1).name], [{ name: 'Reading', tensor: 'w', done: 0 }, 'Another']);
     assert.equal(told.at(-4).name, 'Coding weights, round 20');
     for (const [index, { done }] of told.entries()) assert.ok(done >= (told[index - 1]?.done ?? 0) && done <= 1, `${done}`);
     assert.ok(told.at(-1).done > 0.9);
+  });
+
+  test('tells how long the rest may take, once there are grounds for it, and not what has proved wrong', () => {
+    const work = new Work(true);
+    work.step({ stage: 'reading', done: 0 }, 0);
+    assert.equal(work.left(10_000), undefined);
+    work.step({ stage: 'reading', done: 0.25 }, 10_000);
+    assert.deepEqual(work.left(12_000), { ms: 28_000, all: false });
+    work.step({ stage: 'packing exact bytes', done: 0 }, 20_000);
+    assert.equal(work.left(20_000), undefined);
+    work.step({ stage: 'packing exact bytes', done: 0.5 }, 60_000);
+    assert.deepEqual(work.left(60_000), { ms: 40_000, all: true });
+    assert.equal(work.left(100_000), undefined);
+    for (const [text, ms] of Object.entries({ 'about 1 s': 20, 'about 9 s': 9400, 'about 25 s': 24_000, 'about 55 s': 57_000, 'about 2 min': 110_000 })) {
+      assert.equal(formatLeft(ms), text);
+    }
   });
 });

@@ -140,7 +140,9 @@ describe('the encoder', () => {
           assert.deepEqual({ found, bytes, message }, { found: hash(expected), bytes: expected.length, message: undefined });
           assert.equal(report.archiveBytes, expected.length);
           assert.equal(typeof report.tensors[0].codedBytes, 'number');
-          assert.ok(progress.some(({ done }) => done > 0.5));
+          assert.ok(progress.some(({ done }) => done >= 0.5));
+          const named = new Set(progress.map(({ tensor }) => tensor));
+          for (const { name } of report.tensors.filter(({ lossy }) => lossy)) assert.ok(named.has(name), name);
           for (const [at, { stage, done }] of progress.entries()) {
             const before = progress[at - 1]?.stage === stage ? progress[at - 1].done : 0;
             assert.ok(stage.length > 0 && done >= before && done <= 1, `${stage} ${before} -> ${done}`);

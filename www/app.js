@@ -1,10 +1,11 @@
 // The page: chooses a picture, runs the two variants one after the other, and shows what came of it.
 import { compareLines } from './agreement.js';
-import { clearVerdict, showPairs, showVerdict } from './comparison.js';
+import { showExpected, showPairs, showVerdict } from './comparison.js';
 import { formatBytes, formatShare } from './format.js';
 import { OcrClient } from './ocr-client.js';
 import { keepPage } from './offline.js';
 import { addChoice, listenForChoice, listenForFiles, openPicture, toBitmap } from './pictures.js';
+import { MODELS, sizesOf } from './sources.js';
 import { Timeline } from './timeline.js';
 import { VariantCard } from './variant-card.js';
 
@@ -18,6 +19,8 @@ const timeline = new Timeline(byId('timeline'), VARIANTS);
 
 /** @type {import('./pictures.js').Picture} */
 let picture;
+/** Of both variants, in bytes; undefined until they are known. @type {Record<'archive' | 'original', number> | undefined} */
+let sizes;
 /** Both variants' worker, and what it said when it had started. @type {{client: OcrClient, started: Promise<object>} | undefined} */
 let engine;
 let running = false;
@@ -51,6 +54,7 @@ byId('forget').addEventListener('click', async () => {
   byId('run').focus();
   say('The cache is empty. The next comparison downloads both.');
 });
+byId('connection').addEventListener('change', () => loaded.original || hideComparison());
 prepare();
 
 /** @param {import('./pictures.js').Picture} chosen */
@@ -65,6 +69,7 @@ function choose(chosen) {
 /** Starts what both variants share, while the visitor looks around. */
 async function prepare() {
   try {
+    await learnSizes();
     await start();
     if (!running) say(VARIANTS.every((variant) => kept[variant]) ? 'Ready. Both have been kept on this device since an earlier visit.' : 'Ready.');
     byId('offline').textContent = (await keepPage()) ? 'This page now works offline, too.' : '';
@@ -76,6 +81,15 @@ async function prepare() {
   }
 }
 
+/** Which are shown before anything is compared. */
+async function learnSizes() {
+  const response = await fetch(MODELS);
+  if (!response.ok) throw new Error(`${MODELS}: HTTP ${response.status}`);
+  sizes = sizesOf(await response.json());
+  for (const variant of VARIANTS) cards[variant].showSize(sizes[variant]);
+  hideComparison();
+}
+
 function start() {
   if (engine) return engine.started;
   say('Starting the runtime that both variants share…');
@@ -84,7 +98,6 @@ function start() {
     say(stage === 'warm-up' ? 'Warming up the runtime that both variants share…' : `Starting the runtime that both variants share: ${formatBytes(bytes)}`);
   };
   const started = client.start(document.baseURI, onProgress).then((result) => {
-    for (const variant of VARIANTS) cards[variant].showSize(result.sizes[variant]);
     showKept(result.kept);
     return { client, ...result };
   });
@@ -98,8 +111,9 @@ async function run() {
   showError(null);
   hideComparison();
   try {
-    const { client, sizes } = await start();
-    if (VARIANTS.some((variant) => !loaded[variant])) startOver(sizes);
+    if (!sizes) await learnSizes();
+    const { client } = await start();
+    if (VARIANTS.some((variant) => !loaded[variant])) startOver();
     let reading;
     do {
       reading = picture;
@@ -116,8 +130,7 @@ async function run() {
   }
 }
 
-function startOver(sizes) {
-  clearVerdict(byId('verdict'));
+function startOver() {
   for (const card of Object.values(cards)) card.reset();
   timeline.reset(VARIANTS.map((variant) => (kept[variant] ? 0 : (sizes[variant] * 8000) / settings().bitsPerSecond)));
 }
@@ -179,7 +192,7 @@ function showComparison({ archive, original }) {
 }
 
 function hideComparison() {
-  clearVerdict(byId('verdict'));
+  if (sizes) showExpected(byId('verdict'), sizes, settings().bitsPerSecond);
   byId('reading').hidden = true;
 }
 

@@ -16,19 +16,33 @@ export function showVerdict(root, { archive, original }, { characters, agreeing 
       words: ['sooner', 'later', 'At the same time'],
       meaning: `ready to read after ${formatMs(archive.readyMs)}, the original after ${formatMs(original.readyMs)}`,
     }),
-    ratio(original.bytes / archive.bytes, {
-      words: ['smaller', 'larger', 'The same size'],
-      meaning: `${formatBytes(archive.bytes)}, the original ${formatBytes(original.bytes)}`,
-    }),
+    smaller(archive.bytes, original.bytes),
     characters === 0
       ? figure('No text', 'found by either', false)
       : figure(formatShare(agreeing, characters), `of ${characters} characters agree`, agreeing === characters),
   );
 }
 
-/** Before there is one, or when it no longer holds. */
-export function clearVerdict(root) {
-  root.replaceChildren(figure('–', 'ready to read', false), figure('–', 'to download', false), figure('–', 'of the text agrees', false));
+/**
+ * Before there is one, or when it no longer holds: what the sizes tell.
+ * @param {HTMLElement} root
+ * @param {Record<'archive' | 'original', number>} sizes
+ * @param {number} bitsPerSecond
+ */
+export function showExpected(root, sizes, bitsPerSecond) {
+  const download = (bytes) => formatMs((8000 * bytes) / bitsPerSecond);
+  root.replaceChildren(
+    Number.isFinite(bitsPerSecond)
+      ? figure(download(sizes.archive), `to download at ${bitsPerSecond / 1e6} Mbit/s, the original ${download(sizes.original)}`, false)
+      : figure('–', 'ready to read', false),
+    smaller(sizes.archive, sizes.original),
+    figure('–', 'of the text agrees: compare, to see', false),
+  );
+}
+
+function smaller(archive, original) {
+  const meaning = `${formatBytes(archive)}, the original ${formatBytes(original)}`;
+  return ratio(original / archive, { words: ['smaller', 'larger', 'The same size'], meaning });
 }
 
 /** @param {number} times what the original takes, of what the archive takes */

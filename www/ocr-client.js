@@ -21,7 +21,7 @@ export class OcrClient {
 
   /**
    * Starts what both variants share.
-   * @returns {Promise<{sizes: Record<Variant, number>, kept: Record<Variant, boolean>}>}
+   * @returns {Promise<{kept: Record<Variant, boolean>}>}
    */
   start(base, onProgress) {
     return this.#request({ type: 'start', base }, onProgress);

@@ -28,8 +28,7 @@ const requests = {
     await startRuntime(throttle((bytes) => report('runtime', { loaded: bytes })));
     report('warm-up');
     await warmUpRuntime(await warmUpDecoder(base, 'cpu'));
-    const sizes = Object.entries(models).map(([variant, files]) => [variant, files.reduce((sum, { bytes }) => sum + bytes, 0)]);
-    return { sizes: Object.fromEntries(sizes), kept: await kept({ base, models }) };
+    return { kept: await kept({ base, models }) };
   },
 
   async load({ variant, bitsPerSecond, backend }, report) {

@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
 
-const PAGES = ['index.html', 'compress.html'];
+const PAGES = ['index.html', 'compress.html', 'document.html'];
 
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),

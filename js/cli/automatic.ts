@@ -1,8 +1,10 @@
 // ONNX models -> their statistics, where nobody asked for them but ONNX Runtime is at hand.
 import { basename, extname } from 'node:path';
-import { calibrateModel, loadRuntime, MissingRuntimeError, RANDOM_INPUTS } from './calibration.js';
+import { calibrateModel, RANDOM_INPUTS } from './calibration.js';
 import { CalibrationError, reason } from './errors.js';
+import { samplesFrom } from './samples.js';
 import type { Options, Runtime } from './statistics.js';
+import { DiskFile, loadRuntime, MissingRuntimeError } from './system.js';
 
 interface Wanted extends Pick<Options, 'progress'> {
   samples: string | undefined;
@@ -18,9 +20,9 @@ export async function calibrateAll(models: string[], runtime: Runtime, { samples
   const statistics = new Map<string, Uint8Array>();
   for (const [index, path] of models.entries()) {
     const started = performance.now();
-    const options = { samples, count: RANDOM_INPUTS, shapes: new Map(), distortion: 'relative', seed: 0, progress } as const;
+    const options = { samples: samplesFrom(samples), count: RANDOM_INPUTS, shapes: new Map(), distortion: 'relative', seed: 0, progress } as const;
     try {
-      const { bytes, feeds } = await calibrateModel(path, runtime, options);
+      const { bytes, feeds } = await calibrateModel(new DiskFile(path), runtime, options);
       statistics.set(`${index}-${basename(path)}.safetensors`, bytes);
       const seconds = ((performance.now() - started) / 1000).toFixed(1);
       const inputs = samples === undefined ? 'random inputs' : feeds === 1 ? 'sample' : 'samples';

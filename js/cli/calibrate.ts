@@ -1,12 +1,14 @@
 // `mcwc calibrate`: ONNX model, and samples if there are any -> statistics file (docs/CALIBRATION.md) for `mcwc encode --calibration`.
 import { basename, extname } from 'node:path';
 import { parseArgs } from 'node:util';
-import { calibrateModel, loadRuntime, RANDOM_INPUTS, type Calibration } from './calibration.js';
+import { calibrateModel, RANDOM_INPUTS, type Calibration } from './calibration.js';
 import { Destination } from './destination.js';
 import { UsageError, reason } from './errors.js';
 import type { Graph } from './graph.js';
 import { parseShape } from './feeds.js';
+import { samplesFrom } from './samples.js';
 import { MAX_MEASURED, type Statistics } from './statistics.js';
+import { DiskFile, loadRuntime } from './system.js';
 
 const HELP = `Usage: mcwc calibrate MODEL.onnx [options]
 
@@ -58,8 +60,8 @@ export async function calibrate(args: string[]): Promise<void> {
   const destination = new Destination(output, values.force ?? false, [path, ...(values.samples ? [values.samples] : [])]);
   const progress = values.quiet ? () => {} : printProgress;
   const { samples } = values;
-  const options = { samples, count, shapes, outputs: values.outputs?.split(','), distortion, seed, progress } as const;
-  const calibration = await calibrateModel(path, await loadRuntime(), options);
+  const options = { samples: samplesFrom(samples), count, shapes, outputs: values.outputs?.split(','), distortion, seed, progress } as const;
+  const calibration = await calibrateModel(new DiskFile(path), await loadRuntime(), options);
   await destination.write(calibration.bytes);
   const seconds = (performance.now() - started) / 1000;
   // What there is to say gives way to a file that takes standard output.

@@ -1,9 +1,9 @@
 // ONNX model, and samples if there are any -> the bytes of its statistics file.
-import { CalibrationError, reason } from './errors.js';
 import { RandomFeeds, type Shapes } from './feeds.js';
 import { Graph } from './graph.js';
-import { readSamples, type Feed } from './inputs.js';
+import type { Feed } from './inputs.js';
 import { Model } from './model.js';
+import type { ModelFile } from './onnx.js';
 import { Random } from './random.js';
 import { serializeSafetensors } from './safetensors.js';
 import { measure, type Options, type Runtime, type Statistics } from './statistics.js';
@@ -11,8 +11,8 @@ import { measure, type Options, type Runtime, type Statistics } from './statisti
 export const RANDOM_INPUTS = 5;
 
 export interface CalibrationOptions extends Pick<Options, 'distortion' | 'seed' | 'progress'> {
-  /** A file or a folder of them; random inputs without. */
-  samples?: string;
+  /** Makes feeds of real samples, and says in words what was taken for granted; random inputs without. */
+  samples?: (model: Model) => { feeds: Feed[]; assumed: string[] };
   /** How many random inputs. */
   count: number;
   /** Of random inputs. */
@@ -32,12 +32,12 @@ export interface Calibration {
   assumed: string[];
 }
 
-export async function calibrateModel(path: string, runtime: Runtime, options: CalibrationOptions): Promise<Calibration> {
+export async function calibrateModel(file: ModelFile, runtime: Runtime, options: CalibrationOptions): Promise<Calibration> {
   const { samples, count, shapes, outputs, distortion, seed, progress } = options;
-  const graph = new Graph(new Model(path), outputs);
+  const graph = new Graph(new Model(file), outputs);
   const real = samples !== undefined;
   const { feeds, second, assumed } = real
-    ? { ...readSamples(samples, graph.model), second: [] }
+    ? { ...samples(graph.model), second: [] }
     : randomFeeds(graph, count, shapes, seed);
   const statistics = await measure(runtime, graph, feeds, second, { distortion, seed, real, progress });
   const { secondDraw } = statistics;
@@ -62,18 +62,4 @@ function randomFeeds(
   const random = new RandomFeeds(graph.model, shapes, new Random(seed));
   const [feeds, second] = [random.draw(count), random.draw(count)];
   return { feeds, second, assumed: random.assumed };
-}
-
-/** The runtime is missing, and all else is as it should be. */
-export class MissingRuntimeError extends CalibrationError {}
-
-export async function loadRuntime(): Promise<Runtime> {
-  try {
-    return await import('onnxruntime-node');
-  } catch (error) {
-    if ((error as { code?: string }).code === 'ERR_MODULE_NOT_FOUND') {
-      throw new MissingRuntimeError('calibrate needs ONNX Runtime: npm install onnxruntime-node', { cause: error });
-    }
-    throw new CalibrationError(`onnxruntime-node: ${reason(error)}`, { cause: error });
-  }
 }

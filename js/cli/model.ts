@@ -1,7 +1,6 @@
 // ONNX file -> its graph, whose branches and loops have their weights in common with it.
-import { readFileSync } from 'node:fs';
 import { CalibrationError, reason } from './errors.js';
-import { GRAPH, MODEL, TENSOR, TensorProto, parseNode, parseValue, type Node, type Value } from './onnx.js';
+import { GRAPH, MODEL, TENSOR, TensorProto, parseNode, parseValue, type ModelFile, type Node, type Value } from './onnx.js';
 import { Message } from './protobuf.js';
 import { flatten, subgraphs } from './subgraphs.js';
 
@@ -23,19 +22,20 @@ export class Model {
   readonly inputs: Value[];
   readonly outputs: Value[];
 
-  constructor(readonly path: string) {
-    const bytes = read(path);
+  constructor(readonly file: ModelFile) {
+    const { path } = file;
+    const bytes = file.read();
     try {
       this.message = new Message(bytes);
       const graph = this.message.message(MODEL.graph);
       if (!graph) throw new Error('it holds no graph');
-      const flattened = flatten(graph, path);
+      const flattened = flatten(graph, file);
       this.graph = flattened.graph;
       this.branches = flattened.branches;
       this.hidden = flattened.hidden;
-      this.nodes = this.graph.messages(GRAPH.node).map((node) => parseNode(node, path));
+      this.nodes = this.graph.messages(GRAPH.node).map((node) => parseNode(node, file));
       this.innerNodes = this.nodes.flatMap(({ message }) => this.#inner(message));
-      this.initializers = this.graph.messages(GRAPH.initializer).map((tensor) => new TensorProto(tensor, path));
+      this.initializers = this.graph.messages(GRAPH.initializer).map((tensor) => new TensorProto(tensor, file));
       for (const tensor of this.initializers) this.constants.set(tensor.name, tensor);
       for (const { op, attributes, outputs } of [...this.nodes, ...this.innerNodes]) {
         const tensor = op === 'Constant' ? attributes.get('value')?.tensor : undefined;
@@ -52,21 +52,17 @@ export class Model {
     }
   }
 
+  get path(): string {
+    return this.file.path;
+  }
+
   #inner(node: Message): Node[] {
     return subgraphs(node).flatMap((graph) => {
       for (const tensor of graph.messages(GRAPH.initializer)) {
-        this.constants.set(tensor.text(TENSOR.name), new TensorProto(tensor, this.path));
+        this.constants.set(tensor.text(TENSOR.name), new TensorProto(tensor, this.file));
       }
-      const nodes = graph.messages(GRAPH.node).map((inner) => parseNode(inner, this.path));
+      const nodes = graph.messages(GRAPH.node).map((inner) => parseNode(inner, this.file));
       return [...nodes, ...nodes.flatMap(({ message }) => this.#inner(message))];
     });
-  }
-}
-
-function read(path: string): Uint8Array {
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new CalibrationError(`cannot read ${path}: ${reason(error)}`, { cause: error });
   }
 }

@@ -1,7 +1,5 @@
 // Messages of an ONNX file <-> the parts of them that calibration looks at. Field numbers and data types are those of onnx.proto.
-import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs';
-import { dirname, isAbsolute, join } from 'node:path';
-import { CalibrationError } from './errors.js';
+import { CalibrationError, reason } from './errors.js';
 import { bytesOf, isFloat, toFloats, toIntegers, type StoredType } from './floats.js';
 import { concatenate } from '../protobuf.js';
 import { Message, serialize } from './protobuf.js';
@@ -70,6 +68,15 @@ export interface Value {
   shape: (number | string)[];
 }
 
+/** Where a model is, and the files that it has beside it. */
+export interface ModelFile {
+  /** What messages call it. */
+  readonly path: string;
+  read(): Uint8Array;
+  /** Of the file at a path from here, without `..`. */
+  readBeside(location: string, offset: number, length: number): Uint8Array;
+}
+
 /** A tensor of the file, whose data lie in it or in another file beside it. */
 export class TensorProto {
   readonly name: string;
@@ -78,7 +85,7 @@ export class TensorProto {
 
   constructor(
     readonly message: Message,
-    readonly path: string,
+    readonly file: ModelFile,
   ) {
     this.name = message.text(TENSOR.name);
     this.shape = message.integers(TENSOR.dims);
@@ -133,24 +140,15 @@ export class TensorProto {
   #external(): Uint8Array {
     const entries = this.message.messages(TENSOR.external).map((entry) => [entry.text(1), entry.text(2)] as const);
     const { location = '', offset = '0', length } = Object.fromEntries(entries) as Record<string, string | undefined>;
-    const path = join(dirname(this.path), location);
-    if (isAbsolute(location) || location.split(/[\\/]/).includes('..')) {
+    if (/^([\\/]|[A-Za-z]:)/.test(location) || location.split(/[\\/]/).includes('..')) {
       throw new CalibrationError(`tensor ${this.name}: its data file ${location} is not beside the model`);
     }
-    if (!existsSync(path)) throw new CalibrationError(`tensor ${this.name}: its data file ${path} is missing`);
     const size = Number(length ?? elements(this.shape) * (this.type ? bytesOf(this.type) : 0));
-    if (!(Number(offset) + size <= statSync(path).size))
-      throw new CalibrationError(`tensor ${this.name}: ${path} is too short`);
-    const bytes = new Uint8Array(size);
-    const file = openSync(path, 'r');
     try {
-      for (let done = 0; done < bytes.length;) {
-        done += readSync(file, bytes, done, Math.min(bytes.length - done, 2 ** 30), Number(offset) + done);
-      }
-    } finally {
-      closeSync(file);
+      return this.file.readBeside(location, Number(offset), size);
+    } catch (error) {
+      throw new CalibrationError(`tensor ${this.name}: ${reason(error)}`, { cause: error });
     }
-    return bytes;
   }
 }
 
@@ -230,7 +228,7 @@ export function dataType(type: StoredType): number {
   return Number(Object.keys(DATA_TYPES).find((number) => DATA_TYPES[Number(number)] === type));
 }
 
-export function parseNode(message: Message, path: string): Node {
+export function parseNode(message: Message, file: ModelFile): Node {
   const attributes = message.messages(NODE.attribute).map((attribute): [string, Attribute] => {
     const tensor = attribute.message(ATTRIBUTE.tensor);
     return [
@@ -239,7 +237,7 @@ export function parseNode(message: Message, path: string): Node {
         integer: attribute.integer(ATTRIBUTE.integer),
         text: attribute.text(ATTRIBUTE.text),
         integers: attribute.integers(ATTRIBUTE.integers),
-        tensor: tensor && new TensorProto(tensor, path),
+        tensor: tensor && new TensorProto(tensor, file),
       },
     ];
   });

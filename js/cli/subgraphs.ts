@@ -1,6 +1,6 @@
 // Graph -> the same graph with the weights of its branches and loops among its own, where they can be replaced from run to run,
 // and with branches that can be made to go the other way.
-import { ATTRIBUTE, GRAPH, NODE, TENSOR, TensorProto, serializeNode } from './onnx.js';
+import { ATTRIBUTE, GRAPH, NODE, TENSOR, TensorProto, serializeNode, type ModelFile } from './onnx.js';
 import { Message, serialize, type Entry, type Field } from './protobuf.js';
 
 /** A graph input: true makes every `If` that holds or takes weights go the other way. */
@@ -13,10 +13,10 @@ export interface Flattened {
   hidden: string[];
 }
 
-export function flatten(graph: Message, path: string): Flattened {
+export function flatten(graph: Message, file: ModelFile): Flattened {
   const nodes = graph.messages(GRAPH.node);
   if (!nodes.some((node) => subgraphs(node).length > 0)) return { graph, branches: false, hidden: [] };
-  const flattening = new Flattening(path);
+  const flattening = new Flattening(file);
   flattening.collect(graph);
   const entries = flattening.graph(graph, true);
   const hoisted = flattening.hoisted.map((tensor): Entry => [GRAPH.initializer, tensor]);
@@ -40,19 +40,19 @@ class Flattening {
   readonly #names = new Map<string, number>();
   readonly #weights = new Set<string>();
 
-  constructor(readonly path: string) {}
+  constructor(readonly file: ModelFile) {}
 
   /** Learns the names of a graph and of those inside it. */
   collect(graph: Message) {
     const count = (name: string) => this.#names.set(name, (this.#names.get(name) ?? 0) + 1);
     for (const message of graph.messages(GRAPH.initializer)) {
-      const tensor = new TensorProto(message, this.path);
+      const tensor = new TensorProto(message, this.file);
       count(tensor.name);
       if (tensor.isWeight) this.#weights.add(tensor.name);
     }
     for (const node of graph.messages(GRAPH.node)) {
       node.texts(NODE.output).forEach(count);
-      const constant = constantOf(node, this.path);
+      const constant = constantOf(node, this.file);
       if (constant?.tensor.isWeight) this.#weights.add(constant.name);
       for (const inner of subgraphs(node)) this.collect(inner);
     }
@@ -72,12 +72,12 @@ class Flattening {
     return graph.fields.flatMap((field): Entry[] => {
       if (field.number === GRAPH.node) {
         const node = messageOf(field);
-        const constant = isMain ? undefined : constantOf(node, this.path);
+        const constant = isMain ? undefined : constantOf(node, this.file);
         if (constant && this.#hoist(constant.name, constant.tensor, outputs)) return [];
         return this.#node(node);
       }
       if (field.number !== GRAPH.initializer || isMain) return [field];
-      const tensor = new TensorProto(messageOf(field), this.path);
+      const tensor = new TensorProto(messageOf(field), this.file);
       if (this.#hoist(tensor.name, tensor, outputs)) return [];
       return [tensor.isExternal ? [GRAPH.initializer, tensor.inlined()] : field];
     });
@@ -121,13 +121,13 @@ class Flattening {
 }
 
 /** The tensor of a `Constant` node, and the name that it goes by. */
-function constantOf(node: Message, path: string): { name: string; tensor: TensorProto } | undefined {
+function constantOf(node: Message, file: ModelFile): { name: string; tensor: TensorProto } | undefined {
   if (node.text(NODE.opType) !== 'Constant') return undefined;
   const tensor = node
     .messages(NODE.attribute)
     .find((attribute) => attribute.text(ATTRIBUTE.name) === 'value')
     ?.message(ATTRIBUTE.tensor);
-  return tensor && { name: node.texts(NODE.output)[0], tensor: new TensorProto(tensor, path) };
+  return tensor && { name: node.texts(NODE.output)[0], tensor: new TensorProto(tensor, file) };
 }
 
 function messageOf({ value }: Field): Message {

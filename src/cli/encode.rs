@@ -9,9 +9,10 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use super::destination::Destination;
 use super::files::{Sources, absolute, file_name, io_error};
 use super::output::{Printed, ProgressLines, json_text, progress_bar};
+use super::printable::printable;
 use super::sizes::parse_bytes;
 use crate::decode::Reader;
-use crate::encode::{LAMBDA, Options, Report, Statistics, Target, encode};
+use crate::encode::{LAMBDA, Options, Progress, Report, Statistics, Target, encode};
 use crate::entropy::LANES;
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
@@ -182,14 +183,15 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<Printed> {
     let (files, base_files) = (source_files(&inputs), source_files(&base_inputs));
     let excluded = globs(&arguments.exclude)?;
     let target = target(arguments);
-    let bar = progress_bar(1000, json || arguments.progress_lines, "{msg:<22} {bar:40} {percent:>3} %");
+    let bar = progress_bar(1000, json || arguments.progress_lines, "{prefix:<22} {bar:40} {percent:>3} %  {wide_msg}");
     let lines = ProgressLines::default();
-    let progress = |stage: &'static str, part: f64| {
+    let progress = |progress: Progress| {
         if arguments.progress_lines {
-            lines.print(stage, part);
+            lines.print(&progress);
         }
-        bar.set_message(stage);
-        bar.set_position((1000.0 * part) as u64);
+        bar.set_prefix(progress.stage);
+        bar.set_message(progress.tensor.map(printable).unwrap_or_default().into_owned());
+        bar.set_position((1000.0 * progress.done) as u64);
     };
     if !arguments.progressive.is_sorted_by(|a, b| a < b) || arguments.progressive.len() == 1 {
         return Err(Error::argument("--progressive takes two rates or more, each above the one before"));

@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::files::io_error;
 use super::printable::printable_json;
+use crate::encode::Progress;
 use crate::error::{Error, Result};
 
 /// What a command has to say.
@@ -53,19 +54,20 @@ pub fn progress_bar(len: u64, json: bool, template: &str) -> ProgressBar {
     ProgressBar::new(len).with_style(style.progress_chars("━╸─"))
 }
 
-/// Progress as lines of JSON on standard error, one for each percent of a stage.
+/// Progress as lines of JSON on standard error, one for each tensor and each percent of a stage.
 #[derive(Default)]
 pub struct ProgressLines {
-    last: Mutex<Option<(&'static str, u8)>>,
+    last: Mutex<Option<(&'static str, u8, Option<String>)>>,
 }
 
 impl ProgressLines {
-    pub fn print(&self, stage: &'static str, part: f64) {
-        let now = Some((stage, (100.0 * part) as u8));
+    pub fn print(&self, Progress { stage, done, tensor }: &Progress) {
+        let now = Some((*stage, (100.0 * done) as u8, tensor.map(str::to_owned)));
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != now {
             *last = now;
-            eprintln!("{}", serde_json::json!({ "stage": stage, "done": part }));
+            let line = serde_json::json!({ "stage": stage, "done": done, "tensor": tensor }).to_string();
+            eprintln!("{}", printable_json(&line));
         }
     }
 }

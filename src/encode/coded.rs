@@ -59,6 +59,11 @@ impl<'a> Lossy<'a> {
         self.coded.iter().any(|coded| coded.importance.tensor.is_some_and(|importance| importance > 0.0))
     }
 
+    /// A tensor's name.
+    pub fn name(&self, index: usize) -> &str {
+        &self.contents.tensor(self.coded[index].frame).name
+    }
+
     /// The distortion of so many weights that are coded with loss: where it is unknown what errors cost, the mean over them.
     pub fn mean_distortion(&self, distortion: f64, weights: f64) -> f64 {
         let all: f64 = self.coded.iter().map(|coded| coded.view.matrix.len() as f64).sum();

@@ -38,20 +38,20 @@ impl Fixed {
         let exact = (0..contents.frame_count()).filter(|frame| !lossy.contains(frame));
         let (levels, exact): (Vec<_>, Vec<_>) =
             exact.map(|frame| (frame, contents.tensor(frame))).partition(|(_, tensor)| integers::are_levels(tensor));
-        let done = Counter::new(exact.len() + gaps.len());
-        let step = || (options.progress)("packing exact bytes", done.step());
+        let gap_bytes = |gaps: &[Range<u64>]| gaps.iter().map(|gap| gap.end - gap.start).sum::<u64>();
+        let exact_bytes = exact.iter().map(|(_, tensor)| tensor.bytes).sum::<u64>();
+        let all_bytes = exact_bytes + gaps.iter().map(|gaps| gap_bytes(gaps)).sum::<u64>();
+        let begun = Counter::new("packing exact bytes", all_bytes as usize);
         let raw = gaps.iter().zip(contents.files).map(|(gaps, file)| {
-            let payloads = raw_payloads(file, gaps, &scratch);
-            step();
-            payloads
+            (options.progress)(begun.begin(None, gap_bytes(gaps) as usize));
+            raw_payloads(file, gaps, &scratch)
         });
         let raw = raw.collect::<Result<Vec<_>>>()?;
         let elements = |(_, tensor): &(usize, &TensorLocation)| tensor.bytes as usize;
         let planes = |tensor: &TensorLocation| exact_frame(contents, tensor, &scratch, options);
         let frames = map_in_parts(exact, elements, |(frame, tensor)| {
-            let coded = planes(tensor)?;
-            step();
-            Ok((frame, coded))
+            (options.progress)(begun.begin(Some(&tensor.name), tensor.bytes as usize));
+            Ok((frame, planes(tensor)?))
         })?;
         let coders = Coders {
             read: |tensor: &TensorLocation| contents.bytes(tensor),

@@ -42,7 +42,7 @@ use coded::{CodedTensor, Lossy};
 use contents::Contents;
 use fixed::Fixed;
 use importance::statistics::{self, WeightStatistics};
-use progress::{Counter, map_in_parts};
+use progress::{Counter, READING, map_in_parts};
 use search::step::StepSearch;
 
 use crate::error::{Error, Result};
@@ -51,6 +51,7 @@ use crate::formats::{self, Found, SourceFile};
 pub use importance::statistics::{Inputs, Statistics};
 pub use levels::weights::to_f32;
 pub use options::{Base, LAMBDA, Options, Target};
+pub use progress::Progress;
 pub use report::{Kind, Report, TensorReport};
 
 /// Encodes files into one archive, which goes to `out` once all of it is known. `statistics` tell what is known of
@@ -82,7 +83,7 @@ pub fn encode(
     let statistics = statistics::fit(statistics, &tensors, &names)?;
     let keep_exact = |name: &str| names.any(name, options.keep_exact);
     let options = &Options { keep_exact: &keep_exact, ..*options };
-    (options.progress)("reading", 0.0);
+    (options.progress)(Progress { stage: READING, done: 0.0, tensor: None });
     let aligns = options.alignment && (options.base.is_some() || options.unit_order_free && options.prediction);
     let aligned = if aligns { Some(alignment::align(files, &tensors, options)?) } else { None };
     let free = aligned.as_ref().filter(|_| options.unit_order_free);
@@ -131,7 +132,8 @@ fn measure<'a>(
     options: &Options,
 ) -> Result<Lossy<'a>> {
     let frames: Vec<usize> = (0..contents.frame_count()).filter(|&frame| contents.may_lose(frame, options)).collect();
-    let done = Counter::new(frames.len());
+    let len = |frame: usize| contents.tensor(frame).shape.element_len().unwrap_or(0) as usize;
+    let begun = Counter::new(READING, frames.iter().map(|&frame| len(frame)).sum());
     let known = frames.into_iter().map(|frame| {
         // Of the first of its tensors of which anything is known.
         let known = contents.users(frame).find_map(|tensor| statistics.remove(&tensor.name));
@@ -141,13 +143,14 @@ fn measure<'a>(
     let (first, then): (Vec<_>, Vec<_>) = known.partition(|(_, statistics)| statistics.has_moments());
     let mut coded: Vec<CodedTensor> = Vec::new();
     for part in [first, then] {
-        let len =
-            |(frame, _): &(usize, WeightStatistics)| contents.tensor(*frame).shape.element_len().unwrap_or(0) as usize;
-        let measured = map_in_parts(part, len, |(frame, statistics)| {
-            let measured = measure_tensor(contents, originals.as_ref(), frame, statistics, aligned, options);
-            (options.progress)("reading", done.step());
-            measured
-        })?;
+        let measured = map_in_parts(
+            part,
+            |&(frame, _)| len(frame),
+            |(frame, statistics)| {
+                (options.progress)(begun.begin(Some(&contents.tensor(frame).name), len(frame)));
+                measure_tensor(contents, originals.as_ref(), frame, statistics, aligned, options)
+            },
+        )?;
         coded.extend(measured.into_iter().flatten());
     }
     let inputs = inputs.unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::decode::Reader;
+use crate::encode::progress::Progress;
 use crate::entropy::LANES;
 use crate::formats::SourceFile;
 use crate::source::Source;
@@ -64,8 +65,8 @@ pub struct Options<'a> {
     /// A folder on a disk with room for a few bytes a weight, in files without names: levels and payloads wait there for the
     /// header that precedes them. Without one they wait in memory.
     pub scratch: Option<&'a Path>,
-    /// Called with a stage's name and the part of it that is done, 0 to 1. May be called from any thread.
-    pub progress: &'a (dyn Fn(&'static str, f64) + Sync),
+    /// Hears of each stage, and of each tensor in it, as it begins. May be called from any thread.
+    pub progress: &'a (dyn Fn(Progress) + Sync),
 }
 
 impl Default for Options<'_> {
@@ -88,7 +89,7 @@ impl Default for Options<'_> {
             keep_exact: &|_| false,
             lenient: false,
             scratch: None,
-            progress: &|_, _| {},
+            progress: &|_| {},
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How far a stage is, and how much of it goes on at once.
+//! What goes on and how far it is, and how much of it goes on at once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,22 +6,38 @@ use rayon::prelude::*;
 
 use crate::error::Result;
 
-/// Counts finished parts of a stage, from any thread.
+/// What the encoder begins, and how far it is.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Progress<'a> {
+    /// What is being done, in a few words.
+    pub stage: &'static str,
+    /// The part of the stage that is done, 0 to 1.
+    pub done: f64,
+    /// The name of what it is done to now, if that is one tensor.
+    pub tensor: Option<&'a str>,
+}
+
+/// The stage that comes first.
+pub const READING: &str = "reading";
+
+/// Counts what of a stage has begun, from any thread: elements, or bytes.
 pub struct Counter {
-    done: AtomicUsize,
+    stage: &'static str,
+    begun: AtomicUsize,
     total: usize,
 }
 
 impl Counter {
-    /// None of `total` done.
-    pub fn new(total: usize) -> Self {
-        Counter { done: AtomicUsize::new(0), total }
+    /// Of a stage that is `total` long.
+    pub fn new(stage: &'static str, total: usize) -> Self {
+        Counter { stage, begun: AtomicUsize::new(0), total }
     }
 
-    /// One more done; the part done so far, all of it if some is done again.
-    pub fn step(&self) -> f64 {
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        (done as f64 / self.total.max(1) as f64).min(1.0)
+    /// So much more begins: what began before counts as done, and all of it if some comes again.
+    pub fn begin<'a>(&self, tensor: Option<&'a str>, len: usize) -> Progress<'a> {
+        let before = self.begun.fetch_add(len, Ordering::Relaxed);
+        Progress { stage: self.stage, done: (before as f64 / self.total.max(1) as f64).min(1.0), tensor }
     }
 }
 

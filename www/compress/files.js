@@ -13,6 +13,11 @@
 /** What is no companion of another file. Shards, external data and configurations come after it. */
 const MODEL = /\.(onnx|safetensors|safetensors\.index\.json|gguf|pt|pth|tflite|h5|keras)$|(^|\/)model\.json$|weights_manifest\.json$/i;
 
+/** @param {string} name */
+export function isOnnx(name) {
+  return name.toLowerCase().endsWith('.onnx');
+}
+
 /** @param {ModelFile[]} files @returns {Model} */
 export function modelOf(files) {
   const rank = ({ name }) => (MODEL.test(name) ? 0 : 1);
@@ -56,7 +61,9 @@ async function fileOf(entry) {
 /** @param {URL} url @returns {Promise<ModelFile>} */
 export async function downloadedFile(url) {
   const name = url.pathname.split('/').at(-1);
-  const response = await fetch(url);
+  const response = await fetch(url).catch((error) => {
+    throw new Error(`${name} could not be downloaded: there is no connection.`, { cause: error });
+  });
   if (!response.ok) throw new Error(`${name} could not be downloaded (HTTP ${response.status}).`);
   return { name, data: await response.blob() };
 }

@@ -1,5 +1,6 @@
 // A model and a quality -> an archive, and what else there is to know of it, each from a worker of its own.
 import { encode } from 'mcwc/encoder';
+import { isOnnx } from './files.js';
 
 /**
  * @typedef {import('./files.js').Model} Model
@@ -15,6 +16,19 @@ export async function encodeModel({ files }, options) {
   const start = performance.now();
   const { archive, report } = await encode(files, options);
   return { archive, report, ms: performance.now() - start };
+}
+
+/**
+ * What the weights of ONNX models matter for, measured on random inputs; a model of which that cannot be told is named with the reason.
+ * @param {Model} model
+ * @param {AbortSignal} signal
+ * @param {(progress: import('mcwc/encoder').EncodeProgress) => void} onProgress
+ * @returns {Promise<import('./calibrate-worker.js').Calibrated>}
+ */
+export function calibrate({ files }, signal, onProgress) {
+  const worker = new Worker(new URL('./calibrate-worker.js', import.meta.url), { type: 'module' });
+  const models = files.map(({ name }) => name).filter(isOnnx);
+  return answer(worker, { models, files }, { signal, onProgress });
 }
 
 /**

@@ -1,4 +1,5 @@
 // A model and its archive -> the lines of code that load it, and those that make it on a command line.
+import { isOnnx } from './files.js';
 
 /**
  * @typedef {import('./files.js').Model} Model
@@ -31,12 +32,13 @@ export async function loadingCode(model, archive, tensor) {
   return { title: 'Load it', lines: `import { open } from 'mcwc';\n\nconst archive = await open(${quoted(archive)});\n${read}` };
 }
 
-/** @param {Model} model @param {string} args @returns {Code} */
-export function commandCode({ inputs, files }, args) {
-  // The page cannot calibrate, which the command does by itself where it can.
-  const calibrates = args !== '--lossless' && files.some(({ name }) => name.toLowerCase().endsWith('.onnx'));
-  const command = ['npx mcwc encode', ...inputs.map(shellQuoted), args, calibrates ? '--no-calibration' : ''];
-  return { title: 'The same on a command line', lines: command.filter(Boolean).join(' ') };
+/** @param {Model} model @param {string} args @param {string[]} statistics names of files @returns {Code} */
+export function commandCode({ inputs, files }, args, statistics) {
+  // The command calibrates by itself where it can.
+  const calibrates = args !== '--lossless' && files.some(({ name }) => isOnnx(name));
+  const calibration = statistics.length > 0 ? statistics.map((name) => `--calibration ${shellQuoted(name)}`) : calibrates ? ['--no-calibration'] : [];
+  const command = ['npx mcwc encode', ...inputs.map(shellQuoted), args, ...calibration];
+  return { title: 'The same on a command line', lines: command.join(' ') };
 }
 
 function onnxruntime(models, archive) {

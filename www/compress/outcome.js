@@ -101,10 +101,12 @@ function lossFigures(report, verified) {
   const weights = sum(lossy, 'weights');
   const bits = (8 * sum(lossy, 'codedBytes')) / weights;
   const before = (8 * sum(lossy, 'originalBytes')) / weights;
+  const outputs = report.calibrated ? [[formatError(Math.sqrt(report.distortion)), 'error of the outputs that random inputs foretell']] : [];
   const worst = verified && Math.max(...verified.tensors.map(({ error }) => error));
   return [
     [`${bits.toFixed(2)} bits`, `for each of the ${formatCount(weights)} weights that are coded with loss, instead of ${before.toFixed(0)}`],
     [formatError(lossyError(lossy)), `error of these weights${worst === undefined ? '' : `; up to ${formatError(worst)} in a single tensor`}`],
+    ...outputs,
   ];
 }
 
@@ -126,6 +128,14 @@ export function verifiedText({ files, exactBytes, tensors, ms }) {
   const lossy = tensors.filter(({ error }) => error > 0).length;
   const exact = lossy === 0 ? 'every byte is equal' : `${lossy} of ${tensors.length} tensors have the error below, and the other ${exactBytes.toLocaleString('en')} bytes are equal`;
   return `Verified: decoded again in this page in ${formatMs(ms)}. ${files === 1 ? 'The file has' : `All ${files} files have`} the right length; ${exact}.`;
+}
+
+/** @param {import('./calibrate-worker.js').Calibrated} calibrated @returns {string[]} */
+export function calibrationRemarks({ statistics, failures }) {
+  return [
+    ...statistics.map(({ name, inputs }) => `${name} was calibrated on ${inputs} random inputs. How large errors are on real ones, they do not tell: samples of these, which the command takes, do.`),
+    ...failures.map(({ name, reason }) => `${name} was not calibrated, so that all its weights count alike: ${reason.replace(`${name}: `, '')}`),
+  ];
 }
 
 /** What the visitor may want to know, in whole sentences. @param {Report} report @param {Verified} [verified] @returns {string[]} */

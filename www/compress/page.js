@@ -1,28 +1,32 @@
 // The page: a model and a quality are chosen, the model is encoded, and what came of it is shown, verified and handed over.
 import { formatMs } from '../format.js';
+import { Clock } from './clock.js';
 import { codeFigure } from './code-figure.js';
-import { downloadedFile, listenForDrops, modelOf, pickedFiles } from './files.js';
-import { encodeModel, gzippedBytes, verify } from './job.js';
+import { Downloads, statisticsName } from './downloads.js';
+import { downloadedFile, isOnnx, listenForDrops, modelOf, pickedFiles } from './files.js';
+import { calibrate, encodeModel, gzippedBytes, verify } from './job.js';
 import { commandCode, loadingCode } from './loading.js';
 import { formatSize } from './numbers.js';
-import { Bars, remarks, showFigures, verifiedText } from './outcome.js';
+import { Bars, calibrationRemarks, remarks, showFigures, verifiedText } from './outcome.js';
 import { QualityForm } from './quality.js';
 import { TensorTable, tensorRows } from './tensor-table.js';
-import { Work } from './work.js';
 
 /**
  * @typedef {import('./files.js').Model} Model
  * @typedef {import('./files.js').ModelFile} ModelFile
+ * @typedef {import('./calibrate-worker.js').Calibrated} Calibrated
  */
 
+/** @type {Calibrated} */
+const NOT_CALIBRATED = { statistics: [], failures: [] };
 const SAMPLE = new URL('models/ch_PP-OCRv4_rec_infer.onnx', document.baseURI);
-const CLOCK_MS = 100;
 
 const byId = (id) => document.getElementById(id);
 const bars = new Bars(byId('sizes'));
 /** What stands where a model is going to. */
 const invitation = [...byId('chosen').children].map((part) => part.cloneNode(true));
 const qualityForm = new QualityForm(byId('form'));
+const downloads = new Downloads(byId('download'), byId('statistics'));
 
 /** @type {Model | undefined} */
 let model;
@@ -98,26 +102,46 @@ async function run(model, quality) {
   latest = new AbortController();
   const { signal } = latest;
   setRunning(true);
-  const stopClock = startClock();
+  const clock = new Clock(byId('clock'), !!quality.options.lossless, (done) => bars.archiveProgress(done));
   bars.start(model.bytes);
   byId('outcome-title').textContent = `Compressing ${model.name}`;
   byId('clock').scrollIntoView({ block: 'nearest' });
   compareWithGzip(model, signal);
+  say('Compressing…');
   try {
-    const onProgress = progressListener(!!quality.options.lossless);
-    const encoded = await encodeModel(model, { ...quality.options, signal, onProgress });
-    stopClock();
-    const codes = await codesFor(model, quality, encoded);
+    const onProgress = (progress) => clock.take(progress);
+    const wanted = quality.calibrates && model.files.some(({ name }) => isOnnx(name));
+    const calibrated = wanted ? await calibration(model, signal, onProgress) : NOT_CALIBRATED;
+    const statistics = calibrated.statistics.map(({ bytes }) => bytes);
+    const encoded = await encodeModel(model, { ...quality.options, statistics, signal, onProgress });
+    clock.stop(`Encoded in ${formatMs(encoded.ms)}`);
+    const codes = await codesFor(model, quality, encoded, calibrated);
     signal.throwIfAborted();
-    showEncoded(model, encoded, codes);
-    await showVerified(model, encoded, signal);
+    showEncoded(model, encoded, codes, calibrated);
+    await showVerified(model, encoded, calibrated, signal);
     setRunning(false);
   } catch (error) {
     if (signal.aborted) return;
     stop({ keep: !byId('done').hidden });
     showError(error, model);
   } finally {
-    stopClock();
+    clock.stop();
+  }
+}
+
+/** As long as nobody skips it. @returns {Promise<Calibrated>} */
+async function calibration(model, signal, onProgress) {
+  const skipping = new AbortController();
+  onProgress({ stage: 'loading the runtime', done: 0 });
+  byId('skip').hidden = false;
+  byId('skip').onclick = () => skipping.abort();
+  try {
+    return await calibrate(model, AbortSignal.any([signal, skipping.signal]), onProgress);
+  } catch (error) {
+    if (!skipping.signal.aborted) throw error;
+    return NOT_CALIBRATED;
+  } finally {
+    byId('skip').hidden = true;
   }
 }
 
@@ -137,47 +161,39 @@ function stop({ keep = false } = {}) {
   if (!keep) clear();
 }
 
-/** @param {boolean} lossless */
-function progressListener(lossless) {
-  const work = new Work(lossless);
-  say('Compressing…');
-  return (progress) => {
-    const { name, done } = work.step(progress);
-    byId('stage').textContent = name;
-    bars.archiveProgress(done);
-  };
-}
-
-/** @param {Model} model @param {import('./quality.js').Quality} quality @param {import('./job.js').Encoded} encoded */
-async function codesFor(model, { args }, { report }) {
+/**
+ * @param {Model} model @param {import('./quality.js').Quality} quality @param {import('./job.js').Encoded} encoded
+ * @param {Calibrated} calibrated
+ */
+async function codesFor(model, { args }, { report }, { statistics }) {
   const [largest] = report.tensors.toSorted((a, b) => b.originalBytes - a.originalBytes);
-  return [await loadingCode(model, archiveName(model), largest?.name), commandCode(model, args)];
+  return [await loadingCode(model, archiveName(model), largest?.name), commandCode(model, args, statistics.map(statisticsName))];
 }
 
 function archiveName({ name }) {
   return `${name}.mcwc`;
 }
 
-/** @param {Model} model @param {import('./job.js').Encoded} encoded @param {import('./loading.js').Code[]} codes */
-function showEncoded(model, { archive, report, ms }, codes) {
+/**
+ * @param {Model} model @param {import('./job.js').Encoded} encoded @param {import('./loading.js').Code[]} codes
+ * @param {Calibrated} calibrated
+ */
+function showEncoded(model, { archive, report }, codes, calibrated) {
   bars.archiveDone(archive.size);
   byId('outcome-title').textContent = `${model.name}, compressed`;
-  byId('stage').textContent = `Encoded in ${formatMs(ms)}`;
-  byId('elapsed').textContent = '';
   showFigures(byId('figures'), report);
-  showRemarks(remarks(report));
+  showRemarks([...calibrationRemarks(calibrated), ...remarks(report)]);
   byId('verified').textContent = 'Decoding it again to verify it…';
-  const link = byId('download');
-  link.href = URL.createObjectURL(archive);
-  link.download = archiveName(model);
-  link.textContent = `Download ${formatSize(archive.size)}`;
-  byId('named').textContent = link.download;
+  downloads.offer(archive, archiveName(model), calibrated.statistics);
   byId('codes').replaceChildren(...codes.map(codeFigure));
   byId('done').hidden = false;
 }
 
-/** @param {Model} model @param {import('./job.js').Encoded} encoded @param {AbortSignal} signal */
-async function showVerified(model, encoded, signal) {
+/**
+ * @param {Model} model @param {import('./job.js').Encoded} encoded @param {Calibrated} calibrated
+ * @param {AbortSignal} signal
+ */
+async function showVerified(model, encoded, calibrated, signal) {
   const { archive, report } = encoded;
   const verified = await verify(encoded, model, signal).catch((error) => {
     byId('verified').textContent = 'Not verified.';
@@ -185,7 +201,7 @@ async function showVerified(model, encoded, signal) {
   });
   byId('verified').textContent = verifiedText(verified);
   showFigures(byId('figures'), report, verified);
-  showRemarks(remarks(report, verified));
+  showRemarks([...calibrationRemarks(calibrated), ...remarks(report, verified)]);
   if (verified.tensors.length > 0) {
     byId('tensors').hidden = false;
     table = new TensorTable(tensorRows(report, verified), byId('rows'));
@@ -195,15 +211,6 @@ async function showVerified(model, encoded, signal) {
 
 function showRemarks(texts) {
   byId('remarks').replaceChildren(...texts.map((textContent) => Object.assign(document.createElement('li'), { textContent })));
-}
-
-function startClock() {
-  const start = performance.now();
-  const show = () => (byId('elapsed').textContent = `${((performance.now() - start) / 1000).toFixed(1)} s`);
-  byId('stage').textContent = 'Loading the encoder';
-  show();
-  const timer = setInterval(show, CLOCK_MS);
-  return () => clearInterval(timer);
 }
 
 /** @param {boolean} value */
@@ -217,8 +224,7 @@ function setRunning(value) {
 function clear() {
   for (const id of ['alert', 'outcome', 'done', 'tensors']) byId(id).hidden = true;
   byId('alert').textContent = '';
-  URL.revokeObjectURL(byId('download').href);
-  byId('download').removeAttribute('href');
+  downloads.withdraw();
   byId('rows').replaceChildren();
   byId('filter').value = '';
   table = undefined;

@@ -2,7 +2,7 @@
 
 /**
  * @typedef {import('mcwc/encoder').EncodeOptions} EncodeOptions
- * @typedef {{options: EncodeOptions, args: string}} Quality
+ * @typedef {{options: EncodeOptions, args: string, calibrates: boolean}} Quality
  */
 
 const BYTES_PER_MB = 1e6;
@@ -21,6 +21,11 @@ export class QualityForm {
 
   /** @returns {Quality | null} null if the chosen number makes no sense, which the browser then says beside it */
   read() {
+    const chosen = this.#chosen();
+    return chosen && { ...chosen, calibrates: this.#form.elements.calibrates.checked && !chosen.options.lossless };
+  }
+
+  #chosen() {
     const { quality, bits, size } = this.#form.elements;
     const { value } = quality;
     if (value === 'lossless') return { options: { lossless: true }, args: '--lossless' };

@@ -1,8 +1,6 @@
 // Answers for the page's own files: those whose names change with their content from what is kept, others from the network while
 // there is one. What is kept, offline.js says. What is asked for past all caches passes by: the weights, which their loaders keep.
 
-const CACHE = 'mcwc-demo-page';
-
 self.addEventListener('install', () => self.skipWaiting());
 self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim()));
 self.addEventListener('fetch', (event) => {
@@ -26,6 +24,7 @@ async function networkFirst(request) {
   }
 }
 
+/** In whichever cache: the networks, which other pages ask for by the same address, are kept by those who load them. */
 function find(request) {
-  return caches.match(request, { cacheName: CACHE, ignoreSearch: true });
+  return caches.match(request, { ignoreSearch: true });
 }

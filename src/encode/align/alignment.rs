@@ -8,6 +8,7 @@ use super::symmetry::{self, Group};
 use crate::encode::levels::matrix::Orders;
 use crate::encode::levels::weights::to_f32;
 use crate::encode::options::{Base, Options};
+use crate::encode::progress::Counter;
 use crate::error::Result;
 use crate::formats::SourceFile;
 use crate::source::Source;
@@ -30,8 +31,9 @@ pub fn align<'a>(files: &'a [SourceFile<'a>], tensors: &'a [TensorLocation], opt
     let files_as_they_are = (0..files.len()).map(|index| Arranged::new(&files[index], index, tensors)).collect();
     let mut aligned = Aligned { files: files_as_they_are, columns: HashSet::new(), tensors };
     let groups = symmetry::discover(files, tensors)?;
-    for (index, group) in groups.iter().enumerate() {
-        (options.progress)("matching units", index as f64 / groups.len() as f64);
+    let begun = Counter::new("matching units", groups.len());
+    for group in &groups {
+        (options.progress)(begun.begin(None, 1));
         let found = match options.base {
             Some(base) => aligned.rows_beside_base(group, base)?,
             None => aligned.rows_beside_earlier_layer(group, &groups)?,

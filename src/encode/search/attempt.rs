@@ -89,10 +89,11 @@ impl Quantized {
         candidates: &mut [Option<Candidate>],
         options: &Options,
     ) -> Result<Self> {
-        let done = Counter::new(2 * lossy.coded.len());
+        let weights: usize = lossy.coded.iter().map(|coded| coded.view.matrix.len()).sum();
+        let begun = Counter::new("coding weights", 2 * weights);
         let levels = Scratch::new(options.scratch)?;
         let exact = quantization.exact(lossy, options)?;
-        let attempts = attempts(lossy, quantization, candidates, &exact, &done, options)?;
+        let attempts = attempts(lossy, quantization, candidates, &exact, &begun, options)?;
         let (mut counts, mut leveled) = (SharedCounts::default(), Vec::new());
         for (coded, attempt) in lossy.coded.iter().zip(attempts) {
             let tensor = match attempt {
@@ -110,8 +111,8 @@ impl Quantized {
         let payloads = Scratch::new(options.scratch)?;
         let len = |(_, tensor): &(usize, &LeveledTensor)| tensor.parts.iter().map(|part| part.indices.len()).sum();
         let tensors = map_in_parts(leveled.iter().enumerate(), len, |(index, tensor)| {
+            (options.progress)(begun.begin(Some(lossy.name(index)), lossy.coded[index].view.matrix.len()));
             let coded = if exact[index] { None } else { Some(tensor.coded(&coder, &payloads)?) };
-            (options.progress)("coding weights", done.step());
             let is_reference = referenced.contains(&(lossy.coded[index].frame as u64));
             smaller(lossy, index, coded, is_reference, options)
         })?;
@@ -226,7 +227,7 @@ fn attempts(
     quantization: &Quantization,
     candidates: &mut [Option<Candidate>],
     exact: &[bool],
-    done: &Counter,
+    begun: &Counter,
     options: &Options,
 ) -> Result<Vec<Option<Attempt>>> {
     loop {
@@ -236,7 +237,7 @@ fn attempts(
             candidate.take_if(|candidate| exact[index] || exact[candidate.reference]);
         }
         let references = References::new(lossy, &inexact, quantization.step);
-        let mut attempts = key_frames(lossy, &references, &quantization.costs, exact, scratch, done, options)?;
+        let mut attempts = key_frames(lossy, &references, &quantization.costs, exact, scratch, begun, options)?;
         Motion { references: &references, options, scratch }.predict(&mut attempts, &quantization.costs)?;
         let mut dropped = false;
         for ((candidate, tried), attempt) in candidates.iter_mut().zip(&inexact).zip(&attempts) {
@@ -257,7 +258,7 @@ fn key_frames(
     costs: &SharedCosts,
     exact: &[bool],
     scratch: &Scratch,
-    done: &Counter,
+    begun: &Counter,
     options: &Options,
 ) -> Result<Vec<Option<Attempt>>> {
     let len = |&index: &usize| lossy.coded[index].view.matrix.len();
@@ -266,6 +267,7 @@ fn key_frames(
         if coded.base.is_some() || exact[index] {
             return Ok(None);
         }
+        (options.progress)(begun.begin(Some(lossy.name(index)), len(&index)));
         let plan = references.plan(index);
         let (weights, pull) = (lossy.weights(index)?, references.pull(index, &plan)?);
         let search = coded.search(costs.of(plan.sharing()), options, 1);
@@ -273,7 +275,6 @@ fn key_frames(
             let weights = weights.rows(rows.clone())?.into_owned();
             Ok(Aim { pull: pull.rows(rows, &weights)?, weights, ..Aim::default() })
         })?;
-        (options.progress)("coding weights", done.step());
         Ok(Some(Attempt { plan, indices, tally }))
     })
 }

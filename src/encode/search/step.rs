@@ -13,7 +13,7 @@ use crate::encode::levels::table_sets::{SharedCosts, SharedCounts, Sharing};
 use crate::encode::motion::candidates::{self, Candidate};
 use crate::encode::options::{Options, Target};
 use crate::encode::portable::{exp2, log2, pow};
-use crate::encode::progress::{Counter, map_in_parts};
+use crate::encode::progress::{Counter, Progress, READING, map_in_parts};
 use crate::encode::search::attempt::{Quantization, Quantized};
 use crate::encode::search::cost::{Cost, Goal};
 use crate::error::{Error, Result};
@@ -192,9 +192,10 @@ impl<'a> Samples<'a> {
         let stride = (weight_count / SAMPLE_LEN).clamp(1, stride_max);
         let searched = |index: &usize| lossy.coded[*index].base.is_none();
         let indices: Vec<usize> = (0..lossy.coded.len()).filter(searched).collect();
-        let done = Counter::new(indices.len());
         let len = |&index: &usize| lossy.coded[index].view.matrix.len();
+        let begun = Counter::new(READING, indices.iter().map(len).sum());
         let tensors = map_in_parts(indices, len, |index| {
+            (options.progress)(begun.begin(Some(lossy.name(index)), len(&index)));
             let (matrix, weights) = (lossy.coded[index].view.matrix, lossy.weights(index)?);
             let at_once = (SAMPLE_LEN / matrix.row_len()).max(1);
             let mut sample = Sample { weights: Vec::new(), stride };
@@ -202,7 +203,6 @@ impl<'a> Samples<'a> {
                 let rows = weights.rows(first..matrix.rows.min(first + at_once))?;
                 sample.weights.append(&mut Sample::of(&rows, matrix.row_len(), stride).weights);
             }
-            (options.progress)("reading", done.step());
             sample.weights.shrink_to_fit();
             Ok((index, sample))
         })?;
@@ -216,7 +216,8 @@ impl<'a> Samples<'a> {
         let mut octaves = log2(guess).clamp(fine, coarse);
         let (mut best, mut strides) = (None, Strides::default());
         for round in 0..STEPS_MAX {
-            (options.progress)("finding the step", round as f64 / STEPS_MAX as f64);
+            let done = round as f64 / STEPS_MAX as f64;
+            (options.progress)(Progress { stage: "finding the step", done, tensor: None });
             let (quantization, cost) = self.try_step(exp2(octaves), options);
             let value = goal.of(cost);
             let within = value <= goal.bound();
