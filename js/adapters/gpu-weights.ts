@@ -20,7 +20,9 @@ export function webgpuIn({ executionProviders = [] }: { executionProviders?: rea
 
 /** The device that sessions of a runtime compute on, which has made one already. */
 export async function deviceOf({ env }: Runtime, provider: Provider): Promise<GPUDevice> {
-  const device = provider.device ?? (await env.webgpu?.device);
+  // JSEP takes none but its own, which it lets nobody change.
+  const isFixed = Object.getOwnPropertyDescriptor(env.webgpu ?? {}, 'device')?.writable === false;
+  const device: GPUDevice | undefined = (!isFixed && provider.device) || (await env.webgpu?.device);
   if (!device) throw new McwcError('gpu', 'the runtime does not tell which device it computes on');
   return device;
 }

@@ -1,6 +1,7 @@
 // An ONNX model in an archive -> the same model with its large initializers outside it, or as inputs of it, without a weight
 // being decoded, and where they lie. Field numbers are those of onnx.proto.
 import type { Archive } from '../archive.js';
+import type { ArchiveFile } from '../file.js';
 import { concatenate, field, opening } from '../protobuf.js';
 import type { TensorInfo } from '../types.js';
 import { GRAPH, NODE, type Uses, inputOf, usesOf } from './graph-inputs.js';
@@ -42,12 +43,21 @@ export async function split(archive: Archive, name: string, withInputs: boolean)
   const parts = splitter.model([0, file.size]);
   if (!parts) return undefined;
   const kept = parts.filter((part): part is Span => !(part instanceof Uint8Array));
-  const bytes = await file.parts(kept);
+  const bytes = await (withInputs ? onThisThread(file, kept) : file.parts(kept));
   let at = 0;
   const take = ([start, end]: Span) => bytes.subarray(at, (at += end - start));
   const model = concatenate(parts.map((part) => (part instanceof Uint8Array ? part : take(part))));
   const extents = [...splitter.extents.values()].sort((a, b) => (a.file === b.file ? a.start - b.start : a.file < b.file ? -1 : 1));
   return { model, locations: splitter.locations, extents, inputs: splitter.inputs };
+}
+
+/** A GPU would have to give back what it decodes. */
+async function onThisThread(file: ArchiveFile, spans: Span[]): Promise<Uint8Array> {
+  const bytes = new Uint8Array(spans.reduce((sum, [start, end]) => sum + end - start, 0));
+  const decoders = await Promise.all(spans.map(([start, end]) => file.prepare(start, end)));
+  let at = 0;
+  for (const [index, [start, end]] of spans.entries()) decoders[index](bytes.subarray(at, (at += end - start)));
+  return bytes;
 }
 
 function betweenTensors(archive: Archive, name: string): Span[] {
