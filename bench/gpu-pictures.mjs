@@ -1,9 +1,11 @@
 // The demo's pictures, read by onnxruntime-web on WebGPU with weights that the GPU has decoded, and on the CPU with the CPU's.
-//   npm run bench:gpu -- [PICTURE…]      names of www/samples, all unless given
+//   npm run bench:gpu -- [--width 480] [PICTURE…]      names of www/samples, all unless given; scaled to so many pixels
+// WEBGPU_ADAPTER=swiftshader emulates the GPU, which takes minutes: for correctness only.
 // Needs the built package and command. Fails unless both read the same.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import { ROOT, fail, step } from '../scripts/tools.mjs';
 import { openPage } from './browser.mjs';
@@ -16,16 +18,18 @@ const ARCHIVE = join(OUT, 'ocr.mcwc');
 const COMMAND = join(ROOT, 'target/release/mcwc');
 const WEBGPU = ['--enable-unsafe-webgpu', ...(process.env.WEBGPU_ADAPTER ? [`--use-webgpu-adapter=${process.env.WEBGPU_ADAPTER}`] : [])];
 
+const { values, positionals } = parseArgs({ options: { width: { type: 'string' } }, allowPositionals: true });
+const resizing = values.width ? { resizeWidth: Number(values.width), resizeQuality: 'high' } : {};
 mkdirSync(OUT, { recursive: true });
 if (!existsSync(ARCHIVE)) execFileSync(COMMAND, ['encode', ...MODELS.map((name) => join(ASSETS, name)), '-o', ARCHIVE, '--json'], { stdio: 'ignore' });
 await bundleRecognition();
 const folders = { pkg: join(ROOT, 'pkg'), ort: join(ROOT, 'node_modules/onnxruntime-web/dist'), assets: ASSETS, samples: SAMPLES, out: OUT };
 const { page, close } = await openPage(folders, { args: WEBGPU });
-const pictures = process.argv.slice(2).length > 0 ? process.argv.slice(2) : readdirSync(SAMPLES).map((name) => basename(name, '.webp'));
+const pictures = positionals.length > 0 ? positionals : readdirSync(SAMPLES).map((name) => basename(name, '.webp'));
 const { adapter, sent, readBack, archiveBytes, createMs } = await page.evaluate(prepare, { models: MODELS });
 step(`${adapter}: sessions in ${ms(createMs.gpu)} on the GPU, ${ms(createMs.cpu)} on the CPU; ${sent} bytes sent up for ${archiveBytes} of archive, ${readBack} read back`);
 for (const picture of pictures) {
-  const { gpu, cpu } = await page.evaluate(readPicture, picture);
+  const { gpu, cpu } = await page.evaluate(readPicture, { picture, resizing });
   const [onGpu, onCpu] = [gpu, cpu].map(({ lines }) => lines.join('\n'));
   step(`${picture}: ${cpu.lines.length} lines in ${ms(gpu.ms)} on the GPU, ${ms(cpu.ms)} on the CPU, ${onGpu === onCpu ? 'the same text' : 'not the same'}`);
   if (onGpu !== onCpu || cpu.lines.length === 0) fail(`${onGpu}\ninstead of\n${onCpu}`);
@@ -77,10 +81,10 @@ async function prepare({ models }) {
   return { adapter: [info?.vendor, info?.architecture, info?.description].filter(Boolean).join(' '), ...measured, archiveBytes, createMs };
 }
 
-async function readPicture(picture) {
+async function readPicture({ picture, resizing }) {
   const { detect, recognize, parseKeys } = await import('/out/recognition.js');
   const classes = parseKeys(await (await fetch('/assets/ppocr_keys_v1.txt')).text());
-  const image = await createImageBitmap(await (await fetch(`/samples/${picture}.webp`)).blob());
+  const image = await createImageBitmap(await (await fetch(`/samples/${picture}.webp`)).blob(), resizing);
   const read = {};
   for (const [kind, { detector, recognizer }] of Object.entries(globalThis.sessions)) {
     const began = performance.now();
