@@ -30,7 +30,7 @@ pub fn compare(reader: &Reader<FileSource>, json: bool) -> Result<Compared> {
     })
 }
 
-async fn compare_on(gpu: &Decoder, reader: &Reader<FileSource>, json: bool) -> Result<Compared> {
+async fn compare_on(gpu: &Decoder, reader: &Reader<'_, FileSource>, json: bool) -> Result<Compared> {
     let archive = reader.archive();
     let mut compared = Compared { adapter: gpu.device().name().into(), tensors: 0, elements: 0, neighbours: 0 };
     let bar =
