@@ -42,7 +42,7 @@ type Output = 'f32' | 'f16' | undefined;
 
 /** Most levels that are decoded together, unless a tensor has more: they take four bytes each while they are. */
 const LEVELS_MAX = 1 << 24;
-/** Groups under way at once: the chunks of one are sent while another is decoded. */
+/** Groups of a call under way at once: the chunks of one are sent while another is decoded. */
 const GROUPS_AT_ONCE = 2;
 
 export class GpuReader {
@@ -212,28 +212,34 @@ export class GpuReader {
     const { chunks, hashes, header, memory, ask, count, throwIfClosed } = this.options;
     const steps = stepsOf(batch.neededChunks());
     ask(steps);
+    let sent: Promise<void> | undefined;
     for (const [some] of batchesOf(steps, chunks)) {
       const gathered = await this.#timed('arrivalMs', unlessAborted(chunks.gather(some), signal));
       const verified = await this.#timed('verifyMs', verify(gathered, hashes));
       signal?.throwIfAborted();
       throwIfClosed();
-      const began = performance.now();
-      let end = 0;
-      for (const [at, { chunk, frame, index }] of some.entries()) {
-        const start = end;
-        const payload = gathered.payloads.subarray(start, (end += gathered.lengths[at]));
-        if (!verified[at]) {
-          load(header, memory, payload);
-          verifyLoaded(header, chunk);
+      const add = () => {
+        let end = 0;
+        for (const [at, { chunk, frame, index }] of some.entries()) {
+          const start = end;
+          const payload = gathered.payloads.subarray(start, (end += gathered.lengths[at]));
+          if (!verified[at]) {
+            load(header, memory, payload);
+            verifyLoaded(header, chunk);
+          }
+          this.stats.uploadedBytes += gpu.add(batch, frame, index, payload);
         }
-        this.stats.uploadedBytes += gpu.add(batch, frame, index, payload);
-      }
-      this.stats.uploadMs += performance.now() - began;
+      };
+      // What the device thinks of it is known while the next come.
+      await sent;
+      sent = this.#timed('uploadMs', gpu.checked(add));
+      sent.catch(() => {});
       count(some);
     }
+    await sent;
   }
 
-  async #timed<T>(name: 'arrivalMs' | 'verifyMs' | 'decodeMs', promise: Promise<T>): Promise<T> {
+  async #timed<T>(name: 'arrivalMs' | 'verifyMs' | 'uploadMs' | 'decodeMs', promise: Promise<T>): Promise<T> {
     const began = performance.now();
     const value = await promise;
     this.stats[name] += performance.now() - began;

@@ -15,6 +15,9 @@ const STAGING_USAGE = 0x01 | 0x08;
 /** GPUMapMode. */
 const MAP_READ = 1;
 
+/** Most batches whose levels a device holds at once. */
+const BATCHES_AT_ONCE = 2;
+
 /** One for each device; that of no device is the one we asked for ourselves. */
 const gpus = new Map<GPUDevice | undefined, Promise<Gpu>>();
 
@@ -39,11 +42,14 @@ export class Gpu {
   readonly name: string;
   #decoder!: GpuDecoder;
   #lost: string | undefined;
+  /** What decodes on it now, and whoever waits for a turn. */
+  #decoding = 0;
+  #waiting: (() => void)[] = [];
 
   static async create(given: GPUDevice | undefined): Promise<Gpu> {
     const acquired = await AcquiredGpu.acquire(given);
     const gpu = new Gpu(acquired);
-    gpu.#decoder = await gpu.#checked(() => acquired.build());
+    gpu.#decoder = await gpu.checked(() => acquired.build());
     await gpu.#test();
     return gpu;
   }
@@ -59,10 +65,10 @@ export class Gpu {
   }
 
   async begin(archive: Archive, frames: number[], dtype: string | undefined): Promise<Batch> {
-    return this.#checked(() => this.#decoder.begin(archive, Uint32Array.from(frames), dtype), (batch) => batch.free());
+    return this.checked(() => this.#decoder.begin(archive, Uint32Array.from(frames), dtype), (batch) => batch.free());
   }
 
-  /** Sends a verified payload up; gives the bytes that are on their way. */
+  /** Sends a verified payload up; gives the bytes that are on their way. To be `checked`. */
   add(batch: Batch, frame: number, index: number, payload: Uint8Array<ArrayBuffer>): number {
     if (index < 0) {
       batch.addSide(frame, payload);
@@ -80,8 +86,11 @@ export class Gpu {
   async finish(batch: Batch): Promise<GPUBuffer[]> {
     const destroy = (buffers: GPUBuffer[]) => buffers.forEach((buffer) => buffer.destroy());
     let tensors: GPUBuffer[] = [];
+    // All chunks are there: nobody waits for a network here.
+    while (this.#decoding >= BATCHES_AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    this.#decoding++;
     try {
-      const [status, ...decoded] = await this.#checked(() => this.#decoder.finish(batch), destroy);
+      const [status, ...decoded] = await this.checked(() => this.#decoder.finish(batch), destroy);
       tensors = decoded;
       batch.check(await this.read(status, status.size).finally(() => status.destroy()));
       return tensors;
@@ -89,6 +98,8 @@ export class Gpu {
       destroy(tensors);
       throw error;
     } finally {
+      this.#decoding--;
+      this.#waiting.shift()?.();
       batch.free();
     }
   }
@@ -104,7 +115,7 @@ export class Gpu {
       device.queue.submit([encoder.finish()]);
       return staging;
     };
-    const staging = await this.#checked(copy, (staging) => staging.destroy());
+    const staging = await this.checked(copy, (staging) => staging.destroy());
     try {
       await staging.mapAsync(MAP_READ);
       return new Uint8Array(staging.getMappedRange().slice(0, bytes));
@@ -128,11 +139,11 @@ export class Gpu {
       buffer.unmap();
       return buffer;
     };
-    return this.#checked(create, (buffer) => buffer.destroy());
+    return this.checked(create, (buffer) => buffer.destroy());
   }
 
   /** What `work` makes, once the device has accepted it; if not, `undo` takes it back. */
-  async #checked<T>(work: () => T, undo?: (made: T) => void): Promise<T> {
+  async checked<T>(work: () => T, undo?: (made: T) => void): Promise<T> {
     const { device } = this;
     const filters = ['internal', 'validation', 'out-of-memory'] as const;
     for (const filter of filters) device.pushErrorScope(filter);

@@ -89,8 +89,18 @@ async function compare({ base, file, provider, path, restored, model, shape, ext
     const files = options.externalData.map(async ({ path, data }) => ({ path, data: copies ? await copy(data) : data }));
     return create.call(ort.InferenceSession, model, { ...options, externalData: await Promise.all(files) });
   };
-  const runtime = { InferenceSession: { create: spied }, Tensor: ort.Tensor, env: ort.env };
+  const given = [];
+  const Tensor = class extends ort.Tensor {};
+  Tensor.fromGpuBuffer = (buffer, { dataType, dims }) => (given.push(`${dataType} ${dims}`), ort.Tensor.fromGpuBuffer(buffer, { dataType, dims }));
+  const runtime = { InferenceSession: { create: spied }, Tensor, env: ort.env };
+  const readBack = [];
+  const { mapAsync } = GPUBuffer.prototype;
+  GPUBuffer.prototype.mapAsync = function (mode, ...range) {
+    if (mode === GPUMapMode.READ) readBack.push(this.size);
+    return mapAsync.call(this, mode, ...range);
+  };
   const session = await createSession(runtime, `${base}/${path}`, { model, ...own, ...options });
+  const gpu = { given, readBack, inputs: [session.inputNames, session.inputMetadata.map(({ name }) => name)] };
   const bytes = async (name) => new Uint8Array(await (await fetch(`${base}/${restored}/${name}`)).arrayBuffer());
   const files = external.map(async (path) => ({ path, data: await bytes(path) }));
   const plain = await create.call(ort.InferenceSession, await bytes(model), { ...own, externalData: await Promise.all(files) });
@@ -104,7 +114,7 @@ async function compare({ base, file, provider, path, restored, model, shape, ext
   const largest = Math.max(...theirs.map(({ data }) => data.reduce((most, value) => Math.max(most, Math.abs(value)), 0)));
   await session.release();
   await plain.release();
-  return { difference: Math.max(...differences), largest, probe: calls.slice(0, -1), created: calls.at(-1) };
+  return { difference: Math.max(...differences), largest, probe: calls.slice(0, -1), created: calls.at(-1), gpu };
 }
 
 const { run } = places.Chromium;
@@ -132,8 +142,61 @@ describe('mcwc/onnxruntime', () => {
         assert.equal(difference, 0);
         assert.deepEqual(created.data, [build.data, build.data]);
       });
+
+      // With JSPI it is the same code.
+      if (build.provider !== 'webgpu' || build.data === 'Blob') return;
+      test('is given large weights in buffers of the GPU, decoded there', async () => {
+        const { difference, largest, created, gpu } = await run(compare, { ...build, ...MIXED, options: { weights: 'gpu' } });
+        assert.ok(largest > 0);
+        assert.ok(difference <= 1e-5 * largest, `${difference} of ${largest}`);
+        // Those that the graph has as `raw`, `far`, `near` and `constant`.
+        assert.deepEqual(gpu.given, Array(4).fill('float32 64,64'));
+        assert.deepEqual(gpu.inputs, [['x'], ['x']]);
+        assert.ok(gpu.readBack.length > 0 && !gpu.readBack.includes(4 * 64 * 64), `${gpu.readBack} bytes read back`);
+        // Not taken out: that of `float_data`, and those of inner graphs.
+        assert.ok(created.bytes < 4 * (4 * 64 * 64), `${created.bytes} bytes of model`);
+      });
     });
   }
+
+  test('weights on the GPU are of the device that the session computes on', async () => {
+    const { file } = BUILDS.webgpu;
+    const outcomes = await run(
+      async ({ base, file, path, model }) => {
+        const ort = await import(`${base}/ort/${file}`);
+        const { createSession } = await import(`${base}/pkg/onnxruntime.js`);
+        const { open } = await import(`${base}/pkg/index.js`);
+        ort.env.wasm.numThreads = 1;
+        const adapter = await navigator.gpu.requestAdapter();
+        const device = await adapter.requestDevice();
+        const archive = await open(`${base}/${path}`, { backend: 'webgpu', device });
+        const onCpu = await open(`${base}/${path}`, { backend: 'cpu' });
+        const outcome = async (source, providers, weights = 'gpu') => {
+          const created = createSession(ort, source, { model, weights, executionProviders: providers, logSeverityLevel: 3 });
+          const session = await created.catch(({ code, message }) => ({ failure: `${code}: ${message}` }));
+          if (session.failure) return session.failure;
+          const { z } = await session.run({ x: new ort.Tensor('float32', new Float32Array(64).fill(1), [1, 64]) });
+          await session.release();
+          return z.data.some((value) => value !== 0) ? 'runs' : 'gives nothing';
+        };
+        const provider = { name: 'webgpu', device };
+        return {
+          shared: [await outcome(archive, [provider]), await outcome(`${base}/${path}`, [provider])],
+          other: await outcome(archive, ['webgpu']),
+          cpu: await outcome(onCpu, [provider]),
+          without: await outcome(archive, ['wasm']),
+          place: await outcome(archive, [provider], 'elsewhere'),
+        };
+      },
+      { file, path: MIXED.path, model: MIXED.model },
+    );
+    const { shared, other, cpu, without, place } = outcomes;
+    assert.deepEqual(shared, ['runs', 'runs']);
+    assert.match(other, /^argument: .*another device/);
+    assert.match(cpu, /^gpu: there is no GPU: the CPU was asked for/);
+    assert.match(without, /^argument: .*webgpu among the executionProviders/);
+    assert.match(place, /^argument: .*elsewhere/);
+  });
 
   describe('in other ways', () => {
     const [{ file, provider }] = Object.values(BUILDS);

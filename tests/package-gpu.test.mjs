@@ -155,7 +155,7 @@ describe('WebGPU', () => {
   });
 
   /** All tensors at once, in buffers, against those of the CPU as floats: the largest difference in units in the last place. */
-  const atOnce = async ({ entry, base, path, dtype, bases = [] }) => {
+  const atOnce = async ({ entry, base, path, dtype, bases = [], bindingBytes, outOfMemory = 0 }) => {
     const { open } = await import(entry);
     const { toFloat32 } = await import(entry.replace('index.js', 'float32.js'));
     const device = await (globalThis.device ??= navigator.gpu.requestAdapter().then((adapter) => adapter.requestDevice()));
@@ -167,6 +167,13 @@ describe('WebGPU', () => {
     const [gpu, cpu] = [await opened({ backend: 'webgpu', device }), await opened({ backend: 'cpu' })];
     const floats = { f32: 4, f16: 2, bf16: 2, f64: 8 };
     const names = gpu.tensors.filter((tensor) => tensor.dtype in floats && tensor.bytes > 0).map(({ name }) => name);
+    if (bindingBytes) {
+      const limits = {};
+      for (const name in device.limits) limits[name] = device.limits[name];
+      Object.defineProperty(device, 'limits', { value: { ...limits, maxStorageBufferBindingSize: bindingBytes } });
+    }
+    const { popErrorScope } = device;
+    device.popErrorScope = async () => (await popErrorScope.call(device)) ?? (outOfMemory-- > 0 ? new GPUOutOfMemoryError('no room') : null);
     const tensors = await gpu.gpuTensors(names, { dtype });
     const staging = device.createBuffer({ size: 1 << 22, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
     const read = async ({ buffer, bytes }) => {
@@ -214,6 +221,76 @@ describe('WebGPU', () => {
       assert(onGpu > 30, `${onGpu} on the GPU`);
     });
   }
+
+  test('what a device has no room for is decoded in smaller groups, or on the CPU, to the same values', async () => {
+    const all = await run(atOnce, { path: 'small.mcwc', dtype: 'f32' });
+    const small = await run(atOnce, { path: 'small.mcwc', dtype: 'f32', bindingBytes: 1 << 18 });
+    assert.deepEqual(small.decoded, all.decoded);
+    const smaller = await run(atOnce, { path: 'small.mcwc', dtype: 'f32', bindingBytes: 1 << 17 });
+    assert(smaller.decoded.cpu > all.decoded.cpu, JSON.stringify(smaller.decoded));
+    // Three scopes each: for all together, for the first of them, and for what the CPU made of it.
+    const full = await run(atOnce, { path: 'small.mcwc', dtype: 'f32', outOfMemory: 3 });
+    assert.deepEqual(full.decoded, all.decoded);
+    const alone = await run(atOnce, { path: 'small.mcwc', dtype: 'f32', outOfMemory: 6 });
+    assert.equal(alone.decoded.cpu, all.decoded.cpu + 1);
+    await assert.rejects(run(atOnce, { path: 'small.mcwc', dtype: 'f32', outOfMemory: 9 }), /McwcError: no room/);
+    for (const { most, backend, shapes } of [small, smaller, full, alone]) assert.deepEqual([most <= 1, backend, shapes], [true, 'webgpu', true]);
+  });
+
+  test('a device that is lost while it decodes is a typed error, and the CPU goes on', async () => {
+    const scenario = async ({ entry, base, at }) => {
+      const { open, McwcError } = await import(entry);
+      const device = await (await navigator.gpu.requestAdapter()).requestDevice();
+      const archive = await open(`${base}/small.mcwc`, { backend: 'webgpu', device });
+      const cpu = await open(`${base}/small.mcwc`, { backend: 'cpu' });
+      const { submit, writeBuffer } = GPUQueue.prototype;
+      const then = (call) =>
+        function (...given) {
+          const result = call.apply(this, given);
+          device.destroy();
+          return result;
+        };
+      if (at === 'submit') GPUQueue.prototype.submit = then(submit);
+      else GPUQueue.prototype.writeBuffer = then(writeBuffer);
+      const failure = await archive.gpuTensors(['wide', 'half']).catch((error) => error instanceof McwcError && error.code);
+      Object.assign(GPUQueue.prototype, { submit, writeBuffer });
+      const [ours, theirs] = await Promise.all([archive, cpu].map(async (archive) => (await archive.tensor('wide')).data));
+      const { backend, backendReason } = archive;
+      [archive, cpu].forEach((archive) => archive.close());
+      return { failure, backend, backendReason, same: ours.length === theirs.length && ours.every((value, index) => value === theirs[index]) };
+    };
+    for (const at of ['writeBuffer', 'submit']) {
+      const { backendReason, ...outcome } = await run(scenario, { at });
+      assert.deepEqual(outcome, { failure: 'gpu', backend: 'cpu', same: true }, at);
+      assert.match(backendReason, /lost|destroyed/i);
+    }
+  });
+
+  test('archives on one device share its memory: two groups are decoded at once, however many are asked for', async () => {
+    const scenario = async ({ entry, base }) => {
+      const { open } = await import(entry);
+      const device = await (await navigator.gpu.requestAdapter()).requestDevice();
+      const archives = await Promise.all(Array.from({ length: 4 }, () => open(`${base}/small.mcwc`, { backend: 'webgpu', device })));
+      let [held, most] = [0, 0];
+      const { createBuffer } = device;
+      device.createBuffer = (descriptor) => {
+        const buffer = createBuffer.call(device, descriptor);
+        const { usage, size } = descriptor;
+        // Levels; and what is read back when they have become weights.
+        if (usage === GPUBufferUsage.STORAGE && size === 4 * 96 * 512) most = Math.max(most, ++held);
+        if (usage & GPUBufferUsage.MAP_READ) {
+          const { mapAsync, destroy } = buffer;
+          buffer.mapAsync = (...range) => mapAsync.call(buffer, ...range).then(() => new Promise((resolve) => setTimeout(resolve, 100)));
+          buffer.destroy = () => (held--, destroy.call(buffer));
+        }
+        return buffer;
+      };
+      const tensors = await Promise.all(archives.map((archive) => archive.gpuTensor('wide')));
+      archives.forEach((archive) => archive.close());
+      return { most, left: held, decoded: tensors.map(({ backend }) => backend) };
+    };
+    assert.deepEqual(await run(scenario), { most: 2, left: 0, decoded: Array(4).fill('webgpu') });
+  });
 
   test('sends no more than the archive up', async () => {
     const floats = noise(9);

@@ -1,19 +1,20 @@
 // An archive with an ONNX model -> an inference session of onnxruntime-web, whose weights are decoded as it takes them over.
 import type { Archive, ArchiveSource, OpenOptions, Progress } from '../index.js';
 import { McwcError, open } from '../index.js';
+import { type GpuWeights, type Provider, deviceOf, gpuWeights, webgpuIn } from './gpu-weights.js';
 import { type Access, LazyData } from './lazy-data.js';
 import { split } from './onnx.js';
-import { accessOf } from './probe.js';
+import { type Probe, probe } from './probe.js';
 
 /** What is needed of onnxruntime-web: `import * as ort from 'onnxruntime-web'`, `/wasm`, `/webgpu`, `/all` or `/jspi`. */
 export interface Runtime {
   InferenceSession: { create(model: Uint8Array, options?: any): Promise<any> };
-  Tensor: new (type: 'float32', data: Float32Array, dims: number[]) => any;
-  env: { wasm?: { proxy?: boolean }; versions?: { node?: string } };
+  Tensor: { new (type: 'float32', data: Float32Array, dims: number[]): any; fromGpuBuffer?(buffer: any, options: any): any };
+  env: { wasm?: { proxy?: boolean }; webgpu?: { readonly device?: any }; versions?: { node?: string } };
 }
 
 interface Providers {
-  executionProviders?: readonly (string | { name: string })[];
+  executionProviders?: readonly (string | Provider)[];
 }
 
 type Created<Ort extends Runtime> = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
@@ -29,6 +30,8 @@ export interface SessionOptions {
   mcwc?: OpenOptions;
   /** Bytes of weights that are decoded before the runtime asks for them, on workers, while the archive arrives. Default: 16 MiB. */
   aheadBytes?: number;
+  /** `gpu`: large weights become buffers of the GPU, decoded there, that the runtime uses as they are. Only with the provider `webgpu`. */
+  weights?: 'gpu';
   onProgress?: (progress: Progress) => void;
   signal?: AbortSignal;
 }
@@ -42,42 +45,80 @@ export async function createSession<Ort extends Runtime>(
   source: Archive | ArchiveSource,
   options: SessionOptions & Partial<OwnOptions<Ort>> = {},
 ): Promise<Created<Ort>> {
-  const { model: name, mcwc, aheadBytes = AHEAD_BYTES, onProgress, signal, ...own } = options;
+  const { model, mcwc, aheadBytes = AHEAD_BYTES, weights, onProgress, signal, ...own } = options;
+  const opening = { ...defined({ onProgress, signal }), ...mcwc };
   // The runtime is loaded while the archive arrives.
-  const access = isLazy(ort, own) ? accessFor(ort, own) : undefined;
-  const given = isArchive(source) ? source : undefined;
-  const archive = given ?? (await open(source as ArchiveSource, { backend: 'cpu', ...defined({ onProgress, signal }), ...mcwc }));
+  if (weights === undefined) return load(ort, source, { opening, own, model, aheadBytes, signal, access: accessFor(ort, own) });
+  if (weights !== 'gpu') throw new McwcError('argument', `there is no place ${JSON.stringify(weights)} for weights`);
+  const provider = webgpuIn(own);
+  const { access, release } = await probeOf(ort, own);
   try {
-    const { model, externalData, lazy, access: kind } = await load(archive, modelIn(archive, name), access, aheadBytes);
+    if (!access) throw new McwcError('gpu', 'the runtime does not take its weights on this thread');
+    const device = await deviceOf(ort, provider);
+    // A runtime that waits could be given what is decoded on the GPU, and read back.
+    return await load(ort, source, { opening, own, model, aheadBytes: 0, signal, access: 'array', device });
+  } finally {
+    await release();
+  }
+}
+
+interface LoadOptions {
+  opening: OpenOptions;
+  /** The runtime's. */
+  own: Providers & { externalData?: readonly unknown[] };
+  model: string | undefined;
+  aheadBytes: number;
+  signal: AbortSignal | undefined;
+  access: Promise<Access | undefined> | Access | undefined;
+  /** Where large weights are to be. */
+  device?: GPUDevice;
+}
+
+async function load(ort: Runtime, source: Archive | ArchiveSource, options: LoadOptions): Promise<any> {
+  const { opening, own, signal, device } = options;
+  const given = isArchive(source) ? source : undefined;
+  const backend = device ? { backend: 'webgpu' as const, device } : { backend: 'cpu' as const };
+  const archive = given ?? (await open(source as ArchiveSource, { ...backend, ...opening }));
+  let weights: GpuWeights | undefined;
+  try {
+    const loaded = await contents(archive, modelIn(archive, options.model), options);
+    weights = loaded.weights;
     signal?.throwIfAborted();
     // Workers and compressed bytes would only take memory while the runtime needs the most.
-    if (!given && kind !== 'blob') archive.close();
-    const all = { ...own, externalData: [...((own as { externalData?: readonly unknown[] }).externalData ?? []), ...externalData] };
-    return await inTurn(ort, () => ort.InferenceSession.create(model, all)).catch((error: unknown) => {
-      throw lazy?.error ?? error;
+    if (!given && loaded.access !== 'blob') archive.close();
+    const all = { ...own, externalData: [...(own.externalData ?? []), ...loaded.externalData] };
+    const session = await inTurn(ort, () => ort.InferenceSession.create(loaded.model, all)).catch((error: unknown) => {
+      throw loaded.lazy?.error ?? error;
     });
+    return weights?.feed(ort, session) ?? session;
+  } catch (error) {
+    weights?.destroy();
+    throw error;
   } finally {
     if (!given) archive.close();
   }
 }
 
-interface Loaded {
+interface Contents {
   model: Uint8Array;
   externalData: { path: string; data: Uint8Array | Blob }[];
   /** What the external data come from, and how, if they do not lie in memory. */
   lazy?: LazyData;
   access?: Access;
+  weights?: GpuWeights;
 }
 
-async function load(archive: Archive, name: string, access: Promise<Access | undefined> | undefined, aheadBytes: number): Promise<Loaded> {
-  const parts = await split(archive, name);
+async function contents(archive: Archive, name: string, { access, aheadBytes, device, signal }: LoadOptions): Promise<Contents> {
+  const parts = await split(archive, name, device !== undefined);
+  if (!parts && device) throw new McwcError('unsupported', `the weights of ${name} cannot be told from the rest`);
   if (parts && access) {
+    const weights = device && (await gpuWeights(archive, parts.inputs, device, signal));
     const lazy = new LazyData(archive, parts.extents);
-    const prepared = access.then((access) => (access === 'array' ? lazy.prepare() : undefined));
+    const prepared = Promise.resolve(access).then((access) => (access === 'array' ? lazy.prepare() : undefined));
     const [kind] = await Promise.all([access, prepared, lazy.decodeAhead(aheadBytes)]);
     if (kind) {
       const externalData = Array.from(parts.locations, ([path, name]) => ({ path, data: lazy.file(name, archive.file(name).size, kind) }));
-      return { model: parts.model, externalData, lazy, access: kind };
+      return { model: parts.model, externalData, lazy, access: kind, weights };
     }
   }
   const outside = Array.from(parts?.locations ?? []).filter(([, file]) => file !== name);
@@ -93,13 +134,19 @@ function isLazy({ env }: Runtime, own: Providers): boolean {
 /** By the runtime's entry point, and by what it is to run on. */
 const known = new WeakMap<object, Map<string, Promise<Access | undefined>>>();
 
-function accessFor(ort: Runtime, own: Providers): Promise<Access | undefined> {
+function accessFor(ort: Runtime, own: Providers): Promise<Access | undefined> | undefined {
+  if (!isLazy(ort, own)) return undefined;
   const ofRuntime = known.get(ort.InferenceSession) ?? new Map<string, Promise<Access | undefined>>();
   known.set(ort.InferenceSession, ofRuntime);
   const key = namesOf(own).join();
-  const access = ofRuntime.get(key) ?? inTurn(ort, () => accessOf(ort, own.executionProviders));
-  ofRuntime.set(key, access);
-  return access;
+  const found = ofRuntime.get(key) ?? probeOf(ort, own).then(({ access, release }) => release().then(() => access));
+  ofRuntime.set(key, found);
+  return found;
+}
+
+async function probeOf(ort: Runtime, own: Providers): Promise<Probe> {
+  if (!isLazy(ort, own)) return { access: undefined, release: async () => {} };
+  return inTurn(ort, () => probe(ort, own.executionProviders));
 }
 
 /** What was begun last with each runtime, which on WebGPU makes but one session at a time. */

@@ -6,8 +6,14 @@ import type { Runtime } from './onnxruntime.js';
 const FLOAT = 1;
 const BYTES = 4;
 
-/** Undefined if it wants all of it beforehand. Rejects only if it cannot run anything. */
-export async function accessOf({ InferenceSession, Tensor }: Runtime, executionProviders: unknown): Promise<Access | undefined> {
+export interface Probe {
+  /** Undefined if it wants all of it beforehand, or cannot run anything. */
+  access: Access | undefined;
+  /** Ends the session, and with the last one the device of the runtime. */
+  release(): Promise<void>;
+}
+
+export async function probe({ InferenceSession, Tensor }: Runtime, executionProviders: unknown): Promise<Probe> {
   const read = { array: 0, blob: 0 };
   // One memory for all that is asked for, as `LazyData` has it.
   const memory = new Float32Array(1);
@@ -26,14 +32,15 @@ export async function accessOf({ InferenceSession, Tensor }: Runtime, executionP
     { path: 'array', data: array },
     { path: 'blob', data: blob },
   ];
+  let session: any;
+  const release = async () => session?.release();
   try {
-    const session = await InferenceSession.create(sum(), { executionProviders, externalData, logSeverityLevel: 4 });
+    session = await InferenceSession.create(sum(), { executionProviders, externalData, logSeverityLevel: 4 });
     const { y } = await session.run({ x: new Tensor('float32', Float32Array.of(8), [1]) });
-    await session.release();
-    if (y.data[0] !== 15 || read.array === 0) return undefined;
-    return read.blob > 0 ? 'blob' : 'array';
+    const isRead = y.data[0] === 15 && read.array > 0;
+    return { access: isRead ? (read.blob > 0 ? 'blob' : 'array') : undefined, release };
   } catch {
-    return undefined;
+    return { access: undefined, release };
   }
 }
 

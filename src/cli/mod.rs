@@ -5,6 +5,8 @@ mod decode;
 mod destination;
 mod encode;
 mod files;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod inspect;
 mod names;
 mod output;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::files::BaseArgument;
+#[cfg(feature = "gpu")]
+use super::gpu::{Compared, compare};
 use super::output::{json_text, progress_bar};
 use super::sizes::human_bytes;
 use crate::decode::Reader;
@@ -18,10 +20,35 @@ pub struct Arguments {
     input: PathBuf,
     #[command(flatten)]
     base: BaseArgument,
+    /// Decode on the GPU too, and compare
+    #[cfg(feature = "gpu")]
+    #[arg(long)]
+    gpu: bool,
 }
 
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
-    arguments.base.open(&arguments.input, |reader, _| check_chunks(reader, json))
+    arguments.base.open(&arguments.input, |reader, _| {
+        #[cfg(feature = "gpu")]
+        if arguments.gpu {
+            return compare_with_gpu(reader, json);
+        }
+        check_chunks(reader, json)
+    })
+}
+
+#[cfg(feature = "gpu")]
+fn compare_with_gpu(reader: &Reader<FileSource>, json: bool) -> Result<String> {
+    reader.archive().require_base()?;
+    let Compared { adapter, tensors, elements, neighbours } = compare(reader, json)?;
+    let of = reader.archive().tensors.len();
+    if json {
+        let found =
+            json!({ "adapter": adapter, "tensors": tensors, "of": of, "elements": elements, "neighbours": neighbours });
+        return json_text(&found);
+    }
+    Ok(format!(
+        "{tensors} of {of} tensors, {elements} elements, are the same on {adapter}; {neighbours} of them to one unit in the last place\n"
+    ))
 }
 
 fn check_chunks(reader: &Reader<FileSource>, json: bool) -> Result<String> {

@@ -11,6 +11,47 @@ const INTERVALS_AT: u32 = 1024;
 // More than any lane's number in its chunk.
 const LANE_END: u32 = 256;
 
+// Where the intervals of each table begin, and all of them.
+@group(0) @binding(0) var<storage, read> interval_starts: array<u32>;
+@group(0) @binding(1) var<storage, read> intervals: array<u32>;
+@group(0) @binding(2) var<storage, read_write> expanded: array<u32>;
+
+// A word of a table: intervals, and for each slot the last that begins before it.
+@compute @workgroup_size(64)
+fn expand_tables(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>) {
+    let word = id.y * workgroups.x * 64u + id.x;
+    let table = word / TABLE_LEN;
+    if table >= arrayLength(&interval_starts) {
+        return;
+    }
+    let start = interval_starts[table];
+    var end = arrayLength(&intervals);
+    if table + 1u < arrayLength(&interval_starts) {
+        end = interval_starts[table + 1u];
+    }
+    let at = word % TABLE_LEN;
+    if at >= INTERVALS_AT {
+        if start + at - INTERVALS_AT < end {
+            expanded[word] = intervals[start + at - INTERVALS_AT];
+        }
+        return;
+    }
+    var four = 0u;
+    var next = start + 1u;
+    for (var slot = 4u * at; slot < 4u * at + 4u; slot++) {
+        while next < end && cumulative(intervals[next]) <= slot {
+            next++;
+        }
+        four = insertBits(four, next - 1u - start, (slot & 3u) * 8u, 8u);
+    }
+    expanded[word] = four;
+}
+
+// Of an interval: frequency (12 bits), cumulative (12), symbol (8).
+fn cumulative(interval: u32) -> u32 {
+    return (interval >> 8u) & SLOT_MASK;
+}
+
 struct Lane {
     chunk: u32,
     // Of `words`, in 16-bit words: where it begins, and where it should end.
@@ -71,9 +112,8 @@ fn walk_lanes(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
             let table = TABLE_LEN * (chunk.first_table + u32(table_class) + quantizer * quantizer_len);
             let slot = state & SLOT_MASK;
             let index = extractBits(tables[table + (slot >> 2u)], (slot & 3u) * 8u, 8u);
-            // Frequency (12 bits), cumulative (12), symbol (8).
             let interval = tables[table + INTERVALS_AT + index];
-            let next = (interval >> 20u) * (state >> 12u) + slot - ((interval >> 8u) & SLOT_MASK);
+            let next = (interval >> 20u) * (state >> 12u) + slot - cumulative(interval);
             let at = min(word, lane.end);
             let refill = next < STATE_START;
             state = select(next, (next << 16u) | extractBits(words[at >> 1u], (at & 1u) * 16u, 16u), refill);

@@ -189,7 +189,7 @@ impl Layout {
             let first = match table_sets.iter().rfind(|(known, _)| *known == set) {
                 Some(&(_, first)) => first,
                 None => {
-                    table_sets.push((set, coded.push_tables(tables)));
+                    table_sets.push((set, coded.tables.push(tables)));
                     table_sets[table_sets.len() - 1].1
                 }
             };

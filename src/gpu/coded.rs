@@ -6,10 +6,10 @@ use crate::entropy::{LevelPayload, Table};
 use crate::error::{Error, Result};
 use crate::reconstruct::SideArrays;
 
-/// `TABLE_LEN` of the shader.
-pub(super) const TABLE_LEN: usize = 1280;
 /// `INTERVALS_AT` of the shader.
 pub(super) const INTERVALS_AT: usize = 1024;
+/// `TABLE_LEN` of the shader.
+pub(super) const TABLE_LEN: usize = INTERVALS_AT + 256;
 
 /// The contents of the buffers, but for the words of the lanes.
 #[derive(Debug, Default)]
@@ -17,11 +17,60 @@ pub(super) struct Coded {
     pub lanes: Vec<[u32; Self::LANE_LEN]>,
     pub chunks: Vec<[u32; Self::CHUNK_LEN]>,
     pub classes: Vec<u8>,
-    pub tables: Vec<u32>,
+    pub tables: Tables,
     /// Place and level.
     pub escapes: Vec<[u32; 2]>,
     /// Bytes of words that have been placed.
     words_bytes: u64,
+}
+
+/// Entropy models, as short as they are sent: `expand_tables` adds the number of the interval that each slot lies in.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    /// Where the intervals of each begin.
+    pub starts: Vec<u32>,
+    /// Frequency (12 bits), cumulative (12), symbol (8); in the order of their slots.
+    pub intervals: Vec<u32>,
+}
+
+impl Tables {
+    /// Appends tables, and gives the number of the first.
+    pub fn push(&mut self, tables: &[Table]) -> u32 {
+        let first = self.starts.len() as u32;
+        for table in tables {
+            self.starts.push(self.intervals.len() as u32);
+            let mut cumulative = 0;
+            for (symbol, frequency) in (table.first()..).zip(table.frequencies().iter().map(|&f| u32::from(f))) {
+                if frequency > 0 {
+                    self.intervals.push(frequency << 20 | cumulative << 8 | u32::from(symbol as u8));
+                }
+                cumulative += frequency;
+            }
+        }
+        first
+    }
+
+    /// Bytes that they take when they have been expanded.
+    pub fn expanded_bytes(&self) -> u64 {
+        4 * (TABLE_LEN * self.starts.len()) as u64
+    }
+
+    /// What `expand_tables` makes of them, on the CPU: what the GPU is held to.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn expanded(&self) -> Vec<u32> {
+        let ends = self.starts.iter().skip(1).map(|&end| end as usize).chain([self.intervals.len()]);
+        let mut expanded = Vec::with_capacity(TABLE_LEN * self.starts.len());
+        for (&start, end) in self.starts.iter().zip(ends) {
+            let intervals = &self.intervals[start as usize..end];
+            let numbers = intervals.iter().enumerate();
+            let slots: Vec<u8> =
+                numbers.flat_map(|(number, interval)| vec![number as u8; (interval >> 20) as usize]).collect();
+            expanded.extend(slots.as_chunks().0.iter().map(|&four| u32::from_le_bytes(four)));
+            expanded.extend(intervals);
+            expanded.resize(expanded.len().next_multiple_of(TABLE_LEN), 0);
+        }
+        expanded
+    }
 }
 
 /// Where a chunk's levels go, and by which classes and tables they are coded.
@@ -52,30 +101,9 @@ impl Coded {
     /// One that has not come.
     pub const NO_CHUNK: [u32; Self::CHUNK_LEN] = [u32::MAX; Self::CHUNK_LEN];
 
-    /// Bytes of chunks and tables.
+    /// Bytes of chunks, and of tables that have been expanded.
     pub fn bytes(&self) -> u64 {
-        4 * (self.chunks.as_flattened().len() + self.tables.len()) as u64
-    }
-
-    /// Appends tables, and gives the number of the first.
-    pub fn push_tables(&mut self, tables: &[Table]) -> u32 {
-        let first = self.tables.len() / TABLE_LEN;
-        tables.iter().for_each(|table| self.push_table(table));
-        first as u32
-    }
-
-    fn push_table(&mut self, table: &Table) {
-        let start = self.tables.len();
-        let mut slots = Vec::with_capacity(4 * INTERVALS_AT);
-        let mut intervals = Vec::with_capacity(TABLE_LEN - INTERVALS_AT);
-        for (symbol, &frequency) in (table.first()..).zip(table.frequencies()) {
-            let cumulative = slots.len() as u32;
-            slots.resize(slots.len() + usize::from(frequency), intervals.len() as u8);
-            intervals.push(u32::from(frequency) << 20 | cumulative << 8 | u32::from(symbol as u8));
-        }
-        self.tables.extend(slots.as_chunks().0.iter().map(|&four| u32::from_le_bytes(four)));
-        self.tables.extend(intervals);
-        self.tables.resize(start + TABLE_LEN, 0);
+        4 * self.chunks.as_flattened().len() as u64 + self.tables.expanded_bytes()
     }
 
     /// Appends the classes of a frame's rows and of its columns with their taps; gives where they are.
@@ -162,7 +190,7 @@ impl Coded {
         own_lanes.is_some_and(|lanes| !lanes.is_empty() && lanes.iter().all(lies))
             && (rows == 0 || level_at + (rows - 1) * row_len + columns <= level_len)
             && class_end(row_class_at, rows).max(class_end(column_class_at, columns)) <= self.classes.len() as u64
-            && (1..=(self.tables.len() / TABLE_LEN) as u64).contains(&(first_table + class_len * (1 + trellis)))
+            && (1..=self.tables.starts.len() as u64).contains(&(first_table + class_len * (1 + trellis)))
             && 4 * low_end <= words_bytes
             && escapes.all(|&[at, _]| u64::from(at) < level_len)
     }

@@ -1,6 +1,7 @@
 //! Runs the shaders: the buffers of a batch, its dispatches, and the tensors.
 
 use super::batch::{Batch, BatchFrame, Layout};
+use super::coded::Tables;
 use super::device::{Device, Temporary};
 use super::frame::{self, LevelFrame, SideWords};
 use super::shader::SHADER;
@@ -22,6 +23,7 @@ mod binding {
 #[derive(Debug)]
 pub struct Decoder {
     pub(super) device: Device,
+    expand_tables: wgpu::ComputePipeline,
     walk_lanes: wgpu::ComputePipeline,
     place_escapes: wgpu::ComputePipeline,
     add_predictions: wgpu::ComputePipeline,
@@ -65,9 +67,9 @@ impl Decoder {
                 cache: None,
             })
         };
-        let [walk_lanes, place_escapes, add_predictions, reconstruct] =
-            ["walk_lanes", "place_escapes", "add_predictions", "reconstruct"].map(pipeline);
-        Decoder { device, walk_lanes, place_escapes, add_predictions, reconstruct }
+        let [expand_tables, walk_lanes, place_escapes, add_predictions, reconstruct] =
+            ["expand_tables", "walk_lanes", "place_escapes", "add_predictions", "reconstruct"].map(pipeline);
+        Decoder { device, expand_tables, walk_lanes, place_escapes, add_predictions, reconstruct }
     }
 
     /// The device.
@@ -100,13 +102,14 @@ impl Decoder {
     ) -> Result<()> {
         let Batch { layout: Layout { coded, .. }, words, .. } = batch;
         let classes: Vec<u32> = coded.classes.chunks(4).map(frame::word_of).collect();
-        let arrays = [coded.lanes.as_flattened(), coded.chunks.as_flattened(), &classes, &coded.tables];
+        let arrays = [coded.lanes.as_flattened(), coded.chunks.as_flattened(), &classes];
         for array in arrays.into_iter().chain([coded.escapes.as_flattened()]) {
             self.device.check_binding(4 * array.len() as u64)?;
         }
         let arrays = arrays.map(|array| recording.filled(array, Usage::STORAGE));
+        let tables = self.expand_tables_on(&coded.tables, recording)?;
         let mut bindings: Vec<(u32, &wgpu::Buffer)> = (0..).zip(&arrays).collect();
-        bindings.extend([(4, &**words), (binding::LEVELS, levels), (binding::STATUS, status)]);
+        bindings.extend([(3, &tables), (4, &**words), (binding::LEVELS, levels), (binding::STATUS, status)]);
         let lane_workgroups = self.device.workgroups(coded.lanes.len() as u64)?;
         recording.dispatch(&self.walk_lanes, &bindings, lane_workgroups);
         if !coded.escapes.is_empty() {
@@ -122,6 +125,18 @@ impl Decoder {
             recording.dispatch(&self.add_predictions, &bindings, self.device.workgroups(frame.level_len())?);
         }
         Ok(())
+    }
+
+    /// The tables as lanes look them up.
+    pub(super) fn expand_tables_on(&self, tables: &Tables, recording: &mut Recording) -> Result<wgpu::Buffer> {
+        let bytes = tables.expanded_bytes().max(4);
+        self.device.check_binding(bytes)?;
+        let expanded = recording.buffer(bytes, Usage::STORAGE | Usage::COPY_SRC);
+        let [starts, intervals] =
+            [&tables.starts, &tables.intervals].map(|words| recording.filled(words, Usage::STORAGE));
+        let bindings = [(0, &starts), (1, &intervals), (2, &expanded)];
+        recording.dispatch(&self.expand_tables, &bindings, self.device.workgroups(bytes / 4)?);
+        Ok(expanded)
     }
 
     pub(super) fn prepare(&self, frame: &LevelFrame) -> Result<Reconstruction> {
@@ -262,7 +277,7 @@ mod tests {
     #[test]
     fn workgroups_are_those_of_the_shader() {
         let shader = shader();
-        assert_eq!(shader.entry_points.len(), 4);
+        assert_eq!(shader.entry_points.len(), 5);
         assert!(shader.entry_points.iter().all(|entry| entry.workgroup_size == [WORKGROUP_LEN, 1, 1]));
     }
 

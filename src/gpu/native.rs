@@ -1,11 +1,13 @@
 //! What is done otherwise than in browsers, where JavaScript waits for devices: adapters are wgpu's own, and decoding is one call.
 
 use super::batch::{Batch, NeededChunk};
+use super::coded::Tables;
 use super::decoder::{Decoder, Recording, Submission};
 use super::device::Device;
 use super::frame::LevelFrame;
 use super::self_test;
 use crate::container::Archive;
+use crate::entropy::Table;
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 
@@ -15,6 +17,17 @@ pub(super) fn instance() -> Result<wgpu::Instance> {
 
 pub(super) fn adapter_name(_: &wgpu::Device, info: &wgpu::AdapterInfo) -> String {
     info.name.clone()
+}
+
+/// What [`Decoder::expand_tables`] gives, on the CPU.
+pub fn expanded_tables(tables: &[Table]) -> Vec<u32> {
+    packed(tables).expanded()
+}
+
+fn packed(tables: &[Table]) -> Tables {
+    let mut packed = Tables::default();
+    packed.push(tables);
+    packed
 }
 
 impl Decoder {
@@ -86,6 +99,23 @@ impl Decoder {
             (tensor, recording.submit())
         });
         Ok(reconstructed.await?.0.keep())
+    }
+
+    /// Entropy models as lanes look them up: of each the number of the interval that a slot lies in, four to a word, then the
+    /// intervals: frequency (12 bits), cumulative (12), symbol (8).
+    ///
+    /// # Errors
+    /// `Unsupported` if they are too many for the device, `Gpu` if it fails.
+    pub async fn expand_tables(&self, tables: &[Table]) -> Result<Vec<u32>> {
+        let packed = packed(tables);
+        let expanded = self.device.checked(|| {
+            let mut recording = Recording::new(&self.device);
+            let expanded = self.expand_tables_on(&packed, &mut recording)?;
+            Ok((expanded, recording.submit()))
+        });
+        let (expanded, _temporary) = expanded.await??;
+        let bytes = self.device.read(&expanded, packed.expanded_bytes()).await?;
+        Ok(bytes.as_chunks().0.iter().map(|&word| u32::from_le_bytes(word)).collect())
     }
 
     /// Decodes a small archive whose weights are exact, and compares them with the CPU's.

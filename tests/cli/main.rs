@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod gpu;
 #[cfg(target_os = "linux")]
 mod outputs;
 mod reading;

@@ -3,7 +3,7 @@ import { FLOAT, INT64, integer, integers, message, modelFile, node, tensor, valu
 
 /** Of operators: `LayerNormalization` came with it. */
 const OPSET = 17;
-const SMALL = { hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4, intermediate_size: 128, max_position_embeddings: 64, vocab_size: 512 };
+export const SMALL = { hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4, intermediate_size: 128, max_position_embeddings: 64, vocab_size: 512 };
 
 /**
  * `weights(name)` gives `{ shape, data }` by the name that the tensor has in PyTorch, where matrices of linear layers lie as
@@ -101,7 +101,8 @@ export function smallBert() {
   };
 }
 
-function untrained() {
+/** Weights of the small one. */
+export function untrained() {
   const { hidden_size: hidden, intermediate_size: inner, vocab_size: words, max_position_embeddings: places } = SMALL;
   const shapeOf = (name) => {
     if (/LayerNorm/.test(name)) return [hidden];

@@ -24,7 +24,8 @@ use noise::Noise;
 use case::{Case, FLOATS, INTEGERS, OUTPUTS};
 use compare::{assert_identical, assert_twins, case_on_gpu, differences, gpu_decoder};
 use mcwc::Error;
-use mcwc::gpu::{Decoder, Device, LevelFrame};
+use mcwc::entropy::Table;
+use mcwc::gpu::{Decoder, Device, LevelFrame, expanded_tables};
 use mcwc::stages::permute::Permutation;
 use mcwc::stages::quantize::scales;
 use mcwc::tensor::DType;
@@ -45,6 +46,27 @@ fn floats_agree_over_shapes_arrays_and_types() {
             }
         }
     }
+}
+
+#[test]
+fn tables_are_expanded_alike() {
+    let Some(gpu) = gpu_decoder() else { return };
+    let mut random = Noise(7);
+    let mut frequencies = |len: usize| {
+        let mut frequencies: Vec<u16> = (0..len).map(|_| random.below(3) as u16 * random.below(8) as u16).collect();
+        (frequencies[0], frequencies[len - 1]) = (1, 1);
+        frequencies[len / 2] += 4096 - frequencies.iter().sum::<u16>();
+        frequencies
+    };
+    let lens = [2, 3, 17, 64, 255, 256];
+    let tables = lens.map(|len| Table::new(-(len as i16) / 2, frequencies(len)).unwrap());
+    let expected = expanded_tables(&tables);
+    let found = pollster::block_on(gpu.expand_tables(&tables)).unwrap();
+    assert!(expected == found);
+    let mut changed = frequencies(17);
+    (changed[0], changed[8]) = (2, changed[8] - 1);
+    let tampered = pollster::block_on(gpu.expand_tables(&[Table::new(0, changed).unwrap()])).unwrap();
+    assert!(expected[2 * 1280..3 * 1280] != tampered);
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! Tensors of an archive, made by a GPU -> whether they are those of the CPU.
+
+use super::output::progress_bar;
+use crate::container::Coding;
+use crate::decode::{Opened, Reader};
+use crate::error::{Error, Result};
+use crate::gpu::{Decoder, Device};
+use crate::source::FileSource;
+use crate::tensor::DType;
+
+/// What a GPU made of an archive.
+pub struct Compared {
+    pub adapter: String,
+    /// Tensors that it takes.
+    pub tensors: usize,
+    pub elements: u64,
+    /// Elements that are one unit in the last place apart.
+    pub neighbours: u64,
+}
+
+/// Decodes each tensor that a GPU takes on both.
+///
+/// # Errors
+/// `Gpu` if there is none, if it fails, or if a tensor is another one there.
+pub fn compare(reader: &Reader<FileSource>, json: bool) -> Result<Compared> {
+    pollster::block_on(async {
+        let gpu = Decoder::new(Device::request().await?).await?;
+        gpu.self_test().await?;
+        compare_on(&gpu, reader, json).await
+    })
+}
+
+async fn compare_on(gpu: &Decoder, reader: &Reader<'_, FileSource>, json: bool) -> Result<Compared> {
+    let archive = reader.archive();
+    let mut compared = Compared { adapter: gpu.device().name().into(), tensors: 0, elements: 0, neighbours: 0 };
+    let bar =
+        progress_bar(archive.tensors.len() as u64, json, "decoding {bar:40} {pos:>7} of {len} tensors on the GPU");
+    let mut opened = Opened::default();
+    for (index, tensor) in archive.tensors.iter().enumerate() {
+        bar.inc(1);
+        let levels = |&&frame: &&usize| matches!(&archive.frames[frame].coding, Coding::Levels(levels) if !levels.dct);
+        let Some(&frame) = tensor.frames.last().filter(|frame| levels(frame)) else { continue };
+        let buffers = gpu.decode(archive, &[frame], None, |chunk| reader.payload(chunk)).await?;
+        let [buffer] = &buffers[..] else { return Err(differs(&tensor.name)) };
+        let found = gpu.device().read(buffer, tensor.bytes).await?;
+        buffer.destroy();
+        let expected = reader.read_tensor(index, &mut opened)?;
+        compared.neighbours += neighbours(tensor.dtype, &expected, &found).ok_or_else(|| differs(&tensor.name))?;
+        compared.tensors += 1;
+        compared.elements += tensor.bytes / tensor.dtype.element_bytes() as u64;
+    }
+    bar.finish_and_clear();
+    Ok(compared)
+}
+
+fn differs(name: &str) -> Error {
+    Error::Gpu(format!("tensor {name} is another one on the GPU").into())
+}
+
+/// How many floats are one unit in the last place apart; `None` if an element is further from what it should be.
+fn neighbours(dtype: DType, expected: &[u8], found: &[u8]) -> Option<u64> {
+    let bytes = dtype.element_bytes();
+    let pairs = expected.chunks_exact(bytes).zip(found.chunks_exact(bytes)).filter(|(a, b)| a != b);
+    let most = u64::from(dtype.is_float());
+    let mut count = 0;
+    for (a, b) in pairs {
+        if ordered(dtype, a).abs_diff(ordered(dtype, b)) > most {
+            return None;
+        }
+        count += 1;
+    }
+    (expected.len() == found.len()).then_some(count)
+}
+
+/// Neighbouring floats are neighbouring integers. An f64 holds a widened f32, and counts as that.
+fn ordered(dtype: DType, element: &[u8]) -> i64 {
+    let raw = element.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
+    let (raw, bits) = match dtype {
+        DType::F64 => (u64::from((f64::from_bits(raw) as f32).to_bits()), 32),
+        _ => (raw, dtype.bits()),
+    };
+    let sign = 1u64 << (bits - 1);
+    if raw & sign != 0 { -((raw & !sign) as i64) } else { raw as i64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_unit_in_the_last_place_is_let_pass_and_no_more() {
+        let bytes = |bits: [u32; 2]| bits.map(u32::to_le_bytes).concat();
+        let one = 1f32.to_bits();
+        let of = |found| neighbours(DType::F32, &bytes([one, 0]), &bytes(found));
+        assert_eq!(of([one, 0]), Some(0));
+        assert_eq!(of([one - 1, 1]), Some(2));
+        assert_eq!(of([one + 2, 0]), None);
+        assert_eq!(neighbours(DType::I8, &[3, 4], &[3, 5]), None);
+        assert_eq!(neighbours(DType::I8, &[3], &[3, 5]), None);
+    }
+}

@@ -1,0 +1,54 @@
+//! What is for GPUs: lanes, and the comparison of both decoders. Without an adapter it fails, unless `MCWC_NO_GPU=1` says that there
+//! is none.
+
+use std::path::Path;
+
+use mcwc::{Limits, Reader};
+
+use super::*;
+
+/// The number of lanes of each chunk of a matrix and of a small one.
+fn lanes(path: &Path, arguments: &[&str]) -> [Vec<u32>; 2] {
+    ok(path, &[&["encode", "model.safetensors", "-o", "m.mcwc", "--force", "--bits", "4"], arguments].concat());
+    let archive = std::fs::read(path.join("m.mcwc")).unwrap();
+    let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+    ["large", "small"].map(|name| {
+        let tensor = reader.archive().tensor(name).unwrap();
+        let frame = &reader.archive().frames[tensor.frames[0]];
+        let chunks = frame.first_chunk..frame.first_chunk + frame.chunk_count;
+        chunks.map(|chunk| 1 << reader.payload(chunk).unwrap()[0]).collect()
+    })
+}
+
+#[test]
+fn lanes_are_as_many_as_asked_for_where_a_chunk_has_weights_for_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let mut random = Noise(5);
+    let mut matrix = |name: &str, shape: [u64; 2]| {
+        let weights: Vec<f32> = (0..shape[0] * shape[1]).map(|_| random.normal()).collect();
+        Tensor::floats(name, DType::F32, &shape, &weights)
+    };
+    let tensors = [matrix("large", [700, 512]), matrix("small", [40, 40])];
+    std::fs::write(path.join("model.safetensors"), safetensors(&tensors)).unwrap();
+    for (arguments, most) in [(&[][..], 16), (&["--lanes", "64"], 64), (&["--lanes", "256"], 256)] {
+        let [large, small] = lanes(path, arguments);
+        assert!(large.iter().max() == Some(&most) && small.iter().all(|&lanes| lanes <= 16), "{large:?} {small:?}");
+    }
+    let (status, message) = failure(path, &["encode", "model.safetensors", "--lanes", "17"]);
+    assert!(status == 2 && message.contains("16, 64 or 256"), "{message}");
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn the_gpu_is_compared_with_the_cpu() {
+    if std::env::var_os("MCWC_NO_GPU").is_some_and(|value| value == "1") {
+        return;
+    }
+    let vectors = Path::new("tests/vectors/valid");
+    let whole = json(vectors, &["verify", "--gpu", "--json", "every-kind-5-bits.mcwc"]);
+    assert!(whole["tensors"].as_u64() > Some(10) && whole["elements"].as_u64() > Some(10_000), "{whole}");
+    let delta = ok(vectors, &["verify", "--gpu", "delta.mcwc", "--base", "delta-base.mcwc"]);
+    assert!(delta.contains(" are the same on "), "{delta}");
+    assert_eq!(failure(vectors, &["verify", "--gpu", "delta.mcwc"]).0, 1);
+}
