@@ -198,6 +198,31 @@ fn random_inputs_take_no_more_than_a_stated_factor() {
 }
 
 #[test]
+fn a_preset_by_random_inputs_costs_as_much_as_uncalibrated_in_no_more_bytes() {
+    let directory = directory();
+    let path = directory.path();
+    let preset = ["--preset", "balanced"];
+    json(path, &[&["encode", "model.safetensors", "-o", "m.mcwc", "--force", "--json"], &preset[..]].concat());
+    let bytes = || std::fs::metadata(path.join("m.mcwc")).unwrap().len();
+    let (plain_bytes, plain) = (bytes(), decoded_errors(path));
+    // However large or small outputs seem to err.
+    for scale in [1e-12, 1.0, 1e12] {
+        let (said, found) = random_errors(path, "", [scale, scale / 9.0], preset);
+        let cost = |[a, b]: [f64; 2]| a + b / 9.0;
+        let factor = cost(found) / cost(plain);
+        assert!(factor > 0.95 && factor < 1.05 && found[1] > 7.0 * found[0], "{scale}: {found:?} of {plain:?}");
+        assert!(bytes() < plain_bytes, "{scale}: {} of {plain_bytes}", bytes());
+        assert!(said.contains("error of the outputs: as without calibration, judged by random inputs"), "{said}");
+        random_errors(path, "", [scale, scale], preset);
+        assert!(bytes().abs_diff(plain_bytes) < plain_bytes / 200, "{scale}: {} of {plain_bytes}", bytes());
+    }
+    let (said, found) = random_errors(path, "", [1.0, 1e-9], preset);
+    let factor = found[1] / plain[1];
+    assert!(found[0] < 1.05 * plain[0] && factor > 7.0 && factor < 8.5, "{found:?} of {plain:?}");
+    assert!(said.contains("1 tensor that random inputs hardly reach, kept within 8 times"), "{said}");
+}
+
+#[test]
 fn what_random_inputs_never_reach_counts_as_much_as_the_others() {
     let directory = directory();
     let (said, found) = random_errors(directory.path(), "", [1.0, 0.0], ["--bits", "4"]);
