@@ -45,7 +45,8 @@ pub struct Arguments {
     /// Largest error: of the model's outputs with --calibration, else of the weights (mean relative squared error), such as 0.01
     #[arg(help_heading = "Rate", long, value_name = "D", group = "target", value_parser = parse_quality)]
     quality: Option<f64>,
-    /// A quality, so that neither bits nor errors need be known [default: high]
+    /// A quality, so that neither bits nor errors need be known: of the outputs with --calibration, by random inputs as good as
+    /// uncalibrated and in fewer bits; else of the weights [default: high]
     #[arg(help_heading = "Rate", long, value_enum, group = "target")]
     preset: Option<Preset>,
     /// Keep every byte exact
