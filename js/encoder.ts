@@ -99,6 +99,8 @@ export interface EncodeReport {
   calibrated: boolean;
   /** What the statistics were measured on: `"samples"`, or `{ random: { secondDraw } }`; null without. */
   inputs: unknown;
+  /** Whether the outputs err as much as they would uncalibrated, by random inputs. */
+  errsAsUncalibrated: boolean;
   /** Bytes after which the first pass can be used, the second, and so on; but for the last. */
   passBytes: number[];
   /** What the user may want to know. */

@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::command::{json, mcwc};
+use common::command::{json, mcwc, ok};
 use common::{Noise, Tensor};
 use mcwc::encode::to_f32;
 use mcwc::tensor::DType;
@@ -195,6 +195,35 @@ fn random_inputs_take_no_more_than_a_stated_factor() {
     let scalar: &[u64] = &[];
     let real = errors(path, &[("a/importance", scalar, vec![1.0]), ("b/importance", scalar, vec![1e-9])], &bits);
     assert!(real[1] > 100.0 * uncalibrated[1], "{real:?}");
+}
+
+#[test]
+fn a_preset_by_random_inputs_costs_as_much_as_uncalibrated_in_fewer_bits() {
+    let directory = directory();
+    let path = directory.path();
+    let preset = ["--preset", "balanced"];
+    // Tables of so small a model would outweigh them.
+    let bits = |said: &str| {
+        let line = said.lines().find(|line| line.contains("bits for each")).unwrap();
+        line.split(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    let plain_bits = bits(&ok(path, &[&["encode", "model.safetensors", "-o", "m.mcwc"], &preset[..]].concat()));
+    let plain = decoded_errors(path);
+    // However large or small outputs seem to err.
+    for scale in [1e-12, 1.0, 1e12] {
+        let (said, found) = random_errors(path, "", [scale, scale / 9.0], preset);
+        let cost = |[a, b]: [f64; 2]| a + b / 9.0;
+        let factor = cost(found) / cost(plain);
+        assert!(factor > 0.95 && factor < 1.05 && found[1] > 7.0 * found[0], "{scale}: {found:?} of {plain:?}");
+        assert!(bits(&said) < plain_bits - 0.3, "{scale}: {} of {plain_bits}", bits(&said));
+        assert!(said.contains("error of the outputs: as without calibration, judged by random inputs"), "{said}");
+        let (said, _) = random_errors(path, "", [scale, scale], preset);
+        assert!((bits(&said) - plain_bits).abs() < 0.01, "{scale}: {} of {plain_bits}", bits(&said));
+    }
+    let (said, found) = random_errors(path, "", [1.0, 1e-9], preset);
+    let factor = found[1] / plain[1];
+    assert!(found[0] < 1.05 * plain[0] && factor > 7.0 && factor < 8.5, "{found:?} of {plain:?}");
+    assert!(said.contains("1 tensor that random inputs hardly reach, kept within 8 times"), "{said}");
 }
 
 #[test]

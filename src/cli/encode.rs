@@ -12,7 +12,7 @@ use super::output::{Printed, ProgressLines, json_text, progress_bar};
 use super::printable::printable;
 use super::sizes::parse_bytes;
 use crate::decode::Reader;
-use crate::encode::{LAMBDA, Options, Progress, Report, Statistics, Target, encode};
+use crate::encode::{LAMBDA, Options, Preset, Progress, Report, Statistics, Target, encode};
 use crate::entropy::LANES;
 use crate::error::{Error, Result};
 use crate::formats::{self, SourceFile};
@@ -46,7 +46,8 @@ pub struct Arguments {
     /// Largest error: of the model's outputs with --calibration, else of the weights (mean relative squared error), such as 0.01
     #[arg(help_heading = "Rate", long, value_name = "D", group = "target", value_parser = parse_quality)]
     quality: Option<f64>,
-    /// A quality, so that neither bits nor errors need be known [default: high]
+    /// A quality, so that neither bits nor errors need be known: of the outputs with --calibration, by random inputs as good as
+    /// uncalibrated and in fewer bits; else of the weights [default: high]
     #[arg(help_heading = "Rate", long, value_enum, group = "target")]
     preset: Option<Preset>,
     /// Keep every byte exact
@@ -106,31 +107,6 @@ pub struct Arguments {
     /// Print progress to standard error as lines of JSON, for programs
     #[arg(long)]
     progress_lines: bool,
-}
-
-/// Bounds as for `--quality`. Uncalibrated they come to about 8, 6, 5 and 4 bits for each weight.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Preset {
-    /// Hardly to be told from the original
-    NearLossless,
-    /// For models whose outputs are compared or added up
-    High,
-    /// For most models
-    Balanced,
-    /// The smallest that is worth trying
-    Small,
-}
-
-impl Preset {
-    fn quality(self, calibrated: bool) -> f64 {
-        let [of_outputs, of_weights] = match self {
-            Preset::NearLossless => [2e-4, 1.7e-5],
-            Preset::High => [2e-3, 2.6e-4],
-            Preset::Balanced => [1e-2, 1.05e-3],
-            Preset::Small => [4e-2, 4.2e-3],
-        };
-        if calibrated { of_outputs } else { of_weights }
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
@@ -238,7 +214,7 @@ fn target(arguments: &Arguments) -> Target {
         (_, Some(bound), ..) => Target::Quality(bound),
         (_, _, Some(bits), _) => Target::Bits(bits),
         (.., true) => Target::Lossless,
-        _ => Target::Quality(arguments.preset.unwrap_or(Preset::High).quality(!arguments.calibration.is_empty())),
+        _ => Target::Preset(arguments.preset.unwrap_or(Preset::High)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tensors that may be coded with loss: what about them does not depend on the step.
 
+mod balance;
+
 use std::sync::OnceLock;
 
 use crate::encode::base::change::Change;
@@ -8,20 +10,22 @@ use crate::encode::coded_weights::{CodedWeights, all_weights};
 use crate::encode::contents::Contents;
 use crate::encode::exact::frame::{KeptFrame, exact};
 use crate::encode::fixed::exact_frame;
+use crate::encode::importance::Importance;
 use crate::encode::importance::statistics::{Inputs, WeightStatistics};
-use crate::encode::importance::{Importance, least_octaves};
 use crate::encode::levels::frame::{Largest, LevelPlan};
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{SymbolCosts, VarianceModel};
 use crate::encode::levels::quantizer::{Search, Tally};
 use crate::encode::levels::trellis::LEVEL_MAX;
-use crate::encode::options::{Options, Target};
-use crate::encode::portable::{exp2, log2};
+use crate::encode::options::{Options, Preset, Target};
 use crate::encode::scratch::Scratch;
+use crate::encode::search::cost::Goal;
 use crate::error::Result;
 use crate::stages::quantize::is_scale;
 use crate::stages::transform::Basis;
 use crate::tensor::TensorLocation;
+
+pub use balance::random_error_max;
 
 /// The tensors of a model that may be coded with loss.
 pub struct Lossy<'a> {
@@ -34,6 +38,7 @@ pub struct Lossy<'a> {
     /// The exact frames of those for which they were asked for.
     exact: Vec<OnceLock<KeptFrame>>,
     scratch: Scratch,
+    inputs: Inputs,
 }
 
 impl<'a> Lossy<'a> {
@@ -49,9 +54,25 @@ impl<'a> Lossy<'a> {
         options: &Options,
     ) -> Result<Self> {
         coded.sort_by_key(|coded| coded.frame);
-        balance(&mut coded, inputs);
+        balance::balance(&mut coded, inputs, options.target);
         let exact = coded.iter().map(|_| OnceLock::new()).collect();
-        Ok(Lossy { contents, coded, originals, exact, scratch: Scratch::new(options.scratch)? })
+        Ok(Lossy { contents, coded, originals, exact, scratch: Scratch::new(options.scratch)?, inputs })
+    }
+
+    /// What a preset asks for.
+    pub fn goal(&self, preset: Preset) -> Goal {
+        if self.errs_as_uncalibrated(Target::Preset(preset)) {
+            Goal::Uncalibrated(preset.of_weights())
+        } else if self.is_calibrated() {
+            Goal::Distortion(preset.of_outputs())
+        } else {
+            Goal::Distortion(preset.of_weights())
+        }
+    }
+
+    /// Whether the outputs are to err as much as they would uncalibrated.
+    pub fn errs_as_uncalibrated(&self, target: Target) -> bool {
+        matches!(target, Target::Preset(_)) && self.inputs != Inputs::Samples && self.is_calibrated()
     }
 
     /// Whether it is known of any tensor what its errors cost.
@@ -149,6 +170,8 @@ pub struct CodedTensor {
     unit: f64,
     /// What a unit of weighted squared error costs the outputs.
     cost: f64,
+    /// What its errors would cost the outputs, uncalibrated, if the mean relative squared error of all weights were 1.
+    pub uncalibrated_cost: f64,
     /// Whether it is the output head of a language model.
     pub is_output_head: bool,
     /// Whether it is finer than its importance asks for.
@@ -203,7 +226,7 @@ impl CodedTensor {
         view.divide_by_exponents(0, &mut weights);
         let variances = VarianceModel::fit(&weights, view.matrix);
         let largest = Largest::of(weights);
-        let (unit, cost, limited) = (largest.rms.into(), 1.0, false);
+        let (unit, cost, uncalibrated_cost, limited) = (largest.rms.into(), 1.0, 1.0, false);
         let trellis = options.trellis && options.passes.is_empty();
         let coded = CodedTensor {
             frame,
@@ -214,10 +237,11 @@ impl CodedTensor {
             largest,
             trellis,
             lanes: options.lanes,
-            rate_is_bound: !matches!(options.target, Target::Quality(_)),
+            rate_is_bound: options.target.bounds_bits(),
             exact_bits,
             unit,
             cost,
+            uncalibrated_cost,
             is_output_head: false,
             limited,
             base,
@@ -277,73 +301,6 @@ impl CodedTensor {
         tally.distortion * self.cost
     }
 }
-
-/// Sets units and costs. Where importance is unknown, or nothing that was measured depended on the tensor, its relative error
-/// counts as much as that of the others on average; where nothing is known, the distortion is the mean of the relative squared
-/// errors. Random inputs may miss what a tensor is for, and may leave outputs numb: with their statistics no tensor errs more than
-/// [`RANDOM_ERROR_MAX`] times as much as it would uncalibrated, and the outputs count as no less sensitive than the weights.
-fn balance(coded: &mut [CodedTensor], inputs: Inputs) {
-    let random = inputs != Inputs::Samples;
-    let weights = |coded: &CodedTensor| coded.view.matrix.len() as f64;
-    let len: f64 = coded.iter().map(weights).sum();
-    let measured = |coded: &CodedTensor| {
-        coded.importance.tensor.filter(|&importance| importance > 0.0).map(|importance| importance * coded.energy())
-    };
-    let mut known = (0.0, 0.0);
-    for coded in coded.iter() {
-        if let Some(sensitivity) = measured(coded) {
-            known = (known.0 + weights(coded) * log2(sensitivity), known.1 + weights(coded));
-        }
-    }
-    let typical = if known.1 > 0.0 { exp2(known.0 / known.1) } else { 1.0 / len };
-    let promised = if random { typical.max(1.0 / len) } else { typical };
-    let uncalibrated = structure(coded);
-    let relative = |coded: &CodedTensor| measured(coded).map_or(1.0, |sensitivity| sensitivity / typical);
-    let octaves = |(coded, structure): (&CodedTensor, &f64)| {
-        let structure = if known.1 > 0.0 { 0.0 } else { *structure };
-        log2(relative(coded).max(RELATIVE_MIN)) + coded.importance.octaves() + structure
-    };
-    let octaves: Vec<f64> = coded.iter().zip(&uncalibrated).map(octaves).collect();
-    let finer =
-        |((coded, octaves), uncalibrated): ((&CodedTensor, &f64), &f64)| (weights(coded), octaves - uncalibrated);
-    let finer: Vec<(f64, f64)> = coded.iter().zip(&octaves).zip(&uncalibrated).map(finer).collect();
-    let (least, rise) = if random { least_octaves(&finer, log2(RANDOM_ERROR_MAX)) } else { (f64::NEG_INFINITY, 0.0) };
-    for (index, coded) in coded.iter_mut().enumerate() {
-        coded.limited = finer[index].1 < least;
-        // Around the mean that they had, so that the step of the model stays where it can be found.
-        let octaves = octaves[index].max(uncalibrated[index] + least) - rise;
-        coded.cost = relative(coded) * promised / coded.energy();
-        coded.unit = f64::from(coded.largest.rms) * exp2(-0.5 * octaves);
-    }
-}
-
-/// log2 of what the squared relative error of each tensor counts, by its length and its place alone.
-fn structure(coded: &[CodedTensor]) -> Vec<f64> {
-    let len = |coded: &CodedTensor| coded.view.matrix.len() as f64;
-    let layers = || coded.iter().filter(|coded| !coded.is_output_head);
-    let layers_len: f64 = layers().map(len).sum();
-    let typical = layers().map(|coded| len(coded) * log2(len(coded))).sum::<f64>() / layers_len.max(1.0);
-    let octaves = |coded: &CodedTensor| {
-        let head = if coded.is_output_head { OUTPUT_HEAD_OCTAVES } else { 0.0 };
-        SIZE_EXPONENT * (typical - log2(len(coded))).max(0.0) + head
-    };
-    coded.iter().map(octaves).collect()
-}
-
-/// Where nothing is known, the squared error of a tensor goes with its length to this power, up to the typical length. Layers
-/// pass on relative errors whatever their size, which asks for 1; evenly spent bits would be 0. At 1/2 the outputs of three models
-/// err by a third to a half less than at 0.
-const SIZE_EXPONENT: f64 = 0.5;
-
-/// By how many octaves more the squared relative error of a language model's output head counts: it is in the logits at once,
-/// where that of a layer is one part of many.
-const OUTPUT_HEAD_OCTAVES: f64 = 3.0;
-
-/// A tensor counts as at least this important, compared to a typical one: what cannot be seen to matter may matter yet.
-const RELATIVE_MIN: f64 = 1.0 / 4096.0;
-
-/// Most that a tensor's relative squared error may be of what it would be uncalibrated at the same rate, by random inputs.
-pub const RANDOM_ERROR_MAX: f64 = 32.0;
 
 /// Whether weights are whole numbers beyond those that quantized ones have.
 fn are_ids(weights: &[f32]) -> bool {

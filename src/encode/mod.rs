@@ -50,7 +50,7 @@ use crate::formats::{self, Found, SourceFile};
 
 pub use importance::statistics::{Inputs, Statistics};
 pub use levels::weights::to_f32;
-pub use options::{Base, LAMBDA, Options, Target};
+pub use options::{Base, LAMBDA, Options, Preset, Target};
 pub use progress::Progress;
 pub use report::{Kind, Report, TensorReport};
 
@@ -102,6 +102,7 @@ pub fn encode(
     let mut assembled = search(&lossy, &fixed, options)?;
     assembled.report.calibrated = inputs.is_some();
     assembled.report.inputs = inputs;
+    assembled.report.errs_as_uncalibrated = lossy.errs_as_uncalibrated(options.target);
     let told = notes::notes(&lossy, &assembled.report, options);
     assembled.report.notes = [not_found, told].concat();
     assembled.write(out)?;

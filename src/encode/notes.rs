@@ -1,7 +1,7 @@
 //! What the user may want to know of an encoding.
 
 use crate::encode::base::BaseFrame;
-use crate::encode::coded::{CodedTensor, Lossy, RANDOM_ERROR_MAX};
+use crate::encode::coded::{CodedTensor, Lossy, random_error_max};
 use crate::encode::contents::Contents;
 use crate::encode::options::{Options, Target};
 use crate::encode::report::Report;
@@ -32,9 +32,9 @@ pub fn notes(lossy: &Lossy, report: &Report, options: &Options) -> Vec<String> {
         note(&|coded| base_errors_are_coded(coded, options), base_errors(options)),
     ];
     if report.calibrated {
-        let limited = format!(
-            "that random inputs hardly reach, kept within {RANDOM_ERROR_MAX} times their error without calibration"
-        );
+        let times = random_error_max(options.target);
+        let limited =
+            format!("that random inputs hardly reach, kept within {times} times their error without calibration");
         let unused = "without error feedback, moments being all zero or no such thing";
         notes.extend([
             note(

@@ -18,8 +18,56 @@ pub enum Target {
     /// Distortion, at most: of the outputs (relative squared error) as far as statistics tell it, else the mean over weights
     /// of the relative squared error of their tensor.
     Quality(f64),
+    /// A quality by name.
+    Preset(Preset),
     /// Every byte exact.
     Lossless,
+}
+
+impl Target {
+    /// Whether bits are bounded, and not errors.
+    pub fn bounds_bits(self) -> bool {
+        !matches!(self, Target::Quality(_) | Target::Preset(_))
+    }
+}
+
+/// Qualities by name: bounds as of [`Target::Quality`]. Which of them holds depends on what is known.
+///
+/// Real samples tell how large an error of the outputs is: that is bounded. Random inputs tell where errors matter, not how much:
+/// by them the outputs are to err as much as without calibration, which takes fewer bits. Uncalibrated, the error of the weights is bounded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Preset {
+    /// Hardly to be told from the original
+    NearLossless,
+    /// For models whose outputs are compared or added up
+    High,
+    /// For most models
+    Balanced,
+    /// The smallest that is worth trying
+    Small,
+}
+
+impl Preset {
+    /// Most that outputs may err by, on real samples.
+    pub fn of_outputs(self) -> f64 {
+        match self {
+            Preset::NearLossless => 2e-4,
+            Preset::High => 2e-3,
+            Preset::Balanced => 1e-2,
+            Preset::Small => 4e-2,
+        }
+    }
+
+    /// Most that weights may err by, uncalibrated: about 8, 6, 5 and 4 bits for each.
+    pub fn of_weights(self) -> f64 {
+        match self {
+            Preset::NearLossless => 1.7e-5,
+            Preset::High => 2.6e-4,
+            Preset::Balanced => 1.05e-3,
+            Preset::Small => 4.2e-3,
+        }
+    }
 }
 
 /// An archive that others are predicted from.

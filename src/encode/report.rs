@@ -24,6 +24,8 @@ pub struct Report {
     pub calibrated: bool,
     /// What the statistics were measured on.
     pub inputs: Option<Inputs>,
+    /// Whether the outputs err as much as they would uncalibrated, by random inputs.
+    pub errs_as_uncalibrated: bool,
     /// Bytes after which the first pass can be used, the second, and so on; but for the last.
     pub pass_bytes: Vec<u64>,
     /// What the user may want to know.

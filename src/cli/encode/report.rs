@@ -52,7 +52,9 @@ pub fn report_text(report: &Report, output: &Path) -> String {
         let lossy = report.tensors.iter().filter(|tensor| tensor.lossy);
         let bits = 8.0 * lossy.map(|tensor| tensor.coded_bytes).sum::<u64>() as f64 / weights as f64;
         text += &format!("{bits:.3} bits for each of the {weights} weights coded with loss\n");
-        text += &if let Some(inputs) = report.inputs {
+        text += &if report.errs_as_uncalibrated {
+            "error of the outputs: as without calibration, judged by random inputs; how large that is only samples tell\n".into()
+        } else if let Some(inputs) = report.inputs {
             promise(report.distortion, inputs)
         } else {
             "Bits were spent evenly, a few more on small tensors. Calibration (docs/CALIBRATION.md) tells where they matter: the same quality in fewer.\n".into()

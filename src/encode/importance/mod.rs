@@ -63,16 +63,42 @@ impl Importance {
     }
 }
 
-/// What octaves of precision have to be raised to, so that none lies more than `most` below their mean, and how much that rises.
-/// Each comes with its weight.
-pub fn least_octaves(octaves: &[(f64, f64)], most: f64) -> (f64, f64) {
-    let total: f64 = octaves.iter().map(|(weight, _)| weight).sum();
-    let mean = |least: f64| octaves.iter().map(|(weight, octaves)| weight * octaves.max(least)).sum::<f64>() / total;
-    let least = (0..LEAST_ROUNDS).fold(f64::NEG_INFINITY, |least, _| mean(least) - most);
-    (least, mean(least) - mean(f64::NEG_INFINITY))
+/// By how much a tensor is finer than uncalibrated, but for what is the same of all.
+#[derive(Debug, Clone, Copy)]
+pub struct Finer {
+    /// Its weights.
+    pub weights: f64,
+    /// What it costs the outputs uncalibrated, relative to others.
+    pub cost: f64,
+    /// Octaves of its squared error.
+    pub octaves: f64,
 }
 
-/// Each comes nearer by the share of the weights that are raised.
+impl Finer {
+    /// Mean octaves, each raised to the least.
+    pub fn mean(tensors: &[Finer], least: f64) -> f64 {
+        let total: f64 = tensors.iter().map(|tensor| tensor.weights).sum();
+        tensors.iter().map(|tensor| tensor.weights * tensor.octaves.max(least)).sum::<f64>() / total
+    }
+
+    /// Octaves of a tensor that errs as much as uncalibrated, if all of them cost as much, each raised to the least.
+    fn even(tensors: &[Finer], least: f64) -> f64 {
+        let total: f64 = tensors.iter().map(|tensor| tensor.cost).sum();
+        log2(total / tensors.iter().map(|tensor| tensor.cost * exp2(-tensor.octaves.max(least))).sum::<f64>())
+    }
+}
+
+/// What octaves have to be raised to, so that at the same rate none is more than `most` coarser than uncalibrated.
+pub fn least_at_equal_rate(tensors: &[Finer], most: f64) -> f64 {
+    (0..LEAST_ROUNDS).fold(f64::NEG_INFINITY, |least, _| Finer::mean(tensors, least) - most)
+}
+
+/// What octaves have to be raised to, so that at the same cost to the outputs none is more than `most` coarser than uncalibrated.
+pub fn least_at_equal_cost(tensors: &[Finer], most: f64) -> f64 {
+    (0..LEAST_ROUNDS).fold(f64::NEG_INFINITY, |least, _| Finer::even(tensors, least) - most)
+}
+
+/// Each comes nearer by the share of the weights, or of the cost, that is raised.
 const LEAST_ROUNDS: usize = 64;
 
 fn relative(cost: f64) -> f64 {
@@ -91,24 +117,34 @@ fn exponents(costs: impl Iterator<Item = f64>) -> Vec<i8> {
 mod tests {
     use super::*;
 
+    fn tensors(octaves: &[(f64, f64)]) -> Vec<Finer> {
+        octaves.iter().map(|&(weights, octaves)| Finer { weights, cost: weights * exp2(octaves), octaves }).collect()
+    }
+
     #[test]
-    fn no_octaves_lie_further_below_the_mean_than_they_may() {
+    fn no_octaves_lie_further_below_than_they_may() {
         for octaves in [
-            vec![(1.0, 0.0), (1.0, 1.0)],
-            vec![(1.0, 10.0), (1.0, -10.0)],
-            vec![(9.0, -20.0), (1.0, 30.0)],
-            vec![(1.0, 4.0), (3.0, 0.0), (2.0, -6.0), (1.0, -40.0)],
+            &[(1.0, 0.0), (1.0, 1.0)][..],
+            &[(1.0, 10.0), (1.0, -10.0)],
+            &[(9.0, -20.0), (1.0, 30.0)],
+            &[(1.0, 4.0), (3.0, 0.0), (2.0, -6.0), (1.0, -40.0)],
         ] {
-            let (least, rise) = least_octaves(&octaves, 5.0);
-            let raised = octaves.iter().map(|(weight, octaves)| weight * octaves.max(least)).sum::<f64>();
-            let total = octaves.iter().map(|(weight, _)| weight).sum::<f64>();
-            let before = octaves.iter().map(|(weight, octaves)| weight * octaves).sum::<f64>() / total;
-            let mean = raised / total;
-            assert_eq!(mean - before > 1e-9, rise > 1e-9, "{octaves:?}: {rise}");
-            assert!(
-                (mean - before - rise).abs() < 1e-9 && (mean - least - 5.0).abs() < 0.01,
-                "{octaves:?}: {mean} and {least}"
-            );
+            let tensors = tensors(octaves);
+            for (least, middle) in [
+                (least_at_equal_rate(&tensors, 5.0), Finer::mean as fn(&[Finer], f64) -> f64),
+                (least_at_equal_cost(&tensors, 5.0), Finer::even),
+            ] {
+                assert!((middle(&tensors, least) - least - 5.0).abs() < 0.01, "{octaves:?}: {least}");
+            }
         }
+    }
+
+    #[test]
+    fn errors_are_even_where_they_cost_as_much_as_uncalibrated() {
+        let tensors = tensors(&[(1.0, 2.0), (3.0, -1.0)]);
+        let even = Finer::even(&tensors, f64::NEG_INFINITY);
+        let cost = |octaves: f64, cost: f64| cost * exp2(even - octaves);
+        let calibrated: f64 = tensors.iter().map(|tensor| cost(tensor.octaves, tensor.cost)).sum();
+        assert!((calibrated - tensors.iter().map(|tensor| tensor.cost).sum::<f64>()).abs() < 1e-9);
     }
 }

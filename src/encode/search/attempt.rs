@@ -9,7 +9,7 @@ use crate::encode::levels::table_sets::{SharedCosts, SharedCounts, Sharing};
 use crate::encode::motion::candidates::Candidate;
 use crate::encode::motion::predict::{Attempt, Motion};
 use crate::encode::motion::references::References;
-use crate::encode::options::{Options, Target};
+use crate::encode::options::Options;
 use crate::encode::progress::{Counter, map_in_parts};
 use crate::encode::scratch::Scratch;
 use crate::encode::search::cost::Cost;
@@ -116,8 +116,7 @@ impl Quantized {
             let is_reference = referenced.contains(&(lossy.coded[index].frame as u64));
             smaller(lossy, index, coded, is_reference, options)
         })?;
-        let near_lossless =
-            quantization.step <= STEP_NEAR_LOSSLESS * 1.01 && !matches!(options.target, Target::Quality(_));
+        let near_lossless = quantization.step <= STEP_NEAR_LOSSLESS * 1.01 && options.target.bounds_bits();
         Ok(Quantized { tables: coder.tables, cost: cost(lossy, &tensors), tensors, near_lossless })
     }
 }
@@ -181,6 +180,7 @@ fn cost(lossy: &Lossy, tensors: &[QuantizedTensor]) -> Cost {
             inexact += len;
             cost.bits += tensor.bits();
             cost.distortion += tensor.distortion;
+            cost.uncalibrated += coded.uncalibrated_cost;
         } else {
             cost.other_bits += tensor.bits();
         }

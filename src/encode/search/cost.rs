@@ -15,6 +15,8 @@ pub struct Cost {
     /// What the errors of those whose step is searched cost the outputs; where that is unknown, the mean relative squared error of
     /// what is coded with loss.
     pub distortion: f64,
+    /// The same if the mean relative squared error of the weights were 1 and they were uncalibrated.
+    pub uncalibrated: f64,
 }
 
 /// What a step is judged by.
@@ -26,6 +28,8 @@ pub enum Goal {
     Size(f64),
     /// Distortion, at most.
     Distortion(f64),
+    /// Distortion, at most that of uncalibrated weights with this mean relative squared error.
+    Uncalibrated(f64),
 }
 
 impl Goal {
@@ -36,13 +40,15 @@ impl Goal {
             Goal::Rate(_) => cost.bits / cost.lossy_part,
             Goal::Size(_) => cost.bits + cost.other_bits,
             Goal::Distortion(_) => cost.distortion,
+            Goal::Uncalibrated(_) if cost.uncalibrated == 0.0 => 0.0,
+            Goal::Uncalibrated(_) => cost.distortion / cost.uncalibrated,
         }
     }
 
     /// The bound.
     pub fn bound(self) -> f64 {
         match self {
-            Goal::Rate(bound) | Goal::Size(bound) | Goal::Distortion(bound) => bound,
+            Goal::Rate(bound) | Goal::Size(bound) | Goal::Distortion(bound) | Goal::Uncalibrated(bound) => bound,
         }
     }
 
@@ -52,12 +58,13 @@ impl Goal {
             Goal::Rate(_) => Goal::Rate(bound),
             Goal::Size(_) => Goal::Size(bound),
             Goal::Distortion(_) => Goal::Distortion(bound),
+            Goal::Uncalibrated(_) => Goal::Uncalibrated(bound),
         }
     }
 
     /// Whether a bound on bits.
     pub fn is_rate(self) -> bool {
-        !matches!(self, Goal::Distortion(_))
+        matches!(self, Goal::Rate(_) | Goal::Size(_))
     }
 
     /// The finest step of the model: a rate is no duty.
@@ -70,7 +77,7 @@ impl Goal {
         match self {
             // An octave is a bit for each weight at high rates, and less at low ones.
             Goal::Rate(bound) | Goal::Size(bound) => (value - bound) / weights,
-            Goal::Distortion(bound) => 0.5 * log2(bound / value),
+            Goal::Distortion(bound) | Goal::Uncalibrated(bound) => 0.5 * log2(bound / value),
         }
     }
 }

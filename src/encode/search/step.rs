@@ -47,6 +47,7 @@ impl<'a> StepSearch<'a> {
         let goal = match target {
             Target::Bits(bits) if bits.is_finite() && bits > 0.0 => Goal::Rate(bits * weight_count as f64),
             Target::Quality(bound) if bound.is_finite() && bound > 0.0 => Goal::Distortion(bound),
+            Target::Preset(preset) => self.lossy.goal(preset),
             Target::Bits(value) | Target::Quality(value) => {
                 return Err(Error::argument(format!("{value} cannot be a target")));
             }
@@ -61,7 +62,7 @@ impl<'a> StepSearch<'a> {
         // A Gaussian's entropy and error at this step, so that the first guess is close.
         let mut step = match goal {
             Goal::Rate(bits) | Goal::Size(bits) => exp2(log2(4.13f64) - bits / weight_count as f64),
-            Goal::Distortion(bound) => (12.0 * bound).sqrt(),
+            Goal::Distortion(bound) | Goal::Uncalibrated(bound) => (12.0 * bound).sqrt(),
         };
         for _ in 0..QUANTIZATIONS_MAX {
             match self.samples.find_step(tried.aim, step, self.options) {
@@ -126,7 +127,9 @@ impl Tried {
         let stride = self.strides.next(within);
         let next = match self.goal {
             Goal::Rate(bound) | Goal::Size(bound) => self.aim.bound() + stride * (bound * 0.9995 - value),
-            Goal::Distortion(bound) => self.aim.bound() * pow(bound * 0.9995 / value, stride),
+            Goal::Distortion(bound) | Goal::Uncalibrated(bound) => {
+                self.aim.bound() * pow(bound * 0.9995 / value, stride)
+            }
         };
         if within {
             self.low = self.aim.bound().max(self.low);
@@ -172,7 +175,7 @@ const STEPS_MAX: usize = 20;
 fn out_of_reach(target: Target) -> Error {
     match target {
         Target::Size(bytes) => Error::argument(format!("{bytes} bytes are too few")),
-        Target::Quality(_) => Error::argument("so little error cannot be reached: use --lossless"),
+        Target::Quality(_) | Target::Preset(_) => Error::argument("so little error cannot be reached: use --lossless"),
         _ => Error::argument("so few bits cannot be reached: give more, or exclude fewer tensors"),
     }
 }
@@ -268,6 +271,7 @@ impl<'a> Samples<'a> {
             other_bits,
             lossy_part,
             distortion: self.lossy.mean_distortion(distortion, len),
+            uncalibrated: tried.iter().map(|tensor| self.lossy.coded[tensor.index].uncalibrated_cost).sum(),
         };
         (Quantization { step, costs, bits }, cost)
     }
