@@ -4,9 +4,9 @@
 import { cpSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { pack } from '../tests/common/packed.mjs';
 import { build } from './build.mjs';
 import { buildPage, buildSample } from './demo.mjs';
+import { pack } from './pack.mjs';
 import { CARGO_TARGET, ROOT, WASM_TARGET, installPackages, prepareBrowser, prepareRust, printDurations, start, step, timed } from './tools.mjs';
 
 /**
