@@ -77,15 +77,7 @@ def statistics(model, batches, path, outputs=None, distortion="relative", fisher
                 print(f"{name}: no output depended on it; it is taken to matter as much as others do", file=sys.stderr)
         tensors = {f"{name}/importance": torch.tensor(value, dtype=torch.float32) for name, value in importances.items()}
         if rows:
-            for name, energy in energies.items():
-                if name in seen.counts and not samples:
-                    # Random ids say nothing about how often rows are looked up, and leave most of them without a gradient.
-                    continue
-                kind, _ = seen.moments.get(name, (None, None))
-                row = row_importance(energy, seen.counts.get(name) if samples else None, kind is not None)
-                # Where inputs run along the first axis, it has no output units.
-                if row is not None and kind != "row_moments":
-                    tensors[f"{name}/row_importance"] = row
+            tensors |= row_importances(energies, seen, samples)
         if samples:
             for name, (kind, moments) in seen.moments.items():
                 tensors[f"{name}/{kind}"] = moments.float()
@@ -94,6 +86,20 @@ def statistics(model, batches, path, outputs=None, distortion="relative", fisher
     finally:
         model.train(training)
     save(tensors, path, samples, distortion, second_draw)
+    return tensors
+
+
+def row_importances(energies, seen, samples):
+    tensors = {}
+    for name, energy in energies.items():
+        if name in seen.counts and not samples:
+            # Random ids say nothing about how often rows are looked up, and leave most of them without a gradient.
+            continue
+        kind, _ = seen.moments.get(name, (None, None))
+        row = row_importance(energy, seen.counts.get(name) if samples else None, kind is not None)
+        # Where inputs run along the first axis, it has no output units.
+        if row is not None and kind != "row_moments":
+            tensors[f"{name}/row_importance"] = row
     return tensors
 
 

@@ -1,12 +1,12 @@
 // Everything that has to hold before a change is merged.
 //   node scripts/test.mjs
 // Works in a fresh clone: installs what is missing.
-import { readFileSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
-import { pack } from '../tests/common/packed.mjs';
 import { build } from './build.mjs';
 import { buildPage, buildSample } from './demo.mjs';
+import { pack } from './pack.mjs';
 import { CARGO_TARGET, ROOT, WASM_TARGET, installPackages, prepareBrowser, prepareRust, printDurations, start, step, timed } from './tools.mjs';
 
 /**
@@ -17,7 +17,7 @@ const FEATURES = [
   ['', []],
   ['gpu', []],
   ['encoder', ['--test', 'format', '--test', 'reject']],
-  ['cli', ['--test', 'cli']],
+  ['cli', ['--test', 'cli', '--', 'usage', 'inside']],
   // All features together add only the command.
   ['encoder,gpu', undefined],
 ];
@@ -29,6 +29,7 @@ const WASM_FEATURES = ['', 'gpu'];
 /** For what runs beside the package's tests, which wait for each other. */
 const BESIDE = { priority: constants.priority.PRIORITY_LOW };
 const { version: VERSION } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+const PROGRAMS = join(CARGO_TARGET, 'programs');
 const PACKAGE_REPORT = join(ROOT, 'target/package-tests.txt');
 /** With which a report of Node's test runner ends: how many tests passed, failed, were skipped, … */
 const SUMMARY_LINES = 8;
@@ -38,11 +39,17 @@ installPackages();
 prepareRust();
 // They share no folder that cargo would lock.
 const command = cargo('mcwc', ['build', '--bins', '--examples']);
-const artifacts = build().then(() => Promise.all([buildPage(), buildSample(), command]));
-await Promise.all([command.then(testCrate), artifacts.then(() => timed('Package and page tests', testPackage))]);
+const programs = command.then(keepPrograms);
+const artifacts = build().then(() => Promise.all([buildPage(), buildSample(), programs]));
+await Promise.all([programs.then(testCrate), artifacts.then(() => timed('Package and page tests', testPackage))]);
 printDurations();
 console.log(readFileSync(PACKAGE_REPORT, 'utf8').trimEnd().split('\n').slice(-SUMMARY_LINES).join('\n'));
 step('All passed');
+
+/** Tests of sets of features build others of the same names. */
+function keepPrograms() {
+  for (const name of ['mcwc', 'examples/permute']) cpSync(join(CARGO_TARGET, 'debug', name), join(PROGRAMS, name));
+}
 
 async function testCrate() {
   await cargo('Format', ['fmt', '--check']);
@@ -83,7 +90,7 @@ function testPackage() {
   const tests = readdirSync(join(ROOT, 'tests')).filter((name) => name.endsWith('.test.mjs'));
   const reporter = `--test-reporter=${process.stdout.isTTY ? 'spec' : 'tap'}`;
   const reports = ['stdout', PACKAGE_REPORT].flatMap((path) => [reporter, `--test-reporter-destination=${path}`]);
-  const env = { ...process.env, CHROMIUM: chromium, MCWC_TARBALL: pack(CARGO_TARGET) };
+  const env = { ...process.env, CHROMIUM: chromium, MCWC_TARBALL: pack(CARGO_TARGET), MCWC_PROGRAMS: PROGRAMS };
   // Two at once: some wait for a network that is slow on purpose.
   return start('node', ['--test', '--test-concurrency=2', ...reports, ...tests.map((name) => join('tests', name))], { env });
 }

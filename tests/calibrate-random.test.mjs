@@ -189,7 +189,6 @@ function branches() {
       tensors: op === 'Squeeze' ? [wholeTensor('first', [1], [0])] : [],
       outputs: [value(output, FLOAT, ['', WIDTH])],
     });
-  const weight = (name, seed) => tensor(name, [WIDTH, WIDTH], values(seed, WIDTH * WIDTH));
   const nested = subgraph({
     nodes: [
       node('MatMul', ['x', 'then'], ['t1']),
@@ -207,12 +206,6 @@ function branches() {
     ],
     tensors: [weight('then', 6)],
     outputs: [value('t4', FLOAT, ['', WIDTH])],
-  });
-  const body = subgraph({
-    nodes: [node('MatMul', ['state', 'repeated'], ['next']), node('Identity', ['go'], ['still'])],
-    tensors: [weight('repeated', 8)],
-    inputs: [value('round', INT64, []), value('go', BOOL, []), value('state', FLOAT, ['', WIDTH])],
-    outputs: [value('still', BOOL, []), value('next', FLOAT, ['', WIDTH])],
   });
   return {
     nodes: [
@@ -234,12 +227,25 @@ function branches() {
           graphAttribute('else_branch', product('otherwise', 'e', [weight('otherwise', 7)])),
         ],
       ),
-      node('Loop', ['rounds', '', 'h'], ['y'], [graphAttribute('body', body)]),
+      node('Loop', ['rounds', '', 'h'], ['y'], [graphAttribute('body', round())]),
     ],
     tensors: [weight('outer', 9), boolTensor('matrix', true), tensor('limit', [], [100]), wholeTensor('rounds', [], [2])],
     inputs: [value('input', FLOAT, ['n', WIDTH])],
     outputs: [value('y', FLOAT, ['n', WIDTH])],
   };
+}
+
+function round() {
+  return subgraph({
+    nodes: [node('MatMul', ['state', 'repeated'], ['next']), node('Identity', ['go'], ['still'])],
+    tensors: [weight('repeated', 8)],
+    inputs: [value('round', INT64, []), value('go', BOOL, []), value('state', FLOAT, ['', WIDTH])],
+    outputs: [value('still', BOOL, []), value('next', FLOAT, ['', WIDTH])],
+  });
+}
+
+function weight(name, seed) {
+  return tensor(name, [WIDTH, WIDTH], values(seed, WIDTH * WIDTH));
 }
 
 /**

@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
-import { pack } from './common/packed.mjs';
+import { tarballIn } from './common/packed.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const run = promisify(execFile);
@@ -33,7 +33,7 @@ let tarball;
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'mcwc-types-'));
-  tarball = pack(folder);
+  tarball = tarballIn(folder);
   await writeFile(join(folder, 'package.json'), JSON.stringify({ name: 'consumer', private: true, type: 'module' }));
   await run('npm', ['install', '--offline', '--no-audit', '--no-fund', tarball], { cwd: folder });
   installed = join(folder, 'node_modules/mcwc/pkg');

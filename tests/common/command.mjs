@@ -1,6 +1,7 @@
-// The native programs that tests run: what `cargo build --bins --examples` makes.
+// The native programs that tests run: what `cargo build --bins --examples` makes, or where `npm test` has put that.
 import { join } from 'node:path';
 import { CARGO_TARGET } from '../../scripts/tools.mjs';
 
-export const NATIVE = join(CARGO_TARGET, 'debug/mcwc');
-export const PERMUTE = join(CARGO_TARGET, 'debug/examples/permute');
+const PROGRAMS = process.env.MCWC_PROGRAMS ?? join(CARGO_TARGET, 'debug');
+export const NATIVE = join(PROGRAMS, 'mcwc');
+export const PERMUTE = join(PROGRAMS, 'examples/permute');
