@@ -148,7 +148,7 @@ fn what_is_not_there_is_named() {
     let archive = std::fs::read("tests/vectors/valid/predicted-planes.mcwc").unwrap();
     let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
     let parsed = reader.archive();
-    assert!(reader.levels(0).unwrap_err().to_string().contains("a frame of planes has no levels"));
+    assert!(reader.levels(0).err().unwrap().to_string().contains("a frame of planes has no levels"));
     assert!(parsed.file("nowhere").unwrap_err().to_string().contains("no file named nowhere"));
     assert!(parsed.tensor("nothing").unwrap_err().to_string().contains("no tensor named nothing"));
     let name = &parsed.files[0].name;
