@@ -104,6 +104,26 @@ fn a_readers_levels_are_those_that_were_coded() {
 }
 
 #[test]
+fn low_bits_of_a_reference_count_in_what_predictions_reach() {
+    let matrix = Matrix { rows: 4, columns: 8, taps: 1 };
+    let mut reference = case(matrix, DType::F32, 0, 16, 24);
+    reference.levels.fill(100 << 16);
+    let mut predicted = predicted(&[4, 4], 8, 1, DType::F32, 23);
+    predicted.reference = Some(Box::new(reference));
+    let mut with_gain = |gain| {
+        let prediction = predicted.plan.prediction.as_mut().unwrap();
+        (prediction.gain, prediction.row_gain) = (gain, Vec::new());
+        predicted.clone()
+    };
+    let within = with_gain(300);
+    assert_eq!(difference(&within.decoded(), &within.expected()), None);
+    let beyond = with_gain(1000).archive();
+    let reader = Reader::open(beyond.as_slice(), &Limits::default()).unwrap();
+    let error = reader.tensor("t").unwrap_err().to_string();
+    assert!(error.contains("a prediction leads out of range"), "{error}");
+}
+
+#[test]
 fn decoders_in_wrong_hands_give_errors() {
     let case = predicted(&[20, 20], 30, 1, DType::F16, 22);
     let archive = case.archive();
