@@ -4,11 +4,11 @@
 #[path = "common/flips.rs"]
 mod flips;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use mcwc::container::Hash;
-use mcwc::decode::{Opened, Reader};
+use mcwc::container::{Coding, Hash};
+use mcwc::decode::{Opened, PASS_FINAL, Piece, PieceSource, Reader, plan};
 use mcwc::format::ROOTS;
 use mcwc::tensor::Limits;
 
@@ -89,6 +89,52 @@ fn tensors_of_files_that_share_a_raw_chunk_have_their_own_lengths() {
     for (index, tensor) in reader.archive().tensors.iter().enumerate() {
         assert_eq!(reader.read_tensor(index, &mut opened).unwrap(), vec![0x2a; tensor.bytes as usize], "{index}");
     }
+}
+
+#[test]
+fn the_plan_of_a_range_is_its_part_of_the_files() {
+    let digests = digests();
+    let (mut lens, mut sources) = (BTreeSet::new(), BTreeSet::new());
+    for Digest { archive, .. } in digests.iter().filter(|digest| digest.base.is_none()) {
+        let reader = reader(archive, &digests);
+        let pieces = |file: usize, from: u64, to: u64| {
+            let mut pieces = Vec::new();
+            let mut push = |piece: Piece| {
+                pieces.push((piece.source, piece.skip, piece.bytes));
+                Ok(())
+            };
+            plan(reader.archive(), file, from, to - from, PASS_FINAL, &mut push).unwrap();
+            pieces
+        };
+        for (index, file) in reader.archive().files.iter().enumerate() {
+            let whole = pieces(index, 0, file.bytes);
+            sources.extend(whole.iter().map(|&(source, ..)| match source {
+                PieceSource::Raw(..) => "raw",
+                PieceSource::Chunk(frame, _) => match reader.archive().frames[frame].coding {
+                    Coding::Planes(_) => "a chunk of planes",
+                    Coding::Levels(_) => "a chunk of levels",
+                },
+                PieceSource::Frame(_) => "a frame whose elements lie apart",
+            }));
+            // Around the ends of every piece, and a few bytes on.
+            let ends: Vec<u64> = whole.iter().scan(0, |end, piece| Some(std::mem::replace(end, *end + piece.2))).collect();
+            let around = |end: &u64| [end.saturating_sub(1), *end, end + 1];
+            for from in ends.iter().step_by(ends.len().div_ceil(20).max(1)).flat_map(around) {
+                for to in [from, from + 1, from + 7, file.bytes].into_iter().filter(|&to| from < to && to <= file.bytes) {
+                    let part = ends.iter().zip(&whole).filter_map(|(&start, &(source, skip, bytes))| {
+                        let (first, last) = (from.max(start), to.min(start + bytes));
+                        (first < last).then(|| (source, skip + first - start, last - first))
+                    });
+                    let part: Vec<_> = part.collect();
+                    assert_eq!(pieces(index, from, to), part, "{archive}: {from}..{to}");
+                    lens.insert(part.len());
+                }
+            }
+        }
+        let end = reader.archive().files[0].bytes;
+        assert!(plan(reader.archive(), 0, end, 1, PASS_FINAL, &mut |_| Ok(())).is_err());
+    }
+    assert!(lens.len() > 5 && sources.len() == 4, "{lens:?}, {sources:?}");
 }
 
 #[test]

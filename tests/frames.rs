@@ -8,7 +8,7 @@ use common::frames::{Case, FLOATS, INTEGERS, case, difference, predicted, taps};
 use mcwc::decode::Reader;
 use mcwc::encode::assemble::ArchiveBuilder;
 use mcwc::encode::levels::matrix::Matrix;
-use mcwc::reconstruct::{FrameDecoder, Scratch};
+use mcwc::reconstruct::{FrameDecoder, Places, Scratch};
 use mcwc::stages::permute::Permutation;
 use mcwc::tensor::{DType, Limits};
 use proptest::prelude::*;
@@ -104,6 +104,25 @@ fn a_readers_levels_are_those_that_were_coded() {
 }
 
 #[test]
+fn low_bits_of_a_reference_count_in_what_predictions_reach() {
+    let mut predicted = predicted(&[4, 4], 8, 1, DType::F32, 23);
+    let reference = predicted.reference.as_mut().unwrap();
+    (reference.plan.trellis, reference.plan.low_bits) = (false, 16);
+    reference.levels.fill(100 << 16);
+    let mut with_gain = |gain| {
+        let prediction = predicted.plan.prediction.as_mut().unwrap();
+        (prediction.gain, prediction.row_gain) = (gain, Vec::new());
+        predicted.clone()
+    };
+    let within = with_gain(300);
+    assert_eq!(difference(&within.decoded(), &within.expected()), None);
+    let beyond = with_gain(1000).archive();
+    let reader = Reader::open(beyond.as_slice(), &Limits::default()).unwrap();
+    let error = reader.tensor("t").unwrap_err().to_string();
+    assert!(error.contains("a prediction leads out of range"), "{error}");
+}
+
+#[test]
 fn decoders_in_wrong_hands_give_errors() {
     let case = predicted(&[20, 20], 30, 1, DType::F16, 22);
     let archive = case.archive();
@@ -139,7 +158,11 @@ fn decoders_in_wrong_hands_give_errors() {
     let first = reader.payload(parsed.frames[0].chunk(0).unwrap()).unwrap();
     both.decode_reference(0, 0, &first).unwrap();
     both.decode(0, &payload, &mut bytes).unwrap();
-    assert_eq!(bytes, reader.tensor("t").unwrap());
+    let tensor = reader.tensor("t").unwrap();
+    let Places { run_bytes, offsets } = both.places(0).unwrap();
+    for (run, at) in bytes.chunks(run_bytes).zip(offsets) {
+        assert_eq!(run, &tensor[at as usize..][..run_bytes]);
+    }
     argument(both.decode(0, &payload, &mut bytes), "reference is needed first");
 }
 
@@ -148,7 +171,7 @@ fn what_is_not_there_is_named() {
     let archive = std::fs::read("tests/vectors/valid/predicted-planes.mcwc").unwrap();
     let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
     let parsed = reader.archive();
-    assert!(reader.levels(0).unwrap_err().to_string().contains("a frame of planes has no levels"));
+    assert!(reader.levels(0).err().unwrap().to_string().contains("a frame of planes has no levels"));
     assert!(parsed.file("nowhere").unwrap_err().to_string().contains("no file named nowhere"));
     assert!(parsed.tensor("nothing").unwrap_err().to_string().contains("no tensor named nothing"));
     let name = &parsed.files[0].name;

@@ -257,6 +257,13 @@ fn work_is_limited_by_what_is_stored_and_given() {
         let small = vec![(1, levels(1, 0, 0, Some(0))); count];
         with_frames([vec![(1 << 18, levels(1 << 18, 0, 0, None))], small].concat())
     };
+    // 16 frames of which each is predicted from the one before, and tensors that need two chunks of each for one element more
+    // than a chunk has.
+    let chained = |count: usize| {
+        let frame = |rows, reference| (rows, FrameEntry { chunk_len: 1 << 16, ..levels(rows, 0, 0, reference) });
+        let chain = (0..16u64).map(|index| frame(1 << 18, index.checked_sub(1)));
+        with_frames(chain.chain(vec![frame((1 << 16) + 1, Some(15)); count]).collect())
+    };
     // Tables, in turn and not.
     let tables = |count: usize, sets: u64| {
         with_frames((0..count as u64).map(|index| (1, levels(1, 0, index % sets * 64, None))).collect())
@@ -269,6 +276,10 @@ fn work_is_limited_by_what_is_stored_and_given() {
     assert_eq!(refusing(&shared(100), &Limits { work: 1 << 25, ..limits }), None);
     assert_eq!(refusing(&predicted(20), &limits), None);
     assert_eq!(refusing(&predicted(110), &limits).as_deref(), Some("work"));
+    // A level in a file of bytes has 16 references at most: that alone is never too much.
+    let none = Limits { work: 0, ..limits };
+    assert_eq!(refusing(&chained(1), &none), None);
+    assert_eq!(refusing(&chained(200), &none).as_deref(), Some("work"));
     assert_eq!(refusing(&tables(200, 2), &limits), None);
     assert_eq!(refusing(&tables(300, 2), &limits).as_deref(), Some("work"));
     assert_eq!(refusing(&tables(5000, 1), &limits), None);

@@ -177,3 +177,47 @@ impl Frame {
         element_len * self.dtype.element_bytes() as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_of_cut_rows_end_with_their_rows() {
+        let levels = Levels {
+            rows: 3,
+            columns: 5,
+            taps: 2,
+            first_table: 0,
+            table_count: 1,
+            scale: Some(1.0),
+            zero_point: 0,
+            low_bits: 0,
+            side: 0,
+            gain: 0,
+            trellis: false,
+            column_major: false,
+            dct: false,
+        };
+        let frame = |chunk_len: u64, chunk_count: usize| Frame {
+            dtype: DType::F32,
+            element_len: 30,
+            chunk_len,
+            side_chunk: Some(7),
+            first_chunk: 8,
+            chunk_count,
+            reference: None,
+            coding: Coding::Levels(levels.clone()),
+        };
+        let ranges = |frame: Frame| (0..=frame.chunk_count).map_while(|index| frame.chunk_range(index)).collect::<Vec<_>>();
+        let cut = [(0, 4), (4, 4), (8, 2), (10, 4), (14, 4), (18, 2), (20, 4), (24, 4), (28, 2)];
+        assert_eq!(ranges(frame(4, 9)), cut);
+        assert_eq!(ranges(frame(20, 2)), [(0, 20), (20, 10)]);
+        assert_eq!(ranges(frame(10, 3)), [(0, 10), (10, 10), (20, 10)]);
+        assert_eq!(frame(4, 9).row_cut(), Some((10, 3)));
+        assert_eq!(frame(10, 3).row_cut(), None);
+        let own = |index: &usize| frame(10, 3).has_chunk(*index);
+        assert!((0..20).filter(own).eq(7..11));
+        assert_eq!((0..5).map_while(|index| frame(10, 3).chunk(index)).collect::<Vec<_>>(), [8, 9, 10]);
+    }
+}
