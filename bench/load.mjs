@@ -1,8 +1,9 @@
 // How long a page waits for a model, and how much memory that takes: files as others ship them, and archives of the same quality.
-//   node bench/load.mjs [--models minilm,tuned,ocr] [--speeds 10,50,300,unthrottled,cached] [--rounds 1,2,3,3,3] [--command path] [--fresh]
+//   node bench/load.mjs [--models minilm,tuned,ocr] [--speeds 10,50,300,unthrottled,cached] [--rounds 1,2,3,3,3] [--command path] [--fresh] [--trial]
 // Chromium, onnxruntime-web on one thread, and a server that sends no faster than the visitor's network, in Mbit/s. What is downloaded is
 // made once, in .cache/load; so are samples, from which an interrupted run goes on. --fresh measures anew. Writes bench/results/load.json
-// and load.svg, and docs/BENCHMARKS.md. Exit status 1 if an output is wrong or a target is missed. Linux only: it reads /proc.
+// and load.svg, and docs/BENCHMARKS.md; --trial only prints the table, and neither takes samples nor leaves any.
+// Exit status 1 if an output is wrong or a target is missed. Linux only: it reads /proc.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '1,2,3,3,3' },
     command: { type: 'string' },
     fresh: { type: 'boolean', default: false },
+    trial: { type: 'boolean', default: false },
   },
 });
 const models = values.models.split(',');
@@ -33,12 +35,16 @@ const conditions = conditionsOf(values.speeds.split(','), values.rounds.split(',
 
 requirePackage();
 const variants = prepareVariants(values.command ?? buildCommand(), models);
-const samples = !values.fresh && existsSync(SAMPLES) ? JSON.parse(readFileSync(SAMPLES, 'utf8')) : {};
+const samples = !values.fresh && !values.trial && existsSync(SAMPLES) ? JSON.parse(readFileSync(SAMPLES, 'utf8')) : {};
 await measure();
 const results = summarize(variants, samples);
-writeResults('load', results);
-writeFileSync(PLOT, plot(results));
-publish('load', report(results));
+if (values.trial) {
+  console.log(report(results));
+} else {
+  writeResults('load', results);
+  writeFileSync(PLOT, plot(results));
+  publish('load', report(results));
+}
 const wrong = wrongOutputs(variants, samples);
 if (wrong.length > 0) console.error(`Wrong output: ${wrong.join(', ')}`);
 process.exitCode = reportTargets(targets(results)) && wrong.length === 0 ? 0 : 1;
@@ -79,6 +85,6 @@ async function measureRound({ visit }, condition, round) {
     // The visit before puts it into the cache.
     if (cached && round === 0) await visit(variant, condition);
     known.push(await visit(variant, condition));
-    writeFileSync(SAMPLES, JSON.stringify(samples));
+    if (!values.trial) writeFileSync(SAMPLES, JSON.stringify(samples));
   }
 }

@@ -1,9 +1,18 @@
 // The browser's part of load.mjs: from the navigation to weights in memory, a session of onnxruntime-web, and its first result.
 
+/** A sentence as MiniLM reads it, and a picture of nothing. */
+const INPUTS = {
+  minilm: { ids: { type: 'int64', shape: [1, 16], data: [101, 2023, 2003, 1037, 7099, 6251, 2008, 2003, 2000, 2022, 7861, 8270, 5732, 2182, 1012, 102] } },
+  ocr: { x: { type: 'float32', shape: [1, 3, 48, 320], data: Array.from({ length: 3 * 48 * 320 }, (_, index) => Math.sin(index / 7)) } },
+};
+INPUTS.tuned = INPUTS.minilm;
 /** What visits.mjs asks for. */
 const visit = JSON.parse(decodeURIComponent(location.hash.slice(1)));
 const marks = {};
 const mark = (name) => (marks[name] = performance.now());
+
+/** Settles when what is to be in the cache is there. */
+let kept;
 
 /** What to do for each kind of variant, beside the runtime's start; gives a session if there is a model. */
 const SESSIONS = {
@@ -21,6 +30,7 @@ const SESSIONS = {
     const { open } = await import(`${visit.package}/index.js`);
     const archive = await open(visit.url, { backend: 'cpu', cache: visit.cached });
     archive.downloaded.then(() => mark('downloaded'));
+    kept = archive.cached;
     const bytes = await archive.file(visit.file).bytes();
     mark('weights');
     archive.close();
@@ -36,6 +46,7 @@ const SESSIONS = {
     const base = visit.base && (await open(visit.base, { backend: 'cpu', cache: true }));
     const archive = await open((await delta) ?? visit.url, { backend: 'cpu', cache: visit.cached, base });
     archive.downloaded.then(() => mark('downloaded'));
+    kept = Promise.all([archive.cached, base?.cached]);
     const session = await createSession(watched(await imported), archive);
     archive.close();
     base?.close();
@@ -59,8 +70,10 @@ async function load() {
   const ort = await started;
   if (!session) return { marks };
   mark('session');
-  const outputs = await session.run(inputsOf(visit.inputs, ort));
+  const outputs = await session.run(inputsOf(INPUTS[visit.model], ort));
   mark('inference');
+  // So that the next visit finds all of it.
+  await kept;
   return { marks, output: Array.from(Object.values(outputs)[0].data.slice(0, 1000)) };
 }
 

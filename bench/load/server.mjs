@@ -57,8 +57,9 @@ export async function startServer(find) {
     const { encoding, body } = encoded(resource, request.headers);
     // A browser that does not take it would show something else than what is measured.
     if (!body || (encoding && !accepts(request.headers, encoding))) return response.writeHead(406).end();
-    response.writeHead(200, headersOf(resource, encoding, body));
-    link.send(response, body);
+    const part = encoding ? undefined : partOf(request.headers.range, body);
+    response.writeHead(part ? 206 : 200, { ...headersOf(resource, encoding, part?.body ?? body), ...part?.headers });
+    link.send(response, part?.body ?? body);
   });
   await new Promise((resolve) => server.listen(0, 'localhost', resolve));
   const close = () => {
@@ -74,6 +75,14 @@ function encoded({ body, encoding, delta }, headers) {
   return { encoding: 'dcz', body: known ? delta.body : undefined };
 }
 
+/** What is asked for by a range; undefined if there is none. */
+function partOf(range, body) {
+  const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(range ?? '') ?? [];
+  if (first === undefined || Number(first) >= body.length) return undefined;
+  const [start, end] = [Number(first), last ? Math.min(Number(last) + 1, body.length) : body.length];
+  return { body: body.subarray(start, end), headers: { 'content-range': `bytes ${start}-${end - 1}/${body.length}` } };
+}
+
 function accepts(headers, encoding) {
   return headers['accept-encoding']?.split(/, */).includes(encoding);
 }
@@ -82,6 +91,7 @@ function headersOf({ type = 'application/octet-stream', cached, dictionaryFor },
   return {
     'content-type': type,
     'content-length': body.length,
+    'accept-ranges': encoding ? 'none' : 'bytes',
     'cache-control': cached ? 'public, max-age=31536000, immutable' : 'no-store',
     vary: 'accept-encoding, available-dictionary',
     ...(encoding && { 'content-encoding': encoding }),

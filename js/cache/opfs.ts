@@ -5,6 +5,8 @@
 import type { Shelf } from './shelf.js';
 
 const ROOT = 'mcwc';
+/** Of a folder that is being removed: one of its files is being written, or there is another by now. */
+const BUSY = ['NoModificationAllowedError', 'InvalidModificationError'];
 /** Attempts to remove what is being written to, and the time between two. */
 const REMOVALS = 30;
 const REMOVAL_MS = 100;
@@ -66,7 +68,7 @@ export class OpfsShelf implements Shelf {
         await found(this.directory.removeEntry(folder, { recursive: true }));
         return;
       } catch (error) {
-        if ((error as Error).name !== 'NoModificationAllowedError' || attempt === REMOVALS) throw error;
+        if (!BUSY.includes((error as Error).name) || attempt === REMOVALS) throw error;
         await new Promise((resolve) => setTimeout(resolve, REMOVAL_MS));
       }
     }
