@@ -13,8 +13,18 @@ export function commandError(status: number, messages: string[]): McwcError {
 
 /** The report as JavaScript names things. */
 export function camelCased(report: unknown): EncodeReport {
-  if (Array.isArray(report)) return report.map(camelCased) as never;
-  if (typeof report !== 'object' || report === null) return report as never;
-  const camel = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
-  return Object.fromEntries(Object.entries(report).map(([name, value]) => [camel(name), camelCased(value)])) as never;
+  return renamed(report, new Map()) as EncodeReport;
+}
+
+/** Names recur in each tensor. */
+function renamed(value: unknown, names: Map<string, string>): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map((item) => renamed(item, names));
+  const copy: Record<string, unknown> = {};
+  for (const [name, item] of Object.entries(value)) {
+    let camel = names.get(name);
+    if (camel === undefined) names.set(name, (camel = name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase())));
+    copy[camel] = renamed(item, names);
+  }
+  return copy;
 }
