@@ -3,7 +3,7 @@ import type { Archive, ArchiveSource, OpenOptions, Progress } from '../index.js'
 import { McwcError, open } from '../index.js';
 import { type GpuWeights, type Provider, deviceOf, gpuWeights, webgpuIn } from './gpu-weights.js';
 import { type Access, LazyData } from './lazy-data.js';
-import { split } from './onnx.js';
+import { type Split, split } from './onnx.js';
 import { type Probe, probe } from './probe.js';
 
 /** What is needed of onnxruntime-web: `import * as ort from 'onnxruntime-web'`, `/wasm`, `/webgpu`, `/all` or `/jspi`. */
@@ -55,7 +55,7 @@ export async function createSession<Ort extends Runtime>(
   try {
     if (!access) throw new McwcError('gpu', 'the runtime does not take its weights on this thread');
     const device = await deviceOf(ort, provider);
-    // A runtime that waits could be given what is decoded on the GPU, and read back.
+    // A blob, or what is decoded ahead, would be decoded on the GPU, and read back.
     return await load(ort, source, { opening, own, model, aheadBytes: 0, signal, access: 'array', device });
   } finally {
     await release();
@@ -81,8 +81,13 @@ async function load(ort: Runtime, source: Archive | ArchiveSource, options: Load
   const archive = given ?? (await open(source as ArchiveSource, { ...backend, ...opening }));
   let weights: GpuWeights | undefined;
   try {
-    const loaded = await contents(archive, modelIn(archive, options.model), options);
-    weights = loaded.weights;
+    const name = modelIn(archive, options.model);
+    const parts = await split(archive, name, device !== undefined);
+    if (device) {
+      if (!parts) throw new McwcError('unsupported', `the weights of ${name} cannot be told from the rest`);
+      weights = await gpuWeights(archive, parts.inputs, device, signal);
+    }
+    const loaded = await contents(archive, name, parts, options);
     signal?.throwIfAborted();
     // Workers and compressed bytes would only take memory while the runtime needs the most.
     if (!given && loaded.access !== 'blob') archive.close();
@@ -105,20 +110,16 @@ interface Contents {
   /** What the external data come from, and how, if they do not lie in memory. */
   lazy?: LazyData;
   access?: Access;
-  weights?: GpuWeights;
 }
 
-async function contents(archive: Archive, name: string, { access, aheadBytes, device, signal }: LoadOptions): Promise<Contents> {
-  const parts = await split(archive, name, device !== undefined);
-  if (!parts && device) throw new McwcError('unsupported', `the weights of ${name} cannot be told from the rest`);
+async function contents(archive: Archive, name: string, parts: Split | undefined, { access, aheadBytes }: LoadOptions): Promise<Contents> {
   if (parts && access) {
-    const weights = device && (await gpuWeights(archive, parts.inputs, device, signal));
     const lazy = new LazyData(archive, parts.extents);
     const prepared = Promise.resolve(access).then((access) => (access === 'array' ? lazy.prepare() : undefined));
     const [kind] = await Promise.all([access, prepared, lazy.decodeAhead(aheadBytes)]);
     if (kind) {
       const externalData = Array.from(parts.locations, ([path, name]) => ({ path, data: lazy.file(name, archive.file(name).size, kind) }));
-      return { model: parts.model, externalData, lazy, access: kind, weights };
+      return { model: parts.model, externalData, lazy, access: kind };
     }
   }
   const outside = Array.from(parts?.locations ?? []).filter(([, file]) => file !== name);
@@ -139,7 +140,7 @@ function accessFor(ort: Runtime, own: Providers): Promise<Access | undefined> | 
   const ofRuntime = known.get(ort.InferenceSession) ?? new Map<string, Promise<Access | undefined>>();
   known.set(ort.InferenceSession, ofRuntime);
   const key = namesOf(own).join();
-  const found = ofRuntime.get(key) ?? probeOf(ort, own).then(({ access, release }) => release().then(() => access));
+  const found = ofRuntime.get(key) ?? probeOf(ort, own).then(({ access, release }) => release().then(() => access, () => undefined));
   ofRuntime.set(key, found);
   return found;
 }
