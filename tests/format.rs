@@ -117,10 +117,12 @@ fn the_plan_of_a_range_is_its_part_of_the_files() {
                 PieceSource::Frame(_) => "a frame whose elements lie apart",
             }));
             // Around the ends of every piece, and a few bytes on.
-            let ends: Vec<u64> = whole.iter().scan(0, |end, piece| Some(std::mem::replace(end, *end + piece.2))).collect();
+            let ends: Vec<u64> =
+                whole.iter().scan(0, |end, piece| Some(std::mem::replace(end, *end + piece.2))).collect();
             let around = |end: &u64| [end.saturating_sub(1), *end, end + 1];
             for from in ends.iter().step_by(ends.len().div_ceil(20).max(1)).flat_map(around) {
-                for to in [from, from + 1, from + 7, file.bytes].into_iter().filter(|&to| from < to && to <= file.bytes) {
+                for to in [from, from + 1, from + 7, file.bytes].into_iter().filter(|&to| from < to && to <= file.bytes)
+                {
                     let part = ends.iter().zip(&whole).filter_map(|(&start, &(source, skip, bytes))| {
                         let (first, last) = (from.max(start), to.min(start + bytes));
                         (first < last).then(|| (source, skip + first - start, last - first))

@@ -35,7 +35,8 @@ impl Totals {
         let mut totals = Totals::default();
         for path in runs(folder)? {
             for line in fs::read_to_string(path)?.lines() {
-                let Some((name, Ok(count))) = line.split_once(' ').map(|(name, count)| (name, count.parse())) else {
+                let Some((name, Ok(count))) = line.split_once(' ').map(|(name, count)| (name, count.parse::<u64>()))
+                else {
                     continue;
                 };
                 match name {

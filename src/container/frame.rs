@@ -209,7 +209,8 @@ mod tests {
             reference: None,
             coding: Coding::Levels(levels.clone()),
         };
-        let ranges = |frame: Frame| (0..=frame.chunk_count).map_while(|index| frame.chunk_range(index)).collect::<Vec<_>>();
+        let ranges =
+            |frame: Frame| (0..=frame.chunk_count).map_while(|index| frame.chunk_range(index)).collect::<Vec<_>>();
         let cut = [(0, 4), (4, 4), (8, 2), (10, 4), (14, 4), (18, 2), (20, 4), (24, 4), (28, 2)];
         assert_eq!(ranges(frame(4, 9)), cut);
         assert_eq!(ranges(frame(20, 2)), [(0, 20), (20, 10)]);

@@ -61,3 +61,22 @@ fn decode_bytes(payload: &mut &[u8], len: usize) -> Result<Vec<u8>> {
 fn invalid() -> Error {
     Error::invalid("copies", "they do not make up the plane")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::put_varint;
+    use super::*;
+
+    #[test]
+    fn lengths_that_cannot_fill_the_plane_are_refused_before_memory_is_taken() {
+        let all = 1 << 31;
+        for lens in [[17, 0, 0, 0], [all, 0, 0, 0], [0, 5, 5, 5], [0, all, all, all], [16, 0, all, 0], [16, 0, 0, all]]
+        {
+            let mut payload = Vec::new();
+            lens.iter().for_each(|&len| put_varint(len, &mut payload));
+            // Nothing follows: what is looked for first is seen to be missing.
+            let error = decode_copies(&mut payload.as_slice(), &mut [0; 16]).unwrap_err();
+            assert!(error.to_string().contains("they do not make up the plane"), "{lens:?}: {error}");
+        }
+    }
+}
