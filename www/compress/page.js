@@ -216,13 +216,18 @@ function showRemarks(texts) {
 /** @param {boolean} value */
 function setRunning(value) {
   running = value;
-  if (running) byId('outcome').hidden = false;
+  if (running) {
+    byId('outcome').hidden = false;
+    byId('outcome').classList.remove('empty');
+  }
   byId('run').classList.toggle('stop', running);
   byId('run').textContent = running ? 'Cancel' : 'Compress';
 }
 
 function clear() {
-  for (const id of ['alert', 'outcome', 'done', 'tensors']) byId(id).hidden = true;
+  for (const id of ['alert', 'done', 'tensors']) byId(id).hidden = true;
+  // Its place stays, so that what is below does not jump.
+  byId('outcome').classList.add('empty');
   byId('alert').textContent = '';
   downloads.withdraw();
   byId('rows').replaceChildren();
