@@ -2,6 +2,8 @@
 
 pub mod adaptive;
 pub mod copies;
+pub mod finder;
 pub mod frame;
 pub mod planes;
+pub mod prices;
 pub mod tables;
