@@ -81,8 +81,8 @@ const OUTPUT_HEAD_OCTAVES: f64 = 3.0;
 /// A tensor counts as at least this important, compared to a typical one: what cannot be seen to matter may matter yet.
 const RELATIVE_MIN: f64 = 1.0 / 4096.0;
 
-/// Most that a tensor's relative squared error may be of what it would be uncalibrated, by random inputs: at the same rate, or with
-/// the same preset, which saves bits, and nearly all of them within a smaller factor.
+/// About how many times a tensor's relative squared error may be what it would be uncalibrated, by random inputs: at the same rate, or
+/// with the same preset. There it also bounds what outputs lose if random inputs are wrong: docs/CALIBRATION.md has what both cost.
 pub fn random_error_max(target: Target) -> f64 {
     if matches!(target, Target::Preset(_)) { 8.0 } else { 32.0 }
 }
