@@ -195,7 +195,6 @@ describe('Faults of the cache', () => {
       const pinned = { retries: 0, integrity: integrityOf(archive) };
       await assert.rejects(visit(page, pinned), /checksum|cache cannot be read|HTTP 503/);
       served.failure = undefined;
-      // Although the page has it open still.
       assert.deepEqual((await visit(page, pinned)).hashes, hashes);
     });
   }

@@ -8,7 +8,7 @@ const ROOT = 'mcwc';
 /** Of a folder that is being removed: one of its files is being written, or there is another by now. */
 const BUSY = ['NoModificationAllowedError', 'InvalidModificationError'];
 /** Attempts to remove what is being written to, and the time between two. */
-const REMOVALS = 30;
+const REMOVALS = 100;
 const REMOVAL_MS = 100;
 
 export class OpfsShelf implements Shelf {

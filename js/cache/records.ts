@@ -14,7 +14,9 @@ export interface Record {
 
 /** The last look at an address; undefined if there was none. */
 export async function readRecord(shelf: Shelf, url: string): Promise<Record | undefined> {
-  return parse(await shelf.get(FOLDER, await nameOf(url)));
+  const name = await nameOf(url);
+  // One that is written anew in between cannot be read once.
+  return (await parse(await shelf.get(FOLDER, name))) ?? parse(await shelf.get(FOLDER, name));
 }
 
 export async function writeRecord(shelf: Shelf, record: Record): Promise<void> {

@@ -84,18 +84,21 @@ export async function readAll({ options, path }) {
   const progress = [];
   const archive = await open(path, { backend: 'cpu', cache: true, onProgress: (each) => progress.push(each), ...options });
   const hashes = {};
-  for (const { name } of archive.tensors) {
-    const { data } = await archive.tensor(name);
-    let state = 0x811c9dc5;
-    for (const byte of new Uint8Array(data.buffer, data.byteOffset, data.byteLength)) state = Math.imul(state ^ byte, 0x01000193);
-    const bytes = new Uint8Array(Uint32Array.of(state).buffer);
-    hashes[name] = `${data.byteLength} ${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+  try {
+    for (const { name } of archive.tensors) {
+      const { data } = await archive.tensor(name);
+      let state = 0x811c9dc5;
+      for (const byte of new Uint8Array(data.buffer, data.byteOffset, data.byteLength)) state = Math.imul(state ^ byte, 0x01000193);
+      const bytes = new Uint8Array(Uint32Array.of(state).buffer);
+      hashes[name] = `${data.byteLength} ${Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')}`;
+    }
+    await archive.downloaded;
+    await archive.cached;
+    const { cache, cacheReason } = archive;
+    return { hashes, cache, cacheReason, progress };
+  } finally {
+    archive.close();
   }
-  await archive.downloaded;
-  await archive.cached;
-  const { cache, cacheReason } = archive;
-  archive.close();
-  return { hashes, cache, cacheReason, progress };
 }
 
 export async function openOnly(path) {
