@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::container::{Hash, is_file_name};
-use crate::encode::exact::planes::are_smaller_as_they_lie;
 use crate::encode::levels::integers;
 use crate::encode::options::{Options, Target};
 use crate::encode::progress::map_in_parts;
@@ -18,11 +17,6 @@ use crate::tensor::TensorLocation;
 const FRAME_LEN_MIN: u64 = 256;
 /// Fewest elements of a matrix that is worth coding with loss.
 const LOSSY_LEN_MIN: u64 = 1024;
-/// Shorter tensors of floats always have a frame.
-const RAW_FLOATS_BYTES_MIN: u64 = 1 << 16;
-/// What tells whether a tensor is smaller without, and where it may begin: with an element of any type.
-const SAMPLE_BYTES: u64 = 1 << 19;
-const SAMPLE_ALIGNMENT: u64 = 8;
 /// What is compared of two tensors before all of them is.
 const PREFIX_BYTES: u64 = 4096;
 
@@ -43,11 +37,11 @@ impl<'a> Contents<'a> {
     ///
     /// # Errors
     /// `Argument` for a name that an archive cannot have; whatever is wrong with reading the files.
-    pub fn new(files: &'a [SourceFile<'a>], tensors: Vec<TensorLocation>, options: &Options) -> Result<Self> {
+    pub fn new(files: &'a [SourceFile<'a>], tensors: Vec<TensorLocation>) -> Result<Self> {
         files.iter().try_for_each(|file| check_file_name(&file.name))?;
         let frame_of = vec![None; tensors.len()];
         let mut contents = Contents { files, tensors, frame_of, framed: Vec::new() };
-        contents.assign_frames(options)?;
+        contents.assign_frames()?;
         Ok(contents)
     }
 
@@ -125,8 +119,8 @@ impl<'a> Contents<'a> {
     }
 
     /// Gives frames to tensors that are large enough, one to all tensors of equal bytes. Where two tensors share a part
-    /// of a file, the later one is left without: its bytes come from the earlier. So is one that is smaller as part of the raw stream.
-    fn assign_frames(&mut self, options: &Options) -> Result<()> {
+    /// of a file, the later one is left without: its bytes come from the earlier.
+    fn assign_frames(&mut self) -> Result<()> {
         let mut found = Vec::new();
         let mut end = (0, 0);
         for (index, tensor) in self.tensors.iter().enumerate() {
@@ -144,30 +138,12 @@ impl<'a> Contents<'a> {
         let hashes: HashMap<usize, Hash> =
             twins.iter().copied().zip(self.hashes(&twins, |tensor| tensor.bytes)?).collect();
         let hash = |(index, prefix): (&usize, &Hash)| self.kind(*index, hashes.get(index).unwrap_or(prefix));
-        let mut frames = grouped(found.iter().zip(&prefixes).map(hash));
-        if options.target == Target::Lossless && options.base.is_none() {
-            let size = |group: &Vec<usize>| self.tensors[found[group[0]]].bytes.min(SAMPLE_BYTES) as usize;
-            let framed = map_in_parts(frames, size, |group| {
-                let raw = group.len() == 1 && self.is_smaller_raw(&self.tensors[found[group[0]]])?;
-                Ok((!raw).then_some(group))
-            })?;
-            frames = framed.into_iter().flatten().collect();
-        }
+        let frames = grouped(found.iter().zip(&prefixes).map(hash));
         self.framed = frames.iter().map(|group| found[group[0]]).collect();
         for (frame, group) in frames.iter().enumerate() {
             group.iter().for_each(|&at| self.frame_of[found[at]] = Some(frame));
         }
         Ok(())
-    }
-
-    /// Whether a tensor of floats takes fewer bytes as they lie, as far as its middle tells.
-    fn is_smaller_raw(&self, tensor: &TensorLocation) -> Result<bool> {
-        if !tensor.dtype.is_float() || tensor.bytes < RAW_FLOATS_BYTES_MIN {
-            return Ok(false);
-        }
-        let sampled = tensor.bytes.min(SAMPLE_BYTES);
-        let first = (tensor.bytes - sampled) / 2 / SAMPLE_ALIGNMENT * SAMPLE_ALIGNMENT;
-        Ok(are_smaller_as_they_lie(&self.read(tensor, first..first + sampled)?, tensor.dtype))
     }
 
     /// What tensors of one frame have in common.

@@ -11,10 +11,8 @@ use crate::format::TOTAL;
 const LIMITS: [u8; 7] = [8, 12, 18, 31, 48, 63, 255];
 /// Index of the limit that contexts are compared with.
 const USUAL_LIMIT: usize = 3;
-/// Distances and bits of contexts that are tried; of what is short, more.
-pub const CONTEXTS: [(u8, u8); 6] = [(1, 0), (2, 1), (2, 4), (1, 3), (1, 8), (4, 4)];
-pub const SHORT_CONTEXTS: [(u8, u8); 10] =
-    [(1, 0), (2, 1), (2, 4), (1, 3), (1, 8), (4, 4), (1, 1), (1, 2), (1, 4), (1, 6)];
+/// Distances and bits of contexts that are tried.
+const CONTEXTS: [(u8, u8); 6] = [(1, 0), (2, 1), (2, 4), (1, 3), (1, 8), (4, 4)];
 /// The same of a reference: the bits of bytes up to the top of an element.
 const GUIDED_BITS: [u8; 2] = [4, 8];
 
@@ -35,9 +33,9 @@ pub struct Way<'a> {
 
 impl<'a> Way<'a> {
     /// The way that suits the plane best, by a sample of it, one part of so many. A guide serves with bytes up to `reach` places ahead.
-    pub fn best(plane: &[u8], contexts: &[(u8, u8)], parts: usize, guide: Option<&'a Guide<'a>>, reach: u8) -> Self {
+    pub fn best(plane: &[u8], parts: usize, guide: Option<&'a Guide<'a>>, reach: u8) -> Self {
         let sample = Sample::new(plane, parts);
-        let own = contexts.iter().map(|&context| (context, None));
+        let own = CONTEXTS.into_iter().map(|context| (context, None));
         let guided = guide.into_iter().flat_map(|guide| {
             let contexts = (0..=reach).flat_map(|distance| GUIDED_BITS.map(|context_bits| (distance, context_bits)));
             contexts.map(move |context| (context, Some(guide)))
@@ -64,14 +62,6 @@ impl<'a> Way<'a> {
         };
         let faster = downhill(&mut LIMITS[..USUAL_LIMIT].iter().rev());
         if faster.bytes < usual.bytes { faster } else { downhill(&mut LIMITS[USUAL_LIMIT + 1..].iter()) }
-    }
-
-    /// Tells the bits that each byte of the plane takes.
-    pub fn each_bits(&self, plane: &[u8], mut each: impl FnMut(u8, f32)) {
-        let mut model = AdaptiveModel::new(self.adaptation);
-        for (at, &byte) in plane.iter().enumerate() {
-            each(byte, byte_cost(&mut model, byte, context(plane, at, self.adaptation.distance, self.guide)));
-        }
     }
 
     /// The plane, coded in this way.
@@ -111,26 +101,23 @@ impl<'p> Sample<'p> {
 
     /// What the plane takes.
     fn bytes(&self, adaptation: Adaptation, guide: Option<&Guide>) -> f64 {
+        static BITS: LazyLock<Vec<f32>> =
+            LazyLock::new(|| (0..=TOTAL).map(|chance| log2(TOTAL as f32 / chance as f32)).collect());
+        let costs = &BITS[..=TOTAL as usize];
         let mut model = AdaptiveModel::new(adaptation);
         let mut bits = |window: &Range<usize>| {
-            let costs = window
-                .clone()
-                .map(|at| byte_cost(&mut model, self.plane[at], context(self.plane, at, adaptation.distance, guide)));
-            f64::from(costs.sum::<f32>())
+            let mut bits = 0.0;
+            for at in window.clone() {
+                let context = context(self.plane, at, adaptation.distance, guide);
+                model.encode_byte(self.plane[at], context, |bit, chance| {
+                    bits += costs[if bit { chance } else { TOTAL - chance } as usize];
+                });
+            }
+            f64::from(bits)
         };
         let [first, others] = self.windows.each_ref().map(|windows| windows.iter().map(&mut bits).sum::<f64>());
         PAYLOAD_BYTES + (first + self.scale * others) / 8.0
     }
-}
-
-/// Bits of a byte, which the model then knows.
-fn byte_cost(model: &mut AdaptiveModel, byte: u8, context: u8) -> f32 {
-    static BITS: LazyLock<Vec<f32>> =
-        LazyLock::new(|| (0..=TOTAL).map(|chance| log2(TOTAL as f32 / chance as f32)).collect());
-    let costs = &BITS[..=TOTAL as usize];
-    let mut bits = 0.0;
-    model.encode_byte(byte, context, |bit, chance| bits += costs[if bit { chance } else { TOTAL - chance } as usize]);
-    bits
 }
 
 /// Bits of each byte, by how often it occurs.
@@ -150,7 +137,7 @@ mod tests {
         let mut random = Noise(5);
         for len in [1, 3000, 30_000, 200_000] {
             let plane: Vec<u8> = (0..len).map(|_| (random.normal() * 9.0) as i8 as u8).collect();
-            let way = Way::best(&plane, &CONTEXTS, 16, None, 0);
+            let way = Way::best(&plane, 16, None, 0);
             let coded = way.encode(&plane).len() as f64;
             assert!((way.bytes / coded - 1.0).abs() < 0.01 + 4.0 / coded, "{len}: {} of {coded}", way.bytes);
         }

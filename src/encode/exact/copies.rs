@@ -3,47 +3,39 @@
 use std::array;
 use std::ops::Range;
 
-use crate::encode::exact::finder::{Copy, Finder, LONG_ENOUGH, common_len};
-use crate::encode::exact::planes::{encode_stream, entropy_bytes};
-use crate::encode::exact::prices::{LastDistances, Prices, byte_prices, varint_price};
+use crate::encode::exact::planes::{coded_bytes, encode_coded_plane, entropy_bytes};
 use crate::encode::portable::log2;
 use crate::entropy::put_varint;
 use crate::format::{COPY_LEN_MIN, DISTANCE_BYTES, MODE_COPIES};
 
+const HASH_BITS: u32 = 16;
 /// Earlier places that are tried at each position, and in a sample.
-const CHAIN_LEN: usize = 64;
+const CHAIN_LEN: usize = 32;
 const SAMPLE_CHAIN_LEN: usize = 4;
+/// A copy this long is taken without looking further.
+const LONG_ENOUGH: usize = 256;
 /// What is parsed at once.
 const PART_BYTES: usize = 1 << 16;
-/// Parses, each by the prices of the one before; the smallest is taken.
-const PARSES: usize = 4;
+/// Parses, each by the prices of the one before.
+const PARSES: usize = 3;
 /// What is searched of a plane to see whether copies save anything: so many windows of so many bytes.
 const WINDOWS: usize = 8;
 const WINDOW_BYTES: usize = 1 << 12;
 /// What a copy in a sample costs beside the logarithm of its distance, in bits.
 const COPY_BITS: f64 = 10.0;
-/// Zeros that are copied at once where weights were pruned: those of a float32.
-const ZEROS: usize = 4;
 
 /// The plane as copies and literals.
 pub fn copies_plane(plane: &[u8]) -> Vec<u8> {
     let finder = Finder::new(plane);
     let mut prices = Prices::first(plane);
-    let payloads = (0..PARSES).map(|_| {
-        let sequences = Sequences::cheapest(plane, &finder, &prices);
-        prices = Prices::of(&sequences);
-        sequences.payload()
-    });
-    payloads.min_by_key(Vec::len).unwrap_or_default()
-}
-
-/// The plane's zeros as copies where weights were pruned, if at least one of so many bytes is one of them.
-pub fn zeros(plane: &[u8], parts: usize) -> Option<Sequences> {
-    let fewest = plane.len().div_ceil(parts);
-    if plane.iter().filter(|&&byte| byte == 0).count() < fewest {
-        return None;
+    let mut sequences = Sequences::default();
+    for parse in 0..PARSES {
+        if parse > 0 {
+            prices = Prices::of(&sequences);
+        }
+        sequences = Sequences::cheapest(plane, &finder, &prices);
     }
-    Some(Sequences::of_zeros(plane)).filter(|sequences| sequences.literals.len() + fewest <= plane.len())
+    sequences.payload()
 }
 
 /// The part of a plane that copies save, if without them it takes so many bits a byte: roughly, as windows of it tell. What they repeat
@@ -74,17 +66,12 @@ pub fn saved_part(plane: &[u8], bits: f64) -> f64 {
     saved / f64::max(total, 1.0)
 }
 
-/// Literals and copies, as the streams that code them.
 #[derive(Default)]
-pub struct Sequences {
-    /// All literals.
-    pub literals: Vec<u8>,
-    /// How many come before each copy.
-    pub literal_lens: Vec<u8>,
-    /// How long each copy is.
-    pub copy_lens: Vec<u8>,
-    /// From how far back it comes.
-    pub distances: [Vec<u8>; DISTANCE_BYTES],
+struct Sequences {
+    literals: Vec<u8>,
+    literal_lens: Vec<u8>,
+    copy_lens: Vec<u8>,
+    distances: [Vec<u8>; DISTANCE_BYTES],
 }
 
 impl Sequences {
@@ -100,29 +87,6 @@ impl Sequences {
         sequences
     }
 
-    /// Copies of zeros that lie as whole floats between others: the first float from the end of the zeros before, so that its
-    /// distance says no more than the literals between do, and the others from the first.
-    fn of_zeros(plane: &[u8]) -> Self {
-        let mut sequences = Sequences::default();
-        // Where what is not yet pushed begins: after zeros, but at first.
-        let (mut at, mut start) = (0, 0);
-        while at < plane.len() {
-            let zeros = plane[at..].iter().take_while(|&&byte| byte == 0).count();
-            let (first_end, end) = (at + ZEROS, at + zeros / ZEROS * ZEROS);
-            if start > 0 && first_end <= end {
-                sequences.push(&plane[start..at], Copy { len: ZEROS, distance: first_end - start });
-                start = first_end;
-            }
-            if first_end < end {
-                sequences.push(&plane[start..first_end], Copy { len: end - first_end, distance: ZEROS });
-                start = end;
-            }
-            at += zeros.max(1);
-        }
-        sequences.literals.extend_from_slice(&plane[start..]);
-        sequences
-    }
-
     fn push(&mut self, literals: &[u8], copy: Copy) {
         self.literals.extend_from_slice(literals);
         put_varint(literals.len() as u32, &mut self.literal_lens);
@@ -130,22 +94,86 @@ impl Sequences {
         self.distances.iter_mut().zip(distance_bytes(copy.distance)).for_each(|(plane, byte)| plane.push(byte));
     }
 
-    /// The payload that they are.
-    pub fn payload(&self) -> Vec<u8> {
+    fn payload(&self) -> Vec<u8> {
         let mut payload = vec![MODE_COPIES];
         for len in [self.literals.len(), self.distances[0].len(), self.literal_lens.len(), self.copy_lens.len()] {
             put_varint(len as u32, &mut payload);
         }
         for plane in [&self.literals, &self.literal_lens, &self.copy_lens].into_iter().chain(&self.distances) {
-            payload.extend(encode_stream(plane));
+            payload.extend(encode_coded_plane(plane));
         }
         payload
     }
 }
 
-/// Its bytes, least significant first.
-pub fn distance_bytes(distance: usize) -> [u8; DISTANCE_BYTES] {
+fn distance_bytes(distance: usize) -> [u8; DISTANCE_BYTES] {
     array::from_fn(|byte| ((distance - 1) >> (8 * byte)) as u8)
+}
+
+/// Bits of each byte of a plane.
+type BytePrices = [f32; 256];
+
+/// What literals, lengths and distances cost, in bits.
+struct Prices {
+    literals: BytePrices,
+    literal_lens: BytePrices,
+    copy_lens: BytePrices,
+    distances: [BytePrices; DISTANCE_BYTES],
+}
+
+impl Prices {
+    /// Before anything is known but the plane: small numbers are likely.
+    fn first(plane: &[u8]) -> Self {
+        let number = array::from_fn(|number| 2.0 + 1.2 * log2(number as f32 + 1.0));
+        Prices {
+            literals: context_prices(plane),
+            literal_lens: number,
+            copy_lens: number,
+            distances: array::from_fn(|byte| if byte == 0 { [8.0; 256] } else { number }),
+        }
+    }
+
+    fn of(sequences: &Sequences) -> Self {
+        Prices {
+            literals: context_prices(&sequences.literals),
+            literal_lens: context_prices(&sequences.literal_lens),
+            copy_lens: context_prices(&sequences.copy_lens),
+            distances: sequences.distances.each_ref().map(|plane| context_prices(plane)),
+        }
+    }
+
+    fn distance(&self, distance: usize) -> f32 {
+        distance_bytes(distance).into_iter().zip(&self.distances).map(|(byte, prices)| prices[usize::from(byte)]).sum()
+    }
+}
+
+fn varint_price(prices: &BytePrices, mut number: usize) -> f32 {
+    let mut price = 0.0;
+    while number >= 0x80 {
+        price += prices[number & 0x7f | 0x80];
+        number >>= 7;
+    }
+    price + prices[number]
+}
+
+/// What bytes take by how often each occurs, times a factor.
+fn byte_prices(plane: &[u8], factor: f64) -> BytePrices {
+    let mut counts = [0.5f32; 256];
+    plane.iter().for_each(|&byte| counts[usize::from(byte)] += 1.0);
+    let sum: f32 = counts.iter().sum();
+    counts.map(|count| factor as f32 * log2(sum / count))
+}
+
+/// The same of a plane that its contexts may make smaller.
+fn context_prices(plane: &[u8]) -> BytePrices {
+    byte_prices(plane, (coded_bytes(plane) / entropy_bytes(plane).max(1.0)).clamp(0.3, 1.0))
+}
+
+/// A copy of `len` bytes from `distance` bytes before.
+#[derive(Clone, Copy)]
+struct Copy {
+    len: usize,
+    distance: usize,
 }
 
 /// The cheapest distance that a copy of some length may have.
@@ -169,102 +197,105 @@ struct Step {
     price: f32,
     /// Literals since the last copy.
     literal_len: u32,
-    /// The last literal.
-    literal: u8,
-    /// Length of the copy that ends here; 0 after a literal.
-    copy_len: u32,
-    /// Distances of the last copies, the latest first.
-    distances: LastDistances,
+    /// Length and distance of the copy that ends here; 0 after a literal.
+    copy: [u32; 2],
 }
 
 /// The copies of the cheapest parse, each with its position: part by part, for steps to take little memory.
 fn path(plane: &[u8], finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
-    let mut copies = Vec::new();
-    let mut first = Step { price: 0.0, literal_len: 0, literal: 0, copy_len: 0, distances: LastDistances::default() };
-    for start in (0..plane.len()).step_by(PART_BYTES) {
-        let part = start..plane.len().min(start + PART_BYTES);
-        let steps = Parse { plane, finder, prices }.steps(part, first);
-        let mut end = steps.len() - 1;
-        first = Step { price: 0.0, copy_len: 0, ..steps[end] };
-        let before = copies.len();
-        while end > 0 {
-            let Step { copy_len, distances, .. } = steps[end];
-            let len = copy_len as usize;
-            end -= len.max(1);
-            if len > 0 {
-                copies.push((start + end, Copy { len, distance: distances.0[0] as usize }));
+    let starts = (0..plane.len()).step_by(PART_BYTES);
+    starts.flat_map(|start| path_of_part(plane, start..plane.len().min(start + PART_BYTES), finder, prices)).collect()
+}
+
+fn path_of_part(plane: &[u8], part: Range<usize>, finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
+    let mut steps = vec![Step { price: f32::INFINITY, literal_len: 0, copy: [0; 2] }; part.len() + 1];
+    let run = |len: u32| varint_price(&prices.literal_lens, len as usize);
+    let after_copy = run(0);
+    let mut offers = Vec::new();
+    steps[0].price = after_copy;
+    let mut at = 0;
+    while at < part.len() {
+        let Step { price, literal_len, .. } = steps[at];
+        let literal = prices.literals[usize::from(plane[part.start + at])] + run(literal_len + 1) - run(literal_len);
+        if price + literal < steps[at + 1].price {
+            steps[at + 1] = Step { price: price + literal, literal_len: literal_len + 1, copy: [0; 2] };
+        }
+        offers.clear();
+        for copy in finder.copies(part.start + at, CHAIN_LEN) {
+            let len = copy.len.min(part.len() - at);
+            offers.resize(offers.len().max(len + 1), NO_OFFER);
+            let offer = Offer { price: prices.distance(copy.distance), distance: copy.distance };
+            offers[len] = offers[len].cheaper(offer);
+        }
+        // What offers a long copy offers a shorter one, too.
+        let mut offer = NO_OFFER;
+        for len in (COPY_LEN_MIN..offers.len()).rev() {
+            offer = offer.cheaper(offers[len]);
+            let price = price + offer.price + varint_price(&prices.copy_lens, len - COPY_LEN_MIN) + after_copy;
+            let step = &mut steps[at + len];
+            if price < step.price {
+                *step = Step { price, literal_len: 0, copy: [len as u32, offer.distance as u32] };
             }
         }
-        copies[before..].reverse();
+        let longest = offers.len().saturating_sub(1);
+        at += if longest > LONG_ENOUGH { longest } else { 1 };
     }
+    let mut copies = Vec::new();
+    let mut end = part.len();
+    while end > 0 {
+        let [len, distance] = steps[end].copy.map(|number| number as usize);
+        end -= len.max(1);
+        if len > 0 {
+            copies.push((part.start + end, Copy { len, distance }));
+        }
+    }
+    copies.reverse();
     copies
 }
 
-struct Parse<'p> {
+/// Earlier places of the same four bytes, the latest first.
+struct Finder<'p> {
     plane: &'p [u8],
-    finder: &'p Finder<'p>,
-    prices: &'p Prices,
+    previous: Vec<u32>,
 }
 
-impl Parse<'_> {
-    /// The cheapest ways to all positions of a part.
-    fn steps(&self, part: Range<usize>, first: Step) -> Vec<Step> {
-        let prices = self.prices;
-        let mut steps = vec![Step { price: f32::INFINITY, ..first }; part.len() + 1];
-        let run = |len: u32| varint_price(&prices.literal_lens, len as usize);
-        let after_copy = run(0);
-        let mut offers = Vec::new();
-        steps[0] = first;
-        let mut at = 0;
-        while at < part.len() {
-            let here = steps[at];
-            let literal = self.plane[part.start + at];
-            let more = run(here.literal_len + 1) - run(here.literal_len);
-            let price = here.price + prices.literals[usize::from(here.literal)][usize::from(literal)] + more;
-            if price < steps[at + 1].price {
-                steps[at + 1] = Step { price, literal, literal_len: here.literal_len + 1, copy_len: 0, ..here };
-            }
-            self.offer(part.start + at..part.end, &here.distances, &mut offers);
-            // What offers a long copy offers a shorter one, too.
-            let mut offer = NO_OFFER;
-            for len in (COPY_LEN_MIN..offers.len()).rev() {
-                offer = offer.cheaper(offers[len]);
-                let price = here.price + offer.price + varint_price(&prices.copy_lens, len - COPY_LEN_MIN) + after_copy;
-                let step = &mut steps[at + len];
-                if price < step.price {
-                    let distances = here.distances.then(offer.distance);
-                    *step = Step { price, literal_len: 0, copy_len: len as u32, distances, ..here };
-                }
-            }
-            let longest = offers.len().saturating_sub(1);
-            at += if longest > LONG_ENOUGH { longest } else { 1 };
-        }
-        steps
+const NOWHERE: u32 = u32::MAX;
+
+impl<'p> Finder<'p> {
+    fn new(plane: &'p [u8]) -> Self {
+        let mut head = vec![NOWHERE; 1 << HASH_BITS];
+        let previous = plane.windows(COPY_LEN_MIN).zip(0..).map(|(bytes, position)| {
+            let key = bytes.iter().rev().fold(0, |key: u32, &byte| key << 8 | u32::from(byte));
+            let slot = key.wrapping_mul(2_654_435_761) >> (32 - HASH_BITS);
+            std::mem::replace(&mut head[slot as usize], position)
+        });
+        Finder { plane, previous: previous.collect() }
     }
 
-    /// The cheapest distance for each length of a copy at the start of `rest`, from where bytes are found again or from as far back as
-    /// the last copies.
-    fn offer(&self, rest: Range<usize>, last: &LastDistances, offers: &mut Vec<Offer>) {
-        offers.clear();
-        let again = last.0.iter().map(|&distance| distance as usize).filter(|&distance| distance <= rest.start);
-        let again = again.map(|distance| {
-            let len = common_len(&self.plane[rest.clone()], &self.plane[rest.start - distance..]);
-            Copy { len, distance }
+    /// Copies that could be made at `position`, from ever further away; none after a long one.
+    fn copies(&self, position: usize, chain_len: usize) -> impl Iterator<Item = Copy> {
+        let here = &self.plane[position..];
+        let earlier = |place: u32| self.previous.get(place as usize).copied().filter(|&place| place != NOWHERE);
+        let places = std::iter::successors(earlier(position as u32), move |&place| earlier(place)).take(chain_len);
+        let mut enough = false;
+        let copies = places.map_while(move |place| {
+            let len = common_len(here, &self.plane[place as usize..]);
+            let copy = Copy { len, distance: position - place as usize };
+            (!std::mem::replace(&mut enough, len > LONG_ENOUGH)).then_some(copy)
         });
-        let bytes = last.bytes();
-        for copy in again.chain(self.finder.copies(rest.start, CHAIN_LEN)).filter(|copy| copy.len >= COPY_LEN_MIN) {
-            let len = copy.len.min(rest.len());
-            offers.resize(offers.len().max(len + 1), NO_OFFER);
-            let offer = Offer { price: self.prices.distance(copy.distance, &bytes), distance: copy.distance };
-            offers[len] = offers[len].cheaper(offer);
-        }
+        copies.filter(|copy| copy.len >= COPY_LEN_MIN)
     }
+}
+
+/// How many bytes are the same, from the first on.
+fn common_len(a: &[u8], b: &[u8]) -> usize {
+    let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+    let len = 8 * words.take_while(|(a, b)| a == b).count();
+    len + a[len..].iter().zip(&b[len..]).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::entropy::decode_planes;
     use crate::noise::Noise;
@@ -282,19 +313,6 @@ mod tests {
             decode_planes(&payload, plane.len(), &mut decoded).unwrap();
             assert_eq!(decoded, plane);
             assert!(payload.len() < len + len / 2 + 60, "{len} × {times}: {}", payload.len());
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn zeros_of_any_length_come_back(
-            runs in proptest::collection::vec((0usize..40, proptest::collection::vec(any::<u8>(), 0..13)), 0..200),
-        ) {
-            let plane: Vec<u8> = runs.into_iter().flat_map(|(zeros, others)| [vec![0; zeros], others].concat()).collect();
-            let payload = Sequences::of_zeros(&plane).payload();
-            let mut decoded = vec![0; plane.len()];
-            decode_planes(&payload, plane.len(), &mut decoded).unwrap();
-            prop_assert_eq!(decoded, plane);
         }
     }
 

@@ -2,8 +2,6 @@
 
 pub mod adaptive;
 pub mod copies;
-pub mod finder;
 pub mod frame;
 pub mod planes;
-pub mod prices;
 pub mod tables;

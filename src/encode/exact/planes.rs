@@ -1,7 +1,7 @@
 //! Exact bytes -> planes payloads: which mode each plane takes.
 
-use crate::encode::exact::adaptive::{CONTEXTS, SHORT_CONTEXTS, Way};
-use crate::encode::exact::copies::{copies_plane, saved_part, zeros};
+use crate::encode::exact::adaptive::Way;
+use crate::encode::exact::copies::{copies_plane, saved_part};
 use crate::encode::exact::tables::best_table;
 use crate::encode::portable::log2;
 use crate::entropy::{Guide, constant_plane, rans_plane, raw_plane};
@@ -19,8 +19,6 @@ const SAMPLE_PARTS: usize = 4;
 const ROUGH_SAMPLE_PARTS: usize = 16;
 /// The part of a sample that copies must save for all of a plane to be searched for repeats.
 const COPIES_PART: f64 = 0.01;
-/// Where one of so many bytes is a zero among zeros, weights may have been pruned.
-const ZEROS_PARTS: usize = 8;
 /// How far what a sample tells may be off.
 const DOUBT: f64 = 1.01;
 /// The part of a long plane that adapting must save, because it is slower to decode.
@@ -60,16 +58,7 @@ type Guidance<'a> = Option<(&'a Guide<'a>, u8)>;
 
 /// One plane in its smallest mode; whether a long one may take a slow mode.
 fn smallest(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec<u8> {
-    let mut coded = without_copies(plane, &CONTEXTS, slow_to_decode, guidance);
-    if let Some(sequences) = zeros(plane, ZEROS_PARTS) {
-        let payload = sequences.payload();
-        if payload.len() < coded.len() {
-            coded = payload;
-            if saved_by_copies(&sequences.literals, coded.len() as f64) == 0.0 {
-                return coded;
-            }
-        }
-    }
+    let coded = without_copies(plane, slow_to_decode, guidance);
     if coded.len() > COPIES_BYTES_MIN && saved_by_copies(plane, coded.len() as f64) > 0.0 {
         let copies = copies_plane(plane);
         if copies.len() < coded.len() {
@@ -79,13 +68,12 @@ fn smallest(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec<u8> {
     coded
 }
 
-/// A stream of a list of copies in its smallest mode.
-pub(super) fn encode_stream(stream: &[u8]) -> Vec<u8> {
-    without_copies(stream, &SHORT_CONTEXTS, true, None)
+/// One plane in the smallest mode that sees no repeats.
+pub(super) fn encode_coded_plane(plane: &[u8]) -> Vec<u8> {
+    without_copies(plane, true, None)
 }
 
-/// One plane in the smallest mode that sees no repeats.
-fn without_copies(plane: &[u8], contexts: &[(u8, u8)], slow_to_decode: bool, guidance: Guidance) -> Vec<u8> {
+fn without_copies(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec<u8> {
     if let Some(&first) = plane.first()
         && plane.iter().all(|&byte| byte == first)
     {
@@ -100,7 +88,7 @@ fn without_copies(plane: &[u8], contexts: &[(u8, u8)], slow_to_decode: bool, gui
         return coded;
     }
     let (guide, reach) = guidance.unzip();
-    let way = Way::best(plane, contexts, SAMPLE_PARTS, guide, reach.unwrap_or(0));
+    let way = Way::best(plane, SAMPLE_PARTS, guide, reach.unwrap_or(0));
     let bytes_max = (coded.len() - slow_bytes(plane).min(coded.len())) as f64;
     if way.bytes > DOUBT * bytes_max {
         return coded;
@@ -121,8 +109,8 @@ pub fn estimated_bytes(plane: &[u8]) -> f64 {
 }
 
 /// The same, in the smallest mode that sees no repeats.
-fn coded_bytes(plane: &[u8]) -> f64 {
-    entropy_bytes(plane).min(Way::best(plane, &CONTEXTS, ROUGH_SAMPLE_PARTS, None, 0).bytes + slow_bytes(plane) as f64)
+pub(super) fn coded_bytes(plane: &[u8]) -> f64 {
+    entropy_bytes(plane).min(Way::best(plane, ROUGH_SAMPLE_PARTS, None, 0).bytes + slow_bytes(plane) as f64)
 }
 
 /// Bytes of one plane by how often each byte occurs, without what that takes to say.
@@ -145,13 +133,6 @@ fn byte_counts(plane: &[u8]) -> [u64; 256] {
 fn entropy_bits(counts: &[u64; 256], len: usize) -> f64 {
     let bits = |&count: &u64| if count == 0 { 0.0 } else { count as f64 * log2(len as f64 / count as f64) };
     counts.iter().map(bits).sum::<f64>() / len.max(1) as f64
-}
-
-/// Whether elements take fewer bytes in one plane as they lie than in a plane for each of their bytes, as pruned floats may: each of
-/// those planes would have to tell where the zeros are.
-pub fn are_smaller_as_they_lie(elements: &[u8], dtype: DType) -> bool {
-    let as_they_lie = zeros(elements, ZEROS_PARTS).map(|sequences| sequences.payload().len());
-    as_they_lie.is_some_and(|bytes| bytes < encode_elements(elements, dtype).len())
 }
 
 #[cfg(test)]
