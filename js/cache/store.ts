@@ -63,8 +63,8 @@ export class Store {
     listed.add(...names.flatMap((name) => blockOf(name) ?? []));
     const isComplete = marker !== undefined && listed.kept.has(0, total);
     this.total = isComplete ? total : undefined;
-    // Otherwise it would vouch for what replaces the blocks that are gone.
-    if (marker !== undefined && !isComplete) await this.shelf.remove(this.integrity, marker);
+    // Otherwise it would vouch for what replaces the blocks that are gone. One that cannot be removed is being written.
+    if (marker !== undefined && !isComplete) await this.shelf.remove(this.integrity, marker).catch(() => {});
     const known = new Set([...this.#blocks].map(nameOf));
     const found = [...listed].filter((block) => !known.has(nameOf(block)));
     const whole = await Promise.all(found.map((block) => isComplete || this.#isWhole(block)));
