@@ -1,13 +1,14 @@
 // Predicted frames, archives with a base, and passes of refinement in the packed package, in Chromium and in Node.
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
-import { places } from './common/package.mjs';
+import { before, describe, test } from 'node:test';
+import { places, writeVectors } from './common/package.mjs';
 
 /** Every tensor of a vector that holds `generation 0` to `2` of these is predicted from the generation before. */
 const CHAINS = ['f32', 'f32.columns', 'f32.taps', 'f32.large', 'f16', 'bf16.columns', 'f64', 'u8'];
 
 for (const [place, { run }] of Object.entries(places)) {
   describe(place, () => {
+    before(writeVectors);
     for (const way of ['archive', 'address', 'bytes']) {
       test(`opens a delta on its base (${way})`, async () => {
         const scenario = async ({ entry, base, way }) => {
