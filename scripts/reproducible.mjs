@@ -6,7 +6,7 @@ import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ROOT, fail, installPackages, run, step } from './tools.mjs';
 
-await installPackages();
+installPackages();
 const folder = mkdtempSync(join(tmpdir(), 'mcwc-reproducible-'));
 try {
   const builds = ['first', 'second/in another folder'].map((name) => hashes(buildIn(join(folder, name))));
