@@ -8,6 +8,31 @@ use crate::encode::levels::model_fit::SymbolCosts;
 /// Largest level at the finest step: half of what the format allows, because the trellis counts half steps.
 pub const LEVEL_MAX: f32 = (1 << 22) as f32;
 
+/// A way into a state.
+#[derive(Clone, Copy)]
+struct Branch {
+    from: usize,
+    /// Of the index.
+    parity: usize,
+}
+
+/// The two ways into each state.
+const BRANCHES: [[Branch; 2]; TRELLIS_STATES] = branches();
+
+const fn branches() -> [[Branch; 2]; TRELLIS_STATES] {
+    let mut branches = [[Branch { from: 0, parity: 0 }; 2]; TRELLIS_STATES];
+    let mut arrived = [0; TRELLIS_STATES];
+    let mut way = 0;
+    while way < 2 * TRELLIS_STATES {
+        let (from, parity) = (way / 2, way % 2);
+        let to = TRELLIS_NEXT[from][parity] as usize;
+        branches[to][arrived[to]] = Branch { from, parity };
+        arrived[to] += 1;
+        way += 1;
+    }
+    branches
+}
+
 /// What an index is to stand for.
 #[derive(Clone, Copy)]
 pub struct Goal {
@@ -67,32 +92,27 @@ impl<'c> PathFinder<'c> {
         let mut cost = [f32::INFINITY; TRELLIS_STATES];
         cost[0] = 0.0;
         for Goal { residual: weight, class, fixed } in rows {
-            // Zero is an even index of both.
-            let candidates = match fixed {
-                Some(_) => [[0, 1]; 2],
-                None => [0, 1].map(|quantizer| nearest(weight, quantizer)),
+            let cost_of = |index: i32, q: usize| {
+                let error = weight - level(index, q as u8) as f32;
+                error * error + self.lambda * self.costs.bits(q, class, index)
             };
-            let costs: [[f32; 2]; 2] = std::array::from_fn(|q| {
-                candidates[q].map(|index| {
-                    let error = weight - level(index, q as u8) as f32;
-                    let allowed = fixed.is_none() || index == 0;
-                    if allowed { error * error + self.lambda * self.costs.bits(q, class, index) } else { f32::INFINITY }
-                })
-            });
-            let mut best = [f32::INFINITY; TRELLIS_STATES];
+            let (candidates, costs) = if fixed.is_some() {
+                // Zero is an even index of both.
+                ([[0, 1]; 2], [0, 1].map(|q| [cost_of(0, q), f32::INFINITY]))
+            } else {
+                let candidates = [0, 1].map(|quantizer| nearest(weight, quantizer));
+                (candidates, [0, 1].map(|q| candidates[q].map(|index| cost_of(index, q))))
+            };
+            let mut best = [0.0; TRELLIS_STATES];
             let mut previous = [0; TRELLIS_STATES];
-            for (state, next) in TRELLIS_NEXT.iter().enumerate() {
-                let costs = costs[usize::from(quantizer(state as u8))];
-                for (&next, branch) in next.iter().zip(costs) {
-                    let next = usize::from(next);
-                    let total = cost[state] + branch;
-                    if total < best[next] {
-                        (best[next], previous[next]) = (total, state as u8);
-                    }
-                }
+            for (state, branches) in BRANCHES.iter().enumerate() {
+                let [first, second] = branches.map(|Branch { from, parity }| cost[from] + costs[from & 1][parity]);
+                let is_second = second < first;
+                best[state] = if is_second { second } else { first };
+                previous[state] = branches[usize::from(is_second)].from as u8;
             }
             // Costs stay small, so that float32 tells paths apart in a column of any length.
-            let least = best.iter().copied().fold(f32::INFINITY, f32::min);
+            let least = best.iter().fold(f32::INFINITY, |least, &cost| if cost < least { cost } else { least });
             cost = best.map(|cost| cost - least);
             self.previous.push(previous);
             self.candidates.push(candidates);
@@ -117,7 +137,8 @@ impl<'c> PathFinder<'c> {
 /// The even and the odd index of a quantizer nearest to a weight in half steps.
 fn nearest(weight: f32, quantizer: u8) -> [i32; 2] {
     let position = ((weight + f32::from(quantizer).copysign(weight)) * 0.5).clamp(-LEVEL_MAX, LEVEL_MAX);
-    let below = position.floor() as i32;
+    let truncated = position as i32;
+    let below = truncated - i32::from(truncated as f32 > position);
     let [even, odd] = if below & 1 == 0 { [below, below + 1] } else { [below + 1, below] };
     // Quantizer 1 has a narrower gap on either side of zero.
     if quantizer == 1 && weight.abs() < 1.5 { [0, odd] } else { [even, odd] }
