@@ -115,6 +115,7 @@ describe('the demo page', () => {
     await assertAccessible(page);
     await compare(page, { backend: 'cpu' });
     assert.deepEqual(await origins(page), ['downloaded, decoded on the CPU (wasm)', 'downloaded']);
+    assert.equal(await page.locator('#decoding').isVisible(), false);
     await read(page, 'Receipt');
     const receipt = await shown(page);
     assert.equal(receipt.original.join(' '), RECEIPT);
@@ -131,6 +132,10 @@ describe('the demo page', () => {
     await compare(page, { backend: 'webgpu' });
     assert.deepEqual(await origins(page), ['from the cache, decoded on the GPU (WebGPU)', 'from the cache']);
     assert.deepEqual(await shown(page), onCpu);
+    const decoders = await page.innerText('#decoding');
+    assert.match(decoders, /[\d.]+ m?s on the GPU, where the weights stay; [\d.]+ m?s on the CPU/);
+    assert.match(decoders, /to send up 2\.\d\d MB, which become 15\.18 MB there/);
+    await assertAccessible(page);
 
     await own.close();
     await page.reload();

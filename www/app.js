@@ -1,6 +1,6 @@
 // The page: chooses a picture, runs the two variants one after the other, and shows what came of it.
 import { compareLines } from './agreement.js';
-import { showExpected, showPairs, showVerdict } from './comparison.js';
+import { showDecoding, showExpected, showPairs, showVerdict } from './comparison.js';
 import { formatBytes, formatShare } from './format.js';
 import { OcrClient } from './ocr-client.js';
 import { keepPage } from './offline.js';
@@ -119,6 +119,7 @@ async function run() {
       reading = picture;
       await read(client, reading);
     } while (picture !== reading);
+    await compareDecoders(client);
     showKept(await client.kept());
   } catch (error) {
     if (error.name === 'AbortError') return;
@@ -130,7 +131,15 @@ async function run() {
   }
 }
 
+/** Where the GPU has decoded the archive. */
+async function compareDecoders(client) {
+  if (loaded.archive.backend !== 'webgpu' || !byId('decoding').hidden) return;
+  showDecoding(byId('decoders'), await client.timeDecoding());
+  byId('decoding').hidden = false;
+}
+
 function startOver() {
+  byId('decoding').hidden = true;
   for (const card of Object.values(cards)) card.reset();
   timeline.reset(VARIANTS.map((variant) => (kept[variant] ? 0 : (sizes[variant] * 8000) / settings().bitsPerSecond)));
 }

@@ -1,4 +1,4 @@
-// What the two variants have in common: the verdict in three figures, and the lines side by side.
+// What the two variants have in common: the verdict in three figures, and the lines side by side. Also in three figures: both decoders.
 import { formatBytes, formatMs, formatRatio, formatShare } from './format.js';
 
 /** What differs by less is called the same. */
@@ -37,6 +37,21 @@ export function showExpected(root, sizes, bitsPerSecond) {
       : figure('–', 'ready to read', false),
     smaller(sizes.archive, sizes.original),
     figure('–', 'of the text agrees: compare, to see', false),
+  );
+}
+
+/**
+ * @param {HTMLElement} root
+ * @param {Awaited<ReturnType<typeof import('./models.js').timeDecoding>>} timed
+ */
+export function showDecoding(root, { gpu: { ms, bytes, stats }, cpu }) {
+  root.replaceChildren(
+    ratio(cpu.ms / ms, {
+      words: ['faster', 'slower', 'As fast'],
+      meaning: `${formatMs(ms)} on the GPU, where the weights stay; ${formatMs(cpu.ms)} on the CPU`,
+    }),
+    figure(formatMs(stats.uploadMs), `to send up ${formatBytes(stats.uploadedBytes)}, which become ${formatBytes(bytes)} there`, false),
+    figure(formatMs(stats.decodeMs), `to decode them there; checking hashes takes ${formatMs(stats.verifyMs)}`, false),
   );
 }
 

@@ -110,6 +110,39 @@ export async function forget() {
   await self.caches?.delete(ORIGINAL_CACHE);
 }
 
+/** Of float32: smaller ones are not worth a buffer each. */
+const LARGE_BYTES = 16 << 10;
+
+/**
+ * Decodes the archive's large weights once more, to where the GPU computes with them, and on the CPU. What is timed has all bytes here.
+ * @typedef {{ms: number, bytes: number, stats?: import('mcwc').GpuStats}} Decoding  `bytes` of what was made
+ * @param {{base: string, models: import('./sources.js').Models}} where
+ * @returns {Promise<{gpu: Decoding, cpu: Decoding}>}
+ */
+export async function timeDecoding({ base, models }) {
+  const [{ path, version }] = models.archive;
+  const timed = async (backend, decode) => {
+    const archive = await open(new Request(new URL(path, base), PAST_HTTP_CACHE), { backend, integrity: version, cache: ARCHIVE_CACHE });
+    try {
+      await archive.cached;
+      const large = archive.tensors.filter(({ dtype, bytes }) => dtype === 'f32' && bytes >= LARGE_BYTES);
+      const began = performance.now();
+      const undo = await decode(archive, large.map(({ name }) => name));
+      const ms = performance.now() - began;
+      undo?.();
+      return { ms, bytes: large.reduce((sum, { bytes }) => sum + bytes, 0), stats: archive.stats };
+    } finally {
+      archive.close();
+    }
+  };
+  const gpu = await timed('webgpu', async (archive, names) => {
+    const tensors = await archive.gpuTensors(names);
+    return () => tensors.forEach(({ buffer }) => buffer.destroy());
+  });
+  const cpu = await timed('cpu', (archive, names) => Promise.all(names.map((name) => archive.tensor(name))).then(() => {}));
+  return { gpu, cpu };
+}
+
 /** By backend: an archive that stays open, so that its threads stay too. */
 const warm = new Map();
 

@@ -35,6 +35,11 @@ export class OcrClient {
     return this.#request({ type: 'recognize', variant, image }, onProgress);
   }
 
+  /** @returns {ReturnType<typeof import('./models.js').timeDecoding>} */
+  timeDecoding() {
+    return this.#request({ type: 'timeDecoding' });
+  }
+
   /** Which variants need no network. @returns {Promise<Record<Variant, boolean>>} */
   kept() {
     return this.#request({ type: 'kept' });

@@ -1,7 +1,7 @@
 // The worker in which everything heavy happens: download, decode, sessions, recognition. Decoding lives here and not
 // on the page's thread because the decoded files go straight to the runtime, which is here too: no copy, no jank.
 import { download } from './connection.js';
-import { forget, kept, load, warmUpDecoder } from './models.js';
+import { forget, kept, load, timeDecoding, warmUpDecoder } from './models.js';
 import { detect } from './ocr/detect.js';
 import { parseKeys, recognize } from './ocr/recognize.js';
 import { openSessions, releaseSessions, startRuntime, warmUpRuntime } from './runtime.js';
@@ -68,6 +68,7 @@ const requests = {
     return { lines, recognitionMs: ended - started, textMs: ended - startedAt };
   },
 
+  timeDecoding: () => timeDecoding({ base, models }),
   kept: () => kept({ base, models }),
   forget,
 };

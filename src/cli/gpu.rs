@@ -1,7 +1,7 @@
-//! Tensors of an archive, made by a GPU -> whether they are those of the CPU.
+//! Tensors of an archive, made by a GPU -> whether they are those of the CPU, and which a GPU leaves to it.
 
 use super::output::progress_bar;
-use crate::container::Coding;
+use crate::container::Tensor;
 use crate::decode::{Opened, Reader};
 use crate::error::{Error, Result};
 use crate::gpu::{Decoder, Device};
@@ -16,6 +16,16 @@ pub struct Compared {
     pub elements: u64,
     /// Elements that are one unit in the last place apart.
     pub neighbours: u64,
+    /// Tensors that it leaves to the CPU.
+    pub left: Vec<Left>,
+}
+
+/// A tensor that a GPU does not take.
+#[derive(serde::Serialize)]
+pub struct Left {
+    pub name: String,
+    pub elements: u64,
+    pub reason: String,
 }
 
 /// Decodes each tensor that a GPU takes on both.
@@ -32,25 +42,39 @@ pub fn compare(reader: &Reader<FileSource>, json: bool) -> Result<Compared> {
 
 async fn compare_on(gpu: &Decoder, reader: &Reader<'_, FileSource>, json: bool) -> Result<Compared> {
     let archive = reader.archive();
-    let mut compared = Compared { adapter: gpu.device().name().into(), tensors: 0, elements: 0, neighbours: 0 };
+    let adapter = gpu.device().name().into();
+    let mut compared = Compared { adapter, tensors: 0, elements: 0, neighbours: 0, left: Vec::new() };
     let bar =
         progress_bar(archive.tensors.len() as u64, json, "decoding {bar:40} {pos:>7} of {len} tensors on the GPU");
     let mut opened = Opened::default();
     for (index, tensor) in archive.tensors.iter().enumerate() {
         bar.inc(1);
-        let levels = |&&frame: &&usize| matches!(&archive.frames[frame].coding, Coding::Levels(levels) if !levels.dct);
-        let Some(&frame) = tensor.frames.last().filter(|frame| levels(frame)) else { continue };
-        let buffers = gpu.decode(archive, &[frame], None, |chunk| reader.payload(chunk)).await?;
-        let [buffer] = &buffers[..] else { return Err(differs(&tensor.name)) };
-        let found = gpu.device().read(buffer, tensor.bytes).await?;
-        buffer.destroy();
+        let elements = tensor.shape.element_len().unwrap_or(0);
+        let found = match made_on(gpu, reader, tensor).await {
+            Err(reason @ Error::Unsupported { .. }) => {
+                compared.left.push(Left { name: tensor.name.clone(), elements, reason: reason.to_string() });
+                continue;
+            }
+            found => found?,
+        };
         let expected = reader.read_tensor(index, &mut opened)?;
         compared.neighbours += neighbours(tensor.dtype, &expected, &found).ok_or_else(|| differs(&tensor.name))?;
         compared.tensors += 1;
-        compared.elements += tensor.bytes / tensor.dtype.element_bytes() as u64;
+        compared.elements += elements;
     }
     bar.finish_and_clear();
     Ok(compared)
+}
+
+async fn made_on(gpu: &Decoder, reader: &Reader<'_, FileSource>, tensor: &Tensor) -> Result<Vec<u8>> {
+    let Some(&frame) = tensor.frames.last() else {
+        return Err(Error::unsupported("tensor", "without a frame of its own"));
+    };
+    let buffers = gpu.decode(reader.archive(), &[frame], None, |chunk| reader.payload(chunk)).await?;
+    let [buffer] = &buffers[..] else { return Err(differs(&tensor.name)) };
+    let made = gpu.device().read(buffer, tensor.bytes).await;
+    buffer.destroy();
+    made
 }
 
 fn differs(name: &str) -> Error {

@@ -1,8 +1,10 @@
 //! `mcwc verify`
 
+#[cfg(feature = "gpu")]
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::files::BaseArgument;
 #[cfg(feature = "gpu")]
@@ -26,33 +28,32 @@ pub struct Arguments {
     gpu: bool,
 }
 
+/// What was found, for programs and for people.
+struct Found {
+    json: Value,
+    text: String,
+}
+
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     arguments.base.open(&arguments.input, |reader, _| {
+        reader.archive().require_base()?;
+        let found = check_chunks(reader, json)?;
         #[cfg(feature = "gpu")]
-        if arguments.gpu {
-            return compare_with_gpu(reader, json);
-        }
-        check_chunks(reader, json)
+        let found = if arguments.gpu { found.and("gpu", compare_with_gpu(reader, json)?) } else { found };
+        if json { json_text(&found.json) } else { Ok(found.text) }
     })
 }
 
 #[cfg(feature = "gpu")]
-fn compare_with_gpu(reader: &Reader<FileSource>, json: bool) -> Result<String> {
-    reader.archive().require_base()?;
-    let Compared { adapter, tensors, elements, neighbours } = compare(reader, json)?;
-    let of = reader.archive().tensors.len();
-    if json {
-        let found =
-            json!({ "adapter": adapter, "tensors": tensors, "of": of, "elements": elements, "neighbours": neighbours });
-        return json_text(&found);
+impl Found {
+    fn and(mut self, key: &str, other: Found) -> Self {
+        self.json[key] = other.json;
+        self.text += &other.text;
+        self
     }
-    Ok(format!(
-        "{tensors} of {of} tensors, {elements} elements, are the same on {adapter}; {neighbours} of them to one unit in the last place\n"
-    ))
 }
 
-fn check_chunks(reader: &Reader<FileSource>, json: bool) -> Result<String> {
-    reader.archive().require_base()?;
+fn check_chunks(reader: &Reader<FileSource>, json: bool) -> Result<Found> {
     let archive = reader.archive();
     let bar = progress_bar(archive.chunks.len() as u64, json, "checking {bar:40} {pos:>7} of {len} chunks");
     for index in 0..archive.chunks.len() {
@@ -67,10 +68,31 @@ fn check_chunks(reader: &Reader<FileSource>, json: bool) -> Result<String> {
         reader.write_file(index, &mut std::io::sink(), &mut |bytes| bar.inc(bytes))?;
     }
     bar.finish_and_clear();
-    if json {
-        return json_text(
-            &json!({ "chunks": archive.chunks.len(), "bytes": total, "integrity": archive.integrity.to_string() }),
-        );
+    let chunks = archive.chunks.len();
+    Ok(Found {
+        json: json!({ "chunks": chunks, "bytes": total, "integrity": archive.integrity.to_string() }),
+        text: format!("{chunks} chunks are intact and decode to {}\n", human_bytes(total)),
+    })
+}
+
+#[cfg(feature = "gpu")]
+fn compare_with_gpu(reader: &Reader<FileSource>, json: bool) -> Result<Found> {
+    let Compared { adapter, tensors, elements, neighbours, left } = compare(reader, json)?;
+    let of = reader.archive().tensors.len();
+    let same = if neighbours == 0 {
+        ", to the bit".into()
+    } else {
+        format!(" but for {neighbours} that differ by one unit in the last place")
+    };
+    let mut text = format!("{tensors} of {of} tensors, {elements} elements, are the same on {adapter}{same}\n");
+    let reasons: BTreeSet<&str> = left.iter().map(|tensor| &*tensor.reason).collect();
+    for reason in reasons {
+        let elements = left.iter().filter(|tensor| tensor.reason == reason).map(|tensor| tensor.elements);
+        let (tensors, elements) = (elements.clone().count(), elements.sum::<u64>());
+        text += &format!("left to the CPU: {tensors} of {of}, {elements} elements ({reason})\n");
     }
-    Ok(format!("{} chunks are intact and decode to {}\n", archive.chunks.len(), human_bytes(total)))
+    let json = json!({
+        "adapter": adapter, "tensors": tensors, "of": of, "elements": elements, "neighbours": neighbours, "leftToCpu": left,
+    });
+    Ok(Found { json, text })
 }

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+#[cfg(feature = "gpu")]
+use mcwc::container::Coding;
 use mcwc::{Limits, Reader};
 
 use super::*;
@@ -47,8 +49,30 @@ fn the_gpu_is_compared_with_the_cpu() {
     }
     let vectors = Path::new("tests/vectors/valid");
     let whole = json(vectors, &["verify", "--gpu", "--json", "every-kind-5-bits.mcwc"]);
-    assert!(whole["tensors"].as_u64() == Some(9) && whole["elements"].as_u64() > Some(10_000), "{whole}");
+    let gpu = &whole["gpu"];
+    assert!(gpu["tensors"].as_u64() == Some(9) && gpu["elements"].as_u64() > Some(10_000), "{whole}");
+    let left = gpu["leftToCpu"].as_array().unwrap();
+    assert_eq!(left.len() as u64 + 9, gpu["of"].as_u64().unwrap());
+    let text = ok(vectors, &["verify", "--gpu", "every-kind-5-bits.mcwc"]);
+    assert!(
+        text.contains("left to the CPU: 24 of 49, 30229 elements (unsupported coding: planes on the GPU)\n"),
+        "{text}"
+    );
     let delta = ok(vectors, &["verify", "--gpu", "delta.mcwc", "--base", "delta-base.mcwc"]);
-    assert!(delta.contains(" are the same on "), "{delta}");
+    assert!(delta.contains(" are the same on ") && delta.contains(", to the bit\n"), "{delta}");
     assert_eq!(failure(vectors, &["verify", "--gpu", "delta.mcwc"]).0, 1);
+}
+
+#[cfg(feature = "gpu")]
+#[test]
+fn what_no_gpu_takes_is_verified_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut archive = std::fs::read("tests/vectors/valid/every-kind-5-bits.mcwc").unwrap();
+    let opened = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
+    let exact = opened.archive().frames.iter().find(|frame| matches!(frame.coding, Coding::Planes(_))).unwrap();
+    let place = opened.archive().chunks[exact.first_chunk].offset as usize;
+    archive[place] ^= 1;
+    std::fs::write(directory.path().join("damaged.mcwc"), archive).unwrap();
+    let (status, message) = failure(directory.path(), &["verify", "--gpu", "damaged.mcwc"]);
+    assert!(status == 1 && message.contains("checksum mismatch"), "{message}");
 }
