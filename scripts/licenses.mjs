@@ -36,7 +36,7 @@ listed here, each with its licence and the numbers of the texts below.
 function line({ name, version, license, texts: own }, standard, texts) {
   const component = `${[name, version].filter(Boolean).join(' ')}, ${license}`;
   const isStandard = own.length === 0 && standard !== undefined && APACHE.name.test(license);
-  const note = own.length > 0 ? '' : isStandard ? ' (the standard text: it has no licence file)' : 'no licence file, and no text here';
+  const note = own.length > 0 ? '' : isStandard ? ' (the standard text, as it has no licence file)' : 'no licence file, and no text here';
   if (note) console.log(`Licence of ${component}: ${note.trim()}`);
   const numbers = (isStandard ? [standard] : own).map((text) => {
     const words = text.replaceAll(/\s+/g, ' ');
