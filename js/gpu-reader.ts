@@ -51,16 +51,21 @@ export class GpuReader {
   /** Why there is no GPU any more. */
   #lost = '';
 
+  /** Of each frame, the tensors that it belongs to. */
+  #tensorsOf: Wanted['tensor'][][] = [];
+
   /** `gpu`: undefined once it has failed. */
   constructor(
     public gpu: Gpu | undefined,
     private readonly options: GpuReaderOptions,
-  ) {}
+  ) {
+    for (const tensor of options.description.tensors) for (const frame of tensor.frames) (this.#tensorsOf[frame] ??= []).push(tensor);
+  }
 
   /** The pieces from `offset` on, with those of a frame that the GPU can take put together. */
   merged(pieces: Piece[], file: number, offset: number): Piece[] {
     if (!this.gpu) return pieces;
-    const { frames, tensors } = this.options.description;
+    const { frames } = this.options.description;
     const merged: Piece[] = [];
     for (const piece of pieces) {
       const last = merged.at(-1);
@@ -72,7 +77,7 @@ export class GpuReader {
         last.bytes += piece.bytes;
       } else {
         const holds = ({ offset: first, bytes }: { offset: number; bytes: number }) => first <= offset && offset < first + bytes;
-        const tensor = tensors.find((tensor) => tensor.frames.includes(frame) && tensor.file === file && holds(tensor))!;
+        const tensor = this.#tensorsOf[frame].find((tensor) => tensor.file === file && holds(tensor))!;
         const end = tensor.offset + tensor.bytes;
         merged.push({ frame, chunk: -1, decoded: tensor.bytes, skip: offset - tensor.offset, bytes: piece.bytes, parts: [piece], end });
       }
@@ -153,8 +158,9 @@ export class GpuReader {
       return parts;
     }
     const tensors: GpuTensor[] = [];
+    let next = 0;
     for (const wanted of group) {
-      const ready = decoded?.[onGpu.indexOf(wanted)];
+      const ready = wanted === onGpu[next] ? decoded?.[next++] : undefined;
       const buffer = ready ?? (await this.#onCpu(wanted, output));
       if (!ready) made.push(buffer);
       tensors.push(described(wanted, output, buffer, ready ? 'webgpu' : 'cpu'));

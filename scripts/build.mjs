@@ -5,6 +5,7 @@ import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { bind, buildBindgen } from './bindgen.mjs';
+import { writeLicenses } from './licenses.mjs';
 import { CARGO_TARGET, ROOT, WASI_TARGET, WASM_TARGET, fail, installPackages, prepareRust, start, step, sysroot, timed, tool } from './tools.mjs';
 
 /** Functions called once are inlined by rustc where it helps; more of it only makes what is compressed larger. */
@@ -38,14 +39,17 @@ const CARGO = ['-Zbuild-std=std,panic_abort', '-Zbuild-std-features=optimize_for
 const RUSTFLAGS = '"-Zunstable-options", "-Cpanic=immediate-abort"';
 /** A page loads one of them. */
 const MODULES = [
-  { name: 'mcwc', cargo: [] },
-  { name: 'mcwc_gpu', cargo: ['--features', 'gpu'] },
+  { name: 'mcwc', features: ['--no-default-features'] },
+  { name: 'mcwc_gpu', features: ['--no-default-features', '--features', 'gpu'] },
 ];
+const COMMAND_FEATURES = ['--no-default-features', '--features', 'cli'];
+/** Of each module, what it is compiled for and with. */
+const COMPILED = [...MODULES.map(({ features }) => [WASM_TARGET, features]), [WASI_TARGET, COMMAND_FEATURES]];
 /** Has everything in it: service workers share nothing with pages, and may not import later. */
 const SERVICE_WORKER = { entry: 'adapters/service-worker', bindings: 'mcwc/mcwc.js', external: ['./gpu.js'], plugins: [] };
 /** Shares no properties with the scripts that decode. */
 const ENCODER = { mangleProps: undefined, bindings: 'mcwc/mcwc.js' };
-const SHIM_NOTICE = '/* Contains browser_wasi_shim (https://github.com/bjorn3/browser_wasi_shim) by bjorn3, under Apache-2.0: see LICENSE-APACHE. */';
+const SHIM_NOTICE = '/* Contains browser_wasi_shim (https://github.com/bjorn3/browser_wasi_shim) by bjorn3, under MIT or Apache-2.0: see THIRD-PARTY-LICENSES.txt. */';
 /** Each with the bindings that `mcwc-wasm` stands for in it. Workers run as classic scripts as well as modules. */
 const BUNDLES = [
   { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
@@ -113,26 +117,25 @@ export async function build() {
     finished.push(bindgen.then(() => timed(`${module.name}_bg.wasm`, () => finish(module, wasm))));
   }
   await Promise.all(finished);
-  await timed('JavaScript', buildScripts);
+  await timed('JavaScript, licences', async () => writeLicenses(join(PKG, 'THIRD-PARTY-LICENSES.txt'), COMPILED, await buildScripts()));
   await timed('Types', buildTypes);
   checkSizes();
 }
 
-async function compile({ cargo }, wasm) {
+async function compile({ features }, wasm) {
   const options = ['--profile', 'wasm', '--target', WASM_TARGET, '--config', `target.${WASM_TARGET}.rustflags=[${RUSTFLAGS}]`];
   const env = { ...process.env, RUSTC_BOOTSTRAP: '1' };
-  await start('cargo', ['rustc', '--lib', '--no-default-features', ...options, ...CARGO, ...cargo], { env });
+  await start('cargo', ['rustc', '--lib', ...features, ...options, ...CARGO], { env });
   copyFileSync(join(CARGO_TARGET, WASM_TARGET, 'wasm/mcwc.wasm'), wasm);
 }
 
 /** Made to be fast: it is not what a page waits for. wasm-opt would take a minute for a tenth of it. */
 async function compileCommand() {
-  const features = ['--no-default-features', '--features', 'cli'];
   // Its messages name source files: not by where they lie on this machine.
   const places = { [join(process.env.CARGO_HOME ?? join(homedir(), '.cargo'), 'registry/src')]: '/crates', [join(sysroot(), 'lib/rustlib/src')]: '/rustc' };
   const flags = Object.entries(places).map(([from, to]) => JSON.stringify(`--remap-path-prefix=${from}=${to}`));
   const config = ['--config', `target.${WASI_TARGET}.rustflags=[${flags}]`];
-  await start('cargo', ['build', '--profile', 'wasi', '--bin', 'mcwc', '--target', WASI_TARGET, ...features, ...config]);
+  await start('cargo', ['build', '--profile', 'wasi', '--bin', 'mcwc', '--target', WASI_TARGET, ...COMMAND_FEATURES, ...config]);
   // Not copied: an executable is not what it is to npm.
   writeFileSync(join(PKG, 'mcwc.wasm'), readFileSync(join(CARGO_TARGET, WASI_TARGET, 'wasi/mcwc.wasm')));
 }
@@ -184,15 +187,21 @@ function importedFunctions(script, parseAst) {
   return properties?.map(({ value }) => value).filter(({ type }) => type !== 'Literal') ?? fail('wasm-bindgen: no imports');
 }
 
+/** Gives the names of the npm packages that are in them. */
 async function buildScripts() {
   await installPackages();
   await writeWorkerBindings();
   const esbuild = await import('esbuild');
-  const browser = { bundle: true, minify: true, target: 'es2022', legalComments: 'none', charset: 'utf8' };
+  const metafiles = [];
+  const bundle = async (options) => {
+    const { metafile } = await esbuild.build({ bundle: true, minify: true, metafile: true, ...options });
+    metafiles.push(metafile);
+    return metafile;
+  };
+  const browser = { target: 'es2022', legalComments: 'none', charset: 'utf8' };
   for (const { out, entry, bindings, sharesErrors = false, ...options } of BUNDLES) {
-    const { metafile } = await esbuild.build({
+    const metafile = await bundle({
       ...browser,
-      metafile: true,
       mangleProps: new RegExp(`^(${PRIVATE.join('|')})$`),
       mangleCache: Object.fromEntries(PRIVATE.map((name, index) => [name, `$${index.toString(36)}`])),
       // Fields that hold nothing yet are not written out.
@@ -209,22 +218,28 @@ async function buildScripts() {
     const exported = Object.values(metafile.outputs).flatMap(({ exports }) => exports);
     if (exported.some((name) => PRIVATE.includes(name))) fail(`${out}.js exports what is called otherwise elsewhere`);
   }
-  await esbuild.build({
+  await bundle({
     ...browser,
     entryPoints: ADAPTERS.map((name) => join(ROOT, `js/adapters/${name}.ts`)),
     outdir: PKG,
     format: 'esm',
     plugins: [bundlesBeside],
   });
-  const node = { bundle: true, minify: true, format: 'esm', platform: 'node', target: 'node20.16', external: ['onnxruntime-node'] };
-  await esbuild.build({ ...node, entryPoints: [join(ROOT, 'js/cli/main.ts')], outfile: join(PKG, 'cli.js'), banner: { js: '#!/usr/bin/env node' } });
-  await esbuild.build({
+  const node = { format: 'esm', platform: 'node', target: 'node20.16', external: ['onnxruntime-node'] };
+  await bundle({ ...node, entryPoints: [join(ROOT, 'js/cli/main.ts')], outfile: join(PKG, 'cli.js'), banner: { js: '#!/usr/bin/env node' } });
+  await bundle({
     ...node,
     entryPoints: ['archives', ...BUNDLERS].map((name) => join(ROOT, `js/bundlers/${name}.ts`)),
     outdir: PKG,
     plugins: [bundlesBeside],
   });
   await minifyFurther();
+  return packagesIn(metafiles);
+}
+
+function packagesIn(metafiles) {
+  const names = metafiles.flatMap(({ inputs }) => Object.keys(inputs)).map((path) => path.match(/.*node_modules\/((?:@[^/]+\/)?[^/]+)/)?.[1]);
+  return [...new Set(names.filter(Boolean))];
 }
 
 /** The only words for a console are wasm-bindgen's, about how we call it. */

@@ -9,18 +9,24 @@ import { ROOT, fail, installPackages, run, step } from './tools.mjs';
 installPackages();
 const folder = mkdtempSync(join(tmpdir(), 'mcwc-reproducible-'));
 try {
-  const builds = ['first', 'second/in another folder'].map((name) => hashes(buildIn(join(folder, name))));
-  compare(...builds);
+  // Both before either is built: what is committed may change meanwhile.
+  const clones = ['first', 'second/in another folder'].map((name) => cloneTo(join(folder, name)));
+  compare(...clones.map((clone) => hashes(buildIn(clone))));
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
 
-/** What is committed, built; gives the package's folder. */
-function buildIn(clone) {
-  step(`Build in ${clone}`);
+/** What is committed; gives the folder. */
+function cloneTo(clone) {
   mkdirSync(clone, { recursive: true });
   run('git', ['clone', '--quiet', ROOT, clone]);
   symlinkSync(join(ROOT, 'node_modules'), join(clone, 'node_modules'));
+  return clone;
+}
+
+/** Gives the package's folder. */
+function buildIn(clone) {
+  step(`Build in ${clone}`);
   const cargoHome = join(clone, '.cargo-home');
   symlinkSync(process.env.CARGO_HOME ?? join(homedir(), '.cargo'), cargoHome);
   const { CARGO_TARGET_DIR: _, ...env } = process.env;

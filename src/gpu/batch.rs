@@ -3,6 +3,9 @@
 //!
 //! [`Layout`] is all of that but for the device: it proves every place that a shader reads or writes.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use super::coded::{Coded, LevelPlace, WordPlaces};
 use super::device::{Device, Temporary, check_binding};
 use super::frame::{ABSENT, LevelFrame};
@@ -48,6 +51,8 @@ pub struct Batch {
 pub struct Layout {
     /// References before what is predicted from them.
     pub(super) frames: Vec<BatchFrame>,
+    /// Of frames of the archive, which of these they are.
+    places: Places,
     /// Those of the archive whose tensors are wanted.
     wanted: Vec<usize>,
     /// The type that tensors are to have; `None`: each its own.
@@ -56,6 +61,8 @@ pub struct Layout {
     words_bytes: u64,
     pub(super) level_len: u64,
 }
+
+type Places = BTreeMap<usize, usize>;
 
 /// One of them.
 #[derive(Debug)]
@@ -165,11 +172,12 @@ impl Layout {
     /// # Errors
     /// `Unsupported` if it cannot take them, or all of them at once, `Argument` if one does not exist.
     pub fn new(archive: &Archive, wanted: &[usize], dtype: Option<DType>, binding_bytes_max: u64) -> Result<Self> {
-        let mut frames = Vec::new();
+        let (mut frames, mut places) = (Vec::new(), Places::new());
         for &frame in wanted {
-            place_chain(archive, frame, &mut frames)?;
+            place_chain(archive, frame, &mut frames, &mut places)?;
         }
-        let (mut coded, mut table_sets) = (Coded::default(), Vec::<([usize; 2], u32)>::new());
+        name_owners(archive, &mut frames, &places);
+        let (mut coded, mut table_sets) = (Coded::default(), BTreeMap::new());
         let (mut level_len, mut words_bytes) = (0, 0);
         let coded_bytes_max = coded_bytes_max(archive, wanted);
         for frame in &mut frames {
@@ -185,14 +193,7 @@ impl Layout {
             }
             let &Levels { first_table, table_count, .. } = &frame.levels;
             let tables = archive.tables.get(first_table..first_table + table_count).unwrap_or_default();
-            let set = [first_table, table_count];
-            let first = match table_sets.iter().rfind(|(known, _)| *known == set) {
-                Some(&(_, first)) => first,
-                None => {
-                    table_sets.push((set, coded.tables.push(tables)));
-                    table_sets[table_sets.len() - 1].1
-                }
-            };
+            let first = *table_sets.entry([first_table, table_count]).or_insert_with(|| coded.tables.push(tables));
             let class_len = tables.len() / (1 + usize::from(frame.levels.trellis));
             if class_len == 0 {
                 return Err(Error::invalid("tables", "the frame has none"));
@@ -202,7 +203,7 @@ impl Layout {
         let words_bytes = words_bytes.next_multiple_of(4).max(4);
         check_binding(words_bytes.max(4 * level_len), binding_bytes_max)?;
         let wanted = wanted.to_vec();
-        let mut layout = Layout { frames, wanted, dtype, coded, words_bytes, level_len };
+        let mut layout = Layout { frames, places, wanted, dtype, coded, words_bytes, level_len };
         for frame in layout.frames.iter_mut().filter(|frame| frame.levels.side == 0) {
             frame.open(None, &mut layout.coded)?;
         }
@@ -227,7 +228,7 @@ impl Layout {
     /// # Errors
     /// `Invalid` if the payload breaks a rule, `Argument` if it is not needed.
     pub fn add_side(&mut self, frame: usize, payload: &[u8]) -> Result<()> {
-        let frame = self.frames.iter_mut().find(|known| known.index == frame);
+        let frame = self.places.get(&frame).and_then(|&place| self.frames.get_mut(place));
         let frame = frame.filter(|frame| frame.opened.is_none()).ok_or_else(unwanted)?;
         frame.open(Some(payload), &mut self.coded)
     }
@@ -247,7 +248,7 @@ impl Layout {
         payload: &'p [u8],
         parse: ParsePayload<'p>,
     ) -> Result<(WordPlaces, LevelPayload<'p>)> {
-        let frame = self.frames.iter().find(|known| known.index == frame).ok_or_else(unwanted)?;
+        let frame = self.places.get(&frame).and_then(|&place| self.frames.get(place)).ok_or_else(unwanted)?;
         let (first, len) = frame.frame.chunk_range(index).filter(|_| index < frame.chunk_count).ok_or_else(unwanted)?;
         let opened = frame.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
         let Rectangle { first_row, rows, first_col, cols } = Rectangle::new(&frame.levels, first, len);
@@ -269,7 +270,7 @@ impl Layout {
     }
 
     fn frame(&self, index: usize) -> Option<&BatchFrame> {
-        self.frames.iter().find(|frame| frame.index == index)
+        self.frames.get(*self.places.get(&index)?)
     }
 
     /// The tensors to be made: frames, and where their levels begin.
@@ -306,7 +307,7 @@ impl Layout {
 }
 
 impl BatchFrame {
-    fn new(archive: &Archive, index: usize, frame: &Frame, chunk_count: usize) -> Result<Self> {
+    fn new(index: usize, frame: &Frame, chunk_count: usize) -> Result<Self> {
         let Coding::Levels(levels) = &frame.coding else {
             return Err(Error::unsupported("coding", "planes on the GPU"));
         };
@@ -319,7 +320,7 @@ impl BatchFrame {
             first_chunk: 0,
             tables: [0; 2],
             opened: None,
-            owner: archive.chunk_owner(frame.first_chunk),
+            owner: "the base".into(),
         })
     }
 
@@ -366,7 +367,7 @@ impl BatchFrame {
 }
 
 /// Appends a frame after those that it is predicted from, as far as they are missing.
-fn place_chain(archive: &Archive, frame: usize, frames: &mut Vec<BatchFrame>) -> Result<()> {
+fn place_chain(archive: &Archive, frame: usize, frames: &mut Vec<BatchFrame>, places: &mut Places) -> Result<()> {
     let (mut chain, mut next, mut chunk_count) = (Vec::new(), Some(frame), usize::MAX);
     while let Some(index) = next {
         let entry = archive.frames.get(index).ok_or(Error::argument("there is no such frame"))?;
@@ -376,12 +377,27 @@ fn place_chain(archive: &Archive, frame: usize, frames: &mut Vec<BatchFrame>) ->
         next = entry.reference;
     }
     for (index, entry, chunk_count) in chain.into_iter().rev() {
-        match frames.iter_mut().find(|frame| frame.index == index) {
-            Some(frame) => frame.chunk_count = frame.chunk_count.max(chunk_count),
-            None => frames.push(BatchFrame::new(archive, index, entry, chunk_count)?),
+        match places.entry(index) {
+            Entry::Occupied(place) => {
+                let frame = &mut frames[*place.get()];
+                frame.chunk_count = frame.chunk_count.max(chunk_count);
+            }
+            Entry::Vacant(place) => {
+                place.insert(frames.len());
+                frames.push(BatchFrame::new(index, entry, chunk_count)?);
+            }
         }
     }
     Ok(())
+}
+
+/// Finds the tensors that frames belong to, in one walk: asked for each frame, it would take one for each.
+fn name_owners(archive: &Archive, frames: &mut [BatchFrame], places: &Places) {
+    for tensor in archive.tensors.iter().rev() {
+        for place in tensor.frames.iter().filter_map(|frame| places.get(frame)) {
+            frames[*place].owner = format!("tensor {}", tensor.name);
+        }
+    }
 }
 
 /// Most bytes that the words, chunks and tables of wanted frames may take.
