@@ -2,7 +2,7 @@
 //   node bench/load.mjs [--models minilm,tuned,ocr] [--speeds 10,50,300,unthrottled,cached] [--rounds 1,2,3,3,3] [--command path] [--fresh] [--trial]
 // Chromium, onnxruntime-web on one thread, and a server that sends no faster than the visitor's network, in Mbit/s. What is downloaded is
 // made once, in .cache/load; so are samples, from which an interrupted run goes on. --fresh measures anew. Writes bench/results/load.json
-// and load.svg, and docs/BENCHMARKS.md; --trial only prints the table, and neither takes samples nor leaves any.
+// and load.svg, and docs/BENCHMARKS.md, but of some models only prints the table, as --trial does, which neither takes samples nor leaves any.
 // Exit status 1 if an output is wrong or a target is missed. Linux only: it reads /proc.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ const variants = prepareVariants(values.command ?? buildCommand(), models);
 const samples = !values.fresh && !values.trial && existsSync(SAMPLES) ? JSON.parse(readFileSync(SAMPLES, 'utf8')) : {};
 await measure();
 const results = summarize(variants, samples);
-if (values.trial) {
+if (values.trial || models.length < Object.keys(MODELS).length) {
   console.log(report(results));
 } else {
   writeResults('load', results);
