@@ -4,7 +4,7 @@ import type { Description } from './description.js';
 import { dataOf } from './dtype.js';
 import { McwcError } from './errors.js';
 import { ArchiveFile, type Prepared } from './file.js';
-import type { Gpu } from './gpu.js';
+import type { Acquired } from './backend.js';
 import type { GpuReader } from './gpu-reader.js';
 import { inTurn } from './in-turn.js';
 import { Pool } from './pool/pool.js';
@@ -27,7 +27,7 @@ interface Parts {
   base: Archive | undefined;
   workers: number;
   options: ArchiveOptions;
-  gpu: Gpu | undefined;
+  readOnGpu: Acquired['readOnGpu'];
   backendReason: string;
   /** Bytes of the archive that have been decoded, to be added to. */
   counted: { decoded: number };
@@ -84,7 +84,7 @@ export class Archive {
       workerUrl: wasm.builtFor === 'cpu' ? options.workerUrl : options.gpuWorkerUrl,
       onInline: (reason) => (this.#backendReason += `; on this thread, because ${reason}`),
     });
-    this.#gpuReader = parts.gpu?.reader({
+    this.#gpuReader = parts.readOnGpu?.({
       header,
       memory: wasm.memory,
       description,

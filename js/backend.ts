@@ -2,13 +2,14 @@
 // WebGPU also does whatever the other does.
 import { Archive, initSync } from 'mcwc-wasm';
 import { McwcError } from './errors.js';
-import type { Gpu } from './gpu.js';
+import type { GpuReader, GpuReaderOptions } from './gpu-reader.js';
 import { address, loadWasm } from './platform.js';
 import type { ArchiveOptions } from './types.js';
 import { type Wasm, instantiate } from './wasm.js';
 
 export interface Acquired {
-  gpu: Gpu | undefined;
+  /** What decodes an archive on the GPU; undefined if there is none. */
+  readOnGpu: ((options: GpuReaderOptions) => GpuReader) | undefined;
   backendReason: string;
 }
 
@@ -36,19 +37,22 @@ export async function loadBackend(options: ArchiveOptions): Promise<Loaded> {
     }
   }
   const module = wasm ? await compiled(wasm) : await moduleAt(wasmUrl ?? address('wasmUrl', () => new URL('./mcwc_bg.wasm', import.meta.url)));
-  const acquired = Promise.resolve({ gpu: undefined, backendReason });
+  const acquired = Promise.resolve({ readOnGpu: undefined, backendReason });
   return { wasm: instantiate(module, { Archive, initSync }, 'cpu'), acquired };
 }
 
 async function loadGpu({ backend, device, gpuWasmUrl }: ArchiveOptions): Promise<Loaded> {
   const url = gpuWasmUrl ?? address('gpuWasmUrl', () => new URL('./mcwc_gpu_bg.wasm', import.meta.url));
-  const [module, { Archive, createGpu, initSync }] = await Promise.all([moduleAt(url), import('./gpu.js')]);
+  const [module, { Archive, GpuReader, createGpu, initSync }] = await Promise.all([moduleAt(url), import('./gpu.js')]);
   const wasm = instantiate(module, { Archive, initSync }, 'webgpu');
   const acquired = createGpu(device).then(
-    (gpu) => ({ gpu, backendReason: `${gpu.name || 'the GPU'} passed the self-test` }),
+    (gpu) => ({
+      readOnGpu: (options: GpuReaderOptions) => new GpuReader(gpu, options),
+      backendReason: `${gpu.name || 'the GPU'} passed the self-test`,
+    }),
     (error) => {
       if (backend === 'webgpu') throw McwcError.from(error, 'gpu');
-      return { gpu: undefined, backendReason: McwcError.from(error, 'gpu').message };
+      return { readOnGpu: undefined, backendReason: McwcError.from(error, 'gpu').message };
     },
   );
   // That is noticed once it is needed.

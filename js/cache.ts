@@ -1,30 +1,11 @@
 // What `import 'mcwc/cache'` gives. `open` loads it when it is asked to keep what it downloads.
 import { list, remove } from './cache/caches.js';
 import { McwcError, type OpenOptions, open } from './index.js';
+import type { CacheFilter, CachedArchive } from './types.js';
 
 /** @internal */
 export { KeptBytes } from './cache/kept.js';
-
-/** An archive of which bytes are kept. */
-export interface CachedArchive {
-  /** Name of the cache: that given to `open`, or `default`. */
-  readonly cache: string;
-  readonly integrity: string;
-  /** Addresses that it was found at. */
-  readonly urls: readonly string[];
-  /** Bytes that are kept. */
-  readonly bytes: number;
-  /** Whether those are all. */
-  readonly complete: boolean;
-}
-
-/** Archives that match in all that is given. */
-export interface CacheFilter {
-  cache?: string;
-  integrity?: string;
-  url?: string | URL;
-  complete?: boolean;
-}
+export type { CacheFilter, CachedArchive } from './types.js';
 
 /** What the caches of this origin hold. */
 export interface Caches {

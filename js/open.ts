@@ -67,10 +67,10 @@ async function openOn(
     bytes.expect(description.bytes);
     // An archive that is all here, and too short or too long, is refused at once.
     await Promise.race([bytes.complete, Promise.resolve()]);
-    const { gpu, backendReason } = await acquired;
+    const { readOnGpu, backendReason } = await acquired;
     signal?.throwIfAborted();
     const own = isOwn ? linked : undefined;
-    return new Archive({ wasm, header, description, chain, base: own, workers, options, gpu, backendReason, counted });
+    return new Archive({ wasm, header, description, chain, base: own, workers, options, readOnGpu, backendReason, counted });
   } catch (error) {
     const reason = signal?.aborted ? signal.reason : McwcError.from(error);
     bytes.close(reason);

@@ -1,6 +1,6 @@
 // What differs between browsers and Node.
 import { McwcError } from './errors.js';
-import { foundInstead } from './source/found.js';
+import { foundInstead } from './found.js';
 
 interface NodeModules {
   'node:fs': { readFileSync(url: URL): Uint8Array<ArrayBuffer>; openAsBlob(path: string | URL): Promise<Blob> };

@@ -203,3 +203,24 @@ export interface FileOptions {
   /** Which pass of its tensors the file has. Default: the final one. */
   pass?: number | 'final';
 }
+
+/** An archive of which bytes are kept. */
+export interface CachedArchive {
+  /** Name of the cache: that given to `open`, or `default`. */
+  readonly cache: string;
+  readonly integrity: string;
+  /** Addresses that it was found at. */
+  readonly urls: readonly string[];
+  /** Bytes that are kept. */
+  readonly bytes: number;
+  /** Whether those are all. */
+  readonly complete: boolean;
+}
+
+/** Archives that match in all that is given. */
+export interface CacheFilter {
+  cache?: string;
+  integrity?: string;
+  url?: string | URL;
+  complete?: boolean;
+}

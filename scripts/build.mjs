@@ -49,13 +49,13 @@ const SHIM_NOTICE = '/* Contains browser_wasi_shim (https://github.com/bjorn3/br
 /** Each with the bindings that `mcwc-wasm` stands for in it. Workers run as classic scripts as well as modules. */
 const BUNDLES = [
   { out: 'index', entry: 'index', format: 'esm', bindings: 'mcwc/mcwc.js' },
-  { out: 'given', entry: 'source/given', format: 'esm', bindings: 'mcwc/mcwc.js' },
+  { out: 'given', entry: 'source/given', format: 'esm', bindings: 'mcwc/mcwc.js', sharesErrors: true },
   { out: 'lazy', entry: 'source/lazy', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'inline', entry: 'pool/inline', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'uses', entry: 'uses', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'float32', entry: 'float32', format: 'esm', bindings: 'mcwc/mcwc.js' },
   { out: 'gpu', entry: 'gpu', format: 'esm', bindings: 'mcwc_gpu/mcwc_gpu.js' },
-  { out: 'cache', entry: 'cache', format: 'esm', bindings: 'mcwc/mcwc.js' },
+  { out: 'cache', entry: 'cache', format: 'esm', bindings: 'mcwc/mcwc.js', sharesErrors: true },
   { out: 'worker', entry: 'worker', format: 'iife', bindings: 'mcwc/worker.js' },
   { out: 'gpu-worker', entry: 'worker', format: 'iife', bindings: 'mcwc_gpu/worker.js' },
   { out: 'service-worker', format: 'esm', ...SERVICE_WORKER },
@@ -96,10 +96,10 @@ const DOWNLOADS = {
 };
 /** Most bytes, gzipped: of the first, of what the second adds to it, of the third, and of each adapter. */
 const BUDGET = { cpu: 64_000, gpu: 48_000, serviceWorker: 70_000, adapter: 6_000 };
-const adapterTypes = ['service-worker', ...ADAPTERS].map((name) => `adapters/${name}`);
+const adapterTypes = ['runtime', 'service-worker', ...ADAPTERS].map((name) => `adapters/${name}`);
 const bundlerTypes = ['plugin-options', ...BUNDLERS].map((name) => `bundlers/${name}`);
 /** What `index.d.ts`, `cache.d.ts`, `encoder.d.ts`, `float32.d.ts` and those of the adapters and of the plugins lead to. */
-const PUBLIC_TYPES = ['index', 'archive', 'cache', 'encoder', 'errors', 'file', 'float32', 'open', 'types', ...adapterTypes, ...bundlerTypes];
+const PUBLIC_TYPES = ['index', 'archive', 'cache', 'encoder', 'encoder/encoding', 'errors', 'file', 'float32', 'open', 'types', ...adapterTypes, ...bundlerTypes];
 
 export async function build() {
   for (const name of readdirSync(PKG)) if (name !== 'README.md') rmSync(join(PKG, name), { recursive: true });
@@ -189,7 +189,7 @@ async function buildScripts() {
   await writeWorkerBindings();
   const esbuild = await import('esbuild');
   const browser = { bundle: true, minify: true, target: 'es2022', legalComments: 'none', charset: 'utf8' };
-  for (const { out, entry, bindings, ...options } of BUNDLES) {
+  for (const { out, entry, bindings, sharesErrors = false, ...options } of BUNDLES) {
     const { metafile } = await esbuild.build({
       ...browser,
       metafile: true,
@@ -198,7 +198,7 @@ async function buildScripts() {
       // Fields that hold nothing yet are not written out.
       tsconfigRaw: { compilerOptions: { useDefineForClassFields: false, verbatimModuleSyntax: true } },
       external: ['./given.js', './gpu.js', './index.js', './inline.js', './lazy.js', './uses.js'],
-      plugins: [bundlesBeside],
+      plugins: sharesErrors ? [errorsOfIndex, bundlesBeside] : [bundlesBeside],
       ...options,
       entryPoints: [join(ROOT, `js/${entry}.ts`)],
       outfile: join(PKG, `${out}.js`),
@@ -243,8 +243,18 @@ async function minifyFurther() {
 /** What lies in other folders of `js/` lies beside, in `pkg/`. */
 const bundlesBeside = {
   name: 'bundles-beside',
-  setup: (build) => build.onResolve({ filter: /^(\.\.\/(cache|encoder|index)|\.\/(archives|pool\/inline))\.js$/ }, ({ path }) => ({ path: `./${basename(path)}`, external: true })),
+  setup: (build) => build.onResolve({ filter: /^(\.\.\/(cache\/kept|encoder|index)|\.\/(archives|pool\/inline))\.js$/ }, ({ path }) => beside(basename(path).replace('kept', 'cache'))),
 };
+
+/** Callers tell errors by their class, of which a page has one. */
+const errorsOfIndex = {
+  name: 'errors-of-index',
+  setup: (build) => build.onResolve({ filter: /\/errors\.js$/ }, () => beside('index.js')),
+};
+
+function beside(name) {
+  return { path: `./${name}`, external: true };
+}
 
 async function buildTypes() {
   const types = join(ROOT, 'target/types');
@@ -252,7 +262,7 @@ async function buildTypes() {
   await start('node', [tsc, '--project', ROOT, '--outDir', types]);
   for (const name of ['js/wasi', 'js/cli', 'js/bundlers']) await start('node', [tsc, '--project', join(ROOT, name)]);
   for (const name of PUBLIC_TYPES) {
-    const declarations = readFileSync(join(types, `${name}.d.ts`), 'utf8').replaceAll(/'\.\.\/(index|encoder)\.js'/g, "'./$1.js'");
+    const declarations = readFileSync(join(types, `${name}.d.ts`), 'utf8').replaceAll(/'\.{1,2}\/(?:[\w-]+\/)*([\w-]+\.js)'/g, "'./$1'");
     writeFileSync(join(PKG, `${basename(name)}.d.ts`), declarations);
   }
   copyFileSync(join(ROOT, 'js/bundlers/client.d.ts'), join(PKG, 'client.d.ts'));

@@ -14,6 +14,7 @@ pub mod encode;
 pub mod entropy;
 #[doc(hidden)]
 pub mod error;
+mod fields;
 #[doc(hidden)]
 pub mod format;
 #[cfg(feature = "encoder")]

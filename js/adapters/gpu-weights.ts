@@ -2,7 +2,7 @@
 import type { Archive } from '../archive.js';
 import { McwcError } from '../index.js';
 import type { TensorInfo } from '../types.js';
-import type { Runtime } from './onnxruntime.js';
+import type { Runtime } from './runtime.js';
 
 export interface Provider {
   name: string;

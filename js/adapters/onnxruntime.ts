@@ -5,13 +5,9 @@ import { type GpuWeights, type Provider, deviceOf, gpuWeights, webgpuIn } from '
 import { type Access, LazyData } from './lazy-data.js';
 import { type Split, split } from './onnx.js';
 import { type Probe, probe } from './probe.js';
+import type { Runtime } from './runtime.js';
 
-/** What is needed of onnxruntime-web: `import * as ort from 'onnxruntime-web'`, `/wasm`, `/webgpu`, `/all` or `/jspi`. */
-export interface Runtime {
-  InferenceSession: { create(model: Uint8Array, options?: any): Promise<any> };
-  Tensor: { new (type: 'float32', data: Float32Array, dims: number[]): any; fromGpuBuffer?(buffer: any, options: any): any };
-  env: { wasm?: { proxy?: boolean }; webgpu?: { readonly device?: any }; versions?: { node?: string } };
-}
+export type { Runtime } from './runtime.js';
 
 interface Providers {
   executionProviders?: readonly (string | Provider)[];

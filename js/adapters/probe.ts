@@ -1,7 +1,7 @@
 // How a build of the runtime reads external data, found out with a model of three numbers.
 import { concatenate, field } from '../protobuf.js';
 import { type Access, arrayOf, blobOf } from './lazy-data.js';
-import type { Runtime } from './onnxruntime.js';
+import type { Runtime } from './runtime.js';
 
 const FLOAT = 1;
 const BYTES = 4;

@@ -1,7 +1,8 @@
 // What all caches of this origin hold, and ways to be rid of it.
-import type { CacheFilter, CachedArchive } from '../cache.js';
+import type { CacheFilter, CachedArchive } from '../types.js';
 import { type Record, allRecords, archivesOn, removeRecord, writeRecord } from './records.js';
-import { type Shelf, shelves } from './shelf.js';
+import type { Shelf } from './shelf.js';
+import { shelves } from './shelves.js';
 import { Store } from './store.js';
 
 export async function list(filter: CacheFilter): Promise<CachedArchive[]> {

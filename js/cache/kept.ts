@@ -1,12 +1,12 @@
 // The bytes of an archive: in memory until they are in the cache, then there.
-import { McwcError } from '../index.js';
+import { McwcError } from '../errors.js';
 import { type Range, Ranges } from '../source/ranges.js';
 import type { RemoteFile } from '../source/remote.js';
 import { type Bytes, Segments } from '../source/segments.js';
 import { PREAMBLE_BYTES } from '../source/source.js';
 import type { ArchiveOptions, CacheBackend } from '../types.js';
 import { Entry } from './entry.js';
-import { openShelf } from './shelf.js';
+import { openShelf } from './shelves.js';
 
 /** As it goes into names of files, locks and caches. */
 const NAME = /^[\w-]{1,64}$/;

@@ -1,7 +1,7 @@
 // What `encode` is given -> the command's arguments, and the files that it finds in memory.
-import type { EncodeOptions, EncoderData, EncoderFile } from '../encoder.js';
 import { McwcError } from '../errors.js';
 import { nodeModule } from '../platform.js';
+import type { EncodeOptions, EncoderData, EncoderFile } from './encoding.js';
 import { MEMORY, pathInside, type Request } from './protocol.js';
 
 export const OUTPUT = 'output/archive.mcwc';

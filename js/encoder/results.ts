@@ -1,6 +1,6 @@
 // What the command prints and how it ends -> what `encode` gives.
-import type { EncodeReport } from '../encoder.js';
 import { McwcError } from '../errors.js';
+import type { EncodeReport } from './encoding.js';
 
 /** Exit status of a command line that makes no sense. */
 const USAGE = 2;

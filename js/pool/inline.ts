@@ -4,13 +4,14 @@ import { Decoder } from '../decoder.js';
 import { verify } from '../hashes.js';
 import { adopt, nextTurn } from '../platform.js';
 import { type Step, nothing } from '../steps.js';
+import { batchesOf } from './batches.js';
 import { Recent } from './recent.js';
-import { type Coded, type Job, type Runner, batchesOf } from './runner.js';
+import type { Coded, Job, Runner } from './runner.js';
 
 /** Longest turn that decoding on this thread takes. */
 const TURN_MS = 8;
 
-const recent = new Recent<InlineRunner>();
+const recent = new Recent();
 
 export class InlineRunner implements Runner {
   jobs = 0;

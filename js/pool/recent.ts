@@ -3,7 +3,12 @@
 /** Each has a few megabytes of a wasm memory, which never shrinks. */
 const RESTING_MAX = 3;
 
-export class Recent<Holder extends { drop(): void }> {
+/** What can be used again after it dropped what it holds. */
+export interface Holder {
+  drop(): void;
+}
+
+export class Recent {
   /** The one that has rested longest comes first. */
   #resting = new Set<Holder>();
 

@@ -5,7 +5,6 @@ import type { Backend } from '../types.js';
 import type { Wasm } from '../wasm.js';
 import type { Finished, Reply, Request } from '../worker.js';
 import { Recent } from './recent.js';
-import type { WorkerRunner } from './worker-runner.js';
 
 /** Batches that a worker may have: with small ones, enough to last until the next messages arrive. */
 const BATCHES_AHEAD = 8;
@@ -25,7 +24,7 @@ export class DecoderThread {
   readonly started: Promise<void>;
   /** Whether it has started. */
   ready = false;
-  readonly recent = new Recent<WorkerRunner>();
+  readonly recent = new Recent();
   #thread: Thread | undefined;
   #lastJob = 0;
   #running = new Map<number, Running>();

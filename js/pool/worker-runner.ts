@@ -3,7 +3,8 @@ import { McwcError } from '../errors.js';
 import { verify } from '../hashes.js';
 import { nothing } from '../steps.js';
 import type { Finished } from '../worker.js';
-import { type Coded, type Job, type Runner, batchesOf } from './runner.js';
+import { batchesOf } from './batches.js';
+import type { Coded, Job, Runner } from './runner.js';
 import type { DecoderThread, Running } from './thread.js';
 
 let lastArchive = 0;

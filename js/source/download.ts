@@ -12,6 +12,7 @@ export class Download implements Supply {
     readonly file: RemoteFile,
     readonly memory: MemorySource,
     private readonly retrying: Retrying,
+    private readonly fetchAgain: (download: Download, start: number, end: number) => Promise<boolean>,
   ) {}
 
   /** Settles when no more will come. */
@@ -43,9 +44,8 @@ export class Download implements Supply {
     }
   }
 
-  async refetch(start: number, end: number): Promise<boolean> {
-    const { fetchAgain } = await import('./lazy.js');
-    return fetchAgain(this, start, end);
+  refetch(start: number, end: number): Promise<boolean> {
+    return this.fetchAgain(this, start, end);
   }
 
   close(error: unknown): void {

@@ -1,6 +1,6 @@
 // What the caller has: a blob or a file, read when its bytes are needed, or a stream. Loaded only then.
-import { McwcError } from '../index.js';
-import { isArchive } from './found.js';
+import { McwcError } from '../errors.js';
+import { isArchive } from '../found.js';
 import type { MemorySource, Report } from './memory.js';
 import { PREAMBLE_BYTES, type Source } from './source.js';
 

@@ -68,7 +68,7 @@ async function download(source: Request | Response, options: ArchiveOptions, rep
   const { lazy, keep, silenceMs = DEFAULTS.silenceMs, retries = DEFAULTS.retries, retryMs = DEFAULTS.retryMs } = options;
   const file = new RemoteFile(source, silenceMs);
   const memory = new MemorySource(report, keep === false, await bytesOf(file, source, silenceMs, options));
-  const download = new Download(file, memory, { retries, retryMs });
+  const download = new Download(file, memory, { retries, retryMs }, fetchAgain);
   memory.supply = download;
   if (!lazy) download.run();
   if (lazy || (keep === false && file.canRestart)) {
@@ -79,9 +79,13 @@ async function download(source: Request | Response, options: ArchiveOptions, rep
   return memory;
 }
 
+async function fetchAgain(...range: [download: Download, start: number, end: number]): Promise<boolean> {
+  return (await import('./lazy.js')).fetchAgain(...range);
+}
+
 async function bytesOf(file: RemoteFile, source: Request | Response, silenceMs: number, options: ArchiveOptions): Promise<Bytes> {
   if (!options.cache) return new Segments();
-  const loaded = await import('../cache.js').catch((error) => ({ cacheReason: String(error) }));
+  const loaded = await import('../cache/kept.js').catch((error) => ({ cacheReason: String(error) }));
   if ('KeptBytes' in loaded) return new loaded.KeptBytes(file, source, silenceMs, options);
   return Object.assign(new Segments(), loaded);
 }

@@ -1,7 +1,7 @@
 // One file on a server -> its bytes from any offset on, in order, until an answer ends or something is wrong with it.
 import { type ErrorCode, McwcError } from '../errors.js';
 import { unlessAborted } from '../platform.js';
-import { foundInstead, isArchive } from './found.js';
+import { foundInstead, isArchive } from '../found.js';
 import { PREAMBLE_BYTES } from './source.js';
 
 /** What may go better the next time. */

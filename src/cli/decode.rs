@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use super::destination::{Destination, folder_of};
+use super::destination::Destination;
 use super::files::{BaseArgument, io_error};
 use super::names::Naming;
 use super::output::{Printed, json_text, progress_bar};
+use super::part::folder_of;
 use super::printable::printable;
 use super::sizes::human_bytes;
 use crate::container::File;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{absolute, io_error};
 use super::output::Printed;
-use super::part::Part;
+use super::part::{Part, folder_of};
 use crate::error::{Error, Result};
 
 /// An output, of which nothing is written yet.
@@ -154,11 +154,6 @@ fn temporary_folder() -> PathBuf {
     } else {
         std::env::temp_dir()
     }
-}
-
-/// The folder of a file.
-pub fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Where the symbolic links at `path` lead. Nothing is there, so that they do not go round in circles.

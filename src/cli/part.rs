@@ -9,8 +9,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::NamedTempFile;
 
-use super::destination::folder_of;
-
 /// The part that there is now.
 static UNFINISHED: Mutex<Option<PathBuf>> = Mutex::new(None);
 
@@ -93,6 +91,11 @@ fn create(target: &Path) -> io::Result<NamedTempFile> {
     let file = builder.tempfile_in(folder_of(target))?;
     *unfinished = Some(file.path().to_owned());
     Ok(file)
+}
+
+/// The folder of a file.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl Write for Part<'_> {

@@ -8,6 +8,7 @@ use crate::encode::base::change::Change;
 use crate::encode::base::{self, BaseFrame, Original};
 use crate::encode::coded_weights::{CodedWeights, all_weights};
 use crate::encode::contents::Contents;
+use crate::encode::cost::{Goal, STEP_MAX, STEP_MIN};
 use crate::encode::exact::frame::{KeptFrame, exact};
 use crate::encode::fixed::exact_frame;
 use crate::encode::importance::Importance;
@@ -19,7 +20,6 @@ use crate::encode::levels::quantizer::{Search, Tally};
 use crate::encode::levels::trellis::LEVEL_MAX;
 use crate::encode::options::{Options, Preset, Target};
 use crate::encode::scratch::Scratch;
-use crate::encode::search::cost::Goal;
 use crate::error::Result;
 use crate::stages::quantize::is_scale;
 use crate::stages::transform::Basis;
@@ -357,10 +357,3 @@ const TRANSFORM_TAPS_MAX: usize = 1024;
 const TRANSFORM_ROW_MAX: usize = 1 << 18;
 /// What a transform must save, in bits for each weight.
 const TRANSFORM_OCTAVES_MIN: f32 = 0.02;
-
-/// Smallest and largest fraction of the root mean square: about 16 bits and a tenth of a bit.
-pub const STEP_MIN: f64 = 1.0 / 16384.0;
-/// The step of a tensor of typical importance whose relative squared error is a millionth, as it is of a bfloat16: no rate asks
-/// for a finer one.
-pub const STEP_NEAR_LOSSLESS: f64 = 1.0 / 288.0;
-pub const STEP_MAX: f64 = 8.0;

@@ -14,6 +14,7 @@ mod base;
 mod coded;
 mod coded_weights;
 mod contents;
+mod cost;
 #[doc(hidden)]
 pub mod exact;
 mod fixed;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Inputs;
+use crate::encode::importance::statistics::Inputs;
 use crate::tensor::{Shape, TensorLocation};
 
 /// What became of one model.

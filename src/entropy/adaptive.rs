@@ -5,8 +5,8 @@
 
 use std::hint::select_unpredictable;
 
-use super::take_array;
 use crate::error::{Error, Result};
+use crate::fields::take_array;
 use crate::format::{
     CHANCE_START, CHANCE_TARGET, CONTEXT_BITS_MAX, PRECISION, RATE_BITS, SLOW_LIMITS, STATE_START, TOTAL, WORD_BITS,
 };

@@ -1,8 +1,8 @@
 //! Bytes with repeats: literals, and copies of what came before (FORMAT.md, section 6.1).
 
 use super::planes::decode_coded_plane;
-use super::take_varint;
 use crate::error::{Error, Result};
+use crate::fields::take_varint;
 use crate::format::COPY_LEN_MIN;
 
 /// Decodes the data of a plane of mode copies.
@@ -64,8 +64,8 @@ fn invalid() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::put_varint;
     use super::*;
+    use crate::fields::put_varint;
 
     #[test]
     fn lengths_that_cannot_fill_the_plane_are_refused_before_memory_is_taken() {

@@ -8,8 +8,9 @@ use constriction::stream::stack::SmallAnsCoder;
 use constriction::stream::{Code, Encode};
 
 use super::adaptive::{Adaptation, AdaptiveModel, Guide, context};
-use super::{Table, pack_bits, put_varint, zigzag_encode};
+use super::{Table, zigzag_encode};
 use crate::error::{Error, Result};
+use crate::fields::{pack_bits, put_varint};
 use crate::format::{
     LEVEL_END, MODE_ADAPTIVE, MODE_CONSTANT, MODE_GUIDED, MODE_RANS, MODE_RAW, PRECISION, STATE_START, TOTAL,
 };

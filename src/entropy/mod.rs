@@ -35,7 +35,6 @@
 )]
 
 mod adaptive;
-mod bits;
 mod copies;
 #[cfg(feature = "encoder")]
 #[expect(
@@ -63,8 +62,6 @@ mod table;
 pub use adaptive::Guide;
 #[cfg(feature = "encoder")]
 pub use adaptive::{Adaptation, AdaptiveModel, context};
-pub(crate) use bits::take_bits;
-pub use bits::{pack_bits, unpack_bits};
 #[cfg(feature = "encoder")]
 pub use encode::{
     EncoderTable, LANES, LevelChunk, adaptive_plane, constant_plane, encode_levels, lane_count, rans_plane, raw_plane,
@@ -74,6 +71,7 @@ pub use planes::decode_planes;
 pub use table::{Table, step};
 
 use crate::error::{Error, Result};
+use crate::fields::{parse_whole, take, take_array, take_bits, take_varint, unpack_bits};
 use crate::format::{LANES_LOG2_MAX, LEVEL_END, STATE_START};
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 use lanes::walk_lanes;
@@ -289,53 +287,4 @@ fn zigzag_decode(value: u32) -> i32 {
 #[cfg(feature = "encoder")]
 fn zigzag_encode(value: i32) -> u32 {
     (value << 1 ^ value >> 31) as u32
-}
-
-/// Splits `len` bytes off the front.
-pub(crate) fn take<'a>(bytes: &mut &'a [u8], len: usize, field: &'static str) -> Result<&'a [u8]> {
-    let (taken, rest) = bytes.split_at_checked(len).ok_or_else(|| ends_early(field))?;
-    *bytes = rest;
-    Ok(taken)
-}
-
-pub(crate) fn take_array<const N: usize>(bytes: &mut &[u8], field: &'static str) -> Result<[u8; N]> {
-    let (taken, rest) = bytes.split_first_chunk::<N>().ok_or_else(|| ends_early(field))?;
-    *bytes = rest;
-    Ok(*taken)
-}
-
-pub(crate) fn take_varint(bytes: &mut &[u8], field: &'static str) -> Result<u32> {
-    let mut value = 0u64;
-    for shift in (0..35).step_by(7) {
-        let [byte] = take_array(bytes, field)?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            let shortest = byte != 0 || shift == 0;
-            return u32::try_from(value).ok().filter(|_| shortest).ok_or(Error::invalid(field, "not a varint"));
-        }
-    }
-    Err(Error::invalid(field, "not a varint"))
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
-pub(crate) fn put_varint(mut value: u32, bytes: &mut Vec<u8>) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-/// Parses a payload, after which nothing may follow. Errors say how many bytes were understood.
-pub(crate) fn parse_whole<'a, T>(payload: &'a [u8], parse: impl FnOnce(&mut &'a [u8]) -> Result<T>) -> Result<T> {
-    let mut rest = payload;
-    let parsed = match parse(&mut rest) {
-        Ok(_) if !rest.is_empty() => Err(Error::invalid("chunk", "bytes follow its end")),
-        parsed => parsed,
-    };
-    parsed.map_err(|error| error.at(payload, rest))
-}
-
-fn ends_early(field: &'static str) -> Error {
-    Error::invalid(field, "the chunk ends early")
 }

@@ -3,8 +3,9 @@
 use super::adaptive::{Guide, decode_adaptive};
 use super::copies::decode_copies;
 use super::lanes::SLOTS;
-use super::{LanePayload, Table, parse_whole, take, take_array};
+use super::{LanePayload, Table};
 use crate::error::{Error, Result};
+use crate::fields::{parse_whole, take, take_array};
 use crate::format::{MODE_ADAPTIVE, MODE_CONSTANT, MODE_COPIES, MODE_GUIDED, MODE_RANS, MODE_RAW};
 
 /// Decodes a payload of planes of `plane_len` bytes each; `planes` holds them one after another.

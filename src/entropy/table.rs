@@ -1,7 +1,7 @@
 //! Entropy models: frequencies in 1/4096 over a range of small integers (FORMAT.md, section 7.2).
 
-use super::bits::{pack_bits, take_bits, unpack_bits};
 use crate::error::{Error, Result};
+use crate::fields::{pack_bits, put_varint, take_array, take_bits, take_varint, unpack_bits};
 use crate::format::{PRECISION, STEPS, TABLES_MAX, TOTAL};
 
 /// Frequency number `index` of the coarse form: 0 to 8, then four to an octave.
@@ -111,13 +111,13 @@ impl Table {
         reason = "the difference of two bytes; frequencies are below 4096"
     )]
     fn parse(bytes: &mut &[u8], symbol: impl Fn(u8) -> i16) -> Result<Self> {
-        let [first, last] = super::take_array::<2>(bytes, "table")?.map(symbol);
+        let [first, last] = take_array::<2>(bytes, "table")?.map(symbol);
         if last < first {
             return Table::new(last, parse_coarse(bytes, (first - last) as usize + 1)?);
         }
         let mut frequencies = Vec::new();
         for _ in first..=last {
-            let frequency = super::take_varint(bytes, "table")?;
+            let frequency = take_varint(bytes, "table")?;
             if frequency >= TOTAL {
                 return Err(Error::invalid("table", "a frequency is above 4095"));
             }
@@ -130,7 +130,7 @@ impl Table {
     #[expect(clippy::cast_possible_truncation, reason = "symbols are bytes")]
     pub fn serialize(&self, bytes: &mut Vec<u8>) {
         let mut exact = vec![self.first as u8, self.last() as u8];
-        self.frequencies.iter().for_each(|&frequency| super::put_varint(u32::from(frequency), &mut exact));
+        self.frequencies.iter().for_each(|&frequency| put_varint(u32::from(frequency), &mut exact));
         let coarse = self.coarse().filter(|coarse| coarse.len() < exact.len());
         bytes.extend(coarse.unwrap_or(exact));
     }

@@ -8,12 +8,13 @@ mod entries;
 mod legacy;
 mod pickle;
 mod tree;
+mod value;
 
 use std::ops::Range;
 
-use self::pickle::Tensor;
 #[cfg(test)]
 pub(super) use self::pickle::tests::{legacy as legacy_of, pickle as pickle_of};
+use self::value::Tensor;
 use super::window::Window;
 use super::{LeftOut, Reading, tensor_bytes};
 use crate::error::Result;

@@ -6,9 +6,9 @@ use std::ops::Deref;
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::{Arc, OnceLock};
 
-use super::error::gpu_error;
 #[cfg(not(target_arch = "wasm32"))]
-use super::native::{adapter_name, instance};
+use super::adapter::{adapter_name, instance};
+use super::error::gpu_error;
 #[cfg(target_arch = "wasm32")]
 use super::navigator::{adapter_name, instance};
 use super::shader::WORKGROUP_LEN;
@@ -51,7 +51,7 @@ impl Device {
         Device {
             name: adapter_name(&device, info),
             #[cfg(not(target_arch = "wasm32"))]
-            lost: super::waiting::noticing_loss(&device),
+            lost: noticing_loss(&device),
             device,
             queue,
             is_fallback: info.device_type == wgpu::DeviceType::Cpu,
@@ -115,6 +115,17 @@ impl Device {
         }
         Ok([x as u32, y as u32])
     }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+/// Where the reason will be when the device has been lost.
+fn noticing_loss(device: &wgpu::Device) -> Arc<OnceLock<String>> {
+    let lost = Arc::new(OnceLock::new());
+    let notice = lost.clone();
+    device.set_device_lost_callback(move |_, message| {
+        let _ = notice.set(message);
+    });
+    lost
 }
 
 /// Checks that a device which binds `most` bytes binds so many.

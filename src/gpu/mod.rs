@@ -5,6 +5,8 @@
 //! stages. All but one multiplication is integer arithmetic, so that a GPU differs from the CPU by one unit in the last place at
 //! most. Frames that a device cannot take are refused as `Unsupported`, and the caller turns to the CPU.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod adapter;
 mod batch;
 #[cfg(target_arch = "wasm32")]
 mod browser;

@@ -1,4 +1,4 @@
-//! What is done otherwise than in browsers, where JavaScript waits for devices: adapters are wgpu's own, and decoding is one call.
+//! What is done otherwise than in browsers, where JavaScript waits for devices: decoding is one call.
 
 use super::batch::{Batch, NeededChunk};
 use super::coded::Tables;
@@ -10,14 +10,6 @@ use crate::container::Archive;
 use crate::entropy::Table;
 use crate::error::{Error, Result};
 use crate::tensor::DType;
-
-pub(super) fn instance() -> Result<wgpu::Instance> {
-    Ok(wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle()))
-}
-
-pub(super) fn adapter_name(_: &wgpu::Device, info: &wgpu::AdapterInfo) -> String {
-    info.name.clone()
-}
 
 /// What [`Decoder::expand_tables`] gives, on the CPU.
 pub fn expanded_tables(tables: &[Table]) -> Vec<u32> {

@@ -1,24 +1,14 @@
-//! Waiting for a device: errors come back as values instead of ending the program, a lost device is noticed, and a buffer can be
-//! read. Browsers have promises for that.
+//! Waiting for a device: errors come back as values instead of ending the program, and a buffer can be read. Browsers have
+//! promises for that.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use super::device::{Device, Temporary};
 use super::error::gpu_error;
 use crate::error::{Error, Result};
-
-/// Where the reason will be when the device has been lost.
-pub(super) fn noticing_loss(device: &wgpu::Device) -> Arc<OnceLock<String>> {
-    let lost = Arc::new(OnceLock::new());
-    let notice = lost.clone();
-    device.set_device_lost_callback(move |_, message| {
-        let _ = notice.set(message);
-    });
-    lost
-}
 
 impl Device {
     /// Runs `work` and waits for what the device makes of it.

@@ -1,7 +1,8 @@
 //! Payload of a chunk of planes -> its elements or records (FORMAT.md, section 5.6).
 
-use crate::entropy::{Guide, decode_plane, parse_whole};
+use crate::entropy::{Guide, decode_plane};
 use crate::error::Result;
+use crate::fields::parse_whole;
 use crate::stages::planes;
 use crate::tensor::DType;
 

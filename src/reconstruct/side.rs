@@ -2,8 +2,9 @@
 //! section 5.1).
 
 use crate::container::{Levels, Side};
-use crate::entropy::{decode_plane, parse_whole};
+use crate::entropy::decode_plane;
 use crate::error::{Error, Result};
+use crate::fields::parse_whole;
 use crate::stages::permute::Permutation;
 use crate::stages::quantize;
 

@@ -1,7 +1,7 @@
 //! Aligned order <-> the tensor's own order (FORMAT.md, section 5.4). WGSL twin: `permute.wgsl`.
 
-use crate::entropy::take_bits;
 use crate::error::{Error, Result};
+use crate::fields::take_bits;
 
 /// A bijection of `0..len`: coded row (or column) `i` belongs at `self.places()[i]`.
 ///

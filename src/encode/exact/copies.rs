@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::encode::exact::planes::{coded_bytes, encode_coded_plane, entropy_bytes};
 use crate::encode::portable::log2;
-use crate::entropy::put_varint;
+use crate::fields::put_varint;
 use crate::format::{COPY_LEN_MIN, DISTANCE_BYTES, MODE_COPIES};
 
 const HASH_BITS: u32 = 16;

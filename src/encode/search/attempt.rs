@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::encode::coded::{CodedTensor, Lossy, STEP_NEAR_LOSSLESS};
+use crate::encode::coded::{CodedTensor, Lossy};
+use crate::encode::cost::{Cost, STEP_NEAR_LOSSLESS};
 use crate::encode::exact::frame::{CodedFrame, KeptFrame};
 use crate::encode::levels::quantizer::Aim;
 use crate::encode::levels::table_sets::{SharedCosts, SharedCounts, Sharing};
@@ -12,7 +13,6 @@ use crate::encode::motion::references::References;
 use crate::encode::options::Options;
 use crate::encode::progress::{Counter, map_in_parts};
 use crate::encode::scratch::Scratch;
-use crate::encode::search::cost::Cost;
 use crate::encode::search::refinement::{self, Part};
 use crate::entropy::{EncoderTable, Table};
 use crate::error::{Error, Result};

@@ -1,7 +1,6 @@
 //! The search for a step, and the levels that it leads to.
 
 pub mod attempt;
-pub mod cost;
 pub mod key_rate;
 pub mod refinement;
 pub mod step;

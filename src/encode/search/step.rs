@@ -7,7 +7,8 @@
 
 use rayon::prelude::*;
 
-use crate::encode::coded::{CodedTensor, Lossy, STEP_MAX};
+use crate::encode::coded::{CodedTensor, Lossy};
+use crate::encode::cost::{Cost, Goal, STEP_MAX};
 use crate::encode::levels::quantizer::{Sample, Tally};
 use crate::encode::levels::table_sets::{SharedCosts, SharedCounts, Sharing};
 use crate::encode::motion::candidates::{self, Candidate};
@@ -15,7 +16,6 @@ use crate::encode::options::{Options, Target};
 use crate::encode::portable::{exp2, log2, pow};
 use crate::encode::progress::{Counter, Progress, READING, map_in_parts};
 use crate::encode::search::attempt::{Quantization, Quantized};
-use crate::encode::search::cost::{Cost, Goal};
 use crate::error::{Error, Result};
 
 /// What is known of a model before it is quantized at any step.

@@ -1,7 +1,7 @@
 //! What the callables and the storages of a pickle stand for.
 
-use super::pickle::{Machine, Storage, Tensor, Value};
-use super::tree::Node;
+use super::pickle::Machine;
+use super::value::{Node, Storage, Tensor, Value};
 use crate::tensor::DType;
 
 impl<'a> Machine<'a> {

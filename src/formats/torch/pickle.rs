@@ -7,11 +7,9 @@
 pub(super) mod tests;
 
 use std::collections::HashMap;
-use std::rc::Rc;
 
-use super::tree::{Key, Node, name_tensors};
-use crate::formats::MAX_AXES;
-use crate::tensor::DType;
+use super::tree::name_tensors;
+use super::value::{Key, Node, Tensor, Value};
 
 /// Deepest tuple in a tuple that is looked into.
 const MAX_TUPLE_DEPTH: u8 = 8;
@@ -43,55 +41,6 @@ pub(super) struct Pickle<'a> {
     pub texts: Vec<&'a str>,
     /// What follows it.
     pub rest: &'a [u8],
-}
-
-/// A tensor as the pickle describes it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Tensor<'a> {
-    pub name: Option<String>,
-    /// None if the type is not one of ours.
-    pub dtype: Option<DType>,
-    pub storage: &'a str,
-    /// First element in the storage.
-    pub offset: u64,
-    pub shape: Vec<u64>,
-    pub strides: Vec<u64>,
-}
-
-/// What the machine's stack holds.
-#[derive(Debug, Clone)]
-pub(super) enum Value<'a> {
-    Mark,
-    Integer(u64),
-    Text(&'a str),
-    /// Module and name.
-    Global(&'a str, &'a str),
-    Tuple(Rc<[Value<'a>]>, u8),
-    Storage(Storage<'a>),
-    /// An index into the machine's tensors.
-    Tensor(usize),
-    /// An index into the machine's nodes.
-    Node(usize),
-    Opaque,
-}
-
-/// A storage, or a view of one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Storage<'a> {
-    pub dtype: Option<DType>,
-    pub key: &'a str,
-    /// The first element of the view.
-    pub offset: u64,
-}
-
-impl Value<'_> {
-    pub fn integers(&self) -> Option<Vec<u64>> {
-        let Value::Tuple(items, _) = self else { return None };
-        if items.len() > MAX_AXES {
-            return None;
-        }
-        items.iter().map(|item| if let Value::Integer(value) = item { Some(*value) } else { None }).collect()
-    }
 }
 
 /// Runs a pickle. Every step is `None` where the pickle is damaged or does what PyTorch's never do.

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::pickle::{Tensor, Value};
+use super::value::{Key, Node, Tensor, Value};
 
 /// Deepest value that is looked into.
 const MAX_DEPTH: usize = 64;
@@ -13,22 +13,6 @@ const MAX_DEPTH: usize = 64;
 const MAX_NAME_BYTES: usize = 1024;
 /// Where modules keep what is called as if it were an attribute.
 const TRANSPARENT: [&str; 3] = ["_parameters", "_buffers", "_modules"];
-
-/// A dictionary, a list or an object.
-#[derive(Debug, Default)]
-pub(super) struct Node<'a> {
-    pub is_object: bool,
-    pub items: Vec<(Key<'a>, Value<'a>)>,
-}
-
-/// Where a value lies in another.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Key<'a> {
-    Text(&'a str),
-    Index(u64),
-    /// The state of an object: its attributes are the object's.
-    State,
-}
 
 /// The path from the outermost object.
 struct Path<'a> {

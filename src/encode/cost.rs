@@ -1,7 +1,13 @@
 //! What a quantization costs, and what it may cost.
 
-use crate::encode::coded::{STEP_MIN, STEP_NEAR_LOSSLESS};
 use crate::encode::portable::log2;
+
+/// Smallest and largest fraction of the root mean square: about 16 bits and a tenth of a bit.
+pub const STEP_MIN: f64 = 1.0 / 16384.0;
+/// The step of a tensor of typical importance whose relative squared error is a millionth, as it is of a bfloat16: no rate asks
+/// for a finer one.
+pub const STEP_NEAR_LOSSLESS: f64 = 1.0 / 288.0;
+pub const STEP_MAX: f64 = 8.0;
 
 /// What a quantization comes to.
 #[derive(Debug, Clone, Copy, Default)]
