@@ -16,6 +16,9 @@ const CODE = /\.(js|wasm)$/;
 const BROTLI_QUALITY = 9;
 const TYPES = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
 const HTML = '<!doctype html><link rel="icon" href="data:,"><script type="module" src="/page.js"></script>';
+/** Of the demo: a picture, and how it reads pictures. */
+const PICTURE = join(ROOT, 'www/samples/book.webp');
+const PLANES = join(ROOT, 'www/ocr/planes.js');
 const IDENTITY = modelFile({ nodes: [node('Identity', ['x'], ['y'])], inputs: [value('x', FLOAT, [1])], outputs: [value('y', FLOAT, [1])] });
 const POLL_MS = 20;
 
@@ -88,6 +91,8 @@ function resourcesOf(variants) {
   const resources = new Map([
     ['/', { body: Buffer.from(HTML), type: 'text/html' }],
     ['/page.js', { body: readFileSync(join(import.meta.dirname, 'page.js')), type: TYPES['.js'] }],
+    ['/planes.js', { body: readFileSync(PLANES), type: TYPES['.js'], cached: true }],
+    ['/book.webp', { body: readFileSync(PICTURE), type: 'image/webp', cached: true }],
     ['/identity.onnx', { body: IDENTITY, cached: true }],
   ]);
   const addCode = (folder, file) => {

@@ -1,7 +1,7 @@
 // The package, as packed, in fresh projects of Vite, webpack, esbuild and Next: every page in Chromium, served by the tool in
 // development, and built, and built again, under a strict Content-Security-Policy, from the page's origin and from another one.
 //   node tests/consumers/check.mjs [--projects vite,webpack,esbuild,next] [--pages core,onnxruntime] [--modes development,production,rebuild,foreign]
-// Needs the built package and the native command, and fetches the tools from the npm registry. Exit status 1 if a page fails.
+// Needs the built package and the native command (cargo build --bins), and fetches the tools from the npm registry. Exit status 1 if a page fails.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -13,6 +13,7 @@ import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
 import { pack } from '../../scripts/pack.mjs';
 import { ROOT, fail, prepareBrowser, step } from '../../scripts/tools.mjs';
+import { NATIVE } from '../common/command.mjs';
 import { freePort, serve } from '../common/serve.mjs';
 import { PAGES } from './pages.mjs';
 import { PROJECTS, policyOf } from './projects.mjs';
@@ -25,6 +26,7 @@ const POLL_MS = 100;
 const list = (all) => ({ type: 'string', default: Object.keys(all).join() });
 const { values } = parseArgs({ options: { projects: list(PROJECTS), pages: list(PAGES), modes: list(MODES) } });
 const [projects, pages, modes] = [chosen('projects', PROJECTS), chosen('pages', PAGES), chosen('modes', MODES)];
+if (!existsSync(NATIVE)) fail('The native command is not built: cargo build --bins');
 const { devDependencies: versions } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
 const folder = await mkdtemp(join(tmpdir(), 'mcwc-consumers-'));
 const browser = await chromium.launch({ executablePath: prepareBrowser(), args: ['--no-sandbox'] });
@@ -156,9 +158,12 @@ async function start(project, script, policy) {
   const port = await freePort();
   const child = spawn('npm', ['run', '--silent', script], { cwd: project.folder, stdio: ['ignore', 'ignore', 'inherit'], env: environment({ PORT: port, POLICY: policy }), detached: true });
   const ended = new Promise((resolve) => child.once('exit', resolve));
+  // npm's children are of its process group, which an interruption does not reach.
+  const stop = () => process.kill(-child.pid);
+  process.once('exit', stop);
   const close = async () => {
-    // npm's children are of its process group.
-    process.kill(-child.pid);
+    process.off('exit', stop);
+    stop();
     await ended;
   };
   const origin = `http://localhost:${port}`;
