@@ -33,7 +33,11 @@ pub fn copies_plane(plane: &[u8]) -> Vec<u8> {
         if parse > 0 {
             prices = Prices::of(&sequences);
         }
-        sequences = Sequences::cheapest(plane, &finder, &prices);
+        let cheaper = Sequences::cheapest(plane, &finder, &prices);
+        if cheaper == sequences {
+            break;
+        }
+        sequences = cheaper;
     }
     sequences.payload()
 }
@@ -72,7 +76,7 @@ pub fn saved_part(plane: &[u8], bits: f64) -> f64 {
     saved / f64::max(total, 1.0)
 }
 
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Sequences {
     literals: Vec<u8>,
     literal_lens: Vec<u8>,
@@ -210,10 +214,19 @@ struct Step {
 /// The copies of the cheapest parse, each with its position: part by part, for steps to take little memory.
 fn path(plane: &[u8], finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
     let starts = (0..plane.len()).step_by(PART_BYTES);
-    starts.flat_map(|start| path_of_part(plane, start..plane.len().min(start + PART_BYTES), finder, prices)).collect()
+    let len_prices: Vec<f32> =
+        (0..plane.len().min(PART_BYTES)).map(|number| varint_price(&prices.copy_lens, number)).collect();
+    let path = |start| path_of_part(plane, start..plane.len().min(start + PART_BYTES), finder, prices, &len_prices);
+    starts.flat_map(path).collect()
 }
 
-fn path_of_part(plane: &[u8], part: Range<usize>, finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
+fn path_of_part(
+    plane: &[u8],
+    part: Range<usize>,
+    finder: &Finder,
+    prices: &Prices,
+    len_prices: &[f32],
+) -> Vec<(usize, Copy)> {
     let mut steps = vec![Step { price: f32::INFINITY, literal_len: 0, copy: [0; 2] }; part.len() + 1];
     let run = |len: u32| varint_price(&prices.literal_lens, len as usize);
     let after_copy = run(0);
@@ -237,7 +250,7 @@ fn path_of_part(plane: &[u8], part: Range<usize>, finder: &Finder, prices: &Pric
         let mut offer = NO_OFFER;
         for len in (COPY_LEN_MIN..offers.len()).rev() {
             offer = offer.cheaper(offers[len]);
-            let price = price + offer.price + varint_price(&prices.copy_lens, len - COPY_LEN_MIN) + after_copy;
+            let price = price + offer.price + len_prices[len - COPY_LEN_MIN] + after_copy;
             let step = &mut steps[at + len];
             if price < step.price {
                 *step = Step { price, literal_len: 0, copy: [len as u32, offer.distance as u32] };
@@ -348,6 +361,23 @@ mod tests {
             assert_eq!(decoded, plane);
             assert!(payload.len() < len + len / 2 + 60, "{len} × {times}: {}", payload.len());
         }
+    }
+
+    #[test]
+    fn sorted_out_chains_hold_the_same_copies() {
+        let mut random = Noise(11);
+        let plane: Vec<u8> = (0..30_000).map(|_| (random.normal() * 3.0) as i8 as u8).collect();
+        let (finder, sorted_out) = (Finder::new(&plane), Finder::new(&plane).sorted_out());
+        let copies = |finder: &Finder, position: usize, chain_len: usize| -> Vec<[usize; 2]> {
+            finder.copies(position, plane.len(), chain_len).map(|copy| [copy.len, copy.distance]).collect()
+        };
+        let mut found = 0;
+        for (position, chain_len) in (0..plane.len()).flat_map(|position| [(position, 4), (position, CHAIN_LEN)]) {
+            let expected = copies(&finder, position, chain_len);
+            assert_eq!(copies(&sorted_out, position, chain_len), expected, "{position}");
+            found += expected.len();
+        }
+        assert!(found > plane.len(), "{found}");
     }
 
     #[test]
