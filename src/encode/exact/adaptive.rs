@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use crate::encode::portable::log2;
 use crate::entropy::{Adaptation, Decision, Guide, Learner, adaptive_plane, context};
-use crate::format::{CONTEXT_BITS_MAX, TOTAL};
+use crate::format::TOTAL;
 
 /// Limits that are tried: for what changes along the way, for most, for what stays the same, and for what always does.
 const LIMITS: [u8; 7] = [8, 12, 18, 31, 48, 63, 255];
@@ -19,9 +19,6 @@ const GUIDED_BITS: [u8; 2] = [4, 8];
 /// How much of a plane the ways are tried on: so many windows, spread evenly, of so many bytes at least.
 const WINDOWS: usize = 8;
 const WINDOW_BYTES_MIN: usize = 1 << 11;
-/// What each frequency seems to save by chance, in bits, where contexts tell nothing; and what it takes at least to learn one.
-const CHANCE_BITS: f64 = 0.72;
-const TAUGHT_BITS: f64 = 1.0;
 /// After how many bytes a way is given up that costs more than the best.
 const LOOK_BYTES: usize = 256;
 /// Fewest bytes for each context.
@@ -46,22 +43,21 @@ impl<'a> Way<'a> {
             contexts.map(move |context| (context, Some(guide)))
         });
         // Each tree needs some bytes to learn from.
-        let learns = |context_bits: u8| plane.len() >= CONTEXT_BYTES_MIN << context_bits;
+        let learns = |context_bits: u8| context_bits == 0 || plane.len() >= CONTEXT_BYTES_MIN << context_bits;
         let limit = LIMITS[USUAL_LIMIT];
         let way =
             |adaptation, guide, bytes_max| Way { adaptation, guide, bytes: sample.bytes(adaptation, guide, bytes_max) };
-        let ways = own
-            .chain(guided)
-            .map(|((distance, context_bits), guide)| (Adaptation { limit, distance, context_bits }, guide));
-        let worth_a_try = |&(adaptation, guide): &(Adaptation, _)| {
-            adaptation.context_bits == 0 || learns(adaptation.context_bits) && sample.may_pay(adaptation, guide)
-        };
-        let cheaper = |best: Option<Way<'a>>, (adaptation, guide)| {
-            let bytes_max = best.map_or(f64::INFINITY, |best| best.bytes);
-            let next = way(adaptation, guide, bytes_max);
-            if next.bytes < bytes_max { Some(next) } else { best }
-        };
-        let usual = ways.filter(worth_a_try).fold(None, cheaper).expect("a single tree is always among them");
+        let mut usual: Option<Way> = None;
+        for ((distance, context_bits), guide) in
+            own.chain(guided).filter(|((_, context_bits), _)| learns(*context_bits))
+        {
+            let bytes_max = usual.map_or(f64::INFINITY, |best| best.bytes);
+            let next = way(Adaptation { limit, distance, context_bits }, guide, bytes_max);
+            if next.bytes < bytes_max {
+                usual = Some(next);
+            }
+        }
+        let usual = usual.expect("a single tree is always among them");
         // Costs have one valley: downhill on either side of the usual limit.
         let downhill = |limits: &mut dyn Iterator<Item = &u8>| {
             let mut best = usual;
@@ -113,27 +109,6 @@ impl<'p> Sample<'p> {
         Sample { plane, windows: [windows, others], scale }
     }
 
-    /// Whether what the contexts tell of bytes may be worth teaching a tree to each: by the entropy of the sample with and without them.
-    fn may_pay(&self, adaptation: Adaptation, guide: Option<&Guide>) -> bool {
-        let Adaptation { distance, context_bits, .. } = adaptation;
-        let mut trees = vec![[0u32; 256]; 1 << context_bits];
-        let mut all = [0u32; 256];
-        for at in self.windows.iter().flatten().cloned().flatten() {
-            let byte = usize::from(self.plane[at]);
-            let tree = usize::from(context(self.plane, at, distance, guide)) << context_bits >> CONTEXT_BITS_MAX;
-            trees[tree][byte] += 1;
-            all[byte] += 1;
-        }
-        let [(bits, kinds), (bits_in_trees, kinds_in_trees)] = [&[all][..], &trees].map(|trees| {
-            let costs = trees.iter().map(counts_bits);
-            costs.fold((0.0, 0.0), |sum, cost| (sum.0 + cost.0, sum.1 + cost.1))
-        });
-        let numbers = kinds_in_trees - kinds;
-        let sampled: usize = self.windows.iter().flatten().map(Range::len).sum();
-        let saved = (bits - bits_in_trees - CHANCE_BITS * numbers) * self.plane.len() as f64 / sampled as f64;
-        saved > TAUGHT_BITS * numbers
-    }
-
     /// What the plane takes; infinity once it is seen to be no less than `bytes_max`.
     fn bytes(&self, adaptation: Adaptation, guide: Option<&Guide>, bytes_max: f64) -> f64 {
         static BITS: LazyLock<Vec<f32>> = LazyLock::new(|| Decision::all().map(bits_of).collect());
@@ -159,15 +134,6 @@ impl<'p> Sample<'p> {
         }
         bytes(sums)
     }
-}
-
-/// Bits of bytes that occur so often, without a table, and how many of them do.
-fn counts_bits(counts: &[u32; 256]) -> (f64, f64) {
-    let sum = counts.iter().sum::<u32>() as f32;
-    let occurring = counts.iter().filter(|&&count| count > 0);
-    occurring.fold((0.0, 0.0), |(bits, kinds), &count| {
-        (bits + f64::from(count as f32 * log2(sum / count as f32)), kinds + 1.0)
-    })
 }
 
 /// What a decision costs.
@@ -197,18 +163,5 @@ mod tests {
             let coded = way.encode(&plane).len() as f64;
             assert!((way.bytes / coded - 1.0).abs() < 0.01 + 4.0 / coded, "{len}: {} of {coded}", way.bytes);
         }
-    }
-
-    #[test]
-    fn contexts_are_tried_where_they_tell_something() {
-        let mut random = Noise(6);
-        let noise: Vec<u8> = (0..60_000).map(|_| (random.normal() * 9.0) as i8 as u8).collect();
-        let walk = noise.iter().scan(0u8, |sum, &byte| {
-            *sum = sum.wrapping_add(byte >> 3);
-            Some(*sum)
-        });
-        let adaptation = Adaptation { limit: 31, distance: 1, context_bits: 3 };
-        let told = [noise.clone(), walk.collect()].map(|plane| Sample::new(&plane, 4).may_pay(adaptation, None));
-        assert_eq!(told, [false, true]);
     }
 }
