@@ -1,4 +1,4 @@
-//! Known bytes -> their decisions down an adaptive model's trees: the encoder's fast twin of [`AdaptiveModel`](super::AdaptiveModel).
+//! Known bytes -> their decisions down an adaptive model's trees: the encoder's fast twin of `AdaptiveModel`.
 //!
 //! Who knows a byte knows its eight nodes at once, and no decision waits for the one above. A node is one load and one store, and its
 //! two rates are one load.
