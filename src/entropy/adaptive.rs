@@ -56,7 +56,6 @@ pub fn context(plane: &[u8], at: usize, distance: u8, guide: Option<&Guide>) -> 
 }
 
 /// Trees of chances.
-#[cfg_attr(feature = "encoder", derive(Clone))]
 pub struct AdaptiveModel {
     /// Of each inner node: a fast and a slow chance of a one, in 1/65536, and the decisions so far.
     nodes: Vec<[u16; 3]>,
@@ -106,18 +105,6 @@ impl AdaptiveModel {
             place = place << 1 | usize::from(bit);
         }
         place as u8
-    }
-
-    /// Takes a known byte down its tree: `code` is told each bit, and the chance of a one.
-    #[cfg(feature = "encoder")]
-    pub fn encode_byte(&mut self, byte: u8, context: u8, mut code: impl FnMut(bool, u32)) {
-        let mut bits = (0..8).rev().map(|bit| byte >> bit & 1 == 1);
-        let decide = |chance| {
-            let bit = bits.next().unwrap_or(false);
-            code(bit, chance);
-            bit
-        };
-        self.byte(context, decide);
     }
 }
 

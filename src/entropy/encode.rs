@@ -7,7 +7,8 @@ use constriction::stream::model::{EncoderModel, EntropyModel};
 use constriction::stream::stack::SmallAnsCoder;
 use constriction::stream::{Code, Encode};
 
-use super::adaptive::{Adaptation, AdaptiveModel, Guide, context};
+use super::adaptive::{Adaptation, Guide, context};
+use super::learner::{Decision, Learner};
 use super::{Table, zigzag_encode};
 use crate::error::{Error, Result};
 use crate::fields::{pack_bits, put_varint};
@@ -168,7 +169,7 @@ fn encode_lanes<'t>(
 }
 
 /// Bytes whose decisions are in memory at once, each as many.
-const DECIDED_BYTES: usize = 1 << 15;
+const DECIDED_BYTES: usize = 1 << 16;
 
 /// A plane coded as its bytes teach, guided if there is a guide. Constriction codes the decisions from the last to the first: the
 /// model is kept at the start of every part, and goes through the parts again from there.
@@ -176,21 +177,21 @@ pub fn adaptive_plane(plane: &[u8], adaptation: Adaptation, guide: Option<&Guide
     let part = |index: usize| index * DECIDED_BYTES..plane.len().min((index + 1) * DECIDED_BYTES);
     let contexts = |at: usize| (plane[at], context(plane, at, adaptation.distance, guide));
     let last = plane.len().saturating_sub(1) / DECIDED_BYTES;
-    let mut model = AdaptiveModel::new(adaptation);
+    let mut model = Learner::new(adaptation);
     let mut starts = Vec::with_capacity(last + 1);
     for index in 0..last {
         starts.push(model.clone());
-        part(index).map(contexts).for_each(|(byte, context)| model.encode_byte(byte, context, |_, _| ()));
+        part(index).map(contexts).for_each(|(byte, context)| model.learn(byte, context, |_| ()));
     }
     starts.push(model);
     let mut coder = SmallAnsCoder::from_raw_parts(Vec::new(), STATE_START);
     let mut decisions = Vec::with_capacity(8 * plane.len().min(DECIDED_BYTES));
     for (index, mut model) in starts.into_iter().enumerate().rev() {
         for (byte, context) in part(index).map(contexts) {
-            model.encode_byte(byte, context, |bit, chance| decisions.push((bit, chance as u16)));
+            model.learn(byte, context, |decision| decisions.push(decision));
         }
-        for (bit, chance) in decisions.drain(..).rev() {
-            coder.encode_symbol(bit, Decision { chance }).expect("both bits are possible");
+        for decision in decisions.drain(..).rev() {
+            coder.encode_symbol(decision.bit(), decision).expect("both bits are possible");
         }
     }
     let state = coder.state();
@@ -202,11 +203,6 @@ pub fn adaptive_plane(plane: &[u8], adaptation: Adaptation, guide: Option<&Guide
     payload
 }
 
-/// The model of one bit: how likely it is a one.
-struct Decision {
-    chance: u16,
-}
-
 impl EntropyModel<{ PRECISION as usize }> for Decision {
     type Symbol = bool;
     type Probability = u16;
@@ -214,8 +210,8 @@ impl EntropyModel<{ PRECISION as usize }> for Decision {
 
 impl EncoderModel<{ PRECISION as usize }> for Decision {
     fn left_cumulative_and_probability(&self, bit: impl Borrow<bool>) -> Option<(u16, NonZeroU16)> {
-        let (cumulative, frequency) =
-            if *bit.borrow() { (0, self.chance) } else { (self.chance, TOTAL as u16 - self.chance) };
+        let chance = self.chance();
+        let (cumulative, frequency) = if *bit.borrow() { (0, chance) } else { (chance, TOTAL as u16 - chance) };
         Some((cumulative, NonZeroU16::new(frequency)?))
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use crate::encode::portable::log2;
-use crate::entropy::{Adaptation, AdaptiveModel, Guide, adaptive_plane, context};
+use crate::entropy::{Adaptation, Decision, Guide, Learner, adaptive_plane, context};
 use crate::format::TOTAL;
 
 /// Limits that are tried: for what changes along the way, for most, for what stays the same, and for what always does.
@@ -19,6 +19,8 @@ const GUIDED_BITS: [u8; 2] = [4, 8];
 /// How much of a plane the ways are tried on: so many windows, spread evenly, of so many bytes at least.
 const WINDOWS: usize = 8;
 const WINDOW_BYTES_MIN: usize = 1 << 11;
+/// After how many bytes a way is given up that costs more than the best.
+const LOOK_BYTES: usize = 256;
 /// Fewest bytes for each context.
 const CONTEXT_BYTES_MIN: usize = 16;
 
@@ -43,16 +45,24 @@ impl<'a> Way<'a> {
         // Each tree needs some bytes to learn from.
         let learns = |context_bits: u8| context_bits == 0 || plane.len() >= CONTEXT_BYTES_MIN << context_bits;
         let limit = LIMITS[USUAL_LIMIT];
-        let way = |adaptation, guide| Way { adaptation, guide, bytes: sample.bytes(adaptation, guide) };
-        let ways = own.chain(guided).filter(|((_, context_bits), _)| learns(*context_bits));
-        let ways =
-            ways.map(|((distance, context_bits), guide)| way(Adaptation { limit, distance, context_bits }, guide));
-        let usual = ways.min_by(|a, b| a.bytes.total_cmp(&b.bytes)).expect("a single tree is always among them");
+        let way =
+            |adaptation, guide, bytes_max| Way { adaptation, guide, bytes: sample.bytes(adaptation, guide, bytes_max) };
+        let mut usual: Option<Way> = None;
+        for ((distance, context_bits), guide) in
+            own.chain(guided).filter(|((_, context_bits), _)| learns(*context_bits))
+        {
+            let bytes_max = usual.map_or(f64::INFINITY, |best| best.bytes);
+            let next = way(Adaptation { limit, distance, context_bits }, guide, bytes_max);
+            if next.bytes < bytes_max {
+                usual = Some(next);
+            }
+        }
+        let usual = usual.expect("a single tree is always among them");
         // Costs have one valley: downhill on either side of the usual limit.
         let downhill = |limits: &mut dyn Iterator<Item = &u8>| {
             let mut best = usual;
             for &limit in limits {
-                let next = way(Adaptation { limit, ..usual.adaptation }, usual.guide);
+                let next = way(Adaptation { limit, ..usual.adaptation }, usual.guide, best.bytes);
                 if next.bytes >= best.bytes {
                     break;
                 }
@@ -99,25 +109,37 @@ impl<'p> Sample<'p> {
         Sample { plane, windows: [windows, others], scale }
     }
 
-    /// What the plane takes.
-    fn bytes(&self, adaptation: Adaptation, guide: Option<&Guide>) -> f64 {
-        static BITS: LazyLock<Vec<f32>> =
-            LazyLock::new(|| (0..=TOTAL).map(|chance| log2(TOTAL as f32 / chance as f32)).collect());
-        let costs = &BITS[..=TOTAL as usize];
-        let mut model = AdaptiveModel::new(adaptation);
-        let mut bits = |window: &Range<usize>| {
-            let mut bits = 0.0;
-            for at in window.clone() {
-                let context = context(self.plane, at, adaptation.distance, guide);
-                model.encode_byte(self.plane[at], context, |bit, chance| {
-                    bits += costs[if bit { chance } else { TOTAL - chance } as usize];
-                });
+    /// What the plane takes; infinity once it is seen to be no less than `bytes_max`.
+    fn bytes(&self, adaptation: Adaptation, guide: Option<&Guide>, bytes_max: f64) -> f64 {
+        static BITS: LazyLock<Vec<f32>> = LazyLock::new(|| Decision::all().map(bits_of).collect());
+        let costs = BITS.as_slice();
+        let mut model = Learner::new(adaptation);
+        let bytes = |sums: [f64; 2]| PAYLOAD_BYTES + (sums[0] + self.scale * sums[1]) / 8.0;
+        let mut sums = [0.0; 2];
+        for (kind, windows) in self.windows.iter().enumerate() {
+            for window in windows {
+                let before = sums[kind];
+                let mut bits = 0.0;
+                for start in window.clone().step_by(LOOK_BYTES) {
+                    for at in start..window.end.min(start + LOOK_BYTES) {
+                        let context = context(self.plane, at, adaptation.distance, guide);
+                        model.learn(self.plane[at], context, |decision| bits += costs[decision.index()]);
+                    }
+                    sums[kind] = before + f64::from(bits);
+                    if bytes(sums) >= bytes_max {
+                        return f64::INFINITY;
+                    }
+                }
             }
-            f64::from(bits)
-        };
-        let [first, others] = self.windows.each_ref().map(|windows| windows.iter().map(&mut bits).sum::<f64>());
-        PAYLOAD_BYTES + (first + self.scale * others) / 8.0
+        }
+        bytes(sums)
     }
+}
+
+/// What a decision costs.
+fn bits_of(decision: Decision) -> f32 {
+    let ones = u32::from(decision.chance());
+    log2(TOTAL as f32 / if decision.bit() { ones } else { TOTAL - ones } as f32)
 }
 
 /// Bits of each byte, by how often it occurs.

@@ -26,14 +26,18 @@ const COPY_BITS: f64 = 10.0;
 
 /// The plane as copies and literals.
 pub fn copies_plane(plane: &[u8]) -> Vec<u8> {
-    let finder = Finder::new(plane);
+    let finder = Finder::new(plane).sorted_out();
     let mut prices = Prices::first(plane);
     let mut sequences = Sequences::default();
     for parse in 0..PARSES {
         if parse > 0 {
             prices = Prices::of(&sequences);
         }
-        sequences = Sequences::cheapest(plane, &finder, &prices);
+        let cheaper = Sequences::cheapest(plane, &finder, &prices);
+        if cheaper == sequences {
+            break;
+        }
+        sequences = cheaper;
     }
     sequences.payload()
 }
@@ -43,30 +47,36 @@ pub fn copies_plane(plane: &[u8]) -> Vec<u8> {
 pub fn saved_part(plane: &[u8], bits: f64) -> f64 {
     let finder = Finder::new(plane);
     let prices = byte_prices(plane, bits * plane.len() as f64 / (8.0 * entropy_bytes(plane)).max(1.0));
-    let price = |bytes: &[u8]| bytes.iter().map(|&byte| f64::from(prices[usize::from(byte)])).sum::<f64>();
     let (mut saved, mut total) = (0.0, 0.0);
     let apart = if plane.len() > WINDOWS * WINDOW_BYTES { plane.len() / WINDOWS } else { WINDOW_BYTES };
     for start in (0..plane.len()).step_by(apart) {
         let end = plane.len().min(start + WINDOW_BYTES);
+        // What the window takes up to each of its bytes.
+        let mut sums = vec![0.0];
+        sums.extend(plane[start..end].iter().scan(0.0, |sum, &byte| {
+            *sum += f64::from(prices[usize::from(byte)]);
+            Some(*sum)
+        }));
         let mut position = start;
         while position < end {
-            let longest = finder.copies(position, SAMPLE_CHAIN_LEN).max_by_key(|copy| copy.len);
-            let len = longest.map_or(1, |copy| copy.len.min(end - position));
-            let bits = price(&plane[position..position + len]);
-            let saves = longest.map_or(0.0, |copy| bits - COPY_BITS - log2(copy.distance as f64));
+            let longest = finder.copies(position, end, SAMPLE_CHAIN_LEN).max_by_key(|copy| copy.len);
+            let saves = longest.map_or(0.0, |copy| {
+                let bits = sums[position + copy.len - start] - sums[position - start];
+                bits - COPY_BITS - log2(copy.distance as f64)
+            });
             if saves > 0.0 {
                 saved += saves;
-                position += len;
+                position += longest.map_or(1, |copy| copy.len);
             } else {
                 position += 1;
             }
         }
-        total += price(&plane[start..end]);
+        total += sums[end - start];
     }
     saved / f64::max(total, 1.0)
 }
 
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Sequences {
     literals: Vec<u8>,
     literal_lens: Vec<u8>,
@@ -204,10 +214,19 @@ struct Step {
 /// The copies of the cheapest parse, each with its position: part by part, for steps to take little memory.
 fn path(plane: &[u8], finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
     let starts = (0..plane.len()).step_by(PART_BYTES);
-    starts.flat_map(|start| path_of_part(plane, start..plane.len().min(start + PART_BYTES), finder, prices)).collect()
+    let len_prices: Vec<f32> =
+        (0..plane.len().min(PART_BYTES)).map(|number| varint_price(&prices.copy_lens, number)).collect();
+    let path = |start| path_of_part(plane, start..plane.len().min(start + PART_BYTES), finder, prices, &len_prices);
+    starts.flat_map(path).collect()
 }
 
-fn path_of_part(plane: &[u8], part: Range<usize>, finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
+fn path_of_part(
+    plane: &[u8],
+    part: Range<usize>,
+    finder: &Finder,
+    prices: &Prices,
+    len_prices: &[f32],
+) -> Vec<(usize, Copy)> {
     let mut steps = vec![Step { price: f32::INFINITY, literal_len: 0, copy: [0; 2] }; part.len() + 1];
     let run = |len: u32| varint_price(&prices.literal_lens, len as usize);
     let after_copy = run(0);
@@ -221,7 +240,7 @@ fn path_of_part(plane: &[u8], part: Range<usize>, finder: &Finder, prices: &Pric
             steps[at + 1] = Step { price: price + literal, literal_len: literal_len + 1, copy: [0; 2] };
         }
         offers.clear();
-        for copy in finder.copies(part.start + at, CHAIN_LEN) {
+        for copy in finder.copies(part.start + at, plane.len(), CHAIN_LEN) {
             let len = copy.len.min(part.len() - at);
             offers.resize(offers.len().max(len + 1), NO_OFFER);
             let offer = Offer { price: prices.distance(copy.distance), distance: copy.distance };
@@ -231,7 +250,7 @@ fn path_of_part(plane: &[u8], part: Range<usize>, finder: &Finder, prices: &Pric
         let mut offer = NO_OFFER;
         for len in (COPY_LEN_MIN..offers.len()).rev() {
             offer = offer.cheaper(offers[len]);
-            let price = price + offer.price + varint_price(&prices.copy_lens, len - COPY_LEN_MIN) + after_copy;
+            let price = price + offer.price + len_prices[len - COPY_LEN_MIN] + after_copy;
             let step = &mut steps[at + len];
             if price < step.price {
                 *step = Step { price, literal_len: 0, copy: [len as u32, offer.distance as u32] };
@@ -256,7 +275,10 @@ fn path_of_part(plane: &[u8], part: Range<usize>, finder: &Finder, prices: &Pric
 /// Earlier places of the same four bytes, the latest first.
 struct Finder<'p> {
     plane: &'p [u8],
+    /// Of each place, the one before it in its chain: the same hash, and the same bytes if there are `links`.
     previous: Vec<u32>,
+    /// Links between the two in a chain of one hash.
+    links: Vec<u8>,
 }
 
 const NOWHERE: u32 = u32::MAX;
@@ -269,21 +291,46 @@ impl<'p> Finder<'p> {
             let slot = key.wrapping_mul(2_654_435_761) >> (32 - HASH_BITS);
             std::mem::replace(&mut head[slot as usize], position)
         });
-        Finder { plane, previous: previous.collect() }
+        Finder { plane, previous: previous.collect(), links: Vec::new() }
     }
 
-    /// Copies that could be made at `position`, from ever further away; none after a long one.
-    fn copies(&self, position: usize, chain_len: usize) -> impl Iterator<Item = Copy> {
-        let here = &self.plane[position..];
-        let earlier = |place: u32| self.previous.get(place as usize).copied().filter(|&place| place != NOWHERE);
-        let places = std::iter::successors(earlier(position as u32), move |&place| earlier(place)).take(chain_len);
-        let mut enough = false;
-        let copies = places.map_while(move |place| {
-            let len = common_len(here, &self.plane[place as usize..]);
-            let copy = Copy { len, distance: position - place as usize };
-            (!std::mem::replace(&mut enough, len > LONG_ENOUGH)).then_some(copy)
-        });
-        copies.filter(|copy| copy.len >= COPY_LEN_MIN)
+    /// The same copies, found faster: chains leave out other bytes of the same hash. It takes a while, for who looks everywhere and often.
+    fn sorted_out(mut self) -> Self {
+        let mut links = vec![1; self.previous.len()];
+        // What is further back is still as it was.
+        for (position, links) in links.iter_mut().enumerate().rev() {
+            let mut place = self.previous[position];
+            while place != NOWHERE && !self.are_same(position, place as usize) {
+                *links += 1;
+                place = if usize::from(*links) > CHAIN_LEN { NOWHERE } else { self.previous[place as usize] };
+            }
+            self.previous[position] = place;
+        }
+        Finder { links, ..self }
+    }
+
+    fn are_same(&self, a: usize, b: usize) -> bool {
+        self.plane[a..][..COPY_LEN_MIN] == self.plane[b..][..COPY_LEN_MIN]
+    }
+
+    /// Copies that could be made at `position`, up to `end`, from ever further away; none after a long one.
+    fn copies(&self, position: usize, end: usize, chain_len: usize) -> impl Iterator<Item = Copy> {
+        let here = &self.plane[position..end];
+        let (mut place, mut links, mut longest) = (position, 0, 0);
+        let next = move || loop {
+            let previous = *self.previous.get(place)?;
+            links += self.links.get(place).map_or(1, |&links| usize::from(links));
+            if previous == NOWHERE || links > chain_len || longest > LONG_ENOUGH {
+                return None;
+            }
+            place = previous as usize;
+            if self.are_same(position, place) {
+                let len = common_len(here, &self.plane[place..]);
+                longest = len;
+                return Some(Copy { len, distance: position - place });
+            }
+        };
+        std::iter::from_fn(next)
     }
 }
 
@@ -314,6 +361,23 @@ mod tests {
             assert_eq!(decoded, plane);
             assert!(payload.len() < len + len / 2 + 60, "{len} × {times}: {}", payload.len());
         }
+    }
+
+    #[test]
+    fn sorted_out_chains_hold_the_same_copies() {
+        let mut random = Noise(11);
+        let plane: Vec<u8> = (0..30_000).map(|_| (random.normal() * 3.0) as i8 as u8).collect();
+        let (finder, sorted_out) = (Finder::new(&plane), Finder::new(&plane).sorted_out());
+        let copies = |finder: &Finder, position: usize, chain_len: usize| -> Vec<[usize; 2]> {
+            finder.copies(position, plane.len(), chain_len).map(|copy| [copy.len, copy.distance]).collect()
+        };
+        let mut found = 0;
+        for (position, chain_len) in (0..plane.len()).flat_map(|position| [(position, 4), (position, CHAIN_LEN)]) {
+            let expected = copies(&finder, position, chain_len);
+            assert_eq!(copies(&sorted_out, position, chain_len), expected, "{position}");
+            found += expected.len();
+        }
+        assert!(found > plane.len(), "{found}");
     }
 
     #[test]

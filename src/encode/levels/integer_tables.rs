@@ -51,6 +51,8 @@ impl IntegerTables {
                 }
             }
         }
+        // One tensor's wait for all others'.
+        groups.shrink_to_fit();
         IntegerTables { first_class, groups }
     }
 
