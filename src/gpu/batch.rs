@@ -3,9 +3,6 @@
 //!
 //! [`Layout`] is all of that but for the device: it proves every place that a shader reads or writes.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
 use super::coded::{Coded, LevelPlace, WordPlaces};
 use super::device::{Device, Temporary, check_binding};
 use super::frame::{ABSENT, LevelFrame};
@@ -51,8 +48,8 @@ pub struct Batch {
 pub struct Layout {
     /// References before what is predicted from them.
     pub(super) frames: Vec<BatchFrame>,
-    /// Of frames of the archive, which of these they are.
-    places: Places,
+    /// Of each frame of the archive, which of these it is.
+    places: Vec<Option<usize>>,
     /// Those of the archive whose tensors are wanted.
     wanted: Vec<usize>,
     /// The type that tensors are to have; `None`: each its own.
@@ -61,8 +58,6 @@ pub struct Layout {
     words_bytes: u64,
     pub(super) level_len: u64,
 }
-
-type Places = BTreeMap<usize, usize>;
 
 /// One of them.
 #[derive(Debug)]
@@ -172,12 +167,13 @@ impl Layout {
     /// # Errors
     /// `Unsupported` if it cannot take them, or all of them at once, `Argument` if one does not exist.
     pub fn new(archive: &Archive, wanted: &[usize], dtype: Option<DType>, binding_bytes_max: u64) -> Result<Self> {
-        let (mut frames, mut places) = (Vec::new(), Places::new());
+        let (mut frames, mut places) = (Vec::new(), vec![None; archive.frames.len()]);
         for &frame in wanted {
             place_chain(archive, frame, &mut frames, &mut places)?;
         }
         name_owners(archive, &mut frames, &places);
-        let (mut coded, mut table_sets) = (Coded::default(), BTreeMap::new());
+        // By their first table.
+        let (mut coded, mut table_sets) = (Coded::default(), vec![(0, 0); archive.tables.len()]);
         let (mut level_len, mut words_bytes) = (0, 0);
         let coded_bytes_max = coded_bytes_max(archive, wanted);
         for frame in &mut frames {
@@ -193,7 +189,14 @@ impl Layout {
             }
             let &Levels { first_table, table_count, .. } = &frame.levels;
             let tables = archive.tables.get(first_table..first_table + table_count).unwrap_or_default();
-            let first = *table_sets.entry([first_table, table_count]).or_insert_with(|| coded.tables.push(tables));
+            let first = match table_sets.get_mut(first_table) {
+                Some((count, first)) if *count == table_count => *first,
+                Some(set) => {
+                    *set = (table_count, coded.tables.push(tables));
+                    set.1
+                }
+                None => 0,
+            };
             let class_len = tables.len() / (1 + usize::from(frame.levels.trellis));
             if class_len == 0 {
                 return Err(Error::invalid("tables", "the frame has none"));
@@ -228,7 +231,7 @@ impl Layout {
     /// # Errors
     /// `Invalid` if the payload breaks a rule, `Argument` if it is not needed.
     pub fn add_side(&mut self, frame: usize, payload: &[u8]) -> Result<()> {
-        let frame = self.places.get(&frame).and_then(|&place| self.frames.get_mut(place));
+        let frame = self.places.get(frame).and_then(|&place| self.frames.get_mut(place?));
         let frame = frame.filter(|frame| frame.opened.is_none()).ok_or_else(unwanted)?;
         frame.open(Some(payload), &mut self.coded)
     }
@@ -248,7 +251,7 @@ impl Layout {
         payload: &'p [u8],
         parse: ParsePayload<'p>,
     ) -> Result<(WordPlaces, LevelPayload<'p>)> {
-        let frame = self.places.get(&frame).and_then(|&place| self.frames.get(place)).ok_or_else(unwanted)?;
+        let frame = self.places.get(frame).and_then(|&place| self.frames.get(place?)).ok_or_else(unwanted)?;
         let (first, len) = frame.frame.chunk_range(index).filter(|_| index < frame.chunk_count).ok_or_else(unwanted)?;
         let opened = frame.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
         let Rectangle { first_row, rows, first_col, cols } = Rectangle::new(&frame.levels, first, len);
@@ -270,7 +273,7 @@ impl Layout {
     }
 
     fn frame(&self, index: usize) -> Option<&BatchFrame> {
-        self.frames.get(*self.places.get(&index)?)
+        self.frames.get((*self.places.get(index)?)?)
     }
 
     /// The tensors to be made: frames, and where their levels begin.
@@ -367,7 +370,12 @@ impl BatchFrame {
 }
 
 /// Appends a frame after those that it is predicted from, as far as they are missing.
-fn place_chain(archive: &Archive, frame: usize, frames: &mut Vec<BatchFrame>, places: &mut Places) -> Result<()> {
+fn place_chain(
+    archive: &Archive,
+    frame: usize,
+    frames: &mut Vec<BatchFrame>,
+    places: &mut [Option<usize>],
+) -> Result<()> {
     let (mut chain, mut next, mut chunk_count) = (Vec::new(), Some(frame), usize::MAX);
     while let Some(index) = next {
         let entry = archive.frames.get(index).ok_or(Error::argument("there is no such frame"))?;
@@ -377,13 +385,10 @@ fn place_chain(archive: &Archive, frame: usize, frames: &mut Vec<BatchFrame>, pl
         next = entry.reference;
     }
     for (index, entry, chunk_count) in chain.into_iter().rev() {
-        match places.entry(index) {
-            Entry::Occupied(place) => {
-                let frame = &mut frames[*place.get()];
-                frame.chunk_count = frame.chunk_count.max(chunk_count);
-            }
-            Entry::Vacant(place) => {
-                place.insert(frames.len());
+        match places[index] {
+            Some(place) => frames[place].chunk_count = frames[place].chunk_count.max(chunk_count),
+            None => {
+                places[index] = Some(frames.len());
                 frames.push(BatchFrame::new(index, entry, chunk_count)?);
             }
         }
@@ -392,10 +397,10 @@ fn place_chain(archive: &Archive, frame: usize, frames: &mut Vec<BatchFrame>, pl
 }
 
 /// Finds the tensors that frames belong to, in one walk: asked for each frame, it would take one for each.
-fn name_owners(archive: &Archive, frames: &mut [BatchFrame], places: &Places) {
+fn name_owners(archive: &Archive, frames: &mut [BatchFrame], places: &[Option<usize>]) {
     for tensor in archive.tensors.iter().rev() {
-        for place in tensor.frames.iter().filter_map(|frame| places.get(frame)) {
-            frames[*place].owner = format!("tensor {}", tensor.name);
+        for place in tensor.frames.iter().filter_map(|&frame| places[frame]) {
+            frames[place].owner = format!("tensor {}", tensor.name);
         }
     }
 }
