@@ -66,11 +66,8 @@ pub struct AdaptiveModel {
 
 impl AdaptiveModel {
     /// The model before the first byte.
-    #[expect(clippy::arithmetic_side_effects, reason = "the limit is a byte, the context of 8 bits at most")]
     pub fn new(adaptation: Adaptation) -> Self {
-        let rates = (0..=SLOW_LIMITS * u16::from(adaptation.limit))
-            .map(|count| (1 << 16) / (2 * i32::from(count) + 3))
-            .collect();
+        let rates = (0..=SLOW_LIMITS * u16::from(adaptation.limit)).map(rate).collect();
         AdaptiveModel {
             nodes: vec![[CHANCE_START, CHANCE_START, 0]; 256 << adaptation.context_bits],
             rates,
@@ -92,13 +89,8 @@ impl AdaptiveModel {
         let mut place = 1;
         while place < 256 {
             let [fast, slow, count] = &mut self.nodes[tree | place];
-            let chance = (u32::from(*fast) + u32::from(*slow)) >> (17 - PRECISION);
-            let bit = decide(chance.max(1));
-            let target = i32::from(bit) * CHANCE_TARGET;
-            let learn = |chance: &mut u16, count: u16| {
-                let gap = target - i32::from(*chance);
-                *chance = (i32::from(*chance) + ((gap * self.rates[usize::from(count)]) >> RATE_BITS)) as u16;
-            };
+            let bit = decide(mean(*fast, *slow).max(1));
+            let learn = |chance: &mut u16, count: u16| *chance = moved(*chance, bit, self.rates[usize::from(count)]);
             learn(fast, (*count).min(limit.into()));
             learn(slow, *count);
             *count = (*count + 1).min(SLOW_LIMITS * u16::from(limit));
@@ -106,6 +98,31 @@ impl AdaptiveModel {
         }
         place as u8
     }
+}
+
+/// How far a chance moves after so many decisions, in 1/32768.
+#[expect(clippy::arithmetic_side_effects, reason = "counts have 16 bits")]
+pub(super) const fn rate(count: u16) -> i32 {
+    (1 << 16) / (2 * count as i32 + 3)
+}
+
+/// The chance of a one in 1/4096, which may be 0, of a fast and a slow one in 1/65536.
+#[inline]
+#[expect(clippy::arithmetic_side_effects, reason = "chances have 16 bits")]
+pub(super) fn mean(fast: u16, slow: u16) -> u32 {
+    (u32::from(fast) + u32::from(slow)) >> (17 - PRECISION)
+}
+
+/// A chance that has seen a bit.
+#[inline]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "rates are below 1, so that chances stay between 0 and 65535"
+)]
+pub(super) fn moved(chance: u16, bit: bool, rate: i32) -> u16 {
+    let gap = i32::from(bit) * CHANCE_TARGET - i32::from(chance);
+    (i32::from(chance) + ((gap * rate) >> RATE_BITS)) as u16
 }
 
 /// Decodes the data of a plane of mode adaptive, or guided if there is a guide.

@@ -1,5 +1,7 @@
 //! Symbols -> chunk payload: each lane is written by constriction's `AnsCoder<u16, u32>`.
 
+mod learner;
+
 use std::borrow::Borrow;
 use std::num::NonZeroU16;
 
@@ -7,8 +9,8 @@ use constriction::stream::model::{EncoderModel, EntropyModel};
 use constriction::stream::stack::SmallAnsCoder;
 use constriction::stream::{Code, Encode};
 
+pub use self::learner::{Decision, Learner};
 use super::adaptive::{Adaptation, Guide, context};
-use super::learner::{Decision, Learner};
 use super::{Table, zigzag_encode};
 use crate::error::{Error, Result};
 use crate::fields::{pack_bits, put_varint};

@@ -46,15 +46,6 @@ mod copies;
 )]
 mod encode;
 pub mod lanes;
-#[cfg(feature = "encoder")]
-#[expect(
-    clippy::arithmetic_side_effects,
-    clippy::cast_possible_truncation,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "there is a node for each prefix and a rate for each count; chances stay between 0 and 65535"
-)]
-mod learner;
 mod planes;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 #[expect(unsafe_code, reason = "SIMD loads by address; the hot loop, and the only such module")]
@@ -73,10 +64,9 @@ pub use adaptive::Guide;
 pub use adaptive::{Adaptation, context};
 #[cfg(feature = "encoder")]
 pub use encode::{
-    EncoderTable, LANES, LevelChunk, adaptive_plane, constant_plane, encode_levels, lane_count, rans_plane, raw_plane,
+    Decision, EncoderTable, LANES, Learner, LevelChunk, adaptive_plane, constant_plane, encode_levels, lane_count,
+    rans_plane, raw_plane,
 };
-#[cfg(feature = "encoder")]
-pub use learner::{Decision, Learner};
 pub(crate) use planes::decode_plane;
 pub use planes::decode_planes;
 pub use table::{Table, step};

@@ -3,8 +3,8 @@
 //! Who knows a byte knows its eight nodes at once, and no decision waits for the one above. A node is one load and one store, and its
 //! two rates are one load.
 
-use super::adaptive::Adaptation;
-use crate::format::{CHANCE_START, CHANCE_TARGET, CONTEXT_BITS_MAX, PRECISION, RATE_BITS, SLOW_LIMITS, TOTAL};
+use crate::entropy::adaptive::{Adaptation, mean, moved, rate};
+use crate::format::{CHANCE_START, CONTEXT_BITS_MAX, PRECISION, SLOW_LIMITS, TOTAL};
 
 /// A bit and the chance of a one, in 1/4096: bit 12, and those below.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ static RATES: [i32; SLOW_LIMITS as usize * 256] = {
     let mut rates = [0; SLOW_LIMITS as usize * 256];
     let mut count = 0;
     while count < rates.len() {
-        rates[count] = (1 << 16) / (2 * count as i32 + 3);
+        rates[count] = rate(count as u16);
         count += 1;
     }
     rates
@@ -72,17 +72,11 @@ impl Learner {
         for depth in (0..8).rev() {
             let node = &mut nodes[(256 | usize::from(byte)) >> (depth + 1)];
             let [fast, slow, count, _] = *node;
-            let bit = byte >> depth & 1;
-            let chance = (u32::from(fast) + u32::from(slow)) >> (17 - PRECISION);
-            decided(Decision(u16::from(bit) << PRECISION | chance as u16));
-            let target = i32::from(bit) * CHANCE_TARGET;
-            let learnt = |chance: u16, rate: i32| {
-                let chance = i32::from(chance);
-                (chance + (((target - chance) * rate) >> RATE_BITS)) as u16
-            };
+            let bit = byte >> depth & 1 == 1;
+            decided(Decision(u16::from(bit) << PRECISION | mean(fast, slow) as u16));
             let [fast_rate, slow_rate] = self.rates[usize::from(count)];
             let count = (count + 1).min(SLOW_LIMITS * u16::from(limit));
-            *node = [learnt(fast, fast_rate), learnt(slow, slow_rate), count, 0];
+            *node = [moved(fast, bit, fast_rate), moved(slow, bit, slow_rate), count, 0];
         }
     }
 }
