@@ -21,14 +21,18 @@ mod noise;
 const SIDE: usize = 2048;
 const REPETITIONS: usize = 7;
 /// Weights that are decoded together at most: their levels take four bytes each.
-const BATCH_LEN: usize = 64 << 20;
+const BATCH_LEN: usize = 256 << 20;
 
 fn main() {
     let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if sizes.is_empty() { vec![4, 16, 64] } else { sizes };
-    let gpu = pollster::block_on(async { Decoder::new(Device::request().await?).await }).expect("a GPU");
-    println!("{}, medians of {REPETITIONS}", gpu.device().name());
-    println!("{:>6} {:>6} {:>5} {:>9} {:>9} {:>9} {:>7}", "M", "lanes", "", "MB up", "upload ms", "decode ms", "G/s");
+    let gpu = pollster::block_on(Gpu::new());
+    println!("{}, medians of {REPETITIONS}", gpu.decoder.device().name());
+    println!(
+        "ms of writing the words, of making buffers and recording, and of the GPU: entropy decoding and reconstruction"
+    );
+    let columns = ["M", "lanes", "", "MB up", "write", "record", "GPU", "G/s GPU", "G/s all"];
+    println!("{}", columns.map(|column| format!("{column:>8}")).concat());
     for lanes in [16, 64, 256] {
         let archive = archive(sizes.iter().max().map_or(1, |size| tensor_len(*size)), lanes);
         let reader = Reader::open(archive.as_slice(), &Limits::default()).expect("the archive is sound");
@@ -37,20 +41,25 @@ fn main() {
         }
         for &size in &sizes {
             for dtype in [DType::F32, DType::F16] {
-                let mut times: Vec<[f64; 2]> = (0..REPETITIONS).map(|_| decode(&gpu, &reader, size, dtype)).collect();
-                times.sort_by(|a, b| (a[0] + a[1]).total_cmp(&(b[0] + b[1])));
-                let [upload, decode] = times[REPETITIONS / 2];
+                let mut times: Vec<[f64; 3]> = (0..REPETITIONS).map(|_| gpu.decode(&reader, size, dtype)).collect();
+                times.sort_by(|a, b| a.iter().sum::<f64>().total_cmp(&b.iter().sum()));
+                let [write, record, wait] = times[REPETITIONS / 2];
                 let weights = (tensor_len(size) * SIDE * SIDE) as f64;
                 let up = payload_bytes(&reader) as f64 * tensor_len(size) as f64 / 1e6;
-                let rate = weights / (upload + decode) / 1e6;
-                println!("{size:>6} {lanes:>6} {:>5} {up:>9.1} {upload:>9.2} {decode:>9.2} {rate:>7.2}", dtype.name());
+                let [gpu_rate, rate] = [wait, write + record + wait].map(|ms| weights / ms / 1e6);
+                println!(
+                    "{size:>8}{lanes:>8}{:>8}{up:>8.1}{write:>8.2}{record:>8.2}{wait:>8.2}{gpu_rate:>8.2}{rate:>8.2}",
+                    dtype.name()
+                );
             }
         }
     }
     for &size in &sizes {
         for (name, element_bytes) in [("f16", 2), ("f32", 4)] {
-            let ms = plain_upload(tensor_len(size) * SIDE * SIDE * element_bytes);
-            println!("{size:>6} plain {name:>6} {:>9} {ms:>9.2}", "");
+            let [ms, kept, copy] = gpu.plain_upload(tensor_len(size) * SIDE * SIDE * element_bytes);
+            println!(
+                "{size:>8} M as {name}: {ms:.2} ms to write, {kept:.2} into a buffer that exists, {copy:.2} to copy there"
+            );
         }
     }
 }
@@ -115,68 +124,190 @@ fn payload_bytes(reader: &Reader<[u8]>) -> u64 {
     reader.archive().chunks.iter().map(|chunk| u64::from(chunk.bytes)).sum()
 }
 
-/// Milliseconds of sending the payloads of so many millions of weights up, and of decoding them.
-fn decode(gpu: &Decoder, reader: &Reader<[u8]>, millions: usize, dtype: DType) -> [f64; 2] {
-    let payloads: Vec<Vec<u8>> =
-        (0..reader.archive().chunks.len()).map(|chunk| reader.payload(chunk).unwrap()).collect();
-    let frames: Vec<usize> = (0..tensor_len(millions)).collect();
-    let mut times = [0.0; 2];
-    for frames in frames.chunks(BATCH_LEN / (SIDE * SIDE)) {
-        let run = async {
-            let began = Instant::now();
-            let mut batch = gpu.begin(reader.archive(), frames, Some(dtype)).await?;
-            for needed in batch.needed_chunks() {
-                match needed.index {
-                    Some(index) => batch.add_chunk(needed.frame, index, &payloads[needed.chunk]).await?,
-                    None => batch.add_side(needed.frame, &payloads[needed.chunk])?,
-                }
-            }
-            times[0] += 1e3 * began.elapsed().as_secs_f64();
-            let began = Instant::now();
-            let buffers = gpu.finish(batch).await?;
-            times[1] += 1e3 * began.elapsed().as_secs_f64();
-            buffers.iter().for_each(wgpu::Buffer::destroy);
-            mcwc::Result::Ok(())
-        };
-        pollster::block_on(run).expect("the GPU decodes it");
-    }
-    times
+/// A device, what decodes on it, and what its time is told by.
+struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    decoder: Decoder,
+    clock: Option<Clock>,
 }
 
-/// The CPU's rate on one core.
-fn cpu(reader: &Reader<[u8]>) {
-    let began = Instant::now();
-    let mut bytes = 0;
-    while began.elapsed().as_secs_f64() < 1.0 {
-        bytes += reader.tensor("0").expect("the archive is sound").len();
-    }
-    println!("CPU, one core: {:.2} G/s", bytes as f64 / 4e9 / began.elapsed().as_secs_f64());
+/// Time stamps; and two buffers to copy between, so that the GPU has not yet come to the first stamp when the last is sent.
+struct Clock {
+    stamps: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    read: wgpu::Buffer,
+    busy: [wgpu::Buffer; 2],
 }
 
-/// Milliseconds of sending so many bytes up as they are.
-fn plain_upload(bytes: usize) -> f64 {
-    let run = async {
+impl Gpu {
+    async fn new() -> Self {
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-        let adapter = instance.request_adapter(&Default::default()).await.expect("a GPU");
-        let descriptor = wgpu::DeviceDescriptor { required_limits: adapter.limits(), ..Default::default() };
-        adapter.request_device(&descriptor).await.expect("a device")
-    };
-    let (device, queue) = pollster::block_on(run);
-    let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-    let data = vec![1; bytes];
-    let mut times: Vec<f64> = (0..REPETITIONS)
-        .map(|_| {
-            let began = Instant::now();
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        let adapter = instance.request_adapter(&options).await.expect("a GPU");
+        let stamps = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS;
+        let is_timed = adapter.features().contains(stamps) && adapter.get_info().device_type != wgpu::DeviceType::Cpu;
+        let descriptor = wgpu::DeviceDescriptor {
+            required_limits: adapter.limits(),
+            required_features: if is_timed { stamps } else { wgpu::Features::empty() },
+            ..Default::default()
+        };
+        let (device, queue) = adapter.request_device(&descriptor).await.expect("a device");
+        let ours = Device::new(device.clone(), queue.clone(), &adapter.get_info());
+        let decoder = Decoder::new(ours).await.expect("the device takes the shaders");
+        let clock = is_timed.then(|| Clock::new(&device));
+        Gpu { device, queue, decoder, clock }
+    }
+
+    fn wait(&self) {
+        self.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device works");
+    }
+
+    /// Milliseconds of writing the payloads of so many millions of weights, of recording what decodes them, and of the GPU.
+    fn decode(&self, reader: &Reader<[u8]>, millions: usize, dtype: DType) -> [f64; 3] {
+        let payloads: Vec<Vec<u8>> =
+            (0..reader.archive().chunks.len()).map(|chunk| reader.payload(chunk).unwrap()).collect();
+        let frames: Vec<usize> = (0..tensor_len(millions)).collect();
+        let mut times = [0.0; 3];
+        for frames in frames.chunks(BATCH_LEN / (SIDE * SIDE)) {
+            let run = async {
+                let began = Instant::now();
+                let mut batch = self.decoder.begin(reader.archive(), frames, Some(dtype)).await?;
+                for needed in batch.needed_chunks() {
+                    match needed.index {
+                        Some(index) => batch.add_chunk(needed.frame, index, &payloads[needed.chunk]).await?,
+                        None => batch.add_side(needed.frame, &payloads[needed.chunk])?,
+                    }
+                }
+                self.queue.submit([]);
+                self.wait();
+                times[0] += 1e3 * began.elapsed().as_secs_f64();
+                self.clock.iter().for_each(|clock| clock.begin(self));
+                let began = Instant::now();
+                let started = self.decoder.start(batch).await?;
+                times[1] += 1e3 * began.elapsed().as_secs_f64();
+                self.clock.iter().for_each(|clock| clock.end(self));
+                let began = Instant::now();
+                let buffers = started.finish().await?;
+                let waited = 1e3 * began.elapsed().as_secs_f64();
+                times[2] += self.clock.as_ref().map_or(waited, |clock| clock.read(self));
+                buffers.iter().for_each(wgpu::Buffer::destroy);
+                mcwc::Result::Ok(())
+            };
+            pollster::block_on(run).expect("the GPU decodes it");
+        }
+        times
+    }
+
+    /// Milliseconds of sending so many bytes up as they are, to a new buffer and to one that exists, and of a copy on the device.
+    fn plain_upload(&self, bytes: usize) -> [f64; 3] {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let new = || {
             let descriptor =
                 wgpu::BufferDescriptor { label: None, size: bytes as u64, usage, mapped_at_creation: false };
-            let buffer = device.create_buffer(&descriptor);
-            queue.write_buffer(&buffer, 0, &data);
-            queue.submit([]);
-            device.poll(wgpu::PollType::wait_indefinitely()).expect("the device works");
+            self.device.create_buffer(&descriptor)
+        };
+        let data = vec![1; bytes];
+        let write = |buffer: &wgpu::Buffer| {
+            self.queue.write_buffer(buffer, 0, &data);
+            self.queue.submit([]);
+            self.wait();
+        };
+        let (kept, other) = (new(), new());
+        let copy = || {
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(&kept, 0, &other, 0, bytes as u64);
+            self.queue.submit([encoder.finish()]);
+            self.wait();
+        };
+        let to_new = || {
+            let buffer = new();
+            write(&buffer);
             buffer.destroy();
-            1e3 * began.elapsed().as_secs_f64()
-        })
-        .collect();
+        };
+        [median(to_new), median(|| write(&kept)), median(copy)]
+    }
+}
+
+impl Clock {
+    const BUSY_BYTES: u64 = 1 << 30;
+    /// Copies, of about a millisecond each.
+    const BUSY_COPIES: usize = 100;
+
+    fn new(device: &wgpu::Device) -> Self {
+        use wgpu::BufferUsages as Usage;
+        let buffer = |size, usage| {
+            device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
+        };
+        Clock {
+            stamps: device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: None,
+                ty: wgpu::QueryType::Timestamp,
+                count: 2,
+            }),
+            resolved: buffer(16, Usage::QUERY_RESOLVE | Usage::COPY_SRC),
+            read: buffer(16, Usage::MAP_READ | Usage::COPY_DST),
+            busy: [(); 2].map(|()| buffer(Self::BUSY_BYTES, Usage::COPY_SRC | Usage::COPY_DST)),
+        }
+    }
+
+    fn begin(&self, gpu: &Gpu) {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        for _ in 0..Self::BUSY_COPIES {
+            encoder.copy_buffer_to_buffer(&self.busy[0], 0, &self.busy[1], 0, Self::BUSY_BYTES);
+        }
+        encoder.write_timestamp(&self.stamps, 0);
+        gpu.queue.submit([encoder.finish()]);
+    }
+
+    fn end(&self, gpu: &Gpu) {
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        encoder.write_timestamp(&self.stamps, 1);
+        encoder.resolve_query_set(&self.stamps, 0..2, &self.resolved, 0);
+        encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.read, 0, 16);
+        gpu.queue.submit([encoder.finish()]);
+    }
+
+    /// Milliseconds between the two.
+    fn read(&self, gpu: &Gpu) -> f64 {
+        self.read.map_async(wgpu::MapMode::Read, .., |result| result.expect("the device works"));
+        gpu.wait();
+        let stamps: [u64; 2] = bytemuck::pod_read_unaligned(&self.read.get_mapped_range(..).expect("it is mapped"));
+        self.read.unmap();
+        (stamps[1] - stamps[0]) as f64 * f64::from(gpu.queue.get_timestamp_period()) / 1e6
+    }
+}
+
+/// The CPU's rate on one core, and on all.
+fn cpu(reader: &Reader<[u8]>) {
+    let rate = || {
+        let (began, mut bytes) = (Instant::now(), 0);
+        while began.elapsed().as_secs_f64() < 1.0 {
+            bytes += reader.tensor("0").expect("the archive is sound").len();
+        }
+        bytes as f64 / 4e9 / began.elapsed().as_secs_f64()
+    };
+    let one = rate();
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let all: f64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(rate)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("decoding does not panic")).sum()
+    });
+    println!("CPU, one core: {one:.2} G/s; {cores} cores: {all:.2} G/s");
+}
+
+/// The median of a few times, in milliseconds, after one that is not counted.
+fn median(run: impl Fn()) -> f64 {
+    run();
+    let time = |_| {
+        let began = Instant::now();
+        run();
+        1e3 * began.elapsed().as_secs_f64()
+    };
+    let mut times: Vec<f64> = (0..REPETITIONS).map(time).collect();
     times.sort_by(f64::total_cmp);
     times[REPETITIONS / 2]
 }

@@ -5,9 +5,13 @@
 
 const STATE_START: u32 = 0x10000;
 const SLOT_MASK: u32 = 0xfff;
-// Of a table: the number of the interval that each slot lies in, four to a word; then the intervals.
-const TABLE_LEN: u32 = 1280;
-const INTERVALS_AT: u32 = 1024;
+// Of a table, for each 16 slots in turn: the interval that the first lies in, and the next one; the number of the former, four
+// to a word; then all intervals, the last one repeated.
+const TABLE_LEN: u32 = 832;
+const NUMBERS_AT: u32 = 512;
+const INTERVALS_AT: u32 = 576;
+// Words, of which a lane reads one in about four steps.
+const TOUCH_AHEAD: u32 = 40;
 // More than any lane's number in its chunk.
 const LANE_END: u32 = 256;
 
@@ -16,7 +20,6 @@ const LANE_END: u32 = 256;
 @group(0) @binding(1) var<storage, read> intervals: array<u32>;
 @group(0) @binding(2) var<storage, read_write> expanded: array<u32>;
 
-// A word of a table: intervals, and for each slot the last that begins before it.
 @compute @workgroup_size(64)
 fn expand_tables(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>) {
     let word = id.y * workgroups.x * 64u + id.x;
@@ -31,20 +34,29 @@ fn expand_tables(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_work
     }
     let at = word % TABLE_LEN;
     if at >= INTERVALS_AT {
-        if start + at - INTERVALS_AT < end {
-            expanded[word] = intervals[start + at - INTERVALS_AT];
-        }
+        expanded[word] = intervals[min(start + at - INTERVALS_AT, end - 1u)];
+        return;
+    }
+    if at < NUMBERS_AT {
+        let first = interval_of(8u * (at & ~1u), start, end);
+        expanded[word] = intervals[min(first + (at & 1u), end - 1u)];
         return;
     }
     var four = 0u;
-    var next = start + 1u;
-    for (var slot = 4u * at; slot < 4u * at + 4u; slot++) {
-        while next < end && cumulative(intervals[next]) <= slot {
-            next++;
-        }
-        four = insertBits(four, next - 1u - start, (slot & 3u) * 8u, 8u);
+    for (var i = 0u; i < 4u; i++) {
+        let number = interval_of(16u * (4u * (at - NUMBERS_AT) + i), start, end) - start;
+        four = insertBits(four, number, i * 8u, 8u);
     }
     expanded[word] = four;
+}
+
+// The last interval that begins at a slot or before it.
+fn interval_of(slot: u32, start: u32, end: u32) -> u32 {
+    var next = start + 1u;
+    while next < end && cumulative(intervals[next]) <= slot {
+        next++;
+    }
+    return next - 1u;
 }
 
 // Of an interval: frequency (12 bits), cumulative (12), symbol (8).
@@ -83,7 +95,7 @@ struct Chunk {
 @group(0) @binding(0) var<storage, read> lanes: array<Lane>;
 @group(0) @binding(1) var<storage, read> chunks: array<Chunk>;
 @group(0) @binding(2) var<storage, read> classes: array<u32>;
-@group(0) @binding(3) var<storage, read> tables: array<u32>;
+@group(0) @binding(3) var<storage, read> tables: array<vec2<u32>>;
 @group(0) @binding(4) var<storage, read> words: array<u32>;
 @group(0) @binding(5) var<storage, read_write> levels: array<i32>;
 // One for each chunk: 0 if it is whole.
@@ -103,37 +115,74 @@ fn walk_lanes(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     let number = lane_index - chunk.first_lane;
     var state = lane.state;
     var word = lane.word;
+    // The steps of a lane are a chain, which waits for all that it loads: so loads stand a step before their values are needed,
+    // and words that will be needed are touched, to be in a cache by then. Of those nothing is used, which no compiler can know.
+    var next_words = words[word >> 1u];
+    var touched = 0u;
+    var ahead = 0u;
+    let unused = chunk.trellis >> 1u;
     for (var column = number; column < chunk.columns; column += chunk.lane_len) {
         let column_class = class_at(chunk.column_class_at, column);
         var trellis_state = 0u;
+        var row_class = class_at(chunk.row_class_at, 0u);
         for (var row = 0u; row < chunk.rows; row++) {
-            let table_class = clamp(class_at(chunk.row_class_at, row) + column_class, 0, last_class);
-            let quantizer = trellis_state & chunk.trellis;
-            let table = TABLE_LEN * (chunk.first_table + u32(table_class) + quantizer * quantizer_len);
-            let slot = state & SLOT_MASK;
-            let index = extractBits(tables[table + (slot >> 2u)], (slot & 3u) * 8u, 8u);
-            let interval = tables[table + INTERVALS_AT + index];
-            let next = (interval >> 20u) * (state >> 12u) + slot - cumulative(interval);
-            let at = min(word, lane.end);
-            let refill = next < STATE_START;
-            state = select(next, (next << 16u) | extractBits(words[at >> 1u], (at & 1u) * 16u, 16u), refill);
-            word += u32(refill);
-            let symbol = extractBits(bitcast<i32>(interval), 0u, 8u);
-            var level = symbol;
-            if chunk.trellis > 0u {
-                level = trellis_level(symbol, quantizer);
-                trellis_state = next_trellis_state(trellis_state, symbol);
+            if (row & 15u) == 0u {
+                touched |= ahead;
+                ahead = words[min(word + TOUCH_AHEAD, lane.end) >> 1u];
             }
+            let next_class = class_at(chunk.row_class_at, min(row + 1u, chunk.rows - 1u));
+            let table_class = clamp(row_class + column_class, 0, last_class);
+            let quantizer = trellis_state & chunk.trellis;
+            let table = chunk.first_table + u32(table_class) + quantizer * quantizer_len;
+            let slot = state & SLOT_MASK;
+            let interval = interval_at(table * (TABLE_LEN / 2u), slot);
+            let next = (interval >> 20u) * (state >> 12u) + slot - cumulative(interval);
+            let refill = next < STATE_START;
+            let at = min(word, lane.end);
+            state = select(next, (next << 16u) | extractBits(next_words, (at & 1u) * 16u, 16u), refill);
+            word += u32(refill);
+            next_words = words[min(word, lane.end) >> 1u];
+            row_class = next_class;
+            let symbol = extractBits(bitcast<i32>(interval), 0u, 8u);
+            var level = trellis_level(symbol, chunk.trellis, quantizer);
+            trellis_state = next_trellis_state(trellis_state, symbol);
             if chunk.low_bits > 0u {
-                level = (level << chunk.low_bits) | low_bits_of(chunk, row * chunk.columns + column);
+                level = (level << chunk.low_bits) | low_bits_of(chunk.low_at, chunk.low_bits, row * chunk.columns + column);
             }
             levels[chunk.level_at + row * chunk.row_len + column] = level;
         }
     }
-    if state != STATE_START || word != lane.end {
+    if state != STATE_START || word != lane.end + (touched & unused) {
         // The largest is the first lane's.
         atomicMax(&status[lane.chunk], LANE_END - number);
     }
+}
+
+// The interval of a table that a slot lies in: nearly always one of the two that are at hand.
+fn interval_at(table: u32, slot: u32) -> u32 {
+    let two = tables[table + (slot >> 4u)];
+    let interval = select(two.x, two.y, slot >= cumulative(two.y));
+    if slot < cumulative(interval) + (interval >> 20u) {
+        return interval;
+    }
+    let numbers = tables[table + NUMBERS_AT / 2u + (slot >> 7u)][(slot >> 6u) & 1u];
+    // No more than 15 begin after the first of 16 slots. Some drivers end loops after 65535 rounds in all, so this is none.
+    var number = extractBits(numbers, ((slot >> 4u) & 3u) * 8u, 8u);
+    number = advanced(table, number, 8u, slot);
+    number = advanced(table, number, 4u, slot);
+    number = advanced(table, number, 2u, slot);
+    number = advanced(table, number, 1u, slot);
+    return numbered(table, number);
+}
+
+// A number, or that of a later interval if it begins at the slot or before it.
+fn advanced(table: u32, number: u32, by: u32, slot: u32) -> u32 {
+    let later = min(number + by, 255u);
+    return select(number, later, cumulative(numbered(table, later)) <= slot);
+}
+
+fn numbered(table: u32, number: u32) -> u32 {
+    return tables[table + (INTERVALS_AT + number) / 2u][number & 1u];
 }
 
 fn class_at(array_at: u32, index: u32) -> i32 {
@@ -144,15 +193,16 @@ fn class_at(array_at: u32, index: u32) -> i32 {
     return extractBits(bitcast<i32>(classes[at >> 2u]), (at & 3u) * 8u, 8u);
 }
 
-fn low_bits_of(chunk: Chunk, element: u32) -> i32 {
-    let bit = element * chunk.low_bits;
-    let at = chunk.low_at + (bit >> 5u);
+// The low bits of an element, of which those of a chunk begin at a 32-bit word.
+fn low_bits_of(low_at: u32, low_bits: u32, element: u32) -> i32 {
+    let bit = element * low_bits;
+    let at = low_at + (bit >> 5u);
     let first = bit & 31u;
     var low = words[at] >> first;
-    if first + chunk.low_bits > 32u {
+    if first + low_bits > 32u {
         low |= words[at + 1u] << (32u - first);
     }
-    return i32(extractBits(low, 0u, chunk.low_bits));
+    return i32(extractBits(low, 0u, low_bits));
 }
 
 // A level that no table can code, in place of what was decoded there.

@@ -4,10 +4,21 @@ use js_sys::{Array, Function, Object, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wgpu::webgpu::GpuDevice;
 
+use super::decoder::Recording;
 use super::device::Device;
 use super::error::{gpu_error, js_error};
 use super::navigator::{instance, navigator_gpu};
 use crate::error::{Error, Result};
+
+/// What a decoder keeps between batches: nothing, as pages are to have the memory.
+#[derive(Debug, Default)]
+pub(super) struct Kept;
+
+impl Kept {
+    pub fn levels(&self, bytes: u64, recording: &mut Recording) -> wgpu::Buffer {
+        recording.buffer(bytes, wgpu::BufferUsages::STORAGE)
+    }
+}
 
 impl Device {
     /// Works on a device that the page already uses, so that buffers can be shared with it.

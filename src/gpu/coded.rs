@@ -4,10 +4,13 @@ use super::frame::ABSENT;
 use crate::container::{Levels, Side};
 use crate::entropy::{LevelPayload, Table};
 use crate::error::{Error, Result};
+use crate::format::TOTAL;
 use crate::reconstruct::SideArrays;
 
+/// `NUMBERS_AT` of the shader.
+pub(super) const NUMBERS_AT: usize = 512;
 /// `INTERVALS_AT` of the shader.
-pub(super) const INTERVALS_AT: usize = 1024;
+pub(super) const INTERVALS_AT: usize = NUMBERS_AT + 64;
 /// `TABLE_LEN` of the shader.
 pub(super) const TABLE_LEN: usize = INTERVALS_AT + 256;
 
@@ -24,7 +27,7 @@ pub(super) struct Coded {
     words_bytes: u64,
 }
 
-/// Entropy models, as short as they are sent: `expand_tables` adds the number of the interval that each slot lies in.
+/// Entropy models, as short as they are sent: `expand_tables` adds for each 16 slots which intervals they begin with.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     /// Where the intervals of each begin.
@@ -62,12 +65,18 @@ impl Tables {
         let mut expanded = Vec::with_capacity(TABLE_LEN * self.starts.len());
         for (&start, end) in self.starts.iter().zip(ends) {
             let intervals = &self.intervals[start as usize..end];
-            let numbers = intervals.iter().enumerate();
-            let slots: Vec<u8> =
-                numbers.flat_map(|(number, interval)| vec![number as u8; (interval >> 20) as usize]).collect();
-            expanded.extend(slots.as_chunks().0.iter().map(|&four| u32::from_le_bytes(four)));
+            let begins = |interval: &u32| interval >> 8 & 0xfff;
+            let numbers: Vec<u8> = (0..TOTAL)
+                .step_by(16)
+                .map(|slot| (intervals.partition_point(|interval| begins(interval) <= slot) - 1) as u8)
+                .collect();
+            for &number in &numbers {
+                let number = usize::from(number);
+                expanded.extend([number, (number + 1).min(intervals.len() - 1)].map(|number| intervals[number]));
+            }
+            expanded.extend(numbers.as_chunks().0.iter().map(|&four| u32::from_le_bytes(four)));
             expanded.extend(intervals);
-            expanded.resize(expanded.len().next_multiple_of(TABLE_LEN), 0);
+            expanded.resize(expanded.len().next_multiple_of(TABLE_LEN), intervals[intervals.len() - 1]);
         }
         expanded
     }

@@ -1,10 +1,14 @@
 //! Runs the shaders: the buffers of a batch, its dispatches, and the tensors.
 
 use super::batch::{Batch, BatchFrame, Layout};
+#[cfg(target_arch = "wasm32")]
+use super::browser::Kept;
 use super::coded::Tables;
 use super::device::{Device, Temporary};
 use super::frame::{self, LevelFrame, SideWords};
-use super::shader::SHADER;
+#[cfg(not(target_arch = "wasm32"))]
+use super::native::Kept;
+use super::shader::{SHADER, TENSOR_WORKGROUP_LEN, WORKGROUP_LEN};
 use crate::error::Result;
 
 use wgpu::BufferUsages as Usage;
@@ -23,6 +27,7 @@ mod binding {
 #[derive(Debug)]
 pub struct Decoder {
     pub(super) device: Device,
+    pub(super) kept: Kept,
     expand_tables: wgpu::ComputePipeline,
     walk_lanes: wgpu::ComputePipeline,
     place_escapes: wgpu::ComputePipeline,
@@ -32,7 +37,7 @@ pub struct Decoder {
 
 /// What is recorded to be run together, and the buffers that it needs.
 pub(super) struct Recording<'a> {
-    device: &'a Device,
+    pub(super) device: &'a Device,
     encoder: wgpu::CommandEncoder,
     temporary: Vec<Temporary>,
 }
@@ -69,7 +74,8 @@ impl Decoder {
         };
         let [expand_tables, walk_lanes, place_escapes, add_predictions, reconstruct] =
             ["expand_tables", "walk_lanes", "place_escapes", "add_predictions", "reconstruct"].map(pipeline);
-        Decoder { device, expand_tables, walk_lanes, place_escapes, add_predictions, reconstruct }
+        let kept = Kept::default();
+        Decoder { device, kept, expand_tables, walk_lanes, place_escapes, add_predictions, reconstruct }
     }
 
     /// The device.
@@ -84,7 +90,7 @@ impl Decoder {
             reconstructions.push(self.prepare(&frame)?);
         }
         let mut recording = Recording::new(&self.device);
-        let levels = recording.buffer((4 * batch.layout.level_len).max(4), Usage::STORAGE);
+        let levels = self.kept.levels((4 * batch.layout.level_len).max(4), &mut recording);
         let status_bytes = 4 * batch.layout.coded.chunks.len().max(1) as u64;
         let status = Temporary::new(self.device.buffer(status_bytes, Usage::STORAGE | Usage::COPY_SRC));
         self.decode_levels(batch, &levels, &status, &mut recording)?;
@@ -110,19 +116,21 @@ impl Decoder {
         let tables = self.expand_tables_on(&coded.tables, recording)?;
         let mut bindings: Vec<(u32, &wgpu::Buffer)> = (0..).zip(&arrays).collect();
         bindings.extend([(3, &tables), (4, &**words), (binding::LEVELS, levels), (binding::STATUS, status)]);
-        let lane_workgroups = self.device.workgroups(coded.lanes.len() as u64)?;
+        let lane_workgroups = self.device.workgroups(coded.lanes.len() as u64, WORKGROUP_LEN)?;
         recording.dispatch(&self.walk_lanes, &bindings, lane_workgroups);
         if !coded.escapes.is_empty() {
             let escapes = recording.filled(coded.escapes.as_flattened(), Usage::STORAGE);
             let bindings = [(binding::LEVELS, levels), (binding::ESCAPES, &escapes)];
-            recording.dispatch(&self.place_escapes, &bindings, self.device.workgroups(coded.escapes.len() as u64)?);
+            let workgroups = self.device.workgroups(coded.escapes.len() as u64, WORKGROUP_LEN)?;
+            recording.dispatch(&self.place_escapes, &bindings, workgroups);
         }
         for (frame, reference) in batch.layout.predictions() {
             let uniform = prediction_fields(frame, reference).map(|(_, value)| value);
             let uniform = recording.filled(&uniform, Usage::UNIFORM);
             let gains = recording.filled(&frame.gains(), Usage::STORAGE);
             let bindings = [(0, &uniform), (1, &gains), (binding::LEVELS, levels), (binding::STATUS, status)];
-            recording.dispatch(&self.add_predictions, &bindings, self.device.workgroups(frame.level_len())?);
+            let workgroups = self.device.workgroups(frame.level_len(), WORKGROUP_LEN)?;
+            recording.dispatch(&self.add_predictions, &bindings, workgroups);
         }
         Ok(())
     }
@@ -135,7 +143,7 @@ impl Decoder {
         let [starts, intervals] =
             [&tables.starts, &tables.intervals].map(|words| recording.filled(words, Usage::STORAGE));
         let bindings = [(0, &starts), (1, &intervals), (2, &expanded)];
-        recording.dispatch(&self.expand_tables, &bindings, self.device.workgroups(bytes / 4)?);
+        recording.dispatch(&self.expand_tables, &bindings, self.device.workgroups(bytes / 4, WORKGROUP_LEN)?);
         Ok(expanded)
     }
 
@@ -148,7 +156,8 @@ impl Decoder {
             self.device.check_binding(bytes)?;
         }
         let uniform = frame::uniform_fields(frame, frame.casts()?, &side).map(|(_, value)| value).to_vec();
-        Ok(Reconstruction { uniform, side: side.words, bytes, workgroups: self.device.workgroups(bytes / 4)? })
+        let workgroups = self.device.workgroups(bytes / 4, TENSOR_WORKGROUP_LEN)?;
+        Ok(Reconstruction { uniform, side: side.words, bytes, workgroups })
     }
 
     pub(super) fn reconstruct_on(
@@ -174,7 +183,7 @@ impl<'a> Recording<'a> {
     }
 
     /// A buffer that lasts as long as what [`Recording::submit`] gives.
-    fn buffer(&mut self, size: u64, usage: Usage) -> wgpu::Buffer {
+    pub fn buffer(&mut self, size: u64, usage: Usage) -> wgpu::Buffer {
         self.kept(self.device.buffer(size, usage))
     }
 
@@ -228,9 +237,8 @@ mod tests {
 
     use super::*;
     use crate::gpu::batch::{LANE_END, OUT_OF_RANGE};
-    use crate::gpu::coded::{Coded, INTERVALS_AT, TABLE_LEN};
+    use crate::gpu::coded::{Coded, INTERVALS_AT, NUMBERS_AT, TABLE_LEN};
     use crate::gpu::frame::{ABSENT, Cast, Value};
-    use crate::gpu::shader::WORKGROUP_LEN;
     use crate::stages::trellis;
 
     fn shader() -> naga::Module {
@@ -278,7 +286,13 @@ mod tests {
     fn workgroups_are_those_of_the_shader() {
         let shader = shader();
         assert_eq!(shader.entry_points.len(), 5);
-        assert!(shader.entry_points.iter().all(|entry| entry.workgroup_size == [WORKGROUP_LEN, 1, 1]));
+        for entry in &shader.entry_points {
+            let len = if entry.name == "reconstruct" { TENSOR_WORKGROUP_LEN } else { WORKGROUP_LEN };
+            assert_eq!(entry.workgroup_size, [len, 1, 1], "{}", entry.name);
+            let at = SHADER.find(&format!("fn {}(", entry.name)).unwrap();
+            let body = &SHADER[at..at + SHADER[at..].find(';').unwrap()];
+            assert!(body.contains(&format!("workgroups.x * {len}u + id.x")), "{}", entry.name);
+        }
     }
 
     #[test]
@@ -305,6 +319,7 @@ mod tests {
         constant("OUT_OF_RANGE", OUT_OF_RANGE);
         constant("LANE_END", LANE_END);
         constant("TABLE_LEN", TABLE_LEN as u32);
+        constant("NUMBERS_AT", NUMBERS_AT as u32);
         constant("INTERVALS_AT", INTERVALS_AT as u32);
         let level_bits = crate::format::LEVEL_END.ilog2();
         assert!(SHADER.contains(&format!("const LEVEL_END: i32 = 1 << {level_bits};")));

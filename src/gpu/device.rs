@@ -11,7 +11,6 @@ use super::adapter::{adapter_name, instance};
 use super::error::gpu_error;
 #[cfg(target_arch = "wasm32")]
 use super::navigator::{adapter_name, instance};
-use super::shader::WORKGROUP_LEN;
 use crate::error::{Error, Result};
 
 /// A device and its queue.
@@ -103,10 +102,10 @@ impl Device {
         }
     }
 
-    /// Workgroups along x and y that together make at least so many invocations.
-    pub(super) fn workgroups(&self, invocations: u64) -> Result<[u32; 2]> {
+    /// Workgroups of `workgroup_len` along x and y that together make at least so many invocations.
+    pub(super) fn workgroups(&self, invocations: u64, workgroup_len: u32) -> Result<[u32; 2]> {
         let most = u64::from(self.device.limits().max_compute_workgroups_per_dimension);
-        let count = invocations.div_ceil(u64::from(WORKGROUP_LEN));
+        let count = invocations.div_ceil(u64::from(workgroup_len));
         // Rows of about the same length, so that few workgroups are idle.
         let y = count.div_ceil(most).max(1);
         let x = count.div_ceil(y).max(1);

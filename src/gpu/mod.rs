@@ -31,7 +31,7 @@ pub use decoder::Decoder;
 pub use device::Device;
 pub use frame::LevelFrame;
 #[cfg(not(target_arch = "wasm32"))]
-pub use native::expanded_tables;
+pub use native::{Started, expanded_tables};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use self_test::{ARCHIVE as SELF_TEST, is_right};
 pub use shader::{SHADER, WORKGROUP_LEN};

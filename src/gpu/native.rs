@@ -1,5 +1,7 @@
 //! What is done otherwise than in browsers, where JavaScript waits for devices: decoding is one call.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::batch::{Batch, NeededChunk};
 use super::coded::Tables;
 use super::decoder::{Decoder, Recording, Submission};
@@ -20,6 +22,44 @@ fn packed(tables: &[Table]) -> Tables {
     let mut packed = Tables::default();
     packed.push(tables);
     packed
+}
+
+/// What a decoder keeps between batches: the buffer of levels, as it takes longer to make one than to fill it.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Mutex<Option<wgpu::Buffer>>);
+
+impl Kept {
+    /// A buffer of at least so many bytes, of any contents. What is submitted later uses it later.
+    pub fn levels(&self, bytes: u64, recording: &mut Recording) -> wgpu::Buffer {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some(buffer) if buffer.size() >= bytes => buffer.clone(),
+            _ => kept.insert(recording.device.buffer(bytes, wgpu::BufferUsages::STORAGE)).clone(),
+        }
+    }
+
+    fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// A batch that the device works on.
+pub struct Started<'a> {
+    device: &'a Device,
+    batch: Batch,
+    submission: Submission,
+}
+
+impl Started<'_> {
+    /// Waits for the tensors, as [`Decoder::finish`] gives them.
+    ///
+    /// # Errors
+    /// `Invalid` if a chunk breaks a rule, `Gpu` if the device fails.
+    pub async fn finish(self) -> Result<Vec<wgpu::Buffer>> {
+        let Submission { tensors, status, .. } = self.submission;
+        self.batch.check_status(&self.device.read(&status, status.size()).await?)?;
+        Ok(tensors.into_iter().map(|tensor| tensor.keep()).collect())
+    }
 }
 
 impl Decoder {
@@ -69,9 +109,17 @@ impl Decoder {
     /// `Invalid` if a chunk breaks a rule, `Unsupported` if the device cannot take the frames, `Argument` if a chunk is missing,
     /// `Gpu` if the device fails.
     pub async fn finish(&self, batch: Batch) -> Result<Vec<wgpu::Buffer>> {
-        let Submission { tensors, status, .. } = self.device.checked(|| self.submit(&batch)).await??;
-        batch.check_status(&self.device.read(&status, status.size()).await?)?;
-        Ok(tensors.into_iter().map(|tensor| tensor.keep()).collect())
+        self.start(batch).await?.finish().await
+    }
+
+    /// As [`Decoder::finish`], without waiting for the tensors.
+    ///
+    /// # Errors
+    /// `Unsupported` if the device cannot take the frames, `Argument` if a chunk is missing, `Gpu` if the device fails.
+    pub async fn start(&self, batch: Batch) -> Result<Started<'_>> {
+        let submission = self.device.checked(|| self.submit(&batch)).await.and_then(|submission| submission);
+        let submission = submission.inspect_err(|_| self.kept.forget())?;
+        Ok(Started { device: &self.device, batch, submission })
     }
 
     /// What `frame` makes of its levels, given in coded order; in a buffer as [`Decoder::finish`] gives them.
@@ -93,8 +141,8 @@ impl Decoder {
         Ok(reconstructed.await?.0.keep())
     }
 
-    /// Entropy models as lanes look them up: of each the number of the interval that a slot lies in, four to a word, then the
-    /// intervals: frequency (12 bits), cumulative (12), symbol (8).
+    /// Entropy models as lanes look them up: of each, for each 16 slots, the interval that the first lies in and the next, then
+    /// the numbers of the former, four to a word, then all intervals: frequency (12 bits), cumulative (12), symbol (8).
     ///
     /// # Errors
     /// `Unsupported` if they are too many for the device, `Gpu` if it fails.

@@ -42,10 +42,12 @@ struct LevelFrame {
 @group(0) @binding(0) var<uniform> frame: LevelFrame;
 @group(0) @binding(1) var<storage, read> side: array<u32>;
 @group(0) @binding(2) var<storage, read_write> tensor: array<u32>;
+// Read only, so that tensors need not wait for each other.
+@group(0) @binding(5) var<storage, read> all_levels: array<i32>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn reconstruct(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>) {
-    let word = id.y * workgroups.x * 64u + id.x;
+    let word = id.y * workgroups.x * 256u + id.x;
     if word >= arrayLength(&tensor) {
         return;
     }
@@ -119,5 +121,5 @@ fn integer(element: u32) -> i32 {
 }
 
 fn level_at(place: vec2<u32>) -> i32 {
-    return levels[frame.level_at + place.x * frame.row_len + place.y];
+    return all_levels[frame.level_at + place.x * frame.row_len + place.y];
 }

@@ -35,3 +35,5 @@ const fn without_comments<const N: usize>(source: &[u8]) -> ([u8; N], usize) {
 
 /// Invocations in a workgroup.
 pub const WORKGROUP_LEN: u32 = 64;
+/// Those in one that makes words of a tensor: they are short, and many, so that starting workgroups would take longer.
+pub const TENSOR_WORKGROUP_LEN: u32 = 256;

@@ -4,8 +4,9 @@
 const NEXT_LOW: u32 = 0x999f50;
 const NEXT_HIGH: u32 = 0xbcbd02;
 
-fn trellis_level(index: i32, quantizer: u32) -> i32 {
-    return 2 * index - i32(quantizer) * sign(index);
+// `trellis` is 1, or 0 without one: then there is but quantizer 0.
+fn trellis_level(index: i32, trellis: u32, quantizer: u32) -> i32 {
+    return (index << trellis) - i32(quantizer) * sign(index);
 }
 
 fn next_trellis_state(state: u32, index: i32) -> u32 {
