@@ -1,6 +1,7 @@
 // Frames -> tensors by way of the GPU: verified payloads go up, weights appear there. What it does not take, and everything once
 // it has failed, is left to the CPU. Loaded only where there is a GPU.
 import type { Chunks } from './chunks.js';
+import type { Gathered } from './decoder.js';
 import type { Description } from './description.js';
 import { bytesPerElement } from './dtype.js';
 import { McwcError } from './errors.js';
@@ -199,7 +200,7 @@ export class GpuReader {
           batch.free();
           throw error;
         }
-        return this.#timed('decodeMs', gpu.finish(batch));
+        return this.#timed('decodeMs', () => gpu.finish(batch));
       });
     } catch (error) {
       const { code, message } = Object(error) as { code?: unknown; message: string };
@@ -215,39 +216,48 @@ export class GpuReader {
 
   /** Verifies the chunks that a batch needs, while they come, and sends them up. */
   async #send(gpu: Gpu, batch: Batch, signal?: AbortSignal): Promise<void> {
-    const { chunks, hashes, header, memory, ask, count, throwIfClosed } = this.options;
+    const { chunks, ask, count, throwIfClosed } = this.options;
     const steps = stepsOf(batch.neededChunks());
     ask(steps);
     let sent: Promise<void> | undefined;
     for (const [some] of batchesOf(steps, chunks)) {
-      const gathered = await this.#timed('arrivalMs', unlessAborted(chunks.gather(some), signal));
-      const verified = await this.#timed('verifyMs', verify(gathered, hashes));
+      const gathered = await this.#timed('arrivalMs', () => unlessAborted(chunks.gather(some), signal));
+      const payloads = await this.#timed('verifyMs', () => this.#verified(gathered));
       signal?.throwIfAborted();
       throwIfClosed();
       const add = () => {
-        let end = 0;
-        for (const [at, { chunk, frame, index }] of some.entries()) {
-          const start = end;
-          const payload = gathered.payloads.subarray(start, (end += gathered.lengths[at]));
-          if (!verified[at]) {
-            load(header, memory, payload);
-            verifyLoaded(header, chunk);
-          }
-          this.stats.uploadedBytes += gpu.add(batch, frame, index, payload);
+        for (const [at, { frame, index }] of some.entries()) {
+          this.stats.uploadedBytes += gpu.add(batch, frame, index, payloads[at]);
         }
       };
       // What the device thinks of it is known while the next come.
       await sent;
-      sent = this.#timed('uploadMs', gpu.checked(add));
+      sent = this.#timed('uploadMs', () => gpu.checked(add));
       sent.catch(() => {});
       count(some);
     }
     await sent;
   }
 
-  async #timed<T>(name: 'arrivalMs' | 'verifyMs' | 'uploadMs' | 'decodeMs', promise: Promise<T>): Promise<T> {
+  /** The payloads, one by one, all verified. */
+  async #verified(gathered: Gathered): Promise<Uint8Array<ArrayBuffer>[]> {
+    const { hashes, header, memory, throwIfClosed } = this.options;
+    const verified = await verify(gathered, hashes);
+    throwIfClosed();
+    let end = 0;
+    return gathered.steps.map(({ chunk }, at) => {
+      const payload = gathered.payloads.subarray(end, (end += gathered.lengths[at]));
+      if (!verified[at]) {
+        load(header, memory, payload);
+        verifyLoaded(header, chunk);
+      }
+      return payload;
+    });
+  }
+
+  async #timed<T>(name: 'arrivalMs' | 'verifyMs' | 'uploadMs' | 'decodeMs', run: () => Promise<T>): Promise<T> {
     const began = performance.now();
-    const value = await promise;
+    const value = await run();
     this.stats[name] += performance.now() - began;
     return value;
   }
