@@ -37,6 +37,7 @@ struct LevelFrame {
     tap_exponent_at: u32,
     row_inverse_at: u32,
     column_inverse_at: u32,
+    basis_at: u32,
 }
 
 @group(0) @binding(0) var<uniform> frame: LevelFrame;
@@ -98,6 +99,14 @@ fn weight(element: u32) -> f32 {
         return 0.0;
     }
     let place = coded_place(element);
+    if frame.basis_at != ABSENT {
+        return inverse(place.x, place.y);
+    }
+    return coefficient(place);
+}
+
+// A level times its scale: a weight, or a coefficient of a transform.
+fn coefficient(place: vec2<u32>) -> f32 {
     return dequantize(level_at(place), scale_at(place.x, place.y));
 }
 

@@ -1,4 +1,4 @@
-//! Coefficients of a kernel <-> its taps: an orthonormal DCT-II (FORMAT.md, section 5.3).
+//! Coefficients of a kernel <-> its taps: an orthonormal DCT-II (FORMAT.md, section 5.3). WGSL twin: `transform.wgsl`.
 
 use std::f64::consts::PI;
 
@@ -24,16 +24,14 @@ impl Basis {
     /// The basis of kernels of `taps` taps.
     #[expect(
         clippy::arithmetic_side_effects,
-        clippy::cast_possible_truncation,
         clippy::indexing_slicing,
         reason = "there are 1 to 1024 taps, and remainders of 4 of each"
     )]
     pub fn new(taps: usize) -> Self {
-        let cosines = cosines(4 * taps);
-        let norm = |row: usize| (if row == 0 { 1.0 } else { 2.0 } / taps as f64).sqrt();
+        let entries = entries(taps);
         let value = |at: usize| {
             let (row, tap) = (at / taps, at % taps);
-            (norm(row) * cosines[(2 * tap + 1) * row % (4 * taps)]) as f32
+            entries[if row == 0 { 4 * taps } else { (2 * tap + 1) * row % (4 * taps) }]
         };
         Basis { taps, values: (0..taps * taps).map(value).collect() }
     }
@@ -75,6 +73,14 @@ impl Basis {
             kernel.copy_from_slice(&coefficients);
         }
     }
+}
+
+/// All that occur in a basis: entry `(2·tap + 1)·row mod 4·taps` for every row but the first, and the last for that one.
+#[expect(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, reason = "there are 1 to 1024 taps")]
+pub(crate) fn entries(taps: usize) -> Vec<f32> {
+    let norm = |squared: f64| (squared / taps as f64).sqrt();
+    let cosines = cosines(4 * taps).into_iter().map(|cosine| norm(2.0) * cosine);
+    cosines.chain([norm(1.0)]).map(|entry| entry as f32).collect()
 }
 
 /// cos(2π·i / len) for every i, by turning a unit vector: no more than arithmetic, so that every machine gets the same.

@@ -3,7 +3,7 @@
 use crate::Noise;
 use crate::common::changed::with_chunk;
 use crate::common::frames::{self, Case, case, predicted};
-use crate::compare::{differences, gpu_decoder, read};
+use crate::compare::{differences, gpu_decoder, read, transform_differences};
 use mcwc::Result;
 use mcwc::container::{Coding, Hash};
 use mcwc::decode::Reader;
@@ -18,7 +18,7 @@ type Tensors = Vec<(String, DType, Vec<u8>)>;
 /// The tensors of frames that the GPU takes, each as `dtype` or as its own type: by the GPU all at once, and by the CPU.
 fn both(gpu: &Decoder, reader: &Reader<[u8]>, dtype: Option<DType>) -> (Result<Vec<Vec<u8>>>, Result<Tensors>) {
     let archive = reader.archive();
-    let takes = |frame: usize| matches!(&archive.frames[frame].coding, Coding::Levels(levels) if !levels.dct);
+    let takes = |frame: usize| matches!(&archive.frames[frame].coding, Coding::Levels(_));
     let tensors: Vec<_> =
         archive.tensors.iter().filter(|tensor| tensor.frames.last().is_some_and(|&f| takes(f))).collect();
     let frames: Vec<usize> = tensors.iter().map(|tensor| *tensor.frames.last().unwrap()).collect();
@@ -55,7 +55,15 @@ fn assert_both(gpu: &Decoder, archive: &[u8], base: Option<&Reader<[u8]>>, what:
         let (on_gpu, on_cpu) = both(gpu, &reader, dtype);
         let (on_gpu, on_cpu) = (on_gpu.unwrap(), on_cpu.unwrap());
         for (found, (name, dtype, expected)) in on_gpu.iter().zip(&on_cpu) {
-            assert_eq!(differences(*dtype, expected, found), 0, "{name} as {dtype:?} of {what}");
+            let tensor = reader.archive().tensors.iter().find(|tensor| tensor.name == *name).unwrap();
+            let differences = match &reader.archive().frames[*tensor.frames.last().unwrap()].coding {
+                Coding::Levels(levels) if levels.dct => {
+                    let kernels = (levels.taps, levels.column_major.then_some(levels.rows));
+                    transform_differences([tensor.dtype, *dtype], kernels, expected, found)
+                }
+                _ => differences(*dtype, expected, found),
+            };
+            assert_eq!(differences, 0, "{name} as {dtype:?} of {what}");
         }
         count = on_cpu.len();
     }
