@@ -120,9 +120,8 @@ impl<'a> LevelFrame<'a> {
         let fits = lens.iter().all(|&(len, expected)| len == 0 || len == expected);
         self.casts()?;
         // Levels of integers are no coefficients, and a kernel's taps stay together.
-        let transforms = !self.scales.is_empty()
-            && self.column_permutation.is_none()
-            && self.taps as u64 <= DCT_TAPS_MAX;
+        let transforms =
+            !self.scales.is_empty() && self.column_permutation.is_none() && self.taps as u64 <= DCT_TAPS_MAX;
         if fits && (transforms || !self.dct) && (self.scales.is_empty() || self.scales_cover_exponents()) {
             Ok(())
         } else {

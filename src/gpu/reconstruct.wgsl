@@ -99,15 +99,17 @@ fn weight(element: u32) -> f32 {
         return 0.0;
     }
     let place = coded_place(element);
-    if frame.basis_at != ABSENT {
-        return inverse(place.x, place.y);
+    let column = place.y / frame.taps;
+    let tap = place.y % frame.taps;
+    if frame.basis_at == ABSENT {
+        return scaled(place.x, column, tap);
     }
-    return coefficient(place);
+    return inverse(place.x, column, tap);
 }
 
 // A level times its scale: a weight, or a coefficient of a transform.
-fn coefficient(place: vec2<u32>) -> f32 {
-    return dequantize(level_at(place), scale_at(place.x, place.y));
+fn scaled(row: u32, column: u32, tap: u32) -> f32 {
+    return dequantize(level_at(vec2(row, column * frame.taps + tap)), scale_at(row, column, tap));
 }
 
 // A word of integers, from `first` on.

@@ -1,21 +1,22 @@
 // Coefficients of a kernel -> its taps (twin of transform.rs, FORMAT.md, section 5.3).
 //
-// A sum of `taps` products, in the order of the CPU. A device may fuse its multiplications and additions, or order them in
-// its own way: src/gpu/tolerance.rs.
+// The sum is in the CPU's order, but a device may fuse multiplications and additions, or order them in its own way: see
+// src/gpu/tolerance.rs.
 
-// The basis's entry of a coefficient and a tap.
-fn basis(coefficient: u32, tap: u32) -> f32 {
+// The weight of a coded row, column and tap.
+fn inverse(row: u32, column: u32, tap: u32) -> f32 {
     let period = 4u * frame.taps;
-    let entry = select((2u * tap + 1u) * coefficient % period, period, coefficient == 0u);
-    return bitcast<f32>(side[frame.basis_at + entry]);
-}
-
-// The weight of a coded row and column.
-fn inverse(row: u32, column: u32) -> f32 {
-    let tap = column % frame.taps;
-    var weight = 0.0;
-    for (var k = 0u; k < frame.taps; k++) {
-        weight += coefficient(vec2(row, column - tap + k)) * basis(k, tap);
+    // The first coefficient's entry lies after those of all others.
+    var weight = scaled(row, column, 0u) * basis(period);
+    var entry = 0u;
+    for (var k = 1u; k < frame.taps; k++) {
+        entry += 2u * tap + 1u;
+        entry -= select(0u, period, entry >= period);
+        weight += scaled(row, column, k) * basis(entry);
     }
     return weight;
+}
+
+fn basis(entry: u32) -> f32 {
+    return bitcast<f32>(side[frame.basis_at + entry]);
 }

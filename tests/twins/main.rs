@@ -277,7 +277,15 @@ fn refuses_what_does_not_fit() {
     let transformed = LevelFrame { dct: true, row_permutation: None, column_permutation: None, ..frame.clone() };
     let whole = LevelFrame { dtype: DType::I8, output: DType::I8, scales: &[], ..transformed.clone() };
     assert!(matches!(error(&whole, &[0; 16]), Error::Argument(_)));
-    let long = LevelFrame { rows: 1, columns: 1, taps: 1025, row_exponent: &[], column_exponent: &[], tap_exponent: &[], ..transformed };
+    let long = LevelFrame {
+        rows: 1,
+        columns: 1,
+        taps: 1025,
+        row_exponent: &[],
+        column_exponent: &[],
+        tap_exponent: &[],
+        ..transformed
+    };
     assert!(matches!(error(&long, &[0; 1025]), Error::Argument(_)));
     let empty = LevelFrame { rows: 0, ..frame };
     assert!(matches!(error(&empty, &[]), Error::Unsupported { .. }));
