@@ -24,14 +24,15 @@ impl Basis {
     /// The basis of kernels of `taps` taps.
     #[expect(
         clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
         clippy::indexing_slicing,
         reason = "there are 1 to 1024 taps, and remainders of 4 of each"
     )]
     pub fn new(taps: usize) -> Self {
-        let entries = entries(taps);
+        let cosines = cosines(4 * taps);
         let value = |at: usize| {
             let (row, tap) = (at / taps, at % taps);
-            entries[if row == 0 { 4 * taps } else { (2 * tap + 1) * row % (4 * taps) }]
+            (norm(row, taps) * cosines[(2 * tap + 1) * row % (4 * taps)]) as f32
         };
         Basis { taps, values: (0..taps * taps).map(value).collect() }
     }
@@ -76,11 +77,15 @@ impl Basis {
 }
 
 /// All that occur in a basis: entry `(2·tap + 1)·row mod 4·taps` for every row but the first, and the last for that one.
+#[cfg(feature = "gpu")]
 #[expect(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, reason = "there are 1 to 1024 taps")]
 pub(crate) fn entries(taps: usize) -> Vec<f32> {
-    let norm = |squared: f64| (squared / taps as f64).sqrt();
-    let cosines = cosines(4 * taps).into_iter().map(|cosine| norm(2.0) * cosine);
-    cosines.chain([norm(1.0)]).map(|entry| entry as f32).collect()
+    let others = cosines(4 * taps).into_iter().map(|cosine| norm(1, taps) * cosine);
+    others.chain([norm(0, taps)]).map(|entry| entry as f32).collect()
+}
+
+fn norm(row: usize, taps: usize) -> f64 {
+    (if row == 0 { 1.0 } else { 2.0 } / taps as f64).sqrt()
 }
 
 /// cos(2π·i / len) for every i, by turning a unit vector: no more than arithmetic, so that every machine gets the same.
@@ -119,6 +124,18 @@ mod tests {
                 let norm = (if k == 0 { 1.0 } else { 2.0 } / taps as f64).sqrt();
                 let expected = norm * (PI * ((2 * t + 1) * k) as f64 / (2 * taps) as f64).cos();
                 assert!((f64::from(basis.value(k, t)) - expected).abs() < 1e-7, "{taps}: {k} {t}");
+            }
+        }
+    }
+
+    #[cfg(feature = "gpu")]
+    #[test]
+    fn entries_are_those_of_the_basis() {
+        for taps in [1, 2, 3, 8, 125, 1024] {
+            let (basis, entries) = (Basis::new(taps), entries(taps));
+            for (k, t) in (0..taps).flat_map(|k| (0..taps).map(move |t| (k, t))) {
+                let entry = entries[if k == 0 { 4 * taps } else { (2 * t + 1) * k % (4 * taps) }];
+                assert_eq!(entry, basis.value(k, t), "{taps}: {k} {t}");
             }
         }
     }
