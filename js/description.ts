@@ -19,7 +19,7 @@ export interface Frame {
   chunkCount: number;
   /** The frame that it is predicted from; -1 if there is none. Those of the base follow the archive's own. */
   reference: number;
-  /** Whether the GPU takes it: not planes, nor levels under a transform. */
+  /** Whether the GPU takes it: levels, not planes. */
   onGpu: boolean;
   /** Whether a chunk's elements lie apart in the tensor. */
   scattered: boolean;

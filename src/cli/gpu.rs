@@ -1,10 +1,10 @@
 //! Tensors of an archive, made by a GPU -> whether they are those of the CPU, and which a GPU leaves to it.
 
 use super::output::progress_bar;
-use crate::container::Tensor;
+use crate::container::{Coding, Levels, Tensor};
 use crate::decode::{Opened, Reader};
 use crate::error::{Error, Result};
-use crate::gpu::{Decoder, Device};
+use crate::gpu::{Decoder, Device, cast, transform_tolerances};
 use crate::source::FileSource;
 use crate::tensor::DType;
 
@@ -16,6 +16,8 @@ pub struct Compared {
     pub elements: u64,
     /// Elements that are one unit in the last place apart.
     pub neighbours: u64,
+    /// Others, of kernels under a transform, that are as close as the format asks.
+    pub rounded: u64,
     /// Tensors that it leaves to the CPU.
     pub left: Vec<Left>,
 }
@@ -43,7 +45,7 @@ pub fn compare(reader: &Reader<FileSource>, json: bool) -> Result<Compared> {
 async fn compare_on(gpu: &Decoder, reader: &Reader<'_, FileSource>, json: bool) -> Result<Compared> {
     let archive = reader.archive();
     let adapter = gpu.device().name().into();
-    let mut compared = Compared { adapter, tensors: 0, elements: 0, neighbours: 0, left: Vec::new() };
+    let mut compared = Compared { adapter, tensors: 0, elements: 0, neighbours: 0, rounded: 0, left: Vec::new() };
     let bar =
         progress_bar(archive.tensors.len() as u64, json, "decoding {bar:40} {pos:>7} of {len} tensors on the GPU");
     let mut opened = Opened::default();
@@ -58,7 +60,15 @@ async fn compare_on(gpu: &Decoder, reader: &Reader<'_, FileSource>, json: bool) 
             found => found?,
         };
         let expected = reader.read_tensor(index, &mut opened)?;
-        compared.neighbours += neighbours(tensor.dtype, &expected, &found).ok_or_else(|| differs(&tensor.name))?;
+        let transformed = tensor.frames.last().and_then(|&frame| match &archive.frames.get(frame)?.coding {
+            Coding::Levels(levels) => Some(levels).filter(|levels| levels.dct),
+            Coding::Planes(_) => None,
+        });
+        let tolerances = transformed.map(|levels| tolerances(levels, tensor.dtype, &expected)).transpose()?;
+        let apart = apart(tensor.dtype, &expected, &found, &tolerances.unwrap_or_default());
+        let (neighbours, rounded) = apart.ok_or_else(|| differs(&tensor.name))?;
+        compared.neighbours += neighbours;
+        compared.rounded += rounded;
         compared.tensors += 1;
         compared.elements += elements;
     }
@@ -81,19 +91,34 @@ fn differs(name: &str) -> Error {
     Error::Gpu(format!("tensor {name} is another one on the GPU").into())
 }
 
-/// How many floats are one unit in the last place apart; `None` if an element is further from what it should be.
-fn neighbours(dtype: DType, expected: &[u8], found: &[u8]) -> Option<u64> {
+/// How far each weight of a tensor under a transform may be from what it should be.
+fn tolerances(levels: &Levels, dtype: DType, expected: &[u8]) -> Result<Vec<f32>> {
+    Ok(transform_tolerances(&floats(dtype, expected)?, dtype, levels.taps, levels.column_major.then_some(levels.rows)))
+}
+
+fn floats(dtype: DType, elements: &[u8]) -> Result<Vec<f32>> {
+    let bytes = cast(elements, dtype, DType::F32)?;
+    Ok(bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+}
+
+/// How many floats are one unit in the last place apart, and how many further but within their tolerances, if there are any;
+/// `None` if an element is further from what it should be.
+fn apart(dtype: DType, expected: &[u8], found: &[u8], tolerances: &[f32]) -> Option<(u64, u64)> {
     let bytes = dtype.element_bytes();
-    let pairs = expected.chunks_exact(bytes).zip(found.chunks_exact(bytes)).filter(|(a, b)| a != b);
-    let most = u64::from(dtype.is_float());
-    let mut count = 0;
-    for (a, b) in pairs {
-        if ordered(dtype, a).abs_diff(ordered(dtype, b)) > most {
-            return None;
+    let pairs = expected.chunks_exact(bytes).zip(found.chunks_exact(bytes)).enumerate();
+    let (mut neighbours, mut rounded) = (0, 0);
+    for (at, (a, b)) in pairs.filter(|(_, (a, b))| a != b) {
+        if dtype.is_float() && ordered(dtype, a).abs_diff(ordered(dtype, b)) == 1 {
+            neighbours += 1;
+            continue;
         }
-        count += 1;
+        let [a, b] = [a, b].map(|element| floats(dtype, element).ok()?.first().copied());
+        let is_close = |tolerance: f32| a.zip(b).is_some_and(|(a, b)| (a - b).abs() <= tolerance);
+        // A sum beyond f32's range may be anything on a GPU.
+        tolerances.get(at).filter(|&&tolerance| tolerance.is_infinite() || is_close(tolerance))?;
+        rounded += 1;
     }
-    (expected.len() == found.len()).then_some(count)
+    (expected.len() == found.len()).then_some((neighbours, rounded))
 }
 
 /// Neighbouring floats are neighbouring integers. An f64 holds a widened f32, and counts as that.
@@ -115,11 +140,21 @@ mod tests {
     fn one_unit_in_the_last_place_is_let_pass_and_no_more() {
         let bytes = |bits: [u32; 2]| bits.map(u32::to_le_bytes).concat();
         let one = 1f32.to_bits();
-        let of = |found| neighbours(DType::F32, &bytes([one, 0]), &bytes(found));
-        assert_eq!(of([one, 0]), Some(0));
-        assert_eq!(of([one - 1, 1]), Some(2));
+        let of = |found| apart(DType::F32, &bytes([one, 0]), &bytes(found), &[]);
+        assert_eq!(of([one, 0]), Some((0, 0)));
+        assert_eq!(of([one - 1, 1]), Some((2, 0)));
         assert_eq!(of([one + 2, 0]), None);
-        assert_eq!(neighbours(DType::I8, &[3, 4], &[3, 5]), None);
-        assert_eq!(neighbours(DType::I8, &[3], &[3, 5]), None);
+        assert_eq!(apart(DType::I8, &[3, 4], &[3, 5], &[]), None);
+        assert_eq!(apart(DType::I8, &[3], &[3, 5], &[]), None);
+    }
+
+    #[test]
+    fn roundings_of_a_transform_are_let_pass_and_no_more() {
+        let bytes = |values: [f32; 2]| values.map(f32::to_le_bytes).concat();
+        let of = |found| apart(DType::F32, &bytes([1.0, 0.0]), &bytes(found), &[1e-6, 2e-6]);
+        assert_eq!(of([1.0 + f32::EPSILON, -2e-6]), Some((1, 1)));
+        assert_eq!(of([1.0 + 1.1e-6, 0.0]), None);
+        assert_eq!(of([1.0, 2.1e-6]), None);
+        assert_eq!(of([1.0, f32::NAN]), None);
     }
 }

@@ -77,12 +77,15 @@ fn check_chunks(reader: &Reader<FileSource>, json: bool) -> Result<Found> {
 
 #[cfg(feature = "gpu")]
 fn compare_with_gpu(reader: &Reader<FileSource>, json: bool) -> Result<Found> {
-    let Compared { adapter, tensors, elements, neighbours, left } = compare(reader, json)?;
+    let Compared { adapter, tensors, elements, neighbours, rounded, left } = compare(reader, json)?;
     let of = reader.archive().tensors.len();
-    let same = if neighbours == 0 {
-        ", to the bit".into()
-    } else {
-        format!(" but for {neighbours} that differ by one unit in the last place")
+    let same = match (neighbours, rounded) {
+        (0, 0) => ", to the bit".into(),
+        (_, 0) => format!(" but for {neighbours} that differ by one unit in the last place"),
+        _ => format!(
+            " but for {neighbours} that differ by one unit in the last place and {rounded}, under a transform, by 2^-16 of \
+             their kernel's largest weight at most"
+        ),
     };
     let mut text = format!("{tensors} of {of} tensors, {elements} elements, are the same on {adapter}{same}\n");
     let reasons: BTreeSet<&str> = left.iter().map(|tensor| &*tensor.reason).collect();
@@ -92,7 +95,8 @@ fn compare_with_gpu(reader: &Reader<FileSource>, json: bool) -> Result<Found> {
         text += &format!("left to the CPU: {tensors} of {of}, {elements} elements ({reason})\n");
     }
     let json = json!({
-        "adapter": adapter, "tensors": tensors, "of": of, "elements": elements, "neighbours": neighbours, "leftToCpu": left,
+        "adapter": adapter, "tensors": tensors, "of": of, "elements": elements, "neighbours": neighbours, "rounded": rounded,
+        "leftToCpu": left,
     });
     Ok(Found { json, text })
 }

@@ -355,9 +355,6 @@ impl BatchFrame {
     }
 
     fn level_frame(&self, dtype: Option<DType>) -> Result<LevelFrame<'_>> {
-        if self.levels.dct {
-            return Err(Error::unsupported("transform", "on the GPU"));
-        }
         let opened = self.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
         let Opened { side, scales, first_exponent, .. } = opened;
         Ok(LevelFrame::of(&self.frame, &self.levels, side, (scales, *first_exponent), self.level_at, dtype))

@@ -270,6 +270,7 @@ mod tests {
             row_exponent: &[],
             column_exponent: &[],
             tap_exponent: &[],
+            dct: false,
             column_major: false,
             row_permutation: None,
             column_permutation: None,

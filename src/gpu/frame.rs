@@ -6,9 +6,10 @@
 use super::cast::cast;
 use crate::container::{Frame, Levels, Side};
 use crate::error::{Error, Result};
-use crate::format::EXPONENT_MIN;
+use crate::format::{DCT_TAPS_MAX, EXPONENT_MIN};
 use crate::reconstruct::{Elements, SideArrays, scales_of};
 use crate::stages::permute::Permutation;
+use crate::stages::transform::{self, Basis};
 use crate::tensor::DType;
 
 /// Bound on the elements of a frame, so that indices and their padding stay below 2^32 in the shader.
@@ -43,6 +44,8 @@ pub struct LevelFrame<'a> {
     pub column_exponent: &'a [i8],
     /// One exponent per tap; empty: all 0.
     pub tap_exponent: &'a [i8],
+    /// Whether levels are coefficients of a DCT over the taps.
+    pub dct: bool,
     /// Whether the tensor is the transpose of the matrix.
     pub column_major: bool,
     /// Where each coded row belongs.
@@ -76,6 +79,7 @@ impl<'a> LevelFrame<'a> {
             row_exponent: array(Side::RowExponent),
             column_exponent: array(Side::ColumnExponent),
             tap_exponent: array(Side::TapExponent),
+            dct: levels.dct,
             column_major: levels.column_major,
             row_permutation: side.row_permutation.as_ref(),
             column_permutation: side.column_permutation.as_ref(),
@@ -115,7 +119,10 @@ impl<'a> LevelFrame<'a> {
         ];
         let fits = lens.iter().all(|&(len, expected)| len == 0 || len == expected);
         self.casts()?;
-        if fits && (self.scales.is_empty() || self.scales_cover_exponents()) {
+        // Levels of integers are no coefficients, and a kernel's taps stay together.
+        let transforms =
+            !self.scales.is_empty() && self.column_permutation.is_none() && self.taps as u64 <= DCT_TAPS_MAX;
+        if fits && (transforms || !self.dct) && (self.scales.is_empty() || self.scales_cover_exponents()) {
             Ok(())
         } else {
             Err(Error::argument("the side arrays do not fit the frame"))
@@ -180,6 +187,9 @@ impl<'a> LevelFrame<'a> {
         let scales = scales_of(self.scales, self.first_exponent, exponents, self.taps, rows, cols)?;
         let mut values: Vec<f32> = levels.iter().map(|&level| level as f32).collect();
         scales.apply(&mut values);
+        if self.dct {
+            Basis::new(self.taps).inverse(&mut values);
+        }
         let places = self.column_permutation.map(Permutation::places);
         let &LevelFrame { dtype, zero_point, .. } = self;
         let mut rows_bytes = vec![0; levels.len() * dtype.element_bytes()];
@@ -233,6 +243,7 @@ pub(super) struct SideWords {
     tap_exponent_at: u32,
     row_inverse_at: u32,
     column_inverse_at: u32,
+    basis_at: u32,
 }
 
 impl SideWords {
@@ -245,6 +256,7 @@ impl SideWords {
             tap_exponent_at: push_exponents(frame.tap_exponent, &mut words),
             row_inverse_at: push_inverse(frame.row_permutation, &mut words),
             column_inverse_at: push_inverse(frame.column_permutation, &mut words),
+            basis_at: push_basis(frame, &mut words),
             words: Vec::new(),
         };
         // A binding must not be empty.
@@ -274,12 +286,21 @@ fn push_inverse(permutation: Option<&Permutation>, words: &mut Vec<u32>) -> u32 
     first
 }
 
+fn push_basis(frame: &LevelFrame, words: &mut Vec<u32>) -> u32 {
+    if !frame.dct {
+        return ABSENT;
+    }
+    let first = words.len() as u32;
+    words.extend(transform::entries(frame.taps).into_iter().map(f32::to_bits));
+    first
+}
+
 /// The fields of the shader's `LevelFrame`, by name and in order.
 pub(super) fn uniform_fields(
     frame: &LevelFrame,
     (cast, value): (Cast, Value),
     side: &SideWords,
-) -> [(&'static str, u32); 15] {
+) -> [(&'static str, u32); 16] {
     [
         ("element_len", frame.element_len() as u32),
         ("row_len", frame.row_len() as u32),
@@ -296,5 +317,6 @@ pub(super) fn uniform_fields(
         ("tap_exponent_at", side.tap_exponent_at),
         ("row_inverse_at", side.row_inverse_at),
         ("column_inverse_at", side.column_inverse_at),
+        ("basis_at", side.basis_at),
     ]
 }

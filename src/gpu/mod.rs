@@ -3,7 +3,7 @@
 //! The CPU looks at what frames a chunk's words: where each lane begins and ends, side arrays, escapes, all of them proven
 //! before a shader sees them. The GPU walks the lanes, predicts, un-permutes, scales and casts, by the WGSL twins of these
 //! stages. All but one multiplication is integer arithmetic, so that a GPU differs from the CPU by one unit in the last place at
-//! most. Frames that a device cannot take are refused as `Unsupported`, and the caller turns to the CPU.
+//! most; under a transform, by no more than the sums' roundings (`tolerance.rs`). Frames that a device cannot take are refused as `Unsupported`, and the caller turns to the CPU.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod adapter;
@@ -23,6 +23,8 @@ mod navigator;
 mod self_test;
 mod shader;
 #[cfg(not(target_arch = "wasm32"))]
+mod tolerance;
+#[cfg(not(target_arch = "wasm32"))]
 mod waiting;
 
 pub use batch::{Batch, Layout, NeededChunk};
@@ -35,3 +37,5 @@ pub use native::{Started, expanded_tables};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use self_test::{ARCHIVE as SELF_TEST, is_right};
 pub use shader::{SHADER, WORKGROUP_LEN};
+#[cfg(not(target_arch = "wasm32"))]
+pub use tolerance::transform_tolerances;

@@ -37,6 +37,7 @@ struct LevelFrame {
     tap_exponent_at: u32,
     row_inverse_at: u32,
     column_inverse_at: u32,
+    basis_at: u32,
 }
 
 @group(0) @binding(0) var<uniform> frame: LevelFrame;
@@ -100,7 +101,17 @@ fn weight(element: u32) -> f32 {
         return 0.0;
     }
     let place = coded_place(element);
-    return dequantize(level_at(place), scale_at(place.x, place.y));
+    let column = place.y / frame.taps;
+    let tap = place.y % frame.taps;
+    if frame.basis_at == ABSENT {
+        return scaled(place.x, column, tap);
+    }
+    return inverse(place.x, column, tap);
+}
+
+// A level times its scale: a weight, or a coefficient of a transform.
+fn scaled(row: u32, column: u32, tap: u32) -> f32 {
+    return dequantize(level_at(vec2(row, column * frame.taps + tap)), scale_at(row, column, tap));
 }
 
 // A word of integers, from `first` on.

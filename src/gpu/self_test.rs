@@ -5,7 +5,7 @@ use crate::container::Hash;
 use crate::{Archive, Error, Limits, Result, gpu::Decoder, gpu::error::gpu_error};
 
 /// Frames that use every array of the shaders, all of whose weights are exact: under the trellis, with low bits, with escapes,
-/// predicted.
+/// predicted, under a transform.
 pub(crate) const ARCHIVE: &[u8] = include_bytes!("self-test.mcwc");
 /// Of the buffers of all tensors, one after another.
 const HASH: [u8; 16] = *include_bytes!("self-test.hash");

@@ -13,6 +13,7 @@ const COMMENTED: &str = concat!(
     include_str!("reconstruct.wgsl"),
     include_str!("../stages/permute.wgsl"),
     include_str!("../stages/quantize.wgsl"),
+    include_str!("../stages/transform.wgsl"),
 );
 const SOURCE_AND_LEN: ([u8; COMMENTED.len()], usize) = without_comments(COMMENTED.as_bytes());
 

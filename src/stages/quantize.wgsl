@@ -3,11 +3,11 @@
 // One float multiplication; the scale is looked up and every cast is integer arithmetic. Scales lie in 2^-100 to 2^100 and
 // levels below 2^24, so that no weight is subnormal, infinite or NaN: the values that WGSL lets a device change.
 
-// S(e) of a coded row and column.
-fn scale_at(row: u32, column: u32) -> f32 {
+// S(e) of a coded row, column and tap.
+fn scale_at(row: u32, column: u32, tap: u32) -> f32 {
     let e = exponent(frame.row_exponent_at, row)
-        + exponent(frame.column_exponent_at, column / frame.taps)
-        + exponent(frame.tap_exponent_at, column % frame.taps);
+        + exponent(frame.column_exponent_at, column)
+        + exponent(frame.tap_exponent_at, tap);
     return bitcast<f32>(side[u32(e - frame.first_exponent)]);
 }
 

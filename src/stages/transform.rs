@@ -1,4 +1,4 @@
-//! Coefficients of a kernel <-> its taps: an orthonormal DCT-II (FORMAT.md, section 5.3).
+//! Coefficients of a kernel <-> its taps: an orthonormal DCT-II (FORMAT.md, section 5.3). WGSL twin: `transform.wgsl`.
 
 use std::f64::consts::PI;
 
@@ -30,10 +30,9 @@ impl Basis {
     )]
     pub fn new(taps: usize) -> Self {
         let cosines = cosines(4 * taps);
-        let norm = |row: usize| (if row == 0 { 1.0 } else { 2.0 } / taps as f64).sqrt();
         let value = |at: usize| {
             let (row, tap) = (at / taps, at % taps);
-            (norm(row) * cosines[(2 * tap + 1) * row % (4 * taps)]) as f32
+            (norm(row, taps) * cosines[(2 * tap + 1) * row % (4 * taps)]) as f32
         };
         Basis { taps, values: (0..taps * taps).map(value).collect() }
     }
@@ -77,6 +76,18 @@ impl Basis {
     }
 }
 
+/// All that occur in a basis: entry `(2·tap + 1)·row mod 4·taps` for every row but the first, and the last for that one.
+#[cfg(feature = "gpu")]
+#[expect(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, reason = "there are 1 to 1024 taps")]
+pub(crate) fn entries(taps: usize) -> Vec<f32> {
+    let others = cosines(4 * taps).into_iter().map(|cosine| norm(1, taps) * cosine);
+    others.chain([norm(0, taps)]).map(|entry| entry as f32).collect()
+}
+
+fn norm(row: usize, taps: usize) -> f64 {
+    (if row == 0 { 1.0 } else { 2.0 } / taps as f64).sqrt()
+}
+
 /// cos(2π·i / len) for every i, by turning a unit vector: no more than arithmetic, so that every machine gets the same.
 #[expect(clippy::arithmetic_side_effects, reason = "orders are below 24")]
 fn cosines(len: usize) -> Vec<f64> {
@@ -113,6 +124,18 @@ mod tests {
                 let norm = (if k == 0 { 1.0 } else { 2.0 } / taps as f64).sqrt();
                 let expected = norm * (PI * ((2 * t + 1) * k) as f64 / (2 * taps) as f64).cos();
                 assert!((f64::from(basis.value(k, t)) - expected).abs() < 1e-7, "{taps}: {k} {t}");
+            }
+        }
+    }
+
+    #[cfg(feature = "gpu")]
+    #[test]
+    fn entries_are_those_of_the_basis() {
+        for taps in [1, 2, 3, 8, 125, 1024] {
+            let (basis, entries) = (Basis::new(taps), entries(taps));
+            for (k, t) in (0..taps).flat_map(|k| (0..taps).map(move |t| (k, t))) {
+                let entry = entries[if k == 0 { 4 * taps } else { (2 * t + 1) * k % (4 * taps) }];
+                assert_eq!(entry, basis.value(k, t), "{taps}: {k} {t}");
             }
         }
     }

@@ -182,7 +182,7 @@ fn describe(archive: &Archive) -> JsResult<JsValue> {
             Coding::Levels(levels) => Some(levels),
             Coding::Planes(_) => None,
         };
-        let on_gpu = levels.is_some_and(|levels| !levels.dct);
+        let on_gpu = levels.is_some();
         let scattered = levels.is_some_and(|levels| levels.is_scattered());
         let reference = index(frame.reference);
         (index(frame.side_chunk), frame.first_chunk, frame.chunk_count, reference, on_gpu, scattered)

@@ -3,7 +3,7 @@
 use crate::Noise;
 use crate::common::changed::with_chunk;
 use crate::common::frames::{self, Case, case, predicted};
-use crate::compare::{differences, gpu_decoder, read};
+use crate::compare::{differences, gpu_decoder, read, transform_differences};
 use mcwc::Result;
 use mcwc::container::{Coding, Hash};
 use mcwc::decode::Reader;
@@ -18,7 +18,7 @@ type Tensors = Vec<(String, DType, Vec<u8>)>;
 /// The tensors of frames that the GPU takes, each as `dtype` or as its own type: by the GPU all at once, and by the CPU.
 fn both(gpu: &Decoder, reader: &Reader<[u8]>, dtype: Option<DType>) -> (Result<Vec<Vec<u8>>>, Result<Tensors>) {
     let archive = reader.archive();
-    let takes = |frame: usize| matches!(&archive.frames[frame].coding, Coding::Levels(levels) if !levels.dct);
+    let takes = |frame: usize| matches!(&archive.frames[frame].coding, Coding::Levels(_));
     let tensors: Vec<_> =
         archive.tensors.iter().filter(|tensor| tensor.frames.last().is_some_and(|&f| takes(f))).collect();
     let frames: Vec<usize> = tensors.iter().map(|tensor| *tensor.frames.last().unwrap()).collect();
@@ -55,7 +55,15 @@ fn assert_both(gpu: &Decoder, archive: &[u8], base: Option<&Reader<[u8]>>, what:
         let (on_gpu, on_cpu) = both(gpu, &reader, dtype);
         let (on_gpu, on_cpu) = (on_gpu.unwrap(), on_cpu.unwrap());
         for (found, (name, dtype, expected)) in on_gpu.iter().zip(&on_cpu) {
-            assert_eq!(differences(*dtype, expected, found), 0, "{name} as {dtype:?} of {what}");
+            let tensor = reader.archive().tensors.iter().find(|tensor| tensor.name == *name).unwrap();
+            let differences = match &reader.archive().frames[*tensor.frames.last().unwrap()].coding {
+                Coding::Levels(levels) if levels.dct => {
+                    let kernels = (levels.taps, levels.column_major.then_some(levels.rows));
+                    transform_differences([tensor.dtype, *dtype], kernels, expected, found)
+                }
+                _ => differences(*dtype, expected, found),
+            };
+            assert_eq!(differences, 0, "{name} as {dtype:?} of {what}");
         }
         count = on_cpu.len();
     }
@@ -241,12 +249,23 @@ fn self_test_cases() -> [Case; 4] {
     sparse.chunk_rows = 66;
     (0..).zip(&mut sparse.levels).for_each(|(at, level)| *level = if at % 61 == 0 { at / 61 % 5 - 2 } else { 0 });
     let integers = of(DType::I8, [5, 7, 1], 0b10_1000_0111, 3, 91);
-    let first = of(DType::F16, [9, 5, 3], 0b1_1111, 0, 92);
-    let mut second = of(DType::BF16, [7, 5, 3], 0b1_0110_1110, 0, 93);
+    let mut first = of(DType::F16, [9, 5, 4], 0b1_1111, 0, 92);
+    // Coefficients whose entries are all halves.
+    first.plan.dct = true;
+    first.levels.iter_mut().skip(1).step_by(2).for_each(|level| *level = 0);
+    let mut second = of(DType::BF16, [7, 5, 4], 0b1_0110_1110, 0, 93);
     second.plan.prediction =
         Some(Prediction { reference: [0, 0], gain: 0, row_gain: (0..7).map(|row| 100 * row - 200).collect() });
     second.reference = Some(Box::new(first.clone()));
     [first, second, sparse, integers]
+}
+
+/// Taps that are multiples of 2^-20, as f16.
+fn exact_taps(case: &Case) -> Vec<u8> {
+    let unit = f64::from(1 << 20);
+    // No zero is negative.
+    let tap = |tap: &f64| half::f16::from_f64((tap * unit).round() / unit + 0.0).to_le_bytes();
+    frames::taps(case).iter().flat_map(tap).collect()
 }
 
 #[test]
@@ -271,6 +290,7 @@ fn the_self_test_has_every_kind_of_frame() {
     assert_eq!(stored.file(0).unwrap(), reader.file(0).unwrap());
     assert_eq!(std::fs::read("src/gpu/self-test.hash").unwrap(), hash);
     for (tensor, case) in reader.archive().tensors.iter().zip(&cases) {
-        assert_eq!(frames::difference(&reader.tensor(&tensor.name).unwrap(), &case.expected()), None);
+        let expected = if case.plan.dct { exact_taps(case) } else { case.expected() };
+        assert_eq!(frames::difference(&reader.tensor(&tensor.name).unwrap(), &expected), None);
     }
 }

@@ -56,6 +56,7 @@ pub struct Case {
     pub zero_point: i32,
     pub exponents: [Vec<i8>; 3],
     pub permutations: [Option<Permutation>; 2],
+    pub dct: bool,
     pub column_major: bool,
     pub levels: Vec<i32>,
     /// The type that the elements are to have.
@@ -82,6 +83,7 @@ impl Case {
             zero_point: if dtype.is_float() { 0 } else { random.next() as i32 >> 20 },
             exponents,
             permutations,
+            dct: false,
             column_major: arrays >> 5 & 1 == 1,
             levels: random.levels(shape[0] * row_len, level_bits),
             output: dtype,
@@ -115,6 +117,7 @@ impl Case {
             row_exponent: &self.exponents[0],
             column_exponent: &self.exponents[1],
             tap_exponent: &self.exponents[2],
+            dct: self.dct,
             column_major: self.column_major,
             row_permutation: self.permutations[0].as_ref(),
             column_permutation: self.permutations[1].as_ref(),
@@ -129,6 +132,7 @@ impl Case {
         let arrays = self.exponents.each_ref().map(|array| !array.is_empty());
         let permutations = self.permutations.each_ref().map(Option::is_some);
         let (dtype, output, shape) = (self.dtype, self.output, self.shape);
-        format!("{dtype:?} as {output:?} {shape:?}, exponents {arrays:?}, permutations {permutations:?}")
+        let dct = if self.dct { ", under a transform" } else { "" };
+        format!("{dtype:?} as {output:?} {shape:?}, exponents {arrays:?}, permutations {permutations:?}{dct}")
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use crate::case::Case;
-use mcwc::gpu::{Decoder, Device};
+use mcwc::gpu::{Decoder, Device, cast, transform_tolerances};
 use mcwc::tensor::DType;
 
 pub fn gpu_decoder() -> Option<&'static Decoder> {
@@ -42,6 +42,29 @@ pub fn differences(dtype: DType, expected: &[u8], found: &[u8]) -> usize {
     elements.filter(|(expected, found)| distance(dtype, expected, found) > u64::from(dtype.is_float())).count()
 }
 
+/// As [`differences`], of weights in kernels of so many taps under a transform, in a tensor that is the transpose of a matrix
+/// of so many rows if it has any: made of elements of type `from`, and held to the tolerances for those.
+pub fn transform_differences(
+    [from, to]: [DType; 2],
+    (taps, rows): (usize, Option<usize>),
+    expected: &[u8],
+    found: &[u8],
+) -> usize {
+    assert_eq!(expected.len(), found.len());
+    let element_bytes = to.element_bytes();
+    let floats = |bytes: &[u8]| -> Vec<f32> {
+        let floats = cast(bytes, to, DType::F32).unwrap();
+        floats.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+    };
+    let [weights, made] = [expected, found].map(floats);
+    let tolerances = transform_tolerances(&weights, from, taps, rows);
+    let is_far = |&at: &usize| {
+        let range = at * element_bytes..(at + 1) * element_bytes;
+        distance(to, &expected[range.clone()], &found[range]) > 1 && (weights[at] - made[at]).abs() > tolerances[at]
+    };
+    (0..weights.len()).filter(is_far).count()
+}
+
 /// Steps between two elements: units in the last place for floats. A float64 holds a widened float32, and counts as that.
 pub fn distance(dtype: DType, a: &[u8], b: &[u8]) -> u64 {
     let ordered = |bytes: &[u8]| {
@@ -57,11 +80,20 @@ pub fn distance(dtype: DType, a: &[u8], b: &[u8]) -> u64 {
     ordered(a).abs_diff(ordered(b))
 }
 
+/// Elements of a case that are further apart than the contract allows.
+pub fn case_differences(case: &Case, expected: &[u8], found: &[u8]) -> usize {
+    if !case.dct {
+        return differences(case.output, expected, found);
+    }
+    let kernels = (case.shape[2], case.column_major.then_some(case.shape[0]));
+    transform_differences([case.dtype, case.output], kernels, expected, found)
+}
+
 #[track_caller]
 pub fn assert_twins(case: &Case) {
     let Some(gpu) = gpu_decoder() else { return };
     let (expected, found) = (case.on_cpu(), case_on_gpu(gpu, case));
-    assert_eq!(differences(case.output, &expected, &found), 0, "{}", case.name());
+    assert_eq!(case_differences(case, &expected, &found), 0, "{}", case.name());
 }
 
 /// For products that need no rounding: then everything else is integer arithmetic, and must be identical.

@@ -1,7 +1,7 @@
 //! The WGSL stages against their CPU twins, on whatever adapter there is (in CI: lavapipe).
 //!
-//! Integers must be identical, weights within one unit in the last place of the element type. Every comparison is also
-//! shown a frame that was tampered with on one side, and must notice. Without an adapter these tests fail, unless
+//! Integers must be identical, weights within one unit in the last place of the element type; under a transform, within its
+//! tolerances. Every comparison is also shown a frame that was tampered with on one side, and must notice. Without an adapter these tests fail, unless
 //! `MCWC_NO_GPU=1` says that there is none.
 #![cfg(feature = "gpu")]
 
@@ -22,7 +22,7 @@ use common::Noise;
 use noise::Noise;
 
 use case::{Case, FLOATS, INTEGERS, OUTPUTS};
-use compare::{assert_identical, assert_twins, case_on_gpu, differences, gpu_decoder};
+use compare::{assert_identical, assert_twins, case_differences, case_on_gpu, differences, gpu_decoder};
 use mcwc::Error;
 use mcwc::entropy::Table;
 use mcwc::gpu::{Decoder, Device, LevelFrame, expanded_tables};
@@ -43,6 +43,60 @@ fn floats_agree_over_shapes_arrays_and_types() {
                 let case = Case::new(dtype, shape, [8, 16, 32][seed as usize % 3], arrays, 0.0123, seed);
                 assert_twins(&case);
                 OUTPUTS.into_iter().for_each(|output| assert_twins(&Case { output, ..case.clone() }));
+            }
+        }
+    }
+}
+
+/// Kernels under a transform, of weights of about the same size.
+fn transformed(dtype: DType, shape: [usize; 3], level_bits: u32, arrays: u32, seed: u64) -> Case {
+    let mut case = Case::new(dtype, shape, level_bits, arrays, 1.0, seed);
+    case.exponents.iter_mut().flatten().for_each(|exponent| *exponent /= 8);
+    case.set_scale(0.0123);
+    Case { dct: true, ..case }
+}
+
+#[test]
+fn transformed_kernels_agree_over_taps_arrays_and_types() {
+    let mut seed = 2000;
+    for dtype in FLOATS {
+        for shape in [[7, 11, 1], [5, 3, 2], [40, 3, 9], [3, 2, 64], [9, 2, 125], [2, 1, 1024]] {
+            for arrays in [0b00000, 0b00111, 0b01010, 0b101101] {
+                seed += 1;
+                let case = transformed(dtype, shape, [8, 16, 24][seed as usize % 3], arrays, seed);
+                assert_twins(&case);
+                OUTPUTS.into_iter().for_each(|output| assert_twins(&Case { output, ..case.clone() }));
+            }
+        }
+    }
+}
+
+#[test]
+fn transforms_that_were_tampered_with_are_noticed() {
+    let Some(gpu) = gpu_decoder() else { return };
+    type Tamper<'a> = (&'a str, &'a dyn Fn(&mut Case));
+    let tampers: [Tamper; 6] = [
+        ("no transform", &|case| case.dct = false),
+        ("the first coefficient", &|case| case.levels[0] += 1),
+        ("the last coefficient", &|case| *case.levels.last_mut().unwrap() += 1),
+        ("two coefficients", &|case| case.levels.swap(64, 65)),
+        ("a tap exponent", &|case| case.exponents[2][5] += 1),
+        ("another layout", &|case| case.column_major = !case.column_major),
+    ];
+    for dtype in FLOATS {
+        for layout in [0b000111, 0b100111] {
+            let mut case = transformed(dtype, [3, 2, 64], 8, layout, 3000);
+            case.levels = (0..3 * 2 * 64).map(|i| (i * 37 % 61 - 30) / (1 + i % 64 / 8)).collect();
+            case.scales = scales(0.0123, case.first_exponent, case.first_exponent + 120).unwrap();
+            for output in [dtype].into_iter().chain(OUTPUTS) {
+                case.output = output;
+                let found = case_on_gpu(gpu, &case);
+                assert_eq!(case_differences(&case, &case.on_cpu(), &found), 0, "{}", case.name());
+                for (name, tamper) in &tampers {
+                    let mut tampered = case.clone();
+                    tamper(&mut tampered);
+                    assert!(case_differences(&case, &tampered.on_cpu(), &found) > 0, "{name}: {}", case.name());
+                }
             }
         }
     }
@@ -218,6 +272,21 @@ fn refuses_what_does_not_fit() {
     assert!(matches!(error(&other, &[0; 16]), Error::Unsupported { .. }));
     let huge = LevelFrame { rows: 1 << 20, columns: 1 << 12, row_exponent: &[], column_exponent: &[], ..frame.clone() };
     assert!(matches!(error(&huge, &[]), Error::Unsupported { .. }));
+    let scattered = LevelFrame { dct: true, ..frame.clone() };
+    assert!(matches!(error(&scattered, &[0; 16]), Error::Argument(_)));
+    let transformed = LevelFrame { dct: true, row_permutation: None, column_permutation: None, ..frame.clone() };
+    let whole = LevelFrame { dtype: DType::I8, output: DType::I8, scales: &[], ..transformed.clone() };
+    assert!(matches!(error(&whole, &[0; 16]), Error::Argument(_)));
+    let long = LevelFrame {
+        rows: 1,
+        columns: 1,
+        taps: 1025,
+        row_exponent: &[],
+        column_exponent: &[],
+        tap_exponent: &[],
+        ..transformed
+    };
+    assert!(matches!(error(&long, &[0; 1025]), Error::Argument(_)));
     let empty = LevelFrame { rows: 0, ..frame };
     assert!(matches!(error(&empty, &[]), Error::Unsupported { .. }));
 }
