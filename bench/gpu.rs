@@ -1,7 +1,7 @@
 //! How fast a GPU makes weights of payloads, against the CPU decoder and against sending the weights themselves. The binary needs
 //! nothing beside itself, so that it can be carried to a machine with a GPU.
 //!
-//!     cargo bench --features gpu --bench gpu -- 4 64 256     # millions of weights
+//!     cargo bench --features gpu --bench gpu -- 4 16 64 256 1024     # millions of weights
 
 use std::time::Instant;
 
@@ -234,7 +234,7 @@ impl Gpu {
 
 impl Clock {
     const BUSY_BYTES: u64 = 1 << 30;
-    /// Copies, of about a millisecond each.
+    /// Copies of about a millisecond each: together longer than recording a batch takes.
     const BUSY_COPIES: usize = 100;
 
     fn new(device: &wgpu::Device) -> Self {
@@ -271,7 +271,7 @@ impl Clock {
         gpu.queue.submit([encoder.finish()]);
     }
 
-    /// Milliseconds between the two.
+    /// Milliseconds between the two stamps.
     fn read(&self, gpu: &Gpu) -> f64 {
         self.read.map_async(wgpu::MapMode::Read, .., |result| result.expect("the device works"));
         gpu.wait();

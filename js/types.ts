@@ -104,7 +104,7 @@ export interface GpuStats {
   arrivalMs: number;
   /** Checking hashes. */
   verifyMs: number;
-  /** Sending compressed chunks up. */
+  /** Writing compressed chunks to the queue, until the device has accepted them. */
   uploadMs: number;
   /** Decoding on the GPU, until it has told that all chunks are whole. */
   decodeMs: number;

@@ -82,9 +82,10 @@ fn compare_with_gpu(reader: &Reader<FileSource>, json: bool) -> Result<Found> {
     let same = match (neighbours, rounded) {
         (0, 0) => ", to the bit".into(),
         (_, 0) => format!(" but for {neighbours} that differ by one unit in the last place"),
+        (0, _) => format!(" but for {rounded}, under a transform, that are as close as the format asks"),
         _ => format!(
-            " but for {neighbours} that differ by one unit in the last place and {rounded}, under a transform, by 2^-16 of \
-             their kernel's largest weight at most"
+            " but for {neighbours} that differ by one unit in the last place and {rounded}, under a transform, that are as \
+             close as the format asks"
         ),
     };
     let mut text = format!("{tensors} of {of} tensors, {elements} elements, are the same on {adapter}{same}\n");

@@ -10,7 +10,7 @@ const SLOT_MASK: u32 = 0xfff;
 const TABLE_LEN: u32 = 832;
 const NUMBERS_AT: u32 = 512;
 const INTERVALS_AT: u32 = 576;
-// Words, of which a lane reads one in about four steps.
+// Words ahead: a lane reads one in about four steps, so they have 160 steps to come.
 const TOUCH_AHEAD: u32 = 40;
 // More than any lane's number in its chunk.
 const LANE_END: u32 = 256;
@@ -20,6 +20,7 @@ const LANE_END: u32 = 256;
 @group(0) @binding(1) var<storage, read> intervals: array<u32>;
 @group(0) @binding(2) var<storage, read_write> expanded: array<u32>;
 
+// One word of a table.
 @compute @workgroup_size(64)
 fn expand_tables(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>) {
     let word = id.y * workgroups.x * 64u + id.x;
@@ -38,20 +39,20 @@ fn expand_tables(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_work
         return;
     }
     if at < NUMBERS_AT {
-        let first = interval_of(8u * (at & ~1u), start, end);
+        let first = last_interval_by(16u * (at / 2u), start, end);
         expanded[word] = intervals[min(first + (at & 1u), end - 1u)];
         return;
     }
     var four = 0u;
     for (var i = 0u; i < 4u; i++) {
-        let number = interval_of(16u * (4u * (at - NUMBERS_AT) + i), start, end) - start;
+        let number = last_interval_by(16u * (4u * (at - NUMBERS_AT) + i), start, end) - start;
         four = insertBits(four, number, i * 8u, 8u);
     }
     expanded[word] = four;
 }
 
 // The last interval that begins at a slot or before it.
-fn interval_of(slot: u32, start: u32, end: u32) -> u32 {
+fn last_interval_by(slot: u32, start: u32, end: u32) -> u32 {
     var next = start + 1u;
     while next < end && cumulative(intervals[next]) <= slot {
         next++;
@@ -116,11 +117,12 @@ fn walk_lanes(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     var state = lane.state;
     var word = lane.word;
     // The steps of a lane are a chain, which waits for all that it loads: so loads stand a step before their values are needed,
-    // and words that will be needed are touched, to be in a cache by then. Of those nothing is used, which no compiler can know.
+    // and words that will be needed are touched, to be in a cache by then.
     var next_words = words[word >> 1u];
     var touched = 0u;
     var ahead = 0u;
-    let unused = chunk.trellis >> 1u;
+    // `trellis` is 0 or 1, which no compiler knows: so what is touched counts as used, and adds nothing.
+    let zero = chunk.trellis >> 1u;
     for (var column = number; column < chunk.columns; column += chunk.lane_len) {
         let column_class = class_at(chunk.column_class_at, column);
         var trellis_state = 0u;
@@ -152,37 +154,37 @@ fn walk_lanes(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
             levels[chunk.level_at + row * chunk.row_len + column] = level;
         }
     }
-    if state != STATE_START || word != lane.end + (touched & unused) {
+    if state != STATE_START || word != lane.end + (touched & zero) {
         // The largest is the first lane's.
         atomicMax(&status[lane.chunk], LANE_END - number);
     }
 }
 
-// The interval of a table that a slot lies in: nearly always one of the two that are at hand.
-fn interval_at(table: u32, slot: u32) -> u32 {
-    let two = tables[table + (slot >> 4u)];
+// The interval of a table, which begins there in `tables`, that a slot lies in: nearly always one of the two at hand.
+fn interval_at(table_at: u32, slot: u32) -> u32 {
+    let two = tables[table_at + (slot >> 4u)];
     let interval = select(two.x, two.y, slot >= cumulative(two.y));
     if slot < cumulative(interval) + (interval >> 20u) {
         return interval;
     }
-    let numbers = tables[table + NUMBERS_AT / 2u + (slot >> 7u)][(slot >> 6u) & 1u];
+    let numbers = tables[table_at + NUMBERS_AT / 2u + (slot >> 7u)][(slot >> 6u) & 1u];
     // No more than 15 begin after the first of 16 slots. Some drivers end loops after 65535 rounds in all, so this is none.
     var number = extractBits(numbers, ((slot >> 4u) & 3u) * 8u, 8u);
-    number = advanced(table, number, 8u, slot);
-    number = advanced(table, number, 4u, slot);
-    number = advanced(table, number, 2u, slot);
-    number = advanced(table, number, 1u, slot);
-    return numbered(table, number);
+    number = advanced(table_at, number, 8u, slot);
+    number = advanced(table_at, number, 4u, slot);
+    number = advanced(table_at, number, 2u, slot);
+    number = advanced(table_at, number, 1u, slot);
+    return numbered(table_at, number);
 }
 
 // A number, or that of a later interval if it begins at the slot or before it.
-fn advanced(table: u32, number: u32, by: u32, slot: u32) -> u32 {
+fn advanced(table_at: u32, number: u32, by: u32, slot: u32) -> u32 {
     let later = min(number + by, 255u);
-    return select(number, later, cumulative(numbered(table, later)) <= slot);
+    return select(number, later, cumulative(numbered(table_at, later)) <= slot);
 }
 
-fn numbered(table: u32, number: u32) -> u32 {
-    return tables[table + (INTERVALS_AT + number) / 2u][number & 1u];
+fn numbered(table_at: u32, number: u32) -> u32 {
+    return tables[table_at + (INTERVALS_AT + number) / 2u][number & 1u];
 }
 
 fn class_at(array_at: u32, index: u32) -> i32 {

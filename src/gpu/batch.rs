@@ -5,7 +5,7 @@
 
 use super::coded::{Coded, LevelPlace, WordPlaces};
 use super::device::{Device, Temporary, check_binding};
-use super::frame::{ABSENT, LevelFrame};
+use super::frame::{ABSENT, LevelFrame, check_transforms};
 use crate::container::{Archive, Coding, Frame, Levels};
 use crate::entropy::LevelPayload;
 use crate::error::{Error, Result};
@@ -205,6 +205,7 @@ impl Layout {
         }
         let words_bytes = words_bytes.next_multiple_of(4).max(4);
         check_binding(words_bytes.max(4 * level_len), binding_bytes_max)?;
+        check_transforms(archive, wanted)?;
         let wanted = wanted.to_vec();
         let mut layout = Layout { frames, places, wanted, dtype, coded, words_bytes, level_len };
         for frame in layout.frames.iter_mut().filter(|frame| frame.levels.side == 0) {

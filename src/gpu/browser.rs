@@ -10,12 +10,12 @@ use super::error::{gpu_error, js_error};
 use super::navigator::{instance, navigator_gpu};
 use crate::error::{Error, Result};
 
-/// What a decoder keeps between batches: nothing, as pages are to have the memory.
+/// The buffer of levels, made anew for each batch: pages are to have the memory.
 #[derive(Debug, Default)]
-pub(super) struct Kept;
+pub(super) struct LevelBuffer;
 
-impl Kept {
-    pub fn levels(&self, bytes: u64, recording: &mut Recording) -> wgpu::Buffer {
+impl LevelBuffer {
+    pub fn at_least(&self, bytes: u64, recording: &mut Recording) -> wgpu::Buffer {
         recording.buffer(bytes, wgpu::BufferUsages::STORAGE)
     }
 }

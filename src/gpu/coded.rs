@@ -65,7 +65,7 @@ impl Tables {
         let mut expanded = Vec::with_capacity(TABLE_LEN * self.starts.len());
         for (&start, end) in self.starts.iter().zip(ends) {
             let intervals = &self.intervals[start as usize..end];
-            let begins = |interval: &u32| interval >> 8 & 0xfff;
+            let begins = |interval: &u32| interval >> 8 & (TOTAL - 1);
             let numbers: Vec<u8> = (0..TOTAL)
                 .step_by(16)
                 .map(|slot| (intervals.partition_point(|interval| begins(interval) <= slot) - 1) as u8)

@@ -2,12 +2,12 @@
 
 use super::batch::{Batch, BatchFrame, Layout};
 #[cfg(target_arch = "wasm32")]
-use super::browser::Kept;
+use super::browser::LevelBuffer;
 use super::coded::Tables;
 use super::device::{Device, Temporary};
 use super::frame::{self, LevelFrame, SideWords};
 #[cfg(not(target_arch = "wasm32"))]
-use super::native::Kept;
+use super::native::LevelBuffer;
 use super::shader::{SHADER, TENSOR_WORKGROUP_LEN, WORKGROUP_LEN};
 use crate::error::Result;
 
@@ -23,11 +23,12 @@ mod binding {
     pub const ESCAPES: u32 = 7;
 }
 
-/// Decodes frames of levels on one device.
+/// Decodes frames of levels on one device. Natively it keeps the buffer of levels of its last batch, four bytes for each, up to
+/// 1 GiB, until it is dropped.
 #[derive(Debug)]
 pub struct Decoder {
     pub(super) device: Device,
-    pub(super) kept: Kept,
+    pub(super) level_buffer: LevelBuffer,
     expand_tables: wgpu::ComputePipeline,
     walk_lanes: wgpu::ComputePipeline,
     place_escapes: wgpu::ComputePipeline,
@@ -54,6 +55,8 @@ pub(super) struct Reconstruction {
 pub(crate) struct Submission {
     pub tensors: Vec<Temporary>,
     pub status: Temporary,
+    #[cfg(not(target_arch = "wasm32"))]
+    pub levels: wgpu::Buffer,
     _temporary: Vec<Temporary>,
 }
 
@@ -74,8 +77,8 @@ impl Decoder {
         };
         let [expand_tables, walk_lanes, place_escapes, add_predictions, reconstruct] =
             ["expand_tables", "walk_lanes", "place_escapes", "add_predictions", "reconstruct"].map(pipeline);
-        let kept = Kept::default();
-        Decoder { device, kept, expand_tables, walk_lanes, place_escapes, add_predictions, reconstruct }
+        let level_buffer = LevelBuffer::default();
+        Decoder { device, level_buffer, expand_tables, walk_lanes, place_escapes, add_predictions, reconstruct }
     }
 
     /// The device.
@@ -90,12 +93,18 @@ impl Decoder {
             reconstructions.push(self.prepare(&frame)?);
         }
         let mut recording = Recording::new(&self.device);
-        let levels = self.kept.levels((4 * batch.layout.level_len).max(4), &mut recording);
+        let levels = self.level_buffer.at_least((4 * batch.layout.level_len).max(4), &mut recording);
         let status_bytes = 4 * batch.layout.coded.chunks.len().max(1) as u64;
         let status = Temporary::new(self.device.buffer(status_bytes, Usage::STORAGE | Usage::COPY_SRC));
         self.decode_levels(batch, &levels, &status, &mut recording)?;
         let tensors = reconstructions.iter().map(|frame| self.reconstruct_on(frame, &levels, &mut recording)).collect();
-        Ok(Submission { tensors, status, _temporary: recording.submit() })
+        Ok(Submission {
+            tensors,
+            status,
+            #[cfg(not(target_arch = "wasm32"))]
+            levels,
+            _temporary: recording.submit(),
+        })
     }
 
     /// From words to levels; then frames that are predicted, after what they are predicted from.

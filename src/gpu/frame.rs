@@ -4,7 +4,7 @@
 //! the stages of [`crate::reconstruct`], is the shader's CPU twin.
 
 use super::cast::cast;
-use crate::container::{Frame, Levels, Side};
+use crate::container::{Archive, Coding, Frame, Levels, Side};
 use crate::error::{Error, Result};
 use crate::format::{DCT_TAPS_MAX, EXPONENT_MIN};
 use crate::reconstruct::{Elements, SideArrays, scales_of};
@@ -212,6 +212,24 @@ impl<'a> LevelFrame<'a> {
     }
 }
 
+/// Most products that the sums of transforms take in a batch: a second of a weak device, which systems take away after two.
+const TRANSFORM_PRODUCTS_MAX: u64 = 1 << 32;
+
+/// Checks that transforms do not keep the device for too long.
+///
+/// # Errors
+/// `Unsupported` if they do.
+pub(super) fn check_transforms(archive: &Archive, wanted: &[usize]) -> Result<()> {
+    let products = wanted.iter().filter_map(|&frame| archive.frames.get(frame)).map(|frame| match &frame.coding {
+        Coding::Levels(levels) if levels.dct => frame.element_len.saturating_mul(levels.taps as u64),
+        _ => 0,
+    });
+    if products.fold(0, u64::saturating_add) > TRANSFORM_PRODUCTS_MAX {
+        return Err(Error::unsupported("transform", "of so many weights and taps on the GPU"));
+    }
+    Ok(())
+}
+
 /// The `CAST_` constants of the shader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -319,4 +337,24 @@ pub(super) fn uniform_fields(
         ("column_inverse_at", side.column_inverse_at),
         ("basis_at", side.basis_at),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Limits, gpu::self_test};
+
+    #[test]
+    fn transforms_of_too_many_products_are_left_to_the_cpu() {
+        let mut archive = Archive::parse(self_test::ARCHIVE, &Limits::default()).unwrap();
+        let taps = |frame: &Frame| match &frame.coding {
+            Coding::Levels(levels) if levels.dct => Some(levels.taps as u64),
+            _ => None,
+        };
+        let (frame, taps) =
+            archive.frames.iter().map(taps).enumerate().find_map(|(at, taps)| Some((at, taps?))).unwrap();
+        archive.frames[frame].element_len = TRANSFORM_PRODUCTS_MAX / taps;
+        assert!(check_transforms(&archive, &[frame]).is_ok());
+        assert!(matches!(check_transforms(&archive, &[frame, frame]), Err(Error::Unsupported { .. })));
+    }
 }

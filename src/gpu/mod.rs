@@ -3,7 +3,8 @@
 //! The CPU looks at what frames a chunk's words: where each lane begins and ends, side arrays, escapes, all of them proven
 //! before a shader sees them. The GPU walks the lanes, predicts, un-permutes, scales and casts, by the WGSL twins of these
 //! stages. All but one multiplication is integer arithmetic, so that a GPU differs from the CPU by one unit in the last place at
-//! most; under a transform, by no more than the sums' roundings (`tolerance.rs`). Frames that a device cannot take are refused as `Unsupported`, and the caller turns to the CPU.
+//! most; under a transform, by no more than the sums' roundings (`tolerance.rs`). Frames that a device cannot take are refused as
+//! `Unsupported`, and the caller turns to the CPU.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod adapter;

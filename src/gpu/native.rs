@@ -1,6 +1,6 @@
 //! What is done otherwise than in browsers, where JavaScript waits for devices: decoding is one call.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::batch::{Batch, NeededChunk};
 use super::coded::Tables;
@@ -24,26 +24,37 @@ fn packed(tables: &[Table]) -> Tables {
     packed
 }
 
-/// What a decoder keeps between batches: the buffer of levels, as it takes longer to make one than to fill it.
-#[derive(Debug, Default)]
-pub(super) struct Kept(Mutex<Option<wgpu::Buffer>>);
+/// Bytes of levels that are kept at most.
+const LEVEL_BYTES_KEPT: u64 = 1 << 30;
 
-impl Kept {
-    /// A buffer of at least so many bytes, of any contents. What is submitted later uses it later.
-    pub fn levels(&self, bytes: u64, recording: &mut Recording) -> wgpu::Buffer {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*kept {
-            Some(buffer) if buffer.size() >= bytes => buffer.clone(),
-            _ => kept.insert(recording.device.buffer(bytes, wgpu::BufferUsages::STORAGE)).clone(),
+/// The buffer of levels, kept between batches: it takes longer to make one than to fill it.
+#[derive(Debug, Default)]
+pub(super) struct LevelBuffer(Mutex<Option<wgpu::Buffer>>);
+
+impl LevelBuffer {
+    /// A buffer of at least so many bytes, of any contents: what is submitted later uses it later.
+    pub fn at_least(&self, bytes: u64, recording: &mut Recording) -> wgpu::Buffer {
+        let mut kept = self.kept();
+        if let Some(buffer) = kept.as_ref().filter(|buffer| buffer.size() >= bytes) {
+            return buffer.clone();
         }
+        // Both may be more than the device has.
+        *kept = None;
+        recording.device.buffer(bytes, wgpu::BufferUsages::STORAGE)
     }
 
-    fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Keeps a buffer that the device has taken; `None` if it refused something, for lack of memory perhaps.
+    fn keep(&self, buffer: Option<&wgpu::Buffer>) {
+        *self.kept() = buffer.filter(|buffer| buffer.size() <= LEVEL_BYTES_KEPT).cloned();
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<wgpu::Buffer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A batch that the device works on.
+/// A batch that the device works on. Dropped, it gives its tensors up.
+#[must_use]
 pub struct Started<'a> {
     device: &'a Device,
     batch: Batch,
@@ -99,7 +110,8 @@ impl Decoder {
     /// `Unsupported` if the device cannot take them, or all of them at once, `Argument` if one does not exist, `Gpu` if the device
     /// fails.
     pub async fn begin(&self, archive: &Archive, frames: &[usize], dtype: Option<DType>) -> Result<Batch> {
-        self.device.checked(|| Batch::new(&self.device, archive, frames, dtype)).await?
+        let batch = self.device.checked(|| Batch::new(&self.device, archive, frames, dtype)).await.flatten();
+        batch.inspect_err(|_| self.level_buffer.keep(None))
     }
 
     /// Decodes a batch whose chunks have all come. Each tensor is followed by up to 15 bytes of zeros, in a buffer that can be
@@ -117,8 +129,9 @@ impl Decoder {
     /// # Errors
     /// `Unsupported` if the device cannot take the frames, `Argument` if a chunk is missing, `Gpu` if the device fails.
     pub async fn start(&self, batch: Batch) -> Result<Started<'_>> {
-        let submission = self.device.checked(|| self.submit(&batch)).await.and_then(|submission| submission);
-        let submission = submission.inspect_err(|_| self.kept.forget())?;
+        let submission = self.device.checked(|| self.submit(&batch)).await.flatten();
+        self.level_buffer.keep(submission.as_ref().ok().map(|submission| &submission.levels));
+        let submission = submission?;
         Ok(Started { device: &self.device, batch, submission })
     }
 

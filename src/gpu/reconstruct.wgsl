@@ -43,7 +43,7 @@ struct LevelFrame {
 @group(0) @binding(0) var<uniform> frame: LevelFrame;
 @group(0) @binding(1) var<storage, read> side: array<u32>;
 @group(0) @binding(2) var<storage, read_write> tensor: array<u32>;
-// Read only, so that tensors need not wait for each other.
+// `levels`, read only: so tensors need not wait for each other.
 @group(0) @binding(5) var<storage, read> all_levels: array<i32>;
 
 @compute @workgroup_size(256)

@@ -34,7 +34,7 @@ const fn without_comments<const N: usize>(source: &[u8]) -> ([u8; N], usize) {
     (kept, len)
 }
 
-/// Invocations in a workgroup.
+/// Invocations in a workgroup of every shader but `reconstruct`.
 pub const WORKGROUP_LEN: u32 = 64;
-/// Those in one that makes words of a tensor: they are short, and many, so that starting workgroups would take longer.
+/// Invocations in a workgroup of `reconstruct`: each is short, and starting workgroups of 64 would take longer than they run.
 pub const TENSOR_WORKGROUP_LEN: u32 = 256;

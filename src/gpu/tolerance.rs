@@ -20,6 +20,13 @@ pub fn transform_tolerances(weights: &[f32], dtype: DType, taps: usize, rows: Op
     for (index, weight) in weights.iter().enumerate() {
         largest[kernel(index)] = largest[kernel(index)].max(weight.abs());
     }
+    // A GPU may give any value where a sum is out of range; casts to 16 bits saturate there.
+    let most = match dtype {
+        DType::F16 => 65504.0,
+        DType::BF16 => f32::from_bits(0x7f7f_0000),
+        _ => f32::MAX,
+    };
+    largest.iter_mut().filter(|largest| **largest >= most).for_each(|largest| *largest = f32::INFINITY);
     let unit = |weight: f32| match dtype {
         DType::F16 => weight.abs().max(1.0 / f32::from(1u16 << 14)) / f32::from(1u16 << 10),
         DType::BF16 => weight.abs() / f32::from(1u16 << 7),
@@ -41,6 +48,15 @@ mod tests {
         };
         assert_eq!(largest(None), [3.0, 3.0, 5.0, 5.0]);
         assert_eq!(largest(Some(2)), [5.0, 2.0, 5.0, 2.0]);
+    }
+
+    #[test]
+    fn sums_out_of_range_may_be_anything() {
+        for (dtype, most) in [(DType::F16, 65504.0), (DType::BF16, 3.3895314e38), (DType::F32, f32::INFINITY)] {
+            let tolerances = transform_tolerances(&[1.0, most, 1.0, 1.0], dtype, 2, None);
+            let are_finite: Vec<bool> = tolerances.iter().map(|tolerance| tolerance.is_finite()).collect();
+            assert_eq!(are_finite, [false, false, true, true], "{dtype:?}");
+        }
     }
 
     #[test]

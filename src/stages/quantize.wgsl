@@ -1,7 +1,7 @@
 // Levels -> weights and their bits (twin of quantize.rs, FORMAT.md, section 5.1).
 //
 // One float multiplication; the scale is looked up and every cast is integer arithmetic. Scales lie in 2^-100 to 2^100 and
-// levels below 2^24, so that no weight is subnormal, infinite or NaN: the values that WGSL lets a device change.
+// levels below 2^24, so that no product is subnormal, infinite or NaN: the values that WGSL lets a device change.
 
 // S(e) of a coded row, column and tap.
 fn scale_at(row: u32, column: u32, tap: u32) -> f32 {
