@@ -134,7 +134,7 @@ describe('the demo page', () => {
     assert.deepEqual(await shown(page), onCpu);
     const decoders = await page.innerText('#decoding');
     assert.match(decoders, /[\d.]+ m?s on the GPU, where the weights stay; [\d.]+ m?s on the CPU/);
-    assert.match(decoders, /to send up 2\.\d\d MB, which become 15\.18 MB there/);
+    assert.match(decoders, /to send up 1\.\d\d MB, which become 15\.18 MB there/);
     await assertAccessible(page);
 
     await own.close();
