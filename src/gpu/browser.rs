@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// The buffer of levels, made anew for each batch: pages are to have the memory.
 #[derive(Debug, Default)]
-pub(super) struct LevelBuffer;
+pub(super) struct LevelBuffer(());
 
 impl LevelBuffer {
     pub fn at_least(&self, bytes: u64, recording: &mut Recording) -> wgpu::Buffer {

@@ -4,7 +4,6 @@ use super::frame::ABSENT;
 use crate::container::{Levels, Side};
 use crate::entropy::{LevelPayload, Table};
 use crate::error::{Error, Result};
-use crate::format::TOTAL;
 use crate::reconstruct::SideArrays;
 
 /// `NUMBERS_AT` of the shader.
@@ -61,6 +60,7 @@ impl Tables {
     /// What `expand_tables` makes of them, on the CPU: what the GPU is held to.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn expanded(&self) -> Vec<u32> {
+        use crate::format::TOTAL;
         let ends = self.starts.iter().skip(1).map(|&end| end as usize).chain([self.intervals.len()]);
         let mut expanded = Vec::with_capacity(TABLE_LEN * self.starts.len());
         for (&start, end) in self.starts.iter().zip(ends) {
