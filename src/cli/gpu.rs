@@ -156,5 +156,7 @@ mod tests {
         assert_eq!(of([1.0 + 1.1e-6, 0.0]), None);
         assert_eq!(of([1.0, 2.1e-6]), None);
         assert_eq!(of([1.0, f32::NAN]), None);
+        let [out_of_range, anything] = [f32::INFINITY, f32::NAN].map(|value| value.to_le_bytes());
+        assert_eq!(apart(DType::F32, &out_of_range, &anything, &[f32::INFINITY]), Some((0, 1)));
     }
 }

@@ -168,7 +168,7 @@ fn interval_at(table_at: u32, slot: u32) -> u32 {
         return interval;
     }
     let numbers = tables[table_at + NUMBERS_AT / 2u + (slot >> 7u)][(slot >> 6u) & 1u];
-    // No more than 15 begin after the first of 16 slots. Some drivers end loops after 65535 rounds in all, so this is none.
+    // No more than 15 begin after the first of 16 slots. Some drivers end loops after 65535 rounds in all, so this is no loop.
     var number = extractBits(numbers, ((slot >> 4u) & 3u) * 8u, 8u);
     number = advanced(table_at, number, 8u, slot);
     number = advanced(table_at, number, 4u, slot);

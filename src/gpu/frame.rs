@@ -119,10 +119,13 @@ impl<'a> LevelFrame<'a> {
         ];
         let fits = lens.iter().all(|&(len, expected)| len == 0 || len == expected);
         self.casts()?;
-        // Levels of integers are no coefficients, and a kernel's taps stay together.
-        let transforms =
-            !self.scales.is_empty() && self.column_permutation.is_none() && self.taps as u64 <= DCT_TAPS_MAX;
-        if fits && (transforms || !self.dct) && (self.scales.is_empty() || self.scales_cover_exponents()) {
+        let is_kernel = self.column_permutation.is_none() && self.taps as u64 <= DCT_TAPS_MAX;
+        if self.dct && (self.scales.is_empty() || !is_kernel) {
+            return Err(Error::argument(
+                "a transform is of floats in kernels of at most 1024 taps, which are not permuted",
+            ));
+        }
+        if fits && (self.scales.is_empty() || self.scales_cover_exponents()) {
             Ok(())
         } else {
             Err(Error::argument("the side arrays do not fit the frame"))
