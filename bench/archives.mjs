@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { flag, readOptions, some, text } from '../scripts/options.mjs';
 import { ROOT } from '../scripts/tools.mjs';
 import { readSafetensors, writeSafetensors } from '../tests/common/safetensors.mjs';
 import { buildCommand } from './artifacts.mjs';
@@ -46,15 +46,14 @@ const MODES = {
   'delta-lossless': { models: ['tuned'], args: () => ['--lossless', '--base', archiveOf('minilm', 'lossless')] },
 };
 
-const list = (text) => text?.split(',');
-const { values } = parseArgs({ options: { models: { type: 'string' }, modes: { type: 'string' }, command: { type: 'string' }, write: { type: 'boolean' } } });
-const command = values.command ?? buildCommand();
+const wanted = readOptions(import.meta.filename, { models: some(Object.keys(MODELS)), modes: some(Object.keys(MODES)), command: text(), write: flag });
+const command = wanted.command ?? buildCommand();
 mkdirSync(FOLDER, { recursive: true });
 const known = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {};
 let differ = 0;
 for (const [mode, { models, args }] of Object.entries(MODES)) {
-  if (values.modes && !list(values.modes).includes(mode)) continue;
-  for (const model of models.filter((model) => !values.models || list(values.models).includes(model))) {
+  if (!wanted.modes.includes(mode)) continue;
+  for (const model of models.filter((model) => wanted.models.includes(model))) {
     const inputs = MODELS[model]();
     if (!existsSync(inputs[0])) {
       console.log(`absent  ${model} ${mode}`);
@@ -63,12 +62,12 @@ for (const [mode, { models, args }] of Object.entries(MODES)) {
     const seconds = encode(model, mode, inputs, args(model));
     const digest = createHash('sha256').update(readFileSync(archivePath(model, mode))).digest('hex');
     const same = known[`${model} ${mode}`] === digest;
-    if (!values.write && !same) differ++;
-    console.log(`${same ? 'same   ' : values.write ? 'written' : 'DIFFERS'} ${model} ${mode}: ${seconds.toFixed(1)} s`);
-    known[`${model} ${mode}`] = values.write ? digest : known[`${model} ${mode}`];
+    if (!wanted.write && !same) differ++;
+    console.log(`${same ? 'same   ' : wanted.write ? 'written' : 'DIFFERS'} ${model} ${mode}: ${seconds.toFixed(1)} s`);
+    known[`${model} ${mode}`] = wanted.write ? digest : known[`${model} ${mode}`];
   }
 }
-if (values.write) writeResults('archives', known);
+if (wanted.write) writeResults('archives', known);
 process.exitCode = differ === 0 ? 0 : 1;
 
 function archivePath(model, mode) {

@@ -8,8 +8,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
+import { readOptions, text, wrongUsage } from '../scripts/options.mjs';
 import { prepareBrowser } from '../scripts/tools.mjs';
 import { serve } from '../www/serve.mjs';
 import { buildCommand } from './artifacts.mjs';
@@ -19,22 +19,23 @@ import { markdownTable, reportTargets } from './table.mjs';
 const TASK_MS_MAX = 50;
 const TRACED = ['toplevel', 'devtools.timeline', '__metadata'];
 
-const { values, positionals } = parseArgs({ options: { quality: { type: 'string', default: 'high' } }, allowPositionals: true });
-const [quality, number] = values.quality.split('=');
+const { quality: asked, operands: models } = readOptions(import.meta.filename, { quality: text('high') }, { operands: true });
+if (models.length === 0) wrongUsage(import.meta.filename, 'Which models?');
+const [quality, number] = asked.split('=');
 const command = buildCommand();
 const folder = mkdtempSync(join(tmpdir(), 'mcwc-compress-'));
 const site = await serve();
 const results = [];
 try {
-  for (const model of positionals) results.push(await measure(model.split(',')));
+  for (const model of models) results.push(await measure(model.split(',')));
 } finally {
   await site.close();
   rmSync(folder, { recursive: true });
 }
-const text = ({ name, figures, seconds, megabytes, taskMs, isEqual }) => {
+const row = ({ name, figures, seconds, megabytes, taskMs, isEqual }) => {
   return [name, figures, seconds, megabytes.toFixed(0), taskMs.toFixed(0), isEqual ? 'yes' : 'NO'];
 };
-console.log(markdownTable(['model', 'bytes', 'encoded in', 'renderer, MB', 'longest task, ms', "the command's bytes"], results.map(text)));
+console.log(markdownTable(['model', 'bytes', 'encoded in', 'renderer, MB', 'longest task, ms', "the command's bytes"], results.map(row)));
 const met = reportTargets([
   { name: "the command's bytes", value: `${results.filter(({ isEqual }) => isEqual).length} of ${results.length}`, met: results.every(({ isEqual }) => isEqual) },
   { name: `main thread, at most ${TASK_MS_MAX} ms a task`, value: `${Math.max(...results.map(({ taskMs }) => taskMs)).toFixed(0)} ms`, met: results.every(({ taskMs }) => taskMs <= TASK_MS_MAX) },

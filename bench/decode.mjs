@@ -8,8 +8,8 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
+import { number, readOptions } from '../scripts/options.mjs';
 import { ROOT, step } from '../scripts/tools.mjs';
 import { BASELINE, BINDINGS, PKG, buildBaseline, buildCommand, requirePackage } from './artifacts.mjs';
 import { openPage } from './browser.mjs';
@@ -49,7 +49,7 @@ const COMPRESSORS = {
 };
 const PACKED = { zstd: 'zstd', 'zstd-in-place': 'zstd', brotli: 'brotli', gzip: 'gzip' };
 
-const { values } = parseArgs({ options: { rounds: { type: 'string', default: '11' } } });
+const { rounds } = readOptions(import.meta.filename, { rounds: number(11, { min: 1 }) });
 const DATA = join(CACHE, 'decode');
 const [first] = Object.keys(ARCHIVES);
 requirePackage();
@@ -58,7 +58,7 @@ const command = buildCommand();
 Object.entries(ARCHIVES).forEach(encode);
 await compressSymbols();
 step('Chromium');
-const measured = await measure(Number(values.rounds));
+const measured = await measure(rounds);
 const results = summarize(measured);
 writeResults('decode', results);
 publish('decode', report(results));

@@ -5,8 +5,8 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
+import { number, readOptions } from '../scripts/options.mjs';
 import { ROOT, fail, step } from '../scripts/tools.mjs';
 import { openPage } from './browser.mjs';
 
@@ -18,14 +18,14 @@ const ARCHIVE = join(OUT, 'ocr.mcwc');
 const COMMAND = join(ROOT, 'target/release/mcwc');
 const WEBGPU = ['--enable-unsafe-webgpu', ...(process.env.WEBGPU_ADAPTER ? [`--use-webgpu-adapter=${process.env.WEBGPU_ADAPTER}`] : [])];
 
-const { values, positionals } = parseArgs({ options: { width: { type: 'string' } }, allowPositionals: true });
-const resizing = values.width ? { resizeWidth: Number(values.width), resizeQuality: 'high' } : {};
+const { width, operands } = readOptions(import.meta.filename, { width: number(undefined, { min: 1 }) }, { operands: true });
+const resizing = width ? { resizeWidth: width, resizeQuality: 'high' } : {};
 mkdirSync(OUT, { recursive: true });
 if (!existsSync(ARCHIVE)) execFileSync(COMMAND, ['encode', ...MODELS.map((name) => join(ASSETS, name)), '-o', ARCHIVE, '--json'], { stdio: 'ignore' });
 await bundleRecognition();
 const folders = { pkg: join(ROOT, 'pkg'), ort: join(ROOT, 'node_modules/onnxruntime-web/dist'), assets: ASSETS, samples: SAMPLES, out: OUT };
 const { page, close } = await openPage(folders, { args: WEBGPU });
-const pictures = positionals.length > 0 ? positionals : readdirSync(SAMPLES).map((name) => basename(name, '.webp'));
+const pictures = operands.length > 0 ? operands : readdirSync(SAMPLES).map((name) => basename(name, '.webp'));
 const { adapter, sent, readBack, archiveBytes, createMs } = await page.evaluate(prepare, { models: MODELS });
 step(`${adapter}: sessions in ${ms(createMs.gpu)} on the GPU, ${ms(createMs.cpu)} on the CPU; ${sent} bytes sent up for ${archiveBytes} of archive, ${readBack} read back`);
 for (const picture of pictures) {

@@ -6,8 +6,8 @@
 // Exit status 1 if an output is wrong or a target is missed. Linux only: it reads /proc.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { ROOT, fail, step } from '../scripts/tools.mjs';
+import { flag, numbers, readOptions, some, text, wrongUsage } from '../scripts/options.mjs';
+import { ROOT, step } from '../scripts/tools.mjs';
 import { buildCommand, requirePackage } from './artifacts.mjs';
 import { plot } from './load/plot.mjs';
 import { DATA, MODELS, prepareVariants } from './load/prepare.mjs';
@@ -19,26 +19,22 @@ const SAMPLES = join(DATA, 'samples.json');
 const PLOT = join(ROOT, 'bench/results/load.svg');
 const CACHED = 'cached';
 
-const { values } = parseArgs({
-  options: {
-    models: { type: 'string', default: Object.keys(MODELS).join() },
-    speeds: { type: 'string', default: `10,50,300,unthrottled,${CACHED}` },
-    rounds: { type: 'string', default: '1,2,3,3,3' },
-    command: { type: 'string' },
-    fresh: { type: 'boolean', default: false },
-    trial: { type: 'boolean', default: false },
-  },
+const { models, speeds, rounds, command, fresh, trial } = readOptions(import.meta.filename, {
+  models: some(Object.keys(MODELS)),
+  speeds: text(`10,50,300,unthrottled,${CACHED}`),
+  rounds: numbers([1, 2, 3, 3, 3], { min: 1 }),
+  command: text(),
+  fresh: flag,
+  trial: flag,
 });
-const models = values.models.split(',');
-if (!models.every((model) => model in MODELS)) fail(`--models: some of ${Object.keys(MODELS).join()}`);
-const conditions = conditionsOf(values.speeds.split(','), values.rounds.split(',').map(Number));
+const conditions = conditionsOf(speeds.split(','), rounds);
 
 requirePackage();
-const variants = prepareVariants(values.command ?? buildCommand(), models);
-const samples = !values.fresh && !values.trial && existsSync(SAMPLES) ? JSON.parse(readFileSync(SAMPLES, 'utf8')) : {};
+const variants = prepareVariants(command ?? buildCommand(), models);
+const samples = !fresh && !trial && existsSync(SAMPLES) ? JSON.parse(readFileSync(SAMPLES, 'utf8')) : {};
 await measure();
 const results = summarize(variants, samples);
-if (values.trial || models.length < Object.keys(MODELS).length) {
+if (trial || models.length < Object.keys(MODELS).length) {
   console.log(report(results));
 } else {
   writeResults('load', results);
@@ -50,11 +46,11 @@ if (wrong.length > 0) console.error(`Wrong output, and by how much: ${wrong.join
 process.exitCode = reportTargets(targets(results)) && wrong.length === 0 ? 0 : 1;
 
 function conditionsOf(names, rounds) {
-  if (names.length !== rounds.length) fail('--speeds and --rounds have to be of one length');
+  if (names.length !== rounds.length) wrongUsage(import.meta.filename, '--speeds and --rounds have to be of one length');
   return names.map((name, index) => {
     if (name === CACHED) return { name, rounds: rounds[index], cached: true };
     const megabits = name === 'unthrottled' ? Infinity : Number(name);
-    return megabits > 0 ? { name, rounds: rounds[index], megabits } : fail(`--speeds ${name}: no number of Mbit/s`);
+    return megabits > 0 ? { name, rounds: rounds[index], megabits } : wrongUsage(import.meta.filename, `--speeds ${name}: no number of Mbit/s`);
   });
 }
 
@@ -86,6 +82,6 @@ async function measureRound({ visit }, kept, condition, round) {
     if (cached && !kept.has(key)) await visit(variant, condition);
     if (cached) kept.add(key);
     known.push(await visit(variant, condition));
-    if (!values.trial) writeFileSync(SAMPLES, JSON.stringify(samples));
+    if (!trial) writeFileSync(SAMPLES, JSON.stringify(samples));
   }
 }

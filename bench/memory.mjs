@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { parseArgs } from 'node:util';
+import { number, numbers, readOptions, some } from '../scripts/options.mjs';
 import { ROOT, step } from '../scripts/tools.mjs';
 import { PKG, buildCommand, requirePackage } from './artifacts.mjs';
 import { openPage } from './browser.mjs';
@@ -26,21 +26,20 @@ const BOUND_BYTES = 64 << 20;
 const RATIO = 0.79;
 const DATA = join(CACHE, 'memory');
 
-const text = (value) => ({ type: 'string', default: value });
 const PARTS = ['browser', 'native', 'encoder', 'cores', 'runtime'];
 const RESULTS = join(ROOT, 'bench/results/memory.json');
-const options = { parts: text(PARTS.join()), 'native-gb': text('2'), 'browser-mb': text('500'), 'encode-gb': text('1,4'), 'runtime-mb': text('500') };
-const { values } = parseArgs({ options });
-const parts = values.parts.split(',');
+const SIZE = { whole: false };
+const kinds = { 'native-gb': number(2, SIZE), 'browser-mb': number(500, SIZE), 'encode-gb': numbers([1, 4], SIZE), 'runtime-mb': number(500, SIZE) };
+const { parts, ...sizes } = readOptions(import.meta.filename, { parts: some(PARTS), ...kinds });
 if (parts.includes('browser') || parts.includes('runtime')) requirePackage();
 const command = buildCommand();
 mkdirSync(DATA, { recursive: true });
 const measures = {
-  browser: () => measureBrowser(Number(values['browser-mb']) * 1e6),
-  native: () => measureNative(Number(values['native-gb']) * 1e9),
-  encoder: () => measureEncoder(command, values['encode-gb'].split(',').map((gigabytes) => Number(gigabytes) * 1e9)),
+  browser: () => measureBrowser(sizes['browser-mb'] * 1e6),
+  native: () => measureNative(sizes['native-gb'] * 1e9),
+  encoder: () => measureEncoder(command, sizes['encode-gb'].map((gigabytes) => gigabytes * 1e9)),
   cores: () => measureCores(command),
-  runtime: () => measureRuntime(command, Number(values['runtime-mb']) * 1e6),
+  runtime: () => measureRuntime(command, sizes['runtime-mb'] * 1e6),
 };
 const results = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {};
 try {

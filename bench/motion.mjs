@@ -5,8 +5,8 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { parseArgs } from 'node:util';
-import { ROOT, fail, step } from '../scripts/tools.mjs';
+import { flag, readOptions, some } from '../scripts/options.mjs';
+import { ROOT, step } from '../scripts/tools.mjs';
 import { buildCommand } from './artifacts.mjs';
 import { MOTION, prepareTuned, variant } from './motion/models.mjs';
 import { report, targets } from './motion/report.mjs';
@@ -35,15 +35,12 @@ const TRELLIS_BASE_BITS = 3.6;
 const TUNED = ['finetuned', 'finetuned-permuted', 'finetuned-5x', 'finetuned-20x'];
 const PARTS = { layers, deltas, weights, copies, lossless, signs, progressive };
 
-const { values } = parseArgs({ options: { parts: { type: 'string' }, fresh: { type: 'boolean', default: false } } });
-const parts = values.parts?.split(',') ?? Object.keys(PARTS);
-const unknown = parts.find((part) => !(part in PARTS));
-if (unknown !== undefined) fail(`--parts ${unknown}: none of ${Object.keys(PARTS).join(', ')}`);
+const { parts, fresh } = readOptions(import.meta.filename, { parts: some(Object.keys(PARTS)), fresh: flag });
 
 prepareVenv();
 const command = buildCommand();
 const minilm = prepareModel('minilm');
-prepareTuned({ fresh: values.fresh });
+prepareTuned({ fresh });
 const results = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {};
 for (const part of parts) {
   results[part] = PARTS[part]();

@@ -6,9 +6,9 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { brotliCompressSync, constants } from 'node:zlib';
-import { ROOT, fail, step } from '../scripts/tools.mjs';
+import { flag, readOptions, some } from '../scripts/options.mjs';
+import { ROOT, step } from '../scripts/tools.mjs';
 import { readSafetensors, writeSafetensors } from '../tests/common/safetensors.mjs';
 import { buildCommand } from './artifacts.mjs';
 import { DATA, prepareModel, prepareVenv, python, statisticsOf, timed, venvVersion } from './rate/models.mjs';
@@ -39,11 +39,7 @@ const ABLATIONS = [
 ];
 const METHODS = ['ours', 'quantizers', 'nncodec', 'lossless', 'ablations', 'pruned'];
 
-const { values } = parseArgs({
-  options: { models: { type: 'string' }, methods: { type: 'string' }, fresh: { type: 'boolean', default: false } },
-});
-const models = chosen('models', Object.keys(MODELS));
-const methods = chosen('methods', METHODS);
+const { models, methods, fresh } = readOptions(import.meta.filename, { models: some(Object.keys(MODELS)), methods: some(METHODS), fresh: flag });
 
 prepareVenv();
 const command = buildCommand();
@@ -66,15 +62,9 @@ python('rate/plot.py', [RESULTS, join(ROOT, 'bench/results')]);
 publish('rate', [report(results), ...tfjsReport(tfjs), ...prunedReport(pruned)].join('\n\n'));
 process.exitCode = reportTargets([...targets(results), ...tfjsTargets(tfjs), ...prunedTargets(pruned)]) ? 0 : 1;
 
-function chosen(option, all) {
-  const names = values[option]?.split(',') ?? all;
-  const unknown = names.find((name) => !all.includes(name));
-  return unknown === undefined ? names : fail(`--${option} ${unknown}: none of ${all.join(', ')}`);
-}
-
 function measure(model, source) {
   const list = JSON.parse(python('rate/peers.py', ['--cache', DATA, '--list', model]));
-  const statistics = { calibrated: statisticsOf(model, source, 'calibrated', values.fresh), random: statisticsOf(model, source, 'random', values.fresh) };
+  const statistics = { calibrated: statisticsOf(model, source, 'calibrated', fresh), random: statisticsOf(model, source, 'random', fresh) };
   if (methods.includes('ablations')) statistics.moments = withoutImportances(statistics.calibrated);
   const measured = { weights: list.weights, bytes: statSync(source).size };
   if (methods.includes('quantizers')) measured.quantizers = peers(model, list.quantizers);
@@ -112,7 +102,7 @@ function peer(model, method, importances) {
   const key = createHash('sha256').update(venvVersion());
   if (importances) key.update(readFileSync(importances));
   const path = join(DATA, 'peers', `${model}-${method}-${key.digest('hex').slice(0, 12)}.json`);
-  if (values.fresh || !existsSync(path)) {
+  if (fresh || !existsSync(path)) {
     step(`${model}: ${method}`);
     const printed = python('rate/peers.py', ['--cache', DATA, ...(importances ? ['--importances', importances] : []), model, method]);
     mkdirSync(join(DATA, 'peers'), { recursive: true });

@@ -3,12 +3,13 @@
 // Needs the built package, and pip for the model's weights.
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { PORT, readOptions } from '../scripts/options.mjs';
 import { ROOT, installPackages, run, step, tool } from '../scripts/tools.mjs';
 import { bertModel } from '../tests/common/bert.mjs';
 import { FLOAT, integer, message, node } from '../tests/common/onnx.mjs';
 import { readSafetensors } from '../tests/common/safetensors.mjs';
 import { serve } from '../www/serve.mjs';
+import { requirePackage } from './artifacts.mjs';
 import { CACHE, fetchModel } from './fetch.mjs';
 
 const MODELS = join(CACHE, 'search');
@@ -17,13 +18,14 @@ const INT8 = 3;
 const MIN_WEIGHTS = 1024;
 
 if (import.meta.filename === process.argv[1]) {
-  const { values } = parseArgs({ options: { port: { type: 'string', default: '8080' } } });
-  const { url } = await serveSearch(Number(values.port));
+  const { port } = readOptions(import.meta.filename, { port: PORT });
+  const { url } = await serveSearch(port);
   step(url);
 }
 
 /** Builds what is not there yet, on a free port if none is given. */
 export async function serveSearch(port = 0) {
+  requirePackage();
   await installPackages();
   writeRepository();
   run('node', [await tool('vite/bin/vite.js'), 'build', 'www/search', '--config', 'www/search/vite.config.js', '--logLevel', 'info']);

@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
+import { readOptions } from '../scripts/options.mjs';
 import { PKG, requirePackage } from './artifacts.mjs';
 import { round } from './stats.mjs';
 import { markdownTable, publish, reportTargets, writeResults } from './table.mjs';
@@ -19,6 +20,7 @@ const ADAPTER_BYTES = 6_000;
 const BUDGET_BYTES = { CPU: 64_000, 'GPU less CPU': 48_000, 'Service worker': 70_000 };
 const KINDS = ['raw', 'gzip', 'brotli'];
 
+readOptions(import.meta.filename);
 requirePackage();
 const paths = PATHS.map(({ name, files }) => {
   const sizes = files.map((file) => ({ file, ...sizesOf(readFileSync(join(PKG, file))) }));

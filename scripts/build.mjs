@@ -1,11 +1,12 @@
 // Rust and TypeScript -> pkg/: two wasm modules that decode, one that is the command, the JavaScript around them, and types. Fails if they are larger than they may be.
-//   node scripts/build.mjs
+//   npm run build
 import { copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { bind, buildBindgen } from './bindgen.mjs';
 import { writeLicenses } from './licenses.mjs';
+import { readOptions } from './options.mjs';
 import { CARGO_TARGET, ROOT, WASI_TARGET, WASM_TARGET, fail, installPackages, prepareRust, start, step, sysroot, timed, tool } from './tools.mjs';
 
 /** Functions called once are inlined by rustc where it helps; more of it only makes what is compressed larger. */
@@ -306,6 +307,7 @@ function kilobytes(bytes) {
 }
 
 if (import.meta.filename === process.argv[1]) {
+  readOptions(import.meta.filename);
   prepareRust();
   await build();
 }

@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
+import { readOptions } from './options.mjs';
 import { CARGO_TARGET, ROOT, fail, prepareRust, run, step, sysroot } from './tools.mjs';
 
 const ROOMS = ['src/container', 'src/entropy', 'src/stages', 'src/reconstruct', 'src/decode.rs'];
@@ -14,6 +15,7 @@ const TEST_CODE = /^#\[cfg\((all\()?test/;
 const TARGET = join(CARGO_TARGET, 'coverage');
 const PROFILES = join(TARGET, 'profiles');
 
+readOptions(import.meta.filename);
 prepareRust();
 const [profdata, cov] = ['llvm-profdata', 'llvm-cov'].map(llvmTool);
 rmSync(PROFILES, { recursive: true, force: true });

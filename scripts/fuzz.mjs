@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { flag, number, readOptions, text, texts, wrongUsage } from './options.mjs';
 import { CARGO_TARGET, ROOT, run } from './tools.mjs';
 
 const FUZZER = join(CARGO_TARGET, 'release/mcwc-fuzz');
@@ -14,10 +15,15 @@ const FINDINGS = join(ROOT, 'fuzz/findings');
 const TENSORS_MAX = 100;
 const REPORT_MS = 60_000;
 
+const SCRIPT = import.meta.filename;
+const kinds = { hours: number(undefined, { whole: false }), target: texts, seed: number(), findings: text(), cases: number(), replay: flag, wasm: flag };
+const { target, replay, wasm, operands: files, ...numbers } = readOptions(SCRIPT, kinds, { operands: true });
+if (replay !== files.length > 0) wrongUsage(SCRIPT, replay ? '--replay: of which files?' : `${files[0]}: only --replay takes files`);
+const given = [...target.map((name) => ['target', name]), ...Object.entries(numbers).filter(([, value]) => value !== undefined)];
+const args = given.flatMap(([name, value]) => [`--${name}`, String(value)]);
 run('cargo', ['build', '--release', '--manifest-path', join(ROOT, 'fuzz/Cargo.toml'), '--target-dir', CARGO_TARGET]);
-const args = process.argv.slice(2);
-if (args.includes('--wasm')) await compare(args.filter((arg) => arg !== '--wasm'));
-else run(FUZZER, args);
+if (wasm) await compare(args);
+else run(FUZZER, replay ? [...args, '--replay', ...files] : args);
 
 /** Reads every case of a stream (fuzz/src/stream.rs) with the package. */
 async function compare(args) {

@@ -4,8 +4,10 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readOptions } from './options.mjs';
 import { ROOT, fail, installPackages, run, step } from './tools.mjs';
 
+readOptions(import.meta.filename);
 installPackages();
 const folder = mkdtempSync(join(tmpdir(), 'mcwc-reproducible-'));
 try {

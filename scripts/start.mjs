@@ -1,14 +1,18 @@
 // Builds everything and serves the demo page.
-//   node scripts/start.mjs [--port 8080]
+//   npm start -- [--port 8080]
 // Works in a fresh clone: installs what is missing.
 import { build } from './build.mjs';
 import { buildPage, buildSample } from './demo.mjs';
-import { installPackages, prepareRust, printDurations, run, step } from './tools.mjs';
+import { serve } from '../www/serve.mjs';
+import { PORT, readOptions } from './options.mjs';
+import { installPackages, prepareRust, printDurations, step } from './tools.mjs';
 
+const { port } = readOptions(import.meta.filename, { port: PORT });
 installPackages();
 prepareRust();
 await build();
 await Promise.all([buildPage(), buildSample()]);
 printDurations();
 step('Server');
-run('node', ['www/serve.mjs', ...process.argv.slice(2)]);
+const { url } = await serve({ port });
+console.log(`mcwc demo: ${url}`);

@@ -1,11 +1,12 @@
 // Everything that has to hold before a change is merged.
-//   node scripts/test.mjs
+//   npm test
 // Works in a fresh clone: installs what is missing.
 import { cpSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { build } from './build.mjs';
 import { buildPage, buildSample } from './demo.mjs';
+import { readOptions } from './options.mjs';
 import { pack } from './pack.mjs';
 import { CARGO_TARGET, ROOT, WASM_TARGET, installPackages, prepareBrowser, prepareRust, printDurations, start, step, timed } from './tools.mjs';
 
@@ -34,6 +35,7 @@ const PACKAGE_REPORT = join(ROOT, 'target/package-tests.txt');
 /** With which a report of Node's test runner ends: how many tests passed, failed, were skipped, … */
 const SUMMARY_LINES = 8;
 
+readOptions(import.meta.filename);
 const chromium = prepareBrowser();
 installPackages();
 prepareRust();

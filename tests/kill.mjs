@@ -7,10 +7,10 @@ import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, watch, write
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { number, readOptions } from '../scripts/options.mjs';
 import { NATIVE } from './common/command.mjs';
 
-const { values: options } = parseArgs({ options: { kills: { type: 'string', default: '300' }, seed: { type: 'string', default: '1' } } });
+const { kills, seed } = readOptions(import.meta.filename, { kills: number(300, { min: 1 }), seed: number(1) });
 const PART = /^\.mcwc-.*\.part$/;
 const OLD = 'what was there before';
 const WEIGHTS = 150_000;
@@ -19,7 +19,7 @@ const FILES = ['a.bin', 'b.bin', 'model.safetensors'];
 const FINISHED_EVERY = 11;
 
 const folder = mkdtempSync(join(tmpdir(), 'mcwc-kill-'));
-const random = randomOf(Number(options.seed));
+const random = randomOf(seed);
 const counts = { killed: 0, ended: 0, whole: 0, kept: 0, absent: 0, parts: 0 };
 try {
   for (const name of ['in', 'out']) mkdirSync(join(folder, name));
@@ -30,14 +30,14 @@ try {
   measure(encode);
   writeFileSync(join(folder, 'm.mcwc'), readFileSync(join(folder, 'out/m.mcwc')));
   measure(decode);
-  for (let kill = 0; kill < Number(options.kills); kill++) {
+  for (let kill = 0; kill < kills; kill++) {
     await killOnce(kill % 2 === 0 ? encode : decode, kill);
   }
   assert.ok(counts.killed > 0, 'the command had always ended');
 } finally {
   rmSync(folder, { recursive: true });
 }
-console.log(`${options.kills} kills: ${counts.killed} while the command ran, ${counts.ended} after its end; ${counts.parts} unfinished files left`);
+console.log(`${kills} kills: ${counts.killed} while the command ran, ${counts.ended} after its end; ${counts.parts} unfinished files left`);
 console.log(`outputs: ${counts.whole} whole and new, ${counts.kept} as before, ${counts.absent} not there; none partial, none lost`);
 
 /** Runs a command to its end, and notes how long it takes and what it writes. */

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
 import { serveSearch } from '../bench/search.mjs';
+import { readOptions } from '../scripts/options.mjs';
 import { prepareBrowser } from '../scripts/tools.mjs';
 import { assertAccessible, assertStable, watch } from './common/page-checks.mjs';
 
@@ -12,6 +13,7 @@ const SHARED_MIN = 72;
 /** The title promises it. */
 const RATIO_MIN = 6;
 
+readOptions(import.meta.filename);
 const site = await serveSearch();
 const browser = await chromium.launch({ executablePath: prepareBrowser(), args: ['--no-sandbox'] });
 try {

@@ -4,8 +4,8 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize, sep } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { parseArgs } from 'node:util';
+import { fileURLToPath } from 'node:url';
+import { PORT, readOptions } from '../scripts/options.mjs';
 
 const TARGET = fileURLToPath(new URL('../target/', import.meta.url));
 /** The page states the same policy, but a worker obeys only the one its script was served with. */
@@ -31,14 +31,14 @@ const TYPES = {
 
 /**
  * @param {{port?: number, www?: string, models?: string}} [options]
- * @returns {Promise<{url: string, close: () => Promise<void>}>} on the asked port, or on a free one if it is taken
+ * @returns {Promise<{url: string, close: () => Promise<void>}>} on the asked port, or on a free one if it cannot be had
  */
 export async function serve({ port = 0, www = join(TARGET, 'www'), models = join(TARGET, 'models') } = {}) {
   const server = createServer((request, response) => {
     answer(request, response, { www, models }).catch(() => response.destroy());
   });
   await listen(server, port).catch((error) => {
-    if (error.code !== 'EADDRINUSE') throw error;
+    if (!['EADDRINUSE', 'EACCES'].includes(error.code)) throw error;
     return listen(server, 0);
   });
   return {
@@ -120,8 +120,8 @@ function listen(server, port) {
   });
 }
 
-if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const { values } = parseArgs({ options: { port: { type: 'string', default: '8080' } } });
-  const { url } = await serve({ port: Number(values.port) });
+if (import.meta.filename === process.argv[1]) {
+  const { port } = readOptions(import.meta.filename, { port: PORT });
+  const { url } = await serve({ port });
   console.log(`mcwc demo: ${url}`);
 }

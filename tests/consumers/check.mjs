@@ -9,8 +9,8 @@ import { cp, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
+import { readOptions, some } from '../../scripts/options.mjs';
 import { pack } from '../../scripts/pack.mjs';
 import { ROOT, fail, prepareBrowser, step } from '../../scripts/tools.mjs';
 import { NATIVE } from '../common/command.mjs';
@@ -23,9 +23,8 @@ const DONE_MS = 120_000;
 const START_MS = 60_000;
 const POLL_MS = 100;
 
-const list = (all) => ({ type: 'string', default: Object.keys(all).join() });
-const { values } = parseArgs({ options: { projects: list(PROJECTS), pages: list(PAGES), modes: list(MODES) } });
-const [projects, pages, modes] = [chosen('projects', PROJECTS), chosen('pages', PAGES), chosen('modes', MODES)];
+const list = (all) => some(Object.keys(all));
+const { projects, pages, modes } = readOptions(import.meta.filename, { projects: list(PROJECTS), pages: list(PAGES), modes: list(MODES) });
 if (!existsSync(NATIVE)) fail('The native command is not built: cargo build --bins');
 const { devDependencies: versions } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
 const folder = await mkdtemp(join(tmpdir(), 'mcwc-consumers-'));
@@ -60,11 +59,6 @@ process.exitCode = failed.length === 0 ? 0 : 1;
 function fails(what, why) {
   failed.push(what);
   console.error(`FAILED ${what}: ${why}`);
-}
-
-function chosen(option, all) {
-  const names = values[option].split(',');
-  return names.every((name) => name in all) ? names : fail(`--${option}: some of ${Object.keys(all).join(', ')}`);
 }
 
 /** A project as someone begins one: its own folder, and everything in it installed. */

@@ -9,19 +9,18 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { isDeepStrictEqual, parseArgs, promisify } from 'node:util';
+import { isDeepStrictEqual, promisify } from 'node:util';
 import { McwcError, open } from '../../pkg/index.js';
+import { number, readOptions } from '../../scripts/options.mjs';
 import { NATIVE } from '../common/command.mjs';
 
 const MUTATE = fileURLToPath(new URL('mutate.py', import.meta.url));
-const { values: arguments_ } = parseArgs({
-  options: { count: { type: 'string', default: '10000' }, seed: { type: 'string', default: '0' } },
-});
+const { count, seed } = readOptions(import.meta.filename, { count: number(10_000), seed: number(0) });
 
 const run = promisify(execFile);
 const folder = await mkdtemp(join(tmpdir(), 'mcwc-conformance-'));
 const counts = { decoded: 0, refused: 0, declined: 0, different: 0 };
-const python = spawn('python3', [MUTATE, arguments_.count, folder, '--seed', arguments_.seed], { stdio: ['ignore', 'pipe', 'inherit'] });
+const python = spawn('python3', [MUTATE, String(count), folder, '--seed', String(seed)], { stdio: ['ignore', 'pipe', 'inherit'] });
 const exited = new Promise((resolve) => python.on('exit', resolve));
 for await (const line of createInterface({ input: python.stdout })) {
   const { path, bases, code, message, files } = JSON.parse(line);
