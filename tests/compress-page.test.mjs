@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { formatError, formatLeft } from '../www/compress/numbers.js';
+import { PIECE_BYTES, piecesOf } from '../www/compress/pieces.js';
 import { Work } from '../www/compress/work.js';
 import { serve } from '../www/serve.mjs';
 import { NATIVE } from './common/command.mjs';
@@ -22,6 +23,8 @@ const DONE_MS = 120_000;
 const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
 /** More than the table shows at first. */
 const TENSORS = 44;
+/** More than the page hears of in one message, which takes no longer to receive than so many characters do. */
+const [MANY, MESSAGE_MAX] = [1200, 150_000];
 
 let browser;
 let site;
@@ -141,6 +144,43 @@ describe('the page that compresses models', () => {
     assert.deepEqual(await names(page), ['norm.bias']);
     assert.deepEqual(await column(page, 'Error'), ['exact']);
   }
+
+  test('takes a model of a thousand small tensors, and never waits for what is said of them', async () => {
+    const { page, complaints } = await visit();
+    const random = noise(11);
+    const tensors = Array.from({ length: MANY }, (_, index) => {
+      const shape = index % 2 === 0 ? [40, 32] : [32];
+      return [`layer.${index}`, ['F32', shape, random(shape.reduce((a, b) => a * b), 0.02)]];
+    });
+    const path = join(folder, 'many.safetensors');
+    await writeFile(path, safetensors(Object.fromEntries(tensors)));
+    const told = await page.evaluateHandle(() => {
+      const counts = [];
+      const { get, set } = Object.getOwnPropertyDescriptor(Worker.prototype, 'onmessage');
+      Object.defineProperty(Worker.prototype, 'onmessage', {
+        get,
+        set(listener) {
+          set.call(this, (event) => {
+            counts.push(JSON.stringify(event.data).length);
+            listener(event);
+          });
+        },
+      });
+      return counts;
+    });
+    await page.check('[value="small"]');
+    await compress(page, path);
+    await done(page);
+    assert.match(await page.textContent('#verified'), new RegExp(`${MANY / 2} of ${MANY} tensors have the error below`));
+    assert.equal(await page.textContent('.count'), `40 of ${MANY} tensors`);
+    await page.fill('#filter', `layer.${MANY - 1}`);
+    assert.deepEqual(await names(page), [`layer.${MANY - 1}`]);
+    const lengths = await told.jsonValue();
+    assert.ok(Math.max(...lengths) < MESSAGE_MAX, `${Math.max(...lengths)} characters in one message`);
+    assert.ok((await downloaded(page)).bytes.equals(await native([path], ['--preset', 'small'])));
+    assert.deepEqual(complaints, []);
+    await page.close();
+  });
 
   test('takes a model of several files, whatever their order, and a folder', async () => {
     const { page, complaints } = await visit();
@@ -274,6 +314,26 @@ describe('the page that compresses models', () => {
 test('an error is a number of percent, however small or large', () => {
   const said = { exact: 0, '0.00020 %': 2e-6, '1.2 %': 0.0123, '10 %': 0.0999, '100 %': 1, '250 %': 2.5 };
   for (const [text, error] of Object.entries(said)) assert.equal(formatError(error), text);
+});
+
+describe('the pieces in which a model is verified', () => {
+  const tensors = (...extents) => extents.map(([offset, bytes]) => ({ offset, bytes }));
+  const shown = (found) => found.map(({ start, end, tensors }) => [start, end, tensors.length]);
+
+  test('are all of the file, and cut no tensor', () => {
+    const whole = PIECE_BYTES;
+    for (const [fileBytes, given, expected] of [
+      [0, [], [[0, 0, 0]]],
+      [2 * whole + 3, [], [[0, whole, 0], [whole, 2 * whole, 0], [2 * whole, 2 * whole + 3, 0]]],
+      [whole, [[0, whole]], [[0, whole, 1]]],
+      [3 * whole, [[8, 2 * whole], [2 * whole + 8, 4]], [[0, 2 * whole + 8, 1], [2 * whole + 8, 3 * whole, 1]]],
+      [10, [[6, 4], [0, 4]], [[0, 10, 2]]],
+      // Two that overlap are in one piece.
+      [3 * whole, [[0, 2 * whole], [whole, 2 * whole]], [[0, 3 * whole, 2]]],
+    ]) {
+      assert.deepEqual(shown(piecesOf(tensors(...given), fileBytes)), expected);
+    }
+  });
 });
 
 describe('the progress of the encoder', () => {

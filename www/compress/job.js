@@ -1,5 +1,4 @@
 // A model and a quality -> an archive, and what else there is to know of it, each from a worker of its own.
-import { encode } from 'mcwc/encoder';
 import { isOnnx } from './files.js';
 
 /**
@@ -9,13 +8,17 @@ import { isOnnx } from './files.js';
 
 /**
  * @param {Model} model
- * @param {import('mcwc/encoder').EncodeOptions} options
+ * @param {import('mcwc/encoder').EncodeOptions} options what a worker can be sent
+ * @param {AbortSignal} signal
+ * @param {(progress: import('mcwc/encoder').EncodeProgress) => void} onProgress
  * @returns {Promise<Encoded>}
  */
-export async function encodeModel({ files }, options) {
+export async function encodeModel({ files }, options, signal, onProgress) {
   const start = performance.now();
-  const { archive, report } = await encode(files, options);
-  return { archive, report, ms: performance.now() - start };
+  const worker = new Worker(new URL('./encode-worker.js', import.meta.url), { type: 'module' });
+  const tensors = [];
+  const { archive, report } = await answer(worker, { files, options }, { signal, onProgress, tensors });
+  return { archive, report: { ...report, tensors }, ms: performance.now() - start };
 }
 
 /**
@@ -48,15 +51,23 @@ export function gzippedBytes({ files }, signal, onProgress) {
  * @param {Encoded} encoded
  * @param {Model} model
  * @param {AbortSignal} signal
+ * @param {(done: number) => void} onProgress hears how much of it is done, from 0 to 1
  * @returns {Promise<import('./verify-worker.js').Verified>}
  */
-export function verify({ archive, report }, { files }, signal) {
+export async function verify({ archive, report }, { files }, signal, onProgress) {
   const worker = new Worker(new URL('./verify-worker.js', import.meta.url), { type: 'module' });
-  return answer(worker, { archive, files, coded: report.tensors }, { signal });
+  const [exact, lossy] = [false, true].map((isLossy) => report.tensors.filter(({ lossy }) => lossy === isLossy));
+  const request = { archive, files, exact: exact.map(({ name }) => name), lossyShapes: [...new Set(lossy.map(({ shape }) => shape.join()))] };
+  const tensors = [];
+  const verified = await answer(worker, request, { signal, onProgress, tensors });
+  return { ...verified, tensors };
 }
 
-/** What a worker posts last, as `{ result }` or `{ error }`; before that, it may post `{ progress }`. It ends then. */
-async function answer(worker, request, { signal, onProgress }) {
+/**
+ * What a worker posts last, as `{ result }` or `{ error }`. Before that, it may post `{ progress }`, and `{ tensors }`, which are added to
+ * those that are given. It ends then.
+ */
+async function answer(worker, request, { signal, onProgress, tensors }) {
   let onAbort;
   try {
     return await new Promise((resolve, reject) => {
@@ -64,8 +75,9 @@ async function answer(worker, request, { signal, onProgress }) {
       signal.throwIfAborted();
       signal.addEventListener('abort', onAbort);
       worker.onerror = (event) => reject(new Error(event.message || 'a worker could not be started'));
-      worker.onmessage = ({ data: { progress, result, error } }) => {
+      worker.onmessage = ({ data: { progress, tensors: some, result, error } }) => {
         if (progress) onProgress(...progress);
+        else if (some) tensors.push(...some);
         else if (error) reject(Object.assign(new Error(error.message), { code: error.code }));
         else resolve(result);
       };

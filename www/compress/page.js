@@ -113,7 +113,7 @@ async function run(model, quality) {
     const wanted = quality.calibrates && model.files.some(({ name }) => isOnnx(name));
     const calibrated = wanted ? await calibration(model, signal, onProgress) : NOT_CALIBRATED;
     const statistics = calibrated.statistics.map(({ bytes }) => bytes);
-    const encoded = await encodeModel(model, { ...quality.options, statistics, signal, onProgress });
+    const encoded = await encodeModel(model, { ...quality.options, statistics }, signal, onProgress);
     clock.stop(`Encoded in ${formatMs(encoded.ms)}`);
     const codes = await codesFor(model, quality, encoded, calibrated);
     signal.throwIfAborted();
@@ -166,7 +166,7 @@ function stop({ keep = false } = {}) {
  * @param {Calibrated} calibrated
  */
 async function codesFor(model, { args }, { report }, { statistics }) {
-  const [largest] = report.tensors.toSorted((a, b) => b.originalBytes - a.originalBytes);
+  const largest = report.tensors.reduce((found, tensor) => (found?.originalBytes >= tensor.originalBytes ? found : tensor), undefined);
   return [await loadingCode(model, archiveName(model), largest?.name), commandCode(model, args, statistics.map(statisticsName))];
 }
 
@@ -195,7 +195,8 @@ function showEncoded(model, { archive, report }, codes, calibrated) {
  */
 async function showVerified(model, encoded, calibrated, signal) {
   const { archive, report } = encoded;
-  const verified = await verify(encoded, model, signal).catch((error) => {
+  const onProgress = (done) => (byId('verified').textContent = `Decoding it again to verify it: ${Math.floor(100 * done)} %`);
+  const verified = await verify(encoded, model, signal, onProgress).catch((error) => {
     byId('verified').textContent = 'Not verified.';
     throw new Error(`The archive could not be verified: ${error.message}`, { cause: error });
   });
