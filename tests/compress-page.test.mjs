@@ -56,6 +56,19 @@ async function writeModel() {
   await writeFile(join(folder, 'small.safetensors'), safetensors(tensors));
 }
 
+/** A model that can be calibrated. */
+async function writeProduct() {
+  const model = modelFile({
+    nodes: [node('MatMul', ['x', 'w'], ['h']), node('MatMul', ['h', 'v'], ['y'])],
+    tensors: [tensor('w', [64, 64], values(1, 64 * 64)), tensor('v', [64, 32], values(2, 64 * 32))],
+    inputs: [value('x', FLOAT, [1, 64])],
+    outputs: [value('y', FLOAT, [1, 32])],
+  });
+  const path = join(folder, 'product.onnx');
+  await writeFile(path, model);
+  return path;
+}
+
 /** What the native command makes of the same. */
 async function native(inputs, options) {
   const output = join(folder, 'native.mcwc');
@@ -212,21 +225,14 @@ describe('the page that compresses models', () => {
 
   test('calibrates ONNX models on random inputs if asked to, says so, and hands over what it measured', async () => {
     const { page, complaints } = await visit();
-    const model = modelFile({
-      nodes: [node('MatMul', ['x', 'w'], ['h']), node('MatMul', ['h', 'v'], ['y'])],
-      tensors: [tensor('w', [64, 64], values(1, 64 * 64)), tensor('v', [64, 32], values(2, 64 * 32))],
-      inputs: [value('x', FLOAT, [1, 64])],
-      outputs: [value('y', FLOAT, [1, 32])],
-    });
-    await writeFile(join(folder, 'product.onnx'), model);
+    const inputs = [await writeProduct(), join(FORMATS, 'raw.onnx')];
     await page.check('#calibrates');
-    await compress(page, [join(folder, 'product.onnx'), join(FORMATS, 'raw.onnx')]);
+    await compress(page, inputs);
     await done(page);
     await assertAccessible(page);
     const statistics = await downloaded(page, '#statistics a');
     assert.equal(statistics.name, 'product.stats.safetensors');
     await writeFile(join(folder, statistics.name), statistics.bytes);
-    const inputs = [join(folder, 'product.onnx'), join(FORMATS, 'raw.onnx')];
     const options = ['--preset', 'high', '--calibration', join(folder, statistics.name)];
     assert.ok((await downloaded(page)).bytes.equals(await native(inputs, options)));
     assert.equal((await codes(page))[1], 'npx mcwc encode product.onnx raw.onnx --preset high --calibration product.stats.safetensors');
@@ -288,6 +294,34 @@ describe('the page that compresses models', () => {
     await done(page);
     assert.deepEqual(complaints, []);
     await page.close();
+  });
+
+  test('works without a network from its first visit on, calibration and the model to try included', async () => {
+    const own = await serve();
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    const complaints = [];
+    page.on('pageerror', (error) => complaints.push(error.message));
+    await page.goto(`${own.url}compress.html`);
+    await page.getByText('This page now works offline, too.').waitFor({ timeout: DONE_MS });
+    const trySample = async () => {
+      await page.click('#sample');
+      await page.locator('#stage', { hasText: 'Reading' }).waitFor({ timeout: DONE_MS });
+      await page.click('#run');
+    };
+    await trySample();
+    await page.waitForFunction(async () => (await caches.match('models/ch_PP-OCRv4_rec_infer.onnx')) !== undefined);
+    await own.close();
+    await page.reload();
+    await trySample();
+    await page.check('#calibrates');
+    await compress(page, await writeProduct());
+    await done(page);
+    assert.match(await page.textContent('#remarks'), /product\.onnx was calibrated on 5 random inputs\./);
+    await page.getByRole('link', { name: 'Text recognition' }).click();
+    await page.getByText('Ready.').waitFor({ timeout: DONE_MS });
+    assert.deepEqual(complaints, []);
+    await context.close();
   });
 
   test('takes what is dropped instead of what is being compressed', async () => {

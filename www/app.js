@@ -3,7 +3,7 @@ import { compareLines } from './agreement.js';
 import { showDecoding, showExpected, showPairs, showVerdict } from './comparison.js';
 import { formatBytes, formatShare } from './format.js';
 import { OcrClient } from './ocr-client.js';
-import { keepPage } from './offline.js';
+import { keepPages } from './offline.js';
 import { addChoice, listenForChoice, listenForFiles, openPicture, toBitmap } from './pictures.js';
 import { MODELS, sizesOf } from './sources.js';
 import { Timeline } from './timeline.js';
@@ -72,7 +72,7 @@ async function prepare() {
     await learnSizes();
     await start();
     if (!running) say(VARIANTS.every((variant) => kept[variant]) ? 'Ready. Both have been kept on this device since an earlier visit.' : 'Ready.');
-    byId('offline').textContent = (await keepPage()) ? 'This page now works offline, too.' : '';
+    byId('offline').textContent = (await keepPages()) ? 'This page now works offline, too.' : '';
   } catch (error) {
     if (error.name === 'AbortError' || running) return;
     discardEngine();

@@ -1,12 +1,13 @@
-// Keeps the page's own files for when there is no network: the service worker answers with them. The networks are kept by those who
+// Keeps the files of all pages for when there is no network: the service worker answers with them. The networks are kept by those who
 // load them.
 
 const CACHE = 'mcwc-demo-page';
 const FILES = 'offline.json';
+const ASKED_FOR = 'mcwc-demo-files';
 
-/** @returns {Promise<boolean>} whether the page can now be opened without a network */
-export async function keepPage() {
-  if (!navigator.serviceWorker || !window.caches) return false;
+/** @returns {Promise<boolean>} whether all pages can now be opened without a network */
+export async function keepPages() {
+  if (!navigator.serviceWorker || !window.caches || navigator.connection?.saveData) return false;
   await navigator.serviceWorker.register('service-worker.js');
   const files = await (await fetch(FILES)).json();
   const cache = await caches.open(CACHE);
@@ -16,4 +17,11 @@ export async function keepPage() {
   // Names of what is in assets/ change with their content.
   await cache.addAll([...wanted].filter((url) => !there.has(url) || !url.includes('/assets/')));
   return true;
+}
+
+/** Of what a visitor has asked for, what no page has kept yet. @param {URL} url @param {Blob} data */
+export async function keepFile(url, data) {
+  if (!window.caches || (await caches.match(url, { ignoreSearch: true }))) return;
+  const cache = await caches.open(ASKED_FOR);
+  await cache.put(url, new Response(data));
 }

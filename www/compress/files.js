@@ -1,4 +1,5 @@
 // What is picked or dropped -> the files of a model, as `encode` takes them, and what to call it.
+import { keepFile } from '../offline.js';
 
 /**
  * A name with slashes is a path in a folder, which is encoded as a whole.
@@ -58,14 +59,17 @@ async function fileOf(entry) {
   return { name: entry.fullPath.slice(1), data };
 }
 
-/** @param {URL} url @returns {Promise<ModelFile>} */
+/** Once it is here, no network is needed for it. @param {URL} url @returns {Promise<ModelFile>} */
 export async function downloadedFile(url) {
   const name = url.pathname.split('/').at(-1);
   const response = await fetch(url).catch((error) => {
     throw new Error(`${name} could not be downloaded: there is no connection.`, { cause: error });
   });
   if (!response.ok) throw new Error(`${name} could not be downloaded (HTTP ${response.status}).`);
-  return { name, data: await response.blob() };
+  const data = await response.blob();
+  // There may be no room.
+  keepFile(url, data).catch(() => {});
+  return { name, data };
 }
 
 /**

@@ -1,5 +1,6 @@
 // The page: a model and a quality are chosen, the model is encoded, and what came of it is shown, verified and handed over.
 import { formatMs } from '../format.js';
+import { keepPages } from '../offline.js';
 import { Clock } from './clock.js';
 import { codeFigure } from './code-figure.js';
 import { Downloads, statisticsName } from './downloads.js';
@@ -58,6 +59,8 @@ byId('form').addEventListener('submit', (event) => {
   say('Cancelled.');
 });
 byId('filter').addEventListener('input', ({ target }) => table?.filter(target.value));
+// Where that fails, the page works all the same.
+keepPages().then((kept) => (byId('offline').textContent = kept ? 'This page now works offline, too.' : ''), () => {});
 
 /** @param {Promise<ModelFile[]>} coming @returns {Promise<boolean>} whether there is a model now */
 async function choose(coming) {
