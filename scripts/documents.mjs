@@ -88,7 +88,7 @@ function rendered(marked, path, markdown) {
         const row = (cells) => `<tr>${cells.map((cell, index) => tableCell(this.parser, cell, scope(cell, index))).join('')}</tr>`;
         const head = row(token.header);
         const body = token.rows.map(row).join('\n');
-        return `<div class="wide" role="region" tabindex="0" aria-label="Table"><table><thead>${head}</thead><tbody>${body}</tbody></table></div>\n`;
+        return `<div class="wide" role="group" tabindex="0" aria-label="Table"><table><thead>${head}</thead><tbody>${body}</tbody></table></div>\n`;
       },
     },
   });
@@ -96,10 +96,15 @@ function rendered(marked, path, markdown) {
   return { title, body, linked: [...linked] };
 }
 
-/** Alignment is a class, as the policy allows no inline styles. */
+/** Alignment is a class, as the policy allows no inline styles. What is empty heads nothing. */
 function tableCell(parser, { tokens, align }, scope) {
-  const [tag, attribute] = scope ? ['th', ` scope="${scope}"`] : ['td', ''];
-  return `<${tag}${attribute}${align === 'right' ? ' class="number"' : ''}>${parser.parseInline(tokens)}</${tag}>`;
+  const [tag, attribute] = scope && tokens.length > 0 ? ['th', ` scope="${scope}"`] : ['td', ''];
+  return `<${tag}${attribute}${align === 'right' ? ' class="number"' : ''}>${withUnits(parser.parseInline(tokens))}</${tag}>`;
+}
+
+/** Narrow cells do not part a number from its unit. */
+function withUnits(html) {
+  return html.replaceAll(/(\d) (?=([kMG]?B|m?s|×|%)(?!\w))/g, '$1&nbsp;');
 }
 
 /** Without Markdown's marks. */
@@ -119,9 +124,9 @@ function sourceText(path, text) {
   return `<h1>${escaped(path)}</h1>\n${codeBlock(text.trimEnd(), path)}`;
 }
 
-/** What is wider than the screen can be scrolled with the keyboard too. */
+/** What is wider than the screen can be scrolled with the keyboard too. It is no landmark: a page has many. */
 function codeBlock(text, label) {
-  return `<pre tabindex="0" role="region" aria-label="${escaped(label)}"><code>${escaped(text)}</code></pre>\n`;
+  return `<pre tabindex="0" role="group" aria-label="${escaped(label)}"><code>${escaped(text)}</code></pre>\n`;
 }
 
 function framed(frame, path, { title, body }) {

@@ -73,7 +73,7 @@ async function openPage({ url = site.url, ...options } = {}) {
   return { page, complaints };
 }
 
-async function compare(page, { backend = 'auto', connection = 'Not slowed down' } = {}) {
+async function compare(page, { backend = 'auto', connection = 'Full speed' } = {}) {
   await page.selectOption('#backend', backend);
   await page.selectOption('#connection', { label: connection });
   await page.click('#run');
@@ -305,6 +305,9 @@ describe('the demo server', () => {
       if (!response.headers.get('content-type').startsWith('text/html')) return ids.set(url, []);
       const html = await response.text();
       ids.set(url, [...html.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id));
+      assert.doesNotMatch(html, /<th[^>]*><\/th>/, `${url}: a header of nothing`);
+      const landmarks = [...html.matchAll(/role="region"[^>]* aria-label="([^"]+)"/g)].map(([, label]) => label);
+      assert.deepEqual(landmarks, [...new Set(landmarks)], `${url}: landmarks of one name`);
       const found = [...html.matchAll(/(?:href|src)="([^"]+)"/g)].map(([, link]) => new URL(link, url));
       links.push(...found.filter(({ origin }) => origin === new URL(site.url).origin).map((link) => ({ link, url })));
     };
