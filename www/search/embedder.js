@@ -3,7 +3,7 @@ import { env, pipeline } from '@huggingface/transformers';
 import runtimeScript from 'onnxruntime-web/ort-wasm-simd-threaded.asyncify.mjs?url';
 import runtime from 'onnxruntime-web/ort-wasm-simd-threaded.asyncify.wasm?url';
 import { enable } from '../../pkg/transformers.js';
-import archive from '../../.cache/search/minilm/onnx/model.onnx?mcwc&preset=balanced&with=../config.json,../tokenizer.json,../tokenizer_config.json';
+import archive from 'searched-with/onnx/model.onnx?mcwc&preset=balanced&with=../config.json,../tokenizer.json,../tokenizer_config.json';
 
 const BATCH = 16;
 const here = (path) => new URL(path, import.meta.url).href;

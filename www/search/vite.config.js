@@ -1,4 +1,4 @@
-// Builds the page into target/search. The plugin makes the archive; serve.mjs adds the other two at /models/.
+// Builds the page. The plugin makes the archive, of the model in the folder SEARCH_MODEL; serve.mjs adds the other two at /models/.
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
 import { mcwc } from '../../pkg/vite.js';
@@ -7,6 +7,7 @@ export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   base: './',
   plugins: [mcwc()],
-  build: { outDir: '../../target/search', emptyOutDir: true, target: 'es2023', assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  resolve: { alias: { 'searched-with': process.env.SEARCH_MODEL } },
+  build: { emptyOutDir: true, reportCompressedSize: false, target: 'es2023', assetsInlineLimit: 0, modulePreload: { polyfill: false } },
   worker: { format: 'es', plugins: () => [mcwc()] },
 });
