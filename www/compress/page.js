@@ -206,6 +206,9 @@ async function showVerified(model, encoded, calibrated, signal) {
   byId('verified').textContent = verifiedText(verified);
   showFigures(byId('figures'), report, verified);
   showRemarks([...calibrationRemarks(calibrated), ...remarks(report, verified)]);
+  // What there is to say of thousands of tensors is a task of its own.
+  await new Promise((resolve) => setTimeout(resolve));
+  signal.throwIfAborted();
   if (verified.tensors.length > 0) {
     byId('tensors').hidden = false;
     table = new TensorTable(tensorRows(report, verified), byId('rows'));
