@@ -25,11 +25,11 @@ export async function checkSearch(url, { ratioMin, sharedMin, query, found }) {
     await watch(page);
     await page.goto(url);
     await assertAccessible(page);
-    await page.waitForFunction(() => !document.body.textContent.includes('…') || document.getElementById('status').textContent.includes('wrong'));
+    await page.waitForFunction(() => !document.body.textContent.includes('…') || !document.getElementById('alert').hidden);
     const facts = (name) => page.locator(`[data-fact="${name}"]`).allTextContents();
     const [names, ready] = [await page.locator('h2').allTextContents(), await facts('ready')];
     const [bytes, agreement] = [(await facts('bytes')).map(bytesOf), (await facts('agreement')).map(parseFloat)];
-    assert.deepEqual(names, ['mcwc archive', 'int8', 'float32'], await page.textContent('#status'));
+    assert.deepEqual(names, ['mcwc archive', 'int8', 'float32'], await page.textContent('#alert'));
     assert.ok(bytes[2] / bytes[0] >= ratioMin && bytes[0] < bytes[1], `${bytes}`);
     assert.equal(agreement[2], COMPARED);
     assert.ok(Math.min(...agreement) >= sharedMin, `${agreement}`);

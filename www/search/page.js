@@ -12,14 +12,14 @@ const SHOWN = 5;
 const COMPARED = 10;
 const MEGABITS = 10;
 
-const [form, examples, status, section] = ['search', 'examples', 'status', 'variants'].map((id) => document.getElementById(id));
+const [form, examples, status, alert, section] = ['search', 'examples', 'status', 'alert', 'variants'].map((id) => document.getElementById(id));
 const button = form.querySelector('button');
 const cards = VARIANTS.map(makeCard);
 /** Those that can answer. */
 const ready = [];
 
 for (const query of QUERIES) {
-  const example = Object.assign(document.createElement('button'), { type: 'button', textContent: query });
+  const example = Object.assign(document.createElement('button'), { type: 'button', className: 'secondary', textContent: query });
   example.addEventListener('click', () => {
     form.elements.query.value = query;
     form.requestSubmit();
@@ -40,7 +40,9 @@ try {
 }
 
 function fail(error) {
-  status.textContent = `Something went wrong: ${error.message}`;
+  status.textContent = '';
+  alert.textContent = error.message;
+  alert.hidden = false;
 }
 
 function makeCard(variant) {
@@ -55,7 +57,7 @@ function makeCard(variant) {
 
 async function prepare(card) {
   const worker = new Worker(new URL('./embedder.js', import.meta.url), { type: 'module' });
-  card.ask = asker(worker, (progress) => (card.bar.value = progress));
+  card.ask = asker(card.name, worker, (progress) => (card.bar.value = progress));
   status.textContent = `${card.name}: downloading`;
   const { ms, bytes } = await card.ask({ type: 'load', model: card.model, dtype: card.dtype });
   card.show('bytes', formatBytes(bytes));
@@ -63,14 +65,14 @@ async function prepare(card) {
   card.show('ready', formatMs(ms));
   status.textContent = `${card.name}: embedding ${SENTENCES.length} sentences`;
   card.rows = await card.ask({ type: 'embed', texts: SENTENCES });
-  card.bar.hidden = true;
+  card.bar.classList.add('done');
   ready.push(card);
   button.disabled = false;
   await search();
 }
 
-/** Requests to a worker, each with its answer. */
-function asker(worker, onProgress) {
+/** Requests to a worker, each with its answer. What goes wrong begins with the name. */
+function asker(name, worker, onProgress) {
   const waiting = new Map();
   let last = 0;
   worker.onmessage = ({ data: { id, result, error, progress } }) => {
@@ -78,9 +80,9 @@ function asker(worker, onProgress) {
     const { resolve, reject } = waiting.get(id);
     waiting.delete(id);
     if (error === undefined) resolve(result);
-    else reject(new Error(error));
+    else reject(new Error(`${name}: ${error}`));
   };
-  worker.onerror = ({ message }) => waiting.forEach(({ reject }) => reject(new Error(message)));
+  worker.onerror = ({ message }) => waiting.forEach(({ reject }) => reject(new Error(`${name}: ${message}`)));
   return (request) =>
     new Promise((resolve, reject) => {
       waiting.set(++last, { resolve, reject });
