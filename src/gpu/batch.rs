@@ -6,6 +6,8 @@
 use super::coded::{Coded, LevelPlace, WordPlaces};
 use super::device::{Device, Temporary, check_binding};
 use super::frame::{ABSENT, LevelFrame, check_transforms};
+#[cfg(not(target_arch = "wasm32"))]
+use super::writer::Writer;
 use crate::container::{Archive, Coding, Frame, Levels};
 use crate::entropy::LevelPayload;
 use crate::error::{Error, Result};
@@ -35,11 +37,17 @@ const CODED_BYTES_FREE: u64 = 8 << 20;
 /// thousand times as much; what tells of a chunk takes up to twice what is stored of it.
 const CODED_BYTES_FACTOR: u64 = 4;
 
+/// Frames begin at multiples of so many levels, as `reconstruct` reads vectors of them.
+const LEVELS_ALIGN: u64 = 4;
+
 /// Frames to be decoded to tensors, with all that they are predicted from, on a device.
 #[derive(Debug)]
 pub struct Batch {
     device: Device,
     pub(super) layout: Layout,
+    /// Before what it writes to, as it is dropped first.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) writer: Writer,
     pub(super) words: Temporary,
 }
 
@@ -92,7 +100,13 @@ impl Batch {
         let layout = Layout::new(archive, wanted, dtype, device.binding_bytes_max())?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let words = Temporary::new(device.buffer(layout.words_bytes, usage));
-        Ok(Batch { device: device.clone(), layout, words })
+        Ok(Batch {
+            device: device.clone(),
+            layout,
+            #[cfg(not(target_arch = "wasm32"))]
+            writer: Writer::default(),
+            words,
+        })
     }
 
     /// As [`Layout::needed_chunks`].
@@ -119,13 +133,11 @@ impl Batch {
     /// As [`Layout::add_side`]; `Argument` too if the frame's side chunk has not come, `Gpu` if the device fails.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn add_chunk(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<()> {
-        let device = self.device.clone();
-        let write = || {
-            let (place, words) = self.take_chunk(frame, index, payload, LevelPayload::parse)?;
-            self.device.write_padded(&self.words, place, words);
-            Ok(())
-        };
-        device.checked(write).await?
+        let (places, parsed) = self.layout.take_chunk(frame, index, payload, LevelPayload::parse)?;
+        for (at, bytes) in [(places.words_at, parsed.words()), (places.low_at, parsed.low_bytes())] {
+            self.writer.write(&self.device, &self.words, at, bytes).await?;
+        }
+        Ok(())
     }
 
     /// As [`Batch::add_chunk`], of a payload from which the words have been cut out. Gives the byte of [`Batch::words`] where
@@ -134,19 +146,9 @@ impl Batch {
     /// # Errors
     /// As [`Layout::add_side`]; `Argument` too if the frame's side chunk has not come.
     pub fn add_chunk_without_words(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<u64> {
-        Ok(self.take_chunk(frame, index, payload, LevelPayload::parse_without_words)?.0)
-    }
-
-    fn take_chunk<'p>(
-        &mut self,
-        frame: usize,
-        index: usize,
-        payload: &'p [u8],
-        parse: ParsePayload<'p>,
-    ) -> Result<(u64, &'p [u8])> {
-        let (places, parsed) = self.layout.take_chunk(frame, index, payload, parse)?;
+        let (places, parsed) = self.layout.take_chunk(frame, index, payload, LevelPayload::parse_without_words)?;
         self.device.write_padded(&self.words, places.low_at, parsed.low_bytes());
-        Ok((places.words_at, parsed.words()))
+        Ok(places.words_at)
     }
 
     /// Checks what the shaders have to say of each chunk, four bytes each.
@@ -180,7 +182,7 @@ impl Layout {
             // More is refused below.
             frame.level_at = u32::try_from(level_len).unwrap_or(u32::MAX);
             frame.first_chunk = coded.chunks.len();
-            level_len += frame.level_len();
+            level_len += frame.level_len().next_multiple_of(LEVELS_ALIGN);
             coded.chunks.resize(frame.first_chunk + frame.chunk_count, Coded::NO_CHUNK);
             let chunks = archive.chunks.iter().skip(frame.frame.first_chunk).take(frame.chunk_count);
             words_bytes += chunks.map(|chunk| u64::from(chunk.bytes)).sum::<u64>();

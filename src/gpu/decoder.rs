@@ -11,6 +11,8 @@ use super::native::LevelBuffer;
 use super::shader::{SHADER, TENSOR_WORKGROUP_LEN, WORKGROUP_LEN};
 use crate::error::Result;
 
+use std::num::NonZeroU64;
+
 use wgpu::BufferUsages as Usage;
 
 /// Tensors are whole 16-byte units, so that any vector type can be bound to them.
@@ -36,11 +38,30 @@ pub struct Decoder {
     reconstruct: wgpu::ComputePipeline,
 }
 
-/// What is recorded to be run together, and the buffers that it needs.
+/// What is to be run together, and the buffers that it needs.
 pub(super) struct Recording<'a> {
     pub(super) device: &'a Device,
-    encoder: wgpu::CommandEncoder,
+    /// What the host tells the shaders, which is sent in one go.
+    constants: Vec<u32>,
+    dispatches: Vec<Dispatch<'a>>,
     temporary: Vec<Temporary>,
+}
+
+struct Dispatch<'a> {
+    pipeline: &'a wgpu::ComputePipeline,
+    bindings: Vec<(u32, Bound)>,
+    workgroups: [u32; 2],
+}
+
+/// What a shader is given.
+#[derive(Clone)]
+pub(super) enum Bound {
+    Buffer(wgpu::Buffer),
+    /// Some of the constants, in bytes.
+    Constants {
+        at: u64,
+        bytes: NonZeroU64,
+    },
 }
 
 /// A frame that is to become a tensor, checked.
@@ -93,66 +114,67 @@ impl Decoder {
             reconstructions.push(self.prepare(&frame)?);
         }
         let mut recording = Recording::new(&self.device);
-        let levels = self.level_buffer.at_least((4 * batch.layout.level_len).max(4), &mut recording);
+        let levels = self.level_buffer.at_least((4 * batch.layout.level_len).max(TENSOR_ALIGN_BYTES), &mut recording);
         let status_bytes = 4 * batch.layout.coded.chunks.len().max(1) as u64;
         let status = Temporary::new(self.device.buffer(status_bytes, Usage::STORAGE | Usage::COPY_SRC));
-        self.decode_levels(batch, &levels, &status, &mut recording)?;
-        let tensors = reconstructions.iter().map(|frame| self.reconstruct_on(frame, &levels, &mut recording)).collect();
+        let bound_levels = Bound::Buffer(levels.clone());
+        self.decode_levels(batch, &bound_levels, &Bound::Buffer(status.clone()), &mut recording)?;
+        let reconstruct = |frame| self.reconstruct_on(frame, bound_levels.clone(), &mut recording);
+        let tensors = reconstructions.iter().map(reconstruct).collect();
         Ok(Submission {
             tensors,
             status,
             #[cfg(not(target_arch = "wasm32"))]
             levels,
-            _temporary: recording.submit(),
+            _temporary: recording.submit()?,
         })
     }
 
     /// From words to levels; then frames that are predicted, after what they are predicted from.
-    fn decode_levels(
-        &self,
+    fn decode_levels<'a>(
+        &'a self,
         batch: &Batch,
-        levels: &wgpu::Buffer,
-        status: &wgpu::Buffer,
-        recording: &mut Recording,
+        levels: &Bound,
+        status: &Bound,
+        recording: &mut Recording<'a>,
     ) -> Result<()> {
         let Batch { layout: Layout { coded, .. }, words, .. } = batch;
+        let tables = self.expand_tables_on(&coded.tables, recording)?;
         let classes: Vec<u32> = coded.classes.chunks(4).map(frame::word_of).collect();
         let arrays = [coded.lanes.as_flattened(), coded.chunks.as_flattened(), &classes];
-        for array in arrays.into_iter().chain([coded.escapes.as_flattened()]) {
-            self.device.check_binding(4 * array.len() as u64)?;
-        }
-        let arrays = arrays.map(|array| recording.filled(array, Usage::STORAGE));
-        let tables = self.expand_tables_on(&coded.tables, recording)?;
-        let mut bindings: Vec<(u32, &wgpu::Buffer)> = (0..).zip(&arrays).collect();
-        bindings.extend([(3, &tables), (4, &**words), (binding::LEVELS, levels), (binding::STATUS, status)]);
+        let mut bindings: Vec<(u32, Bound)> = (0..).zip(arrays.map(|array| recording.constants(array))).collect();
+        let [bound_levels, bound_status] = [(binding::LEVELS, levels.clone()), (binding::STATUS, status.clone())];
+        let words = Bound::Buffer((**words).clone());
+        bindings.extend([(3, Bound::Buffer(tables)), (4, words), bound_levels.clone(), bound_status.clone()]);
         let lane_workgroups = self.device.workgroups(coded.lanes.len() as u64, WORKGROUP_LEN)?;
-        recording.dispatch(&self.walk_lanes, &bindings, lane_workgroups);
+        recording.dispatch(&self.walk_lanes, bindings, lane_workgroups);
         if !coded.escapes.is_empty() {
-            let escapes = recording.filled(coded.escapes.as_flattened(), Usage::STORAGE);
-            let bindings = [(binding::LEVELS, levels), (binding::ESCAPES, &escapes)];
+            let escapes = (binding::ESCAPES, recording.constants(coded.escapes.as_flattened()));
             let workgroups = self.device.workgroups(coded.escapes.len() as u64, WORKGROUP_LEN)?;
-            recording.dispatch(&self.place_escapes, &bindings, workgroups);
+            recording.dispatch(&self.place_escapes, vec![bound_levels.clone(), escapes], workgroups);
         }
         for (frame, reference) in batch.layout.predictions() {
-            let uniform = prediction_fields(frame, reference).map(|(_, value)| value);
-            let uniform = recording.filled(&uniform, Usage::UNIFORM);
-            let gains = recording.filled(&frame.gains(), Usage::STORAGE);
-            let bindings = [(0, &uniform), (1, &gains), (binding::LEVELS, levels), (binding::STATUS, status)];
+            let fields = prediction_fields(frame, reference).map(|(_, value)| value);
+            let arrays = [(0, recording.constants(&fields)), (1, recording.constants(&frame.gains()))];
+            let bindings = arrays.into_iter().chain([bound_levels.clone(), bound_status.clone()]).collect();
             let workgroups = self.device.workgroups(frame.level_len(), WORKGROUP_LEN)?;
-            recording.dispatch(&self.add_predictions, &bindings, workgroups);
+            recording.dispatch(&self.add_predictions, bindings, workgroups);
         }
         Ok(())
     }
 
     /// The tables as lanes look them up.
-    pub(super) fn expand_tables_on(&self, tables: &Tables, recording: &mut Recording) -> Result<wgpu::Buffer> {
+    pub(super) fn expand_tables_on<'a>(
+        &'a self,
+        tables: &Tables,
+        recording: &mut Recording<'a>,
+    ) -> Result<wgpu::Buffer> {
         let bytes = tables.expanded_bytes().max(4);
         self.device.check_binding(bytes)?;
         let expanded = recording.buffer(bytes, Usage::STORAGE | Usage::COPY_SRC);
-        let [starts, intervals] =
-            [&tables.starts, &tables.intervals].map(|words| recording.filled(words, Usage::STORAGE));
-        let bindings = [(0, &starts), (1, &intervals), (2, &expanded)];
-        recording.dispatch(&self.expand_tables, &bindings, self.device.workgroups(bytes / 4, WORKGROUP_LEN)?);
+        let [starts, intervals] = [&tables.starts, &tables.intervals].map(|words| recording.constants(words));
+        let bindings = vec![(0, starts), (1, intervals), (2, Bound::Buffer(expanded.clone()))];
+        recording.dispatch(&self.expand_tables, bindings, self.device.workgroups(bytes / 4, WORKGROUP_LEN)?);
         Ok(expanded)
     }
 
@@ -165,63 +187,92 @@ impl Decoder {
             self.device.check_binding(bytes)?;
         }
         let uniform = frame::uniform_fields(frame, frame.casts()?, &side).map(|(_, value)| value).to_vec();
-        let workgroups = self.device.workgroups(bytes / 4, TENSOR_WORKGROUP_LEN)?;
+        let workgroups = self.device.workgroups(bytes / TENSOR_ALIGN_BYTES, TENSOR_WORKGROUP_LEN)?;
         Ok(Reconstruction { uniform, side: side.words, bytes, workgroups })
     }
 
-    pub(super) fn reconstruct_on(
-        &self,
+    pub(super) fn reconstruct_on<'a>(
+        &'a self,
         frame: &Reconstruction,
-        levels: &wgpu::Buffer,
-        recording: &mut Recording,
+        levels: Bound,
+        recording: &mut Recording<'a>,
     ) -> Temporary {
         let usage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
         let tensor = Temporary::new(self.device.buffer(frame.bytes, usage));
-        let uniform = recording.filled(&frame.uniform, Usage::UNIFORM);
-        let side = recording.filled(&frame.side, Usage::STORAGE);
-        let bindings = [(0, &uniform), (1, &side), (2, &tensor), (binding::LEVELS, levels)];
-        recording.dispatch(&self.reconstruct, &bindings, frame.workgroups);
+        let [uniform, side] = [&frame.uniform, &frame.side].map(|words| recording.constants(words));
+        let bindings = vec![(0, uniform), (1, side), (2, Bound::Buffer(tensor.clone())), (binding::LEVELS, levels)];
+        recording.dispatch(&self.reconstruct, bindings, frame.workgroups);
         tensor
     }
 }
 
 impl<'a> Recording<'a> {
     pub fn new(device: &'a Device) -> Self {
-        let encoder = device.device.create_command_encoder(&Default::default());
-        Recording { device, encoder, temporary: Vec::new() }
+        Recording { device, constants: Vec::new(), dispatches: Vec::new(), temporary: Vec::new() }
     }
 
     /// A buffer that lasts as long as what [`Recording::submit`] gives.
     pub fn buffer(&mut self, size: u64, usage: Usage) -> wgpu::Buffer {
-        self.kept(self.device.buffer(size, usage))
-    }
-
-    pub fn filled(&mut self, words: &[u32], usage: Usage) -> wgpu::Buffer {
-        self.kept(self.device.filled(words, usage))
-    }
-
-    fn kept(&mut self, buffer: wgpu::Buffer) -> wgpu::Buffer {
+        let buffer = self.device.buffer(size, usage);
         self.temporary.push(Temporary::new(buffer.clone()));
         buffer
     }
 
-    fn dispatch(&mut self, pipeline: &wgpu::ComputePipeline, bindings: &[(u32, &wgpu::Buffer)], [x, y]: [u32; 2]) {
-        let resources = bindings.iter().map(|&(binding, buffer)| (binding, buffer.as_entire_binding()));
-        let entries: Vec<_> = resources.map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
-        let bind_group = self.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        });
-        let mut pass = self.encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, &bind_group, &[]);
-        pass.dispatch_workgroups(x, y, 1);
+    /// These words, or one 0 as bindings must not be empty.
+    pub fn constants(&mut self, words: &[u32]) -> Bound {
+        let limits = self.device.device.limits();
+        let align = limits.min_uniform_buffer_offset_alignment.max(limits.min_storage_buffer_offset_alignment);
+        self.constants.resize(self.constants.len().next_multiple_of(align as usize / 4), 0);
+        let at = 4 * self.constants.len() as u64;
+        self.constants.extend(if words.is_empty() { &[0] } else { words });
+        let bytes = NonZeroU64::new(4 * words.len() as u64).unwrap_or(NonZeroU64::MIN.saturating_add(3));
+        Bound::Constants { at, bytes }
     }
 
-    pub fn submit(self) -> Vec<Temporary> {
-        self.device.queue.submit([self.encoder.finish()]);
-        self.temporary
+    fn dispatch(&mut self, pipeline: &'a wgpu::ComputePipeline, bindings: Vec<(u32, Bound)>, workgroups: [u32; 2]) {
+        self.dispatches.push(Dispatch { pipeline, bindings, workgroups });
+    }
+
+    /// Sends it all to the device.
+    ///
+    /// # Errors
+    /// `Unsupported` if the device cannot take so many constants.
+    pub fn submit(mut self) -> Result<Vec<Temporary>> {
+        let Device { device, queue, .. } = self.device;
+        let bytes = 4 * self.constants.len().max(1) as u64;
+        self.device.check_binding(bytes)?;
+        let constants = self.buffer(bytes, Usage::STORAGE | Usage::UNIFORM | Usage::COPY_DST);
+        queue.write_buffer(&constants, 0, bytemuck::cast_slice(&self.constants));
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for Dispatch { pipeline, bindings, workgroups: [x, y] } in &self.dispatches {
+            let entries = bindings.iter().map(|(binding, bound)| wgpu::BindGroupEntry {
+                binding: *binding,
+                resource: bound.resource(&constants),
+            });
+            let entries: Vec<_> = entries.collect();
+            let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: None,
+                layout: &pipeline.get_bind_group_layout(0),
+                entries: &entries,
+            });
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, &bind_group, &[]);
+            pass.dispatch_workgroups(*x, *y, 1);
+        }
+        drop(pass);
+        queue.submit([encoder.finish()]);
+        Ok(self.temporary)
+    }
+}
+
+impl Bound {
+    fn resource<'a>(&'a self, constants: &'a wgpu::Buffer) -> wgpu::BindingResource<'a> {
+        let (buffer, offset, size) = match self {
+            Bound::Buffer(buffer) => (buffer, 0, None),
+            Bound::Constants { at, bytes } => (constants, *at, Some(*bytes)),
+        };
+        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
     }
 }
 

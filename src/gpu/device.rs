@@ -82,13 +82,6 @@ impl Device {
         self.device.create_buffer(&descriptor)
     }
 
-    /// A buffer of these words, of one at least as bindings must not be empty.
-    pub(super) fn filled(&self, words: &[u32], usage: wgpu::BufferUsages) -> wgpu::Buffer {
-        let buffer = self.buffer(4 * words.len().max(1) as u64, usage | wgpu::BufferUsages::COPY_DST);
-        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(words));
-        buffer
-    }
-
     /// Writes bytes, then zeros up to a multiple of 4.
     pub(super) fn write_padded(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
         let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);

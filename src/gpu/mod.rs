@@ -27,6 +27,8 @@ mod shader;
 mod tolerance;
 #[cfg(not(target_arch = "wasm32"))]
 mod waiting;
+#[cfg(not(target_arch = "wasm32"))]
+mod writer;
 
 pub use batch::{Batch, Layout, NeededChunk};
 pub use cast::cast;

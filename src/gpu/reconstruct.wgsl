@@ -1,6 +1,6 @@
 // Levels of a frame -> elements of its tensor: the WGSL stages composed (twin of LevelFrame::reconstruct).
 //
-// Each invocation makes one 32-bit word of the tensor: half an f64, one f32, two 16-bit or four 8-bit elements.
+// Each invocation makes 16 bytes of the tensor: two f64, four f32, eight 16-bit or sixteen 8-bit elements.
 
 const ABSENT: u32 = 0xffffffff;
 
@@ -38,61 +38,117 @@ struct LevelFrame {
     row_inverse_at: u32,
     column_inverse_at: u32,
     basis_at: u32,
+    // Whether four elements, from a multiple of four on, are four levels in order, of one row and in one vector.
+    is_plain: u32,
 }
 
 @group(0) @binding(0) var<uniform> frame: LevelFrame;
 @group(0) @binding(1) var<storage, read> side: array<u32>;
-@group(0) @binding(2) var<storage, read_write> tensor: array<u32>;
+@group(0) @binding(2) var<storage, read_write> tensor: array<vec4<u32>>;
 // `levels`, read only: so tensors need not wait for each other.
-@group(0) @binding(5) var<storage, read> all_levels: array<i32>;
+@group(0) @binding(5) var<storage, read> all_levels: array<vec4<i32>>;
 
 @compute @workgroup_size(256)
 fn reconstruct(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>) {
-    let word = id.y * workgroups.x * 256u + id.x;
-    if word >= arrayLength(&tensor) {
+    let unit = id.y * workgroups.x * 256u + id.x;
+    if unit >= arrayLength(&tensor) {
         return;
     }
     switch frame.element_cast {
         case CAST_F64: {
-            tensor[word] = to_f64(weight(word / 2u))[word % 2u];
+            tensor[unit] = vec4(to_f64(weight(2u * unit)), to_f64(weight(2u * unit + 1u)));
         }
         case CAST_F16: {
-            tensor[word] = to_f16(value(word * 2u)) | (to_f16(value(word * 2u + 1u)) << 16u);
+            let low = values(8u * unit);
+            let high = values(8u * unit + 4u);
+            tensor[unit] = vec4(two_f16(low.xy), two_f16(low.zw), two_f16(high.xy), two_f16(high.zw));
         }
         case CAST_BF16: {
-            tensor[word] = to_bf16(weight(word * 2u)) | (to_bf16(weight(word * 2u + 1u)) << 16u);
+            let low = weights(8u * unit);
+            let high = weights(8u * unit + 4u);
+            tensor[unit] = vec4(two_bf16(low.xy), two_bf16(low.zw), two_bf16(high.xy), two_bf16(high.zw));
         }
         case CAST_INTEGER_8: {
-            tensor[word] = integers(word * 4u, 8u);
+            let first = 16u * unit;
+            tensor[unit] = vec4(
+                integers(first, 8u), integers(first + 4u, 8u), integers(first + 8u, 8u), integers(first + 12u, 8u)
+            );
         }
         case CAST_INTEGER_16: {
-            tensor[word] = integers(word * 2u, 16u);
+            let first = 8u * unit;
+            tensor[unit] = vec4(
+                integers(first, 16u), integers(first + 2u, 16u), integers(first + 4u, 16u), integers(first + 6u, 16u)
+            );
         }
         default: {
-            tensor[word] = bitcast<u32>(value(word));
+            tensor[unit] = bitcast<vec4<u32>>(values(4u * unit));
         }
     }
 }
 
-// What the archive's type makes of a weight, or its integer; 0 in the padding after the last.
-fn value(element: u32) -> f32 {
+fn two_f16(pair: vec2<f32>) -> u32 {
+    return to_f16(pair.x) | (to_f16(pair.y) << 16u);
+}
+
+fn two_bf16(pair: vec2<f32>) -> u32 {
+    return to_bf16(pair.x) | (to_bf16(pair.y) << 16u);
+}
+
+// What the archive's type makes of four weights, or its integers; 0 in the padding after the last.
+fn values(first: u32) -> vec4<f32> {
     switch frame.value {
-        case VALUE_F16: {
-            return from_f16(to_f16(weight(element)));
-        }
-        case VALUE_BF16: {
-            return bitcast<f32>(to_bf16(weight(element)) << 16u);
-        }
-        case VALUE_SIGNED: {
-            return f32(extractBits(integer(element), 0u, frame.integer_bits));
-        }
-        case VALUE_UNSIGNED: {
-            return f32(extractBits(bitcast<u32>(integer(element)), 0u, frame.integer_bits));
+        case VALUE_SIGNED, VALUE_UNSIGNED: {
+            return vec4(number(first), number(first + 1u), number(first + 2u), number(first + 3u));
         }
         default: {
-            return weight(element);
+            let four = weights(first);
+            return vec4(rounded(four.x), rounded(four.y), rounded(four.z), rounded(four.w));
         }
     }
+}
+
+fn number(element: u32) -> f32 {
+    let integer = integer(element);
+    if frame.value == VALUE_SIGNED {
+        return f32(extractBits(integer, 0u, frame.integer_bits));
+    }
+    return f32(extractBits(bitcast<u32>(integer), 0u, frame.integer_bits));
+}
+
+// A weight as the archive's type has it.
+fn rounded(weight: f32) -> f32 {
+    switch frame.value {
+        case VALUE_F16: {
+            return from_f16(to_f16(weight));
+        }
+        case VALUE_BF16: {
+            return bitcast<f32>(to_bf16(weight) << 16u);
+        }
+        default: {
+            return weight;
+        }
+    }
+}
+
+// Four weights, from an element on that is a multiple of four.
+fn weights(first: u32) -> vec4<f32> {
+    if frame.is_plain == 0u || first >= frame.element_len {
+        return vec4(weight(first), weight(first + 1u), weight(first + 2u), weight(first + 3u));
+    }
+    let row = coded_index(frame.row_inverse_at, first / frame.row_len);
+    let column = first % frame.row_len;
+    let levels = all_levels[(frame.level_at + row * frame.row_len + column) / 4u];
+    return vec4(
+        dequantize(levels.x, scale_of(row, column)),
+        dequantize(levels.y, scale_of(row, column + 1u)),
+        dequantize(levels.z, scale_of(row, column + 2u)),
+        dequantize(levels.w, scale_of(row, column + 3u)),
+    );
+}
+
+// S(e) of a coded row, and a coded column with its tap.
+fn scale_of(row: u32, column: u32) -> f32 {
+    return scale_at(row, column / frame.taps, column % frame.taps);
 }
 
 // The weight of an element; 0 in the padding after the last.
@@ -132,5 +188,6 @@ fn integer(element: u32) -> i32 {
 }
 
 fn level_at(place: vec2<u32>) -> i32 {
-    return all_levels[frame.level_at + place.x * frame.row_len + place.y];
+    let level = frame.level_at + place.x * frame.row_len + place.y;
+    return all_levels[level / 4u][level % 4u];
 }
