@@ -3,11 +3,13 @@
 //!
 //! [`Layout`] is all of that but for the device: it proves every place that a shader reads or writes.
 
+#[cfg(target_arch = "wasm32")]
+use super::browser::Tensors;
 use super::coded::{Coded, LevelPlace, WordPlaces};
-use super::device::{Device, Temporary, check_binding};
+use super::device::{Device, Temporary, check_binding, tensor_bytes};
 use super::frame::{ABSENT, LevelFrame, check_transforms};
 #[cfg(not(target_arch = "wasm32"))]
-use super::writer::Writer;
+use super::{tensors::Tensors, writer::Writer};
 use crate::container::{Archive, Coding, Frame, Levels};
 use crate::entropy::LevelPayload;
 use crate::error::{Error, Result};
@@ -49,6 +51,7 @@ pub struct Batch {
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) writer: Writer,
     pub(super) words: Temporary,
+    pub(super) tensors: Tensors,
 }
 
 /// Frames to be decoded to tensors, with all that they are predicted from: what the buffers of a batch hold.
@@ -100,12 +103,14 @@ impl Batch {
         let layout = Layout::new(archive, wanted, dtype, device.binding_bytes_max())?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let words = Temporary::new(device.buffer(layout.words_bytes, usage));
+        let tensors = Tensors::make(device, layout.tensor_bytes())?;
         Ok(Batch {
             device: device.clone(),
             layout,
             #[cfg(not(target_arch = "wasm32"))]
             writer: Writer::default(),
             words,
+            tensors,
         })
     }
 
@@ -210,6 +215,7 @@ impl Layout {
         check_transforms(archive, wanted)?;
         let wanted = wanted.to_vec();
         let mut layout = Layout { frames, places, wanted, dtype, coded, words_bytes, level_len };
+        layout.tensor_bytes().into_iter().try_for_each(|bytes| check_binding(bytes, binding_bytes_max))?;
         for frame in layout.frames.iter_mut().filter(|frame| frame.levels.side == 0) {
             frame.open(None, &mut layout.coded)?;
         }
@@ -289,6 +295,13 @@ impl Layout {
         }
         let wanted = self.wanted.iter().filter_map(|&frame| self.frame(frame));
         wanted.map(|frame| frame.level_frame(self.dtype)).collect()
+    }
+
+    /// Bytes of the tensors' buffers.
+    pub(super) fn tensor_bytes(&self) -> Vec<u64> {
+        let element_bytes = |frame: &BatchFrame| self.dtype.unwrap_or(frame.frame.dtype).element_bytes() as u64;
+        let bytes = |frame: &BatchFrame| tensor_bytes(frame.frame.element_len * element_bytes(frame));
+        self.wanted.iter().filter_map(|&frame| self.frame(frame)).map(bytes).collect()
     }
 
     /// Each predicted frame, with what it is predicted from.

@@ -4,7 +4,7 @@ use super::batch::{Batch, BatchFrame, Layout};
 #[cfg(target_arch = "wasm32")]
 use super::browser::LevelBuffer;
 use super::coded::Tables;
-use super::device::{Device, Temporary};
+use super::device::{Device, TENSOR_ALIGN_BYTES, Temporary, tensor_bytes};
 use super::frame::{self, LevelFrame, SideWords};
 #[cfg(not(target_arch = "wasm32"))]
 use super::native::LevelBuffer;
@@ -14,9 +14,6 @@ use crate::error::Result;
 use std::num::NonZeroU64;
 
 use wgpu::BufferUsages as Usage;
-
-/// Tensors are whole 16-byte units, so that any vector type can be bound to them.
-const TENSOR_ALIGN_BYTES: u64 = 16;
 
 /// The binding numbers of the shaders, where several share them.
 mod binding {
@@ -68,7 +65,6 @@ pub(super) enum Bound {
 pub(super) struct Reconstruction {
     uniform: Vec<u32>,
     side: Vec<u32>,
-    bytes: u64,
     workgroups: [u32; 2],
 }
 
@@ -108,7 +104,7 @@ impl Decoder {
     }
 
     /// Sends all that decodes a batch whose chunks have come; errors may be the device's too.
-    pub(crate) fn submit(&self, batch: &Batch) -> Result<Submission> {
+    pub(crate) fn submit(&self, batch: &mut Batch) -> Result<Submission> {
         let mut reconstructions = Vec::new();
         for frame in batch.layout.tensors()? {
             reconstructions.push(self.prepare(&frame)?);
@@ -119,8 +115,10 @@ impl Decoder {
         let status = Temporary::new(self.device.buffer(status_bytes, Usage::STORAGE | Usage::COPY_SRC));
         let bound_levels = Bound::Buffer(levels.clone());
         self.decode_levels(batch, &bound_levels, &Bound::Buffer(status.clone()), &mut recording)?;
-        let reconstruct = |frame| self.reconstruct_on(frame, bound_levels.clone(), &mut recording);
-        let tensors = reconstructions.iter().map(reconstruct).collect();
+        let tensors = batch.tensors.take(&self.device)?;
+        for (frame, tensor) in reconstructions.iter().zip(&tensors) {
+            self.reconstruct_on(frame, tensor, bound_levels.clone(), &mut recording);
+        }
         Ok(Submission {
             tensors,
             status,
@@ -181,28 +179,26 @@ impl Decoder {
     pub(super) fn prepare(&self, frame: &LevelFrame) -> Result<Reconstruction> {
         frame.check()?;
         let side = SideWords::new(frame);
-        let bytes = frame.bytes().next_multiple_of(TENSOR_ALIGN_BYTES);
+        let bytes = tensor_bytes(frame.bytes());
         let levels_bytes = 4 * (u64::from(frame.level_at) + frame.element_len());
         for bytes in [bytes, levels_bytes, 4 * side.words.len() as u64] {
             self.device.check_binding(bytes)?;
         }
         let uniform = frame::uniform_fields(frame, frame.casts()?, &side).map(|(_, value)| value).to_vec();
         let workgroups = self.device.workgroups(bytes / TENSOR_ALIGN_BYTES, TENSOR_WORKGROUP_LEN)?;
-        Ok(Reconstruction { uniform, side: side.words, bytes, workgroups })
+        Ok(Reconstruction { uniform, side: side.words, workgroups })
     }
 
     pub(super) fn reconstruct_on<'a>(
         &'a self,
         frame: &Reconstruction,
+        tensor: &wgpu::Buffer,
         levels: Bound,
         recording: &mut Recording<'a>,
-    ) -> Temporary {
-        let usage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
-        let tensor = Temporary::new(self.device.buffer(frame.bytes, usage));
+    ) {
         let [uniform, side] = [&frame.uniform, &frame.side].map(|words| recording.constants(words));
         let bindings = vec![(0, uniform), (1, side), (2, Bound::Buffer(tensor.clone())), (binding::LEVELS, levels)];
         recording.dispatch(&self.reconstruct, bindings, frame.workgroups);
-        tensor
     }
 }
 

@@ -82,6 +82,12 @@ impl Device {
         self.device.create_buffer(&descriptor)
     }
 
+    /// A buffer of a tensor.
+    pub(super) fn tensor_buffer(&self, bytes: u64) -> Temporary {
+        use wgpu::BufferUsages as Usage;
+        Temporary::new(self.buffer(bytes, Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST))
+    }
+
     /// Writes bytes, then zeros up to a multiple of 4.
     pub(super) fn write_padded(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
         let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
@@ -118,6 +124,14 @@ fn noticing_loss(device: &wgpu::Device) -> Arc<OnceLock<String>> {
         let _ = notice.set(message);
     });
     lost
+}
+
+/// Tensors are whole units of so many bytes, so that any vector type can be bound to them.
+pub(super) const TENSOR_ALIGN_BYTES: u64 = 16;
+
+/// Bytes of the buffer of a tensor of so many.
+pub(super) fn tensor_bytes(bytes: u64) -> u64 {
+    bytes.next_multiple_of(TENSOR_ALIGN_BYTES)
 }
 
 /// Checks that a device which binds `most` bytes binds so many.

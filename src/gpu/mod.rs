@@ -24,6 +24,8 @@ mod navigator;
 mod self_test;
 mod shader;
 #[cfg(not(target_arch = "wasm32"))]
+mod tensors;
+#[cfg(not(target_arch = "wasm32"))]
 mod tolerance;
 #[cfg(not(target_arch = "wasm32"))]
 mod waiting;

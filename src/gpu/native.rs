@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::batch::{Batch, NeededChunk};
 use super::coded::Tables;
 use super::decoder::{Decoder, Recording, Submission};
-use super::device::Device;
+use super::device::{Device, tensor_bytes};
 use super::frame::LevelFrame;
 use super::self_test;
 use crate::container::Archive;
@@ -131,7 +131,7 @@ impl Decoder {
     pub async fn start(&self, mut batch: Batch) -> Result<Started<'_>> {
         let submit = || {
             batch.writer.flush();
-            self.submit(&batch)
+            self.submit(&mut batch)
         };
         let submission = self.device.checked(submit).await.flatten();
         self.level_buffer.keep(submission.as_ref().ok().map(|submission| &submission.levels));
@@ -154,7 +154,8 @@ impl Decoder {
             let mut levels: Vec<u32> = bytemuck::cast_slice(levels).to_vec();
             levels.resize(levels.len().next_multiple_of(4), 0);
             let levels = recording.constants(&levels);
-            let tensor = self.reconstruct_on(&prepared, levels, &mut recording);
+            let tensor = self.device.tensor_buffer(tensor_bytes(frame.bytes()));
+            self.reconstruct_on(&prepared, &tensor, levels, &mut recording);
             Ok((tensor, recording.submit()?))
         });
         Ok(reconstructed.await??.0.keep())
