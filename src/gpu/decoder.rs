@@ -15,6 +15,9 @@ use std::num::NonZeroU64;
 
 use wgpu::BufferUsages as Usage;
 
+/// Words of which a binding's place among the constants is a multiple: what devices want at most.
+const CONSTANTS_ALIGN: usize = 64;
+
 /// The binding numbers of the shaders, where several share them.
 mod binding {
     pub const LEVELS: u32 = 5;
@@ -40,6 +43,7 @@ pub(super) struct Recording<'a> {
     pub(super) device: &'a Device,
     /// What the host tells the shaders, which is sent in one go.
     constants: Vec<u32>,
+    bound: Vec<wgpu::Buffer>,
     dispatches: Vec<Dispatch<'a>>,
     temporary: Vec<Temporary>,
 }
@@ -50,14 +54,14 @@ struct Dispatch<'a> {
     workgroups: [u32; 2],
 }
 
-/// What a shader is given.
-#[derive(Clone)]
+/// What a shader is given: a whole buffer by its number, or some of the constants.
+#[derive(Clone, Copy)]
 pub(super) enum Bound {
-    Buffer(wgpu::Buffer),
-    /// Some of the constants, in bytes.
+    Buffer(usize),
+    /// In bytes.
     Constants {
         at: u64,
-        bytes: NonZeroU64,
+        bytes: u64,
     },
 }
 
@@ -113,11 +117,11 @@ impl Decoder {
         let levels = self.level_buffer.at_least((4 * batch.layout.level_len).max(TENSOR_ALIGN_BYTES), &mut recording);
         let status_bytes = 4 * batch.layout.coded.chunks.len().max(1) as u64;
         let status = Temporary::new(self.device.buffer(status_bytes, Usage::STORAGE | Usage::COPY_SRC));
-        let bound_levels = Bound::Buffer(levels.clone());
-        self.decode_levels(batch, &bound_levels, &Bound::Buffer(status.clone()), &mut recording)?;
+        let bound_levels = recording.bind(&levels);
+        self.decode_levels(batch, bound_levels, &status, &mut recording)?;
         let tensors = batch.tensors.take(&self.device)?;
         for (frame, tensor) in reconstructions.iter().zip(&tensors) {
-            self.reconstruct_on(frame, tensor, bound_levels.clone(), &mut recording);
+            self.reconstruct_on(frame, tensor, bound_levels, &mut recording);
         }
         Ok(Submission {
             tensors,
@@ -132,31 +136,30 @@ impl Decoder {
     fn decode_levels<'a>(
         &'a self,
         batch: &Batch,
-        levels: &Bound,
-        status: &Bound,
+        levels: Bound,
+        status: &wgpu::Buffer,
         recording: &mut Recording<'a>,
     ) -> Result<()> {
         let Batch { layout: Layout { coded, .. }, words, .. } = batch;
         let tables = self.expand_tables_on(&coded.tables, recording)?;
         let classes: Vec<u32> = coded.classes.chunks(4).map(frame::word_of).collect();
-        let arrays = [coded.lanes.as_flattened(), coded.chunks.as_flattened(), &classes];
-        let mut bindings: Vec<(u32, Bound)> = (0..).zip(arrays.map(|array| recording.constants(array))).collect();
-        let [bound_levels, bound_status] = [(binding::LEVELS, levels.clone()), (binding::STATUS, status.clone())];
-        let words = Bound::Buffer((**words).clone());
-        bindings.extend([(3, Bound::Buffer(tables)), (4, words), bound_levels.clone(), bound_status.clone()]);
-        let lane_workgroups = self.device.workgroups(coded.lanes.len() as u64, WORKGROUP_LEN)?;
-        recording.dispatch(&self.walk_lanes, bindings, lane_workgroups);
+        let [lanes, chunks, classes] =
+            [coded.lanes.as_flattened(), coded.chunks.as_flattened(), &classes].map(|array| recording.constants(array));
+        let [tables, words, status] = [&tables, words, status].map(|buffer| recording.bind(buffer));
+        let [levels, status] = [(binding::LEVELS, levels), (binding::STATUS, status)];
+        let workgroups = self.device.workgroups(coded.lanes.len() as u64, WORKGROUP_LEN)?;
+        let bindings = [(0, lanes), (1, chunks), (2, classes), (3, tables), (4, words), levels, status];
+        recording.dispatch(&self.walk_lanes, &bindings, workgroups);
         if !coded.escapes.is_empty() {
             let escapes = (binding::ESCAPES, recording.constants(coded.escapes.as_flattened()));
             let workgroups = self.device.workgroups(coded.escapes.len() as u64, WORKGROUP_LEN)?;
-            recording.dispatch(&self.place_escapes, vec![bound_levels.clone(), escapes], workgroups);
+            recording.dispatch(&self.place_escapes, &[levels, escapes], workgroups);
         }
         for (frame, reference) in batch.layout.predictions() {
-            let fields = prediction_fields(frame, reference).map(|(_, value)| value);
-            let arrays = [(0, recording.constants(&fields)), (1, recording.constants(&frame.gains()))];
-            let bindings = arrays.into_iter().chain([bound_levels.clone(), bound_status.clone()]).collect();
+            let fields = recording.constants(&prediction_fields(frame, reference).map(|(_, value)| value));
+            let gains = recording.constants(&frame.gains());
             let workgroups = self.device.workgroups(frame.level_len(), WORKGROUP_LEN)?;
-            recording.dispatch(&self.add_predictions, bindings, workgroups);
+            recording.dispatch(&self.add_predictions, &[(0, fields), (1, gains), levels, status], workgroups);
         }
         Ok(())
     }
@@ -171,8 +174,8 @@ impl Decoder {
         self.device.check_binding(bytes)?;
         let expanded = recording.buffer(bytes, Usage::STORAGE | Usage::COPY_SRC);
         let [starts, intervals] = [&tables.starts, &tables.intervals].map(|words| recording.constants(words));
-        let bindings = vec![(0, starts), (1, intervals), (2, Bound::Buffer(expanded.clone()))];
-        recording.dispatch(&self.expand_tables, bindings, self.device.workgroups(bytes / 4, WORKGROUP_LEN)?);
+        let bindings = [(0, starts), (1, intervals), (2, recording.bind(&expanded))];
+        recording.dispatch(&self.expand_tables, &bindings, self.device.workgroups(bytes / 4, WORKGROUP_LEN)?);
         Ok(expanded)
     }
 
@@ -197,14 +200,14 @@ impl Decoder {
         recording: &mut Recording<'a>,
     ) {
         let [uniform, side] = [&frame.uniform, &frame.side].map(|words| recording.constants(words));
-        let bindings = vec![(0, uniform), (1, side), (2, Bound::Buffer(tensor.clone())), (binding::LEVELS, levels)];
-        recording.dispatch(&self.reconstruct, bindings, frame.workgroups);
+        let bindings = [(0, uniform), (1, side), (2, recording.bind(tensor)), (binding::LEVELS, levels)];
+        recording.dispatch(&self.reconstruct, &bindings, frame.workgroups);
     }
 }
 
 impl<'a> Recording<'a> {
     pub fn new(device: &'a Device) -> Self {
-        Recording { device, constants: Vec::new(), dispatches: Vec::new(), temporary: Vec::new() }
+        Recording { device, constants: Vec::new(), bound: Vec::new(), dispatches: Vec::new(), temporary: Vec::new() }
     }
 
     /// A buffer that lasts as long as what [`Recording::submit`] gives.
@@ -214,19 +217,24 @@ impl<'a> Recording<'a> {
         buffer
     }
 
-    /// These words, or one 0 as bindings must not be empty.
-    pub fn constants(&mut self, words: &[u32]) -> Bound {
-        let limits = self.device.device.limits();
-        let align = limits.min_uniform_buffer_offset_alignment.max(limits.min_storage_buffer_offset_alignment);
-        self.constants.resize(self.constants.len().next_multiple_of(align as usize / 4), 0);
-        let at = 4 * self.constants.len() as u64;
-        self.constants.extend(if words.is_empty() { &[0] } else { words });
-        let bytes = NonZeroU64::new(4 * words.len() as u64).unwrap_or(NonZeroU64::MIN.saturating_add(3));
-        Bound::Constants { at, bytes }
+    pub fn bind(&mut self, buffer: &wgpu::Buffer) -> Bound {
+        self.bound.push(buffer.clone());
+        Bound::Buffer(self.bound.len() - 1)
     }
 
-    fn dispatch(&mut self, pipeline: &'a wgpu::ComputePipeline, bindings: Vec<(u32, Bound)>, workgroups: [u32; 2]) {
-        self.dispatches.push(Dispatch { pipeline, bindings, workgroups });
+    /// These words, or one 0 as bindings must not be empty.
+    pub fn constants(&mut self, words: &[u32]) -> Bound {
+        self.constants.resize(self.constants.len().next_multiple_of(CONSTANTS_ALIGN), 0);
+        let at = 4 * self.constants.len() as u64;
+        self.constants.extend(words);
+        if words.is_empty() {
+            self.constants.push(0);
+        }
+        Bound::Constants { at, bytes: 4 * self.constants.len() as u64 - at }
+    }
+
+    fn dispatch(&mut self, pipeline: &'a wgpu::ComputePipeline, bindings: &[(u32, Bound)], workgroups: [u32; 2]) {
+        self.dispatches.push(Dispatch { pipeline, bindings: bindings.to_vec(), workgroups });
     }
 
     /// Sends it all to the device.
@@ -242,11 +250,15 @@ impl<'a> Recording<'a> {
         let mut encoder = device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
         for Dispatch { pipeline, bindings, workgroups: [x, y] } in &self.dispatches {
-            let entries = bindings.iter().map(|(binding, bound)| wgpu::BindGroupEntry {
-                binding: *binding,
-                resource: bound.resource(&constants),
-            });
-            let entries: Vec<_> = entries.collect();
+            let entry = |&(binding, bound): &(u32, Bound)| {
+                let (buffer, offset, size) = match bound {
+                    Bound::Buffer(number) => (&self.bound[number], 0, None),
+                    Bound::Constants { at, bytes } => (&constants, at, NonZeroU64::new(bytes)),
+                };
+                let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
+                wgpu::BindGroupEntry { binding, resource }
+            };
+            let entries: Vec<_> = bindings.iter().map(entry).collect();
             let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: None,
                 layout: &pipeline.get_bind_group_layout(0),
@@ -259,16 +271,6 @@ impl<'a> Recording<'a> {
         drop(pass);
         queue.submit([encoder.finish()]);
         Ok(self.temporary)
-    }
-}
-
-impl Bound {
-    fn resource<'a>(&'a self, constants: &'a wgpu::Buffer) -> wgpu::BindingResource<'a> {
-        let (buffer, offset, size) = match self {
-            Bound::Buffer(buffer) => (buffer, 0, None),
-            Bound::Constants { at, bytes } => (constants, *at, Some(*bytes)),
-        };
-        wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size })
     }
 }
 
