@@ -38,7 +38,8 @@ struct LevelFrame {
     row_inverse_at: u32,
     column_inverse_at: u32,
     basis_at: u32,
-    // Whether four elements, from a multiple of four on, are four levels in order, of one row and in one vector.
+    // Whether elements are f32, f16 or bf16 weights of which four, from a multiple of four on, are four levels in order, of one
+    // row and in one vector.
     is_plain: u32,
 }
 
@@ -54,86 +55,25 @@ fn reconstruct(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgr
     if unit >= arrayLength(&tensor) {
         return;
     }
-    switch frame.element_cast {
-        case CAST_F64: {
-            tensor[unit] = vec4(to_f64(weight(2u * unit)), to_f64(weight(2u * unit + 1u)));
+    if frame.is_plain == 0u {
+        for (var i = 0u; i < 4u; i++) {
+            tensor[unit][i] = word(4u * unit + i);
         }
-        case CAST_F16: {
-            let low = values(8u * unit);
-            let high = values(8u * unit + 4u);
-            tensor[unit] = vec4(two_f16(low.xy), two_f16(low.zw), two_f16(high.xy), two_f16(high.zw));
-        }
-        case CAST_BF16: {
-            let low = weights(8u * unit);
-            let high = weights(8u * unit + 4u);
-            tensor[unit] = vec4(two_bf16(low.xy), two_bf16(low.zw), two_bf16(high.xy), two_bf16(high.zw));
-        }
-        case CAST_INTEGER_8: {
-            let first = 16u * unit;
-            tensor[unit] = vec4(
-                integers(first, 8u), integers(first + 4u, 8u), integers(first + 8u, 8u), integers(first + 12u, 8u)
-            );
-        }
-        case CAST_INTEGER_16: {
-            let first = 8u * unit;
-            tensor[unit] = vec4(
-                integers(first, 16u), integers(first + 2u, 16u), integers(first + 4u, 16u), integers(first + 6u, 16u)
-            );
-        }
-        default: {
-            tensor[unit] = bitcast<vec4<u32>>(values(4u * unit));
-        }
+        return;
     }
-}
-
-fn two_f16(pair: vec2<f32>) -> u32 {
-    return to_f16(pair.x) | (to_f16(pair.y) << 16u);
-}
-
-fn two_bf16(pair: vec2<f32>) -> u32 {
-    return to_bf16(pair.x) | (to_bf16(pair.y) << 16u);
-}
-
-// What the archive's type makes of four weights, or its integers; 0 in the padding after the last.
-fn values(first: u32) -> vec4<f32> {
-    switch frame.value {
-        case VALUE_SIGNED, VALUE_UNSIGNED: {
-            return vec4(number(first), number(first + 1u), number(first + 2u), number(first + 3u));
-        }
-        default: {
-            let four = weights(first);
-            return vec4(rounded(four.x), rounded(four.y), rounded(four.z), rounded(four.w));
-        }
+    if frame.element_cast == CAST_F32 {
+        tensor[unit] = bitcast<vec4<u32>>(weights(4u * unit));
+        return;
     }
+    let low = weights(8u * unit);
+    let high = weights(8u * unit + 4u);
+    tensor[unit] = vec4(halves(low.xy), halves(low.zw), halves(high.xy), halves(high.zw));
 }
 
-fn number(element: u32) -> f32 {
-    let integer = integer(element);
-    if frame.value == VALUE_SIGNED {
-        return f32(extractBits(integer, 0u, frame.integer_bits));
-    }
-    return f32(extractBits(bitcast<u32>(integer), 0u, frame.integer_bits));
-}
-
-// A weight as the archive's type has it.
-fn rounded(weight: f32) -> f32 {
-    switch frame.value {
-        case VALUE_F16: {
-            return from_f16(to_f16(weight));
-        }
-        case VALUE_BF16: {
-            return bitcast<f32>(to_bf16(weight) << 16u);
-        }
-        default: {
-            return weight;
-        }
-    }
-}
-
-// Four weights, from an element on that is a multiple of four.
+// Four weights of a plain frame; 0 in the padding after the last.
 fn weights(first: u32) -> vec4<f32> {
-    if frame.is_plain == 0u || first >= frame.element_len {
-        return vec4(weight(first), weight(first + 1u), weight(first + 2u), weight(first + 3u));
+    if first >= frame.element_len {
+        return vec4<f32>();
     }
     let row = coded_index(frame.row_inverse_at, first / frame.row_len);
     let column = first % frame.row_len;
@@ -149,6 +89,56 @@ fn weights(first: u32) -> vec4<f32> {
 // S(e) of a coded row, and a coded column with its tap.
 fn scale_of(row: u32, column: u32) -> f32 {
     return scale_at(row, column / frame.taps, column % frame.taps);
+}
+
+// Two weights in 16 bits each.
+fn halves(pair: vec2<f32>) -> u32 {
+    if frame.element_cast == CAST_F16 {
+        return to_f16(pair.x) | (to_f16(pair.y) << 16u);
+    }
+    return to_bf16(pair.x) | (to_bf16(pair.y) << 16u);
+}
+
+// A 32-bit word of the tensor.
+fn word(word: u32) -> u32 {
+    switch frame.element_cast {
+        case CAST_F64: {
+            return to_f64(weight(word / 2u))[word % 2u];
+        }
+        case CAST_F16, CAST_BF16: {
+            return halves(vec2(value(word * 2u), value(word * 2u + 1u)));
+        }
+        case CAST_INTEGER_8: {
+            return integers(word * 4u, 8u);
+        }
+        case CAST_INTEGER_16: {
+            return integers(word * 2u, 16u);
+        }
+        default: {
+            return bitcast<u32>(value(word));
+        }
+    }
+}
+
+// What the archive's type makes of a weight, or its integer; 0 in the padding after the last.
+fn value(element: u32) -> f32 {
+    switch frame.value {
+        case VALUE_F16: {
+            return from_f16(to_f16(weight(element)));
+        }
+        case VALUE_BF16: {
+            return bitcast<f32>(to_bf16(weight(element)) << 16u);
+        }
+        case VALUE_SIGNED: {
+            return f32(extractBits(integer(element), 0u, frame.integer_bits));
+        }
+        case VALUE_UNSIGNED: {
+            return f32(extractBits(bitcast<u32>(integer(element)), 0u, frame.integer_bits));
+        }
+        default: {
+            return weight(element);
+        }
+    }
 }
 
 // The weight of an element; 0 in the padding after the last.
