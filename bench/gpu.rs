@@ -5,13 +5,13 @@
 
 use std::time::Instant;
 
-use mcwc::container::TensorEntry;
+use mcwc::container::{Archive, TensorEntry};
 use mcwc::encode::assemble::ArchiveBuilder;
 use mcwc::encode::levels::frame::LevelPlan;
 use mcwc::encode::levels::matrix::Matrix;
 use mcwc::encode::levels::model_fit::{CLASS_COUNT, Classes, SymbolCounts, TableSet};
 use mcwc::entropy::EncoderTable;
-use mcwc::gpu::{Decoder, Device};
+use mcwc::gpu::{Batch, Decoder, Device};
 use mcwc::{DType, Limits, Reader};
 
 #[path = "../src/noise.rs"]
@@ -29,9 +29,10 @@ fn main() {
     let gpu = pollster::block_on(Gpu::new());
     println!("{}, medians of {REPETITIONS}", gpu.decoder.device().name());
     println!(
-        "ms of writing the words, of making buffers and recording, and of the GPU: entropy decoding and reconstruction"
+        "ms of writing the words, of making buffers and recording, of the GPU (entropy decoding and reconstruction),"
     );
-    let columns = ["M", "lanes", "", "MB up", "write", "record", "GPU", "G/s GPU", "G/s all"];
+    println!("and of all of it from host memory to tensors, without waits in between; billions of weights a second");
+    let columns = ["M", "lanes", "", "MB up", "write", "record", "GPU", "all", "G/s GPU", "G/s all"];
     println!("{}", columns.map(|column| format!("{column:>8}")).concat());
     for lanes in [16, 64, 256] {
         let archive = archive(sizes.iter().max().map_or(1, |size| tensor_len(*size)), lanes);
@@ -39,16 +40,20 @@ fn main() {
         if lanes == 16 {
             cpu(&reader);
         }
+        let chunks =
+            (0..reader.archive().chunks.len()).map(|chunk| reader.payload(chunk).expect("the archive is sound"));
+        let payloads = Payloads { archive: reader.archive(), chunks: chunks.collect() };
         for &size in &sizes {
             for dtype in [DType::F32, DType::F16] {
-                let mut times: Vec<[f64; 3]> = (0..REPETITIONS).map(|_| gpu.decode(&reader, size, dtype)).collect();
+                let mut times: Vec<[f64; 3]> = (0..REPETITIONS).map(|_| gpu.decode(&payloads, size, dtype)).collect();
                 times.sort_by(|a, b| a.iter().sum::<f64>().total_cmp(&b.iter().sum()));
                 let [write, record, wait] = times[REPETITIONS / 2];
+                let all = median(|| gpu.decode_at_once(&payloads, size, dtype));
                 let weights = (tensor_len(size) * SIDE * SIDE) as f64;
                 let up = payload_bytes(&reader) as f64 * tensor_len(size) as f64 / 1e6;
-                let [gpu_rate, rate] = [wait, write + record + wait].map(|ms| weights / ms / 1e6);
+                let [gpu_rate, rate] = [wait, all].map(|ms| weights / ms / 1e6);
                 println!(
-                    "{size:>8}{lanes:>8}{:>8}{up:>8.1}{write:>8.2}{record:>8.2}{wait:>8.2}{gpu_rate:>8.2}{rate:>8.2}",
+                    "{size:>8}{lanes:>8}{:>8}{up:>8.1}{write:>8.2}{record:>8.2}{wait:>8.2}{all:>8.2}{gpu_rate:>8.2}{rate:>8.2}",
                     dtype.name()
                 );
             }
@@ -124,6 +129,22 @@ fn payload_bytes(reader: &Reader<[u8]>) -> u64 {
     reader.archive().chunks.iter().map(|chunk| u64::from(chunk.bytes)).sum()
 }
 
+/// An archive, and the payloads of its chunks.
+struct Payloads<'a> {
+    archive: &'a Archive,
+    chunks: Vec<Vec<u8>>,
+}
+
+/// Frames of so many millions of weights, in batches.
+fn batches(millions: usize) -> impl Iterator<Item = Vec<usize>> {
+    let (tensors, batch_len) = (tensor_len(millions), BATCH_LEN / (SIDE * SIDE));
+    (0..tensors).step_by(batch_len).map(move |first| (first..tensors.min(first + batch_len)).collect())
+}
+
+fn ms_since(began: Instant) -> f64 {
+    1e3 * began.elapsed().as_secs_f64()
+}
+
 /// A device, what decodes on it, and what its time is told by.
 struct Gpu {
     device: wgpu::Device,
@@ -167,32 +188,23 @@ impl Gpu {
     }
 
     /// Milliseconds of writing the payloads of so many millions of weights, of recording what decodes them, and of the GPU.
-    fn decode(&self, reader: &Reader<[u8]>, millions: usize, dtype: DType) -> [f64; 3] {
-        let payloads: Vec<Vec<u8>> =
-            (0..reader.archive().chunks.len()).map(|chunk| reader.payload(chunk).unwrap()).collect();
-        let frames: Vec<usize> = (0..tensor_len(millions)).collect();
+    fn decode(&self, payloads: &Payloads, millions: usize, dtype: DType) -> [f64; 3] {
         let mut times = [0.0; 3];
-        for frames in frames.chunks(BATCH_LEN / (SIDE * SIDE)) {
+        for frames in batches(millions) {
             let run = async {
                 let began = Instant::now();
-                let mut batch = self.decoder.begin(reader.archive(), frames, Some(dtype)).await?;
-                for needed in batch.needed_chunks() {
-                    match needed.index {
-                        Some(index) => batch.add_chunk(needed.frame, index, &payloads[needed.chunk]).await?,
-                        None => batch.add_side(needed.frame, &payloads[needed.chunk])?,
-                    }
-                }
+                let batch = self.written(payloads, &frames, dtype).await?;
                 self.queue.submit([]);
                 self.wait();
-                times[0] += 1e3 * began.elapsed().as_secs_f64();
+                times[0] += ms_since(began);
                 self.clock.iter().for_each(|clock| clock.begin(self));
                 let began = Instant::now();
                 let started = self.decoder.start(batch).await?;
-                times[1] += 1e3 * began.elapsed().as_secs_f64();
+                times[1] += ms_since(began);
                 self.clock.iter().for_each(|clock| clock.end(self));
                 let began = Instant::now();
                 let buffers = started.finish().await?;
-                let waited = 1e3 * began.elapsed().as_secs_f64();
+                let waited = ms_since(began);
                 times[2] += self.clock.as_ref().map_or(waited, |clock| clock.read(self));
                 buffers.iter().for_each(wgpu::Buffer::destroy);
                 mcwc::Result::Ok(())
@@ -200,6 +212,30 @@ impl Gpu {
             pollster::block_on(run).expect("the GPU decodes it");
         }
         times
+    }
+
+    /// The same without a wait before the last.
+    fn decode_at_once(&self, payloads: &Payloads, millions: usize, dtype: DType) {
+        let run = async {
+            for frames in batches(millions) {
+                let batch = self.written(payloads, &frames, dtype).await?;
+                self.decoder.finish(batch).await?.iter().for_each(wgpu::Buffer::destroy);
+            }
+            mcwc::Result::Ok(())
+        };
+        pollster::block_on(run).expect("the GPU decodes it");
+    }
+
+    async fn written(&self, payloads: &Payloads<'_>, frames: &[usize], dtype: DType) -> mcwc::Result<Batch> {
+        let mut batch = self.decoder.begin(payloads.archive, frames, Some(dtype)).await?;
+        for needed in batch.needed_chunks() {
+            let payload = &payloads.chunks[needed.chunk];
+            match needed.index {
+                Some(index) => batch.add_chunk(needed.frame, index, payload).await?,
+                None => batch.add_side(needed.frame, payload)?,
+            }
+        }
+        Ok(batch)
     }
 
     /// Milliseconds of sending so many bytes up as they are, to a new buffer and to one that exists, and of a copy on the device.
@@ -305,7 +341,7 @@ fn median(run: impl Fn()) -> f64 {
     let time = |_| {
         let began = Instant::now();
         run();
-        1e3 * began.elapsed().as_secs_f64()
+        ms_since(began)
     };
     let mut times: Vec<f64> = (0..REPETITIONS).map(time).collect();
     times.sort_by(f64::total_cmp);

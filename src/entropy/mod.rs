@@ -160,6 +160,7 @@ impl<'a> LevelPayload<'a> {
 
     /// The words of all lanes; none if they have been cut out.
     #[expect(clippy::arithmetic_side_effects, reason = "there are 256 lanes of 65535 words at most")]
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn words(&self) -> &'a [u8] {
         let end = self.lanes.ends.last().map_or(0, |&end| 2 * end as usize);
         self.lanes.words.get(..end).unwrap_or_default()

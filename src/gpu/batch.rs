@@ -3,9 +3,13 @@
 //!
 //! [`Layout`] is all of that but for the device: it proves every place that a shader reads or writes.
 
+#[cfg(target_arch = "wasm32")]
+use super::browser::Tensors;
 use super::coded::{Coded, LevelPlace, WordPlaces};
-use super::device::{Device, Temporary, check_binding};
+use super::device::{Device, Temporary, check_binding, tensor_bytes};
 use super::frame::{ABSENT, LevelFrame, check_transforms};
+#[cfg(not(target_arch = "wasm32"))]
+use super::{tensors::Tensors, writer::Writer};
 use crate::container::{Archive, Coding, Frame, Levels};
 use crate::entropy::LevelPayload;
 use crate::error::{Error, Result};
@@ -35,12 +39,19 @@ const CODED_BYTES_FREE: u64 = 8 << 20;
 /// thousand times as much; what tells of a chunk takes up to twice what is stored of it.
 const CODED_BYTES_FACTOR: u64 = 4;
 
+/// Frames begin at multiples of so many levels, as `reconstruct` reads vectors of them.
+const LEVELS_ALIGN: u64 = 4;
+
 /// Frames to be decoded to tensors, with all that they are predicted from, on a device.
 #[derive(Debug)]
 pub struct Batch {
     device: Device,
     pub(super) layout: Layout,
+    /// Before what it writes to, as it is dropped first.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) writer: Writer,
     pub(super) words: Temporary,
+    pub(super) tensors: Tensors,
 }
 
 /// Frames to be decoded to tensors, with all that they are predicted from: what the buffers of a batch hold.
@@ -92,7 +103,15 @@ impl Batch {
         let layout = Layout::new(archive, wanted, dtype, device.binding_bytes_max())?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let words = Temporary::new(device.buffer(layout.words_bytes, usage));
-        Ok(Batch { device: device.clone(), layout, words })
+        let tensors = Tensors::make(device, layout.tensor_bytes())?;
+        Ok(Batch {
+            device: device.clone(),
+            layout,
+            #[cfg(not(target_arch = "wasm32"))]
+            writer: Writer::default(),
+            words,
+            tensors,
+        })
     }
 
     /// As [`Layout::needed_chunks`].
@@ -119,13 +138,11 @@ impl Batch {
     /// As [`Layout::add_side`]; `Argument` too if the frame's side chunk has not come, `Gpu` if the device fails.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn add_chunk(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<()> {
-        let device = self.device.clone();
-        let write = || {
-            let (place, words) = self.take_chunk(frame, index, payload, LevelPayload::parse)?;
-            self.device.write_padded(&self.words, place, words);
-            Ok(())
-        };
-        device.checked(write).await?
+        let (places, parsed) = self.layout.take_chunk(frame, index, payload, LevelPayload::parse)?;
+        for (at, bytes) in [(places.words_at, parsed.words()), (places.low_at, parsed.low_bytes())] {
+            self.writer.write(&self.device, &self.words, at, bytes).await?;
+        }
+        Ok(())
     }
 
     /// As [`Batch::add_chunk`], of a payload from which the words have been cut out. Gives the byte of [`Batch::words`] where
@@ -134,19 +151,9 @@ impl Batch {
     /// # Errors
     /// As [`Layout::add_side`]; `Argument` too if the frame's side chunk has not come.
     pub fn add_chunk_without_words(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<u64> {
-        Ok(self.take_chunk(frame, index, payload, LevelPayload::parse_without_words)?.0)
-    }
-
-    fn take_chunk<'p>(
-        &mut self,
-        frame: usize,
-        index: usize,
-        payload: &'p [u8],
-        parse: ParsePayload<'p>,
-    ) -> Result<(u64, &'p [u8])> {
-        let (places, parsed) = self.layout.take_chunk(frame, index, payload, parse)?;
+        let (places, parsed) = self.layout.take_chunk(frame, index, payload, LevelPayload::parse_without_words)?;
         self.device.write_padded(&self.words, places.low_at, parsed.low_bytes());
-        Ok((places.words_at, parsed.words()))
+        Ok(places.words_at)
     }
 
     /// Checks what the shaders have to say of each chunk, four bytes each.
@@ -180,7 +187,7 @@ impl Layout {
             // More is refused below.
             frame.level_at = u32::try_from(level_len).unwrap_or(u32::MAX);
             frame.first_chunk = coded.chunks.len();
-            level_len += frame.level_len();
+            level_len += frame.level_len().next_multiple_of(LEVELS_ALIGN);
             coded.chunks.resize(frame.first_chunk + frame.chunk_count, Coded::NO_CHUNK);
             let chunks = archive.chunks.iter().skip(frame.frame.first_chunk).take(frame.chunk_count);
             words_bytes += chunks.map(|chunk| u64::from(chunk.bytes)).sum::<u64>();
@@ -208,6 +215,7 @@ impl Layout {
         check_transforms(archive, wanted)?;
         let wanted = wanted.to_vec();
         let mut layout = Layout { frames, places, wanted, dtype, coded, words_bytes, level_len };
+        layout.tensor_bytes().into_iter().try_for_each(|bytes| check_binding(bytes, binding_bytes_max))?;
         for frame in layout.frames.iter_mut().filter(|frame| frame.levels.side == 0) {
             frame.open(None, &mut layout.coded)?;
         }
@@ -287,6 +295,13 @@ impl Layout {
         }
         let wanted = self.wanted.iter().filter_map(|&frame| self.frame(frame));
         wanted.map(|frame| frame.level_frame(self.dtype)).collect()
+    }
+
+    /// Bytes of the tensors' buffers.
+    pub(super) fn tensor_bytes(&self) -> Vec<u64> {
+        let element_bytes = |frame: &BatchFrame| self.dtype.unwrap_or(frame.frame.dtype).element_bytes() as u64;
+        let bytes = |frame: &BatchFrame| tensor_bytes(frame.frame.element_len * element_bytes(frame));
+        self.wanted.iter().filter_map(|&frame| self.frame(frame)).map(bytes).collect()
     }
 
     /// Each predicted frame, with what it is predicted from.

@@ -5,7 +5,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wgpu::webgpu::GpuDevice;
 
 use super::decoder::Recording;
-use super::device::Device;
+use super::device::{Device, Temporary};
 use super::error::{gpu_error, js_error};
 use super::navigator::{instance, navigator_gpu};
 use crate::error::{Error, Result};
@@ -17,6 +17,20 @@ pub(super) struct LevelBuffer(());
 impl LevelBuffer {
     pub fn at_least(&self, bytes: u64, recording: &mut Recording) -> wgpu::Buffer {
         recording.buffer(bytes, wgpu::BufferUsages::STORAGE)
+    }
+}
+
+/// The bytes of buffers of a batch's tensors. In browsers they are the work of another process, which is not waited for.
+#[derive(Debug)]
+pub(super) struct Tensors(Vec<u64>);
+
+impl Tensors {
+    pub fn make(_device: &Device, bytes: Vec<u64>) -> Result<Self> {
+        Ok(Tensors(bytes))
+    }
+
+    pub fn take(&mut self, device: &Device) -> Result<Vec<Temporary>> {
+        Ok(self.0.drain(..).map(|bytes| device.tensor_buffer(bytes)).collect())
     }
 }
 

@@ -4,17 +4,19 @@ use super::batch::{Batch, BatchFrame, Layout};
 #[cfg(target_arch = "wasm32")]
 use super::browser::LevelBuffer;
 use super::coded::Tables;
-use super::device::{Device, Temporary};
+use super::device::{Device, TENSOR_ALIGN_BYTES, Temporary, tensor_bytes};
 use super::frame::{self, LevelFrame, SideWords};
 #[cfg(not(target_arch = "wasm32"))]
 use super::native::LevelBuffer;
 use super::shader::{SHADER, TENSOR_WORKGROUP_LEN, WORKGROUP_LEN};
 use crate::error::Result;
 
+use std::num::NonZeroU64;
+
 use wgpu::BufferUsages as Usage;
 
-/// Tensors are whole 16-byte units, so that any vector type can be bound to them.
-const TENSOR_ALIGN_BYTES: u64 = 16;
+/// Words of which a binding's place among the constants is a multiple: what devices want at most.
+const CONSTANTS_ALIGN: usize = 64;
 
 /// The binding numbers of the shaders, where several share them.
 mod binding {
@@ -36,18 +38,37 @@ pub struct Decoder {
     reconstruct: wgpu::ComputePipeline,
 }
 
-/// What is recorded to be run together, and the buffers that it needs.
+/// What is to be run together, and the buffers that it needs.
 pub(super) struct Recording<'a> {
     pub(super) device: &'a Device,
-    encoder: wgpu::CommandEncoder,
+    /// What the host tells the shaders, which is sent in one go.
+    constants: Vec<u32>,
+    bound: Vec<wgpu::Buffer>,
+    dispatches: Vec<Dispatch<'a>>,
     temporary: Vec<Temporary>,
+}
+
+struct Dispatch<'a> {
+    pipeline: &'a wgpu::ComputePipeline,
+    bindings: Vec<(u32, Bound)>,
+    workgroups: [u32; 2],
+}
+
+/// What a shader is given: a whole buffer by its number, or some of the constants.
+#[derive(Clone, Copy)]
+pub(super) enum Bound {
+    Buffer(usize),
+    /// In bytes.
+    Constants {
+        at: u64,
+        bytes: u64,
+    },
 }
 
 /// A frame that is to become a tensor, checked.
 pub(super) struct Reconstruction {
     uniform: Vec<u32>,
     side: Vec<u32>,
-    bytes: u64,
     workgroups: [u32; 2],
 }
 
@@ -87,71 +108,73 @@ impl Decoder {
     }
 
     /// Sends all that decodes a batch whose chunks have come; errors may be the device's too.
-    pub(crate) fn submit(&self, batch: &Batch) -> Result<Submission> {
+    pub(crate) fn submit(&self, batch: &mut Batch) -> Result<Submission> {
         let mut reconstructions = Vec::new();
         for frame in batch.layout.tensors()? {
             reconstructions.push(self.prepare(&frame)?);
         }
         let mut recording = Recording::new(&self.device);
-        let levels = self.level_buffer.at_least((4 * batch.layout.level_len).max(4), &mut recording);
+        let levels = self.level_buffer.at_least((4 * batch.layout.level_len).max(TENSOR_ALIGN_BYTES), &mut recording);
         let status_bytes = 4 * batch.layout.coded.chunks.len().max(1) as u64;
         let status = Temporary::new(self.device.buffer(status_bytes, Usage::STORAGE | Usage::COPY_SRC));
-        self.decode_levels(batch, &levels, &status, &mut recording)?;
-        let tensors = reconstructions.iter().map(|frame| self.reconstruct_on(frame, &levels, &mut recording)).collect();
+        let bound_levels = recording.bind(&levels);
+        self.decode_levels(batch, bound_levels, &status, &mut recording)?;
+        let tensors = batch.tensors.take(&self.device)?;
+        for (frame, tensor) in reconstructions.iter().zip(&tensors) {
+            self.reconstruct_on(frame, tensor, bound_levels, &mut recording);
+        }
         Ok(Submission {
             tensors,
             status,
             #[cfg(not(target_arch = "wasm32"))]
             levels,
-            _temporary: recording.submit(),
+            _temporary: recording.submit()?,
         })
     }
 
     /// From words to levels; then frames that are predicted, after what they are predicted from.
-    fn decode_levels(
-        &self,
+    fn decode_levels<'a>(
+        &'a self,
         batch: &Batch,
-        levels: &wgpu::Buffer,
+        levels: Bound,
         status: &wgpu::Buffer,
-        recording: &mut Recording,
+        recording: &mut Recording<'a>,
     ) -> Result<()> {
         let Batch { layout: Layout { coded, .. }, words, .. } = batch;
-        let classes: Vec<u32> = coded.classes.chunks(4).map(frame::word_of).collect();
-        let arrays = [coded.lanes.as_flattened(), coded.chunks.as_flattened(), &classes];
-        for array in arrays.into_iter().chain([coded.escapes.as_flattened()]) {
-            self.device.check_binding(4 * array.len() as u64)?;
-        }
-        let arrays = arrays.map(|array| recording.filled(array, Usage::STORAGE));
         let tables = self.expand_tables_on(&coded.tables, recording)?;
-        let mut bindings: Vec<(u32, &wgpu::Buffer)> = (0..).zip(&arrays).collect();
-        bindings.extend([(3, &tables), (4, &**words), (binding::LEVELS, levels), (binding::STATUS, status)]);
-        let lane_workgroups = self.device.workgroups(coded.lanes.len() as u64, WORKGROUP_LEN)?;
-        recording.dispatch(&self.walk_lanes, &bindings, lane_workgroups);
+        let classes: Vec<u32> = coded.classes.chunks(4).map(frame::word_of).collect();
+        let [lanes, chunks, classes] =
+            [coded.lanes.as_flattened(), coded.chunks.as_flattened(), &classes].map(|array| recording.constants(array));
+        let [tables, words, status] = [&tables, words, status].map(|buffer| recording.bind(buffer));
+        let [levels, status] = [(binding::LEVELS, levels), (binding::STATUS, status)];
+        let workgroups = self.device.workgroups(coded.lanes.len() as u64, WORKGROUP_LEN)?;
+        let bindings = [(0, lanes), (1, chunks), (2, classes), (3, tables), (4, words), levels, status];
+        recording.dispatch(&self.walk_lanes, &bindings, workgroups);
         if !coded.escapes.is_empty() {
-            let escapes = recording.filled(coded.escapes.as_flattened(), Usage::STORAGE);
-            let bindings = [(binding::LEVELS, levels), (binding::ESCAPES, &escapes)];
+            let escapes = (binding::ESCAPES, recording.constants(coded.escapes.as_flattened()));
             let workgroups = self.device.workgroups(coded.escapes.len() as u64, WORKGROUP_LEN)?;
-            recording.dispatch(&self.place_escapes, &bindings, workgroups);
+            recording.dispatch(&self.place_escapes, &[levels, escapes], workgroups);
         }
         for (frame, reference) in batch.layout.predictions() {
-            let uniform = prediction_fields(frame, reference).map(|(_, value)| value);
-            let uniform = recording.filled(&uniform, Usage::UNIFORM);
-            let gains = recording.filled(&frame.gains(), Usage::STORAGE);
-            let bindings = [(0, &uniform), (1, &gains), (binding::LEVELS, levels), (binding::STATUS, status)];
+            let fields = recording.constants(&prediction_fields(frame, reference).map(|(_, value)| value));
+            let gains = recording.constants(&frame.gains());
             let workgroups = self.device.workgroups(frame.level_len(), WORKGROUP_LEN)?;
-            recording.dispatch(&self.add_predictions, &bindings, workgroups);
+            recording.dispatch(&self.add_predictions, &[(0, fields), (1, gains), levels, status], workgroups);
         }
         Ok(())
     }
 
     /// The tables as lanes look them up.
-    pub(super) fn expand_tables_on(&self, tables: &Tables, recording: &mut Recording) -> Result<wgpu::Buffer> {
+    pub(super) fn expand_tables_on<'a>(
+        &'a self,
+        tables: &Tables,
+        recording: &mut Recording<'a>,
+    ) -> Result<wgpu::Buffer> {
         let bytes = tables.expanded_bytes().max(4);
         self.device.check_binding(bytes)?;
         let expanded = recording.buffer(bytes, Usage::STORAGE | Usage::COPY_SRC);
-        let [starts, intervals] =
-            [&tables.starts, &tables.intervals].map(|words| recording.filled(words, Usage::STORAGE));
-        let bindings = [(0, &starts), (1, &intervals), (2, &expanded)];
+        let [starts, intervals] = [&tables.starts, &tables.intervals].map(|words| recording.constants(words));
+        let bindings = [(0, starts), (1, intervals), (2, recording.bind(&expanded))];
         recording.dispatch(&self.expand_tables, &bindings, self.device.workgroups(bytes / 4, WORKGROUP_LEN)?);
         Ok(expanded)
     }
@@ -159,69 +182,95 @@ impl Decoder {
     pub(super) fn prepare(&self, frame: &LevelFrame) -> Result<Reconstruction> {
         frame.check()?;
         let side = SideWords::new(frame);
-        let bytes = frame.bytes().next_multiple_of(TENSOR_ALIGN_BYTES);
+        let bytes = tensor_bytes(frame.bytes());
         let levels_bytes = 4 * (u64::from(frame.level_at) + frame.element_len());
         for bytes in [bytes, levels_bytes, 4 * side.words.len() as u64] {
             self.device.check_binding(bytes)?;
         }
         let uniform = frame::uniform_fields(frame, frame.casts()?, &side).map(|(_, value)| value).to_vec();
-        let workgroups = self.device.workgroups(bytes / 4, TENSOR_WORKGROUP_LEN)?;
-        Ok(Reconstruction { uniform, side: side.words, bytes, workgroups })
+        let workgroups = self.device.workgroups(bytes / TENSOR_ALIGN_BYTES, TENSOR_WORKGROUP_LEN)?;
+        Ok(Reconstruction { uniform, side: side.words, workgroups })
     }
 
-    pub(super) fn reconstruct_on(
-        &self,
+    pub(super) fn reconstruct_on<'a>(
+        &'a self,
         frame: &Reconstruction,
-        levels: &wgpu::Buffer,
-        recording: &mut Recording,
-    ) -> Temporary {
-        let usage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
-        let tensor = Temporary::new(self.device.buffer(frame.bytes, usage));
-        let uniform = recording.filled(&frame.uniform, Usage::UNIFORM);
-        let side = recording.filled(&frame.side, Usage::STORAGE);
-        let bindings = [(0, &uniform), (1, &side), (2, &tensor), (binding::LEVELS, levels)];
+        tensor: &wgpu::Buffer,
+        levels: Bound,
+        recording: &mut Recording<'a>,
+    ) {
+        let [uniform, side] = [&frame.uniform, &frame.side].map(|words| recording.constants(words));
+        let bindings = [(0, uniform), (1, side), (2, recording.bind(tensor)), (binding::LEVELS, levels)];
         recording.dispatch(&self.reconstruct, &bindings, frame.workgroups);
-        tensor
     }
 }
 
 impl<'a> Recording<'a> {
     pub fn new(device: &'a Device) -> Self {
-        let encoder = device.device.create_command_encoder(&Default::default());
-        Recording { device, encoder, temporary: Vec::new() }
+        Recording { device, constants: Vec::new(), bound: Vec::new(), dispatches: Vec::new(), temporary: Vec::new() }
     }
 
     /// A buffer that lasts as long as what [`Recording::submit`] gives.
     pub fn buffer(&mut self, size: u64, usage: Usage) -> wgpu::Buffer {
-        self.kept(self.device.buffer(size, usage))
-    }
-
-    pub fn filled(&mut self, words: &[u32], usage: Usage) -> wgpu::Buffer {
-        self.kept(self.device.filled(words, usage))
-    }
-
-    fn kept(&mut self, buffer: wgpu::Buffer) -> wgpu::Buffer {
+        let buffer = self.device.buffer(size, usage);
         self.temporary.push(Temporary::new(buffer.clone()));
         buffer
     }
 
-    fn dispatch(&mut self, pipeline: &wgpu::ComputePipeline, bindings: &[(u32, &wgpu::Buffer)], [x, y]: [u32; 2]) {
-        let resources = bindings.iter().map(|&(binding, buffer)| (binding, buffer.as_entire_binding()));
-        let entries: Vec<_> = resources.map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
-        let bind_group = self.device.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        });
-        let mut pass = self.encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, &bind_group, &[]);
-        pass.dispatch_workgroups(x, y, 1);
+    pub fn bind(&mut self, buffer: &wgpu::Buffer) -> Bound {
+        self.bound.push(buffer.clone());
+        Bound::Buffer(self.bound.len() - 1)
     }
 
-    pub fn submit(self) -> Vec<Temporary> {
-        self.device.queue.submit([self.encoder.finish()]);
-        self.temporary
+    /// These words, or one 0 as bindings must not be empty.
+    pub fn constants(&mut self, words: &[u32]) -> Bound {
+        self.constants.resize(self.constants.len().next_multiple_of(CONSTANTS_ALIGN), 0);
+        let at = 4 * self.constants.len() as u64;
+        self.constants.extend(words);
+        if words.is_empty() {
+            self.constants.push(0);
+        }
+        Bound::Constants { at, bytes: 4 * self.constants.len() as u64 - at }
+    }
+
+    fn dispatch(&mut self, pipeline: &'a wgpu::ComputePipeline, bindings: &[(u32, Bound)], workgroups: [u32; 2]) {
+        self.dispatches.push(Dispatch { pipeline, bindings: bindings.to_vec(), workgroups });
+    }
+
+    /// Sends it all to the device.
+    ///
+    /// # Errors
+    /// `Unsupported` if the device cannot take so many constants.
+    pub fn submit(mut self) -> Result<Vec<Temporary>> {
+        let Device { device, queue, .. } = self.device;
+        let bytes = 4 * self.constants.len().max(1) as u64;
+        self.device.check_binding(bytes)?;
+        let constants = self.buffer(bytes, Usage::STORAGE | Usage::UNIFORM | Usage::COPY_DST);
+        queue.write_buffer(&constants, 0, bytemuck::cast_slice(&self.constants));
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for Dispatch { pipeline, bindings, workgroups: [x, y] } in &self.dispatches {
+            let entry = |&(binding, bound): &(u32, Bound)| {
+                let (buffer, offset, size) = match bound {
+                    Bound::Buffer(number) => (&self.bound[number], 0, None),
+                    Bound::Constants { at, bytes } => (&constants, at, NonZeroU64::new(bytes)),
+                };
+                let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size });
+                wgpu::BindGroupEntry { binding, resource }
+            };
+            let entries: Vec<_> = bindings.iter().map(entry).collect();
+            let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: None,
+                layout: &pipeline.get_bind_group_layout(0),
+                entries: &entries,
+            });
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, &bind_group, &[]);
+            pass.dispatch_workgroups(*x, *y, 1);
+        }
+        drop(pass);
+        queue.submit([encoder.finish()]);
+        Ok(self.temporary)
     }
 }
 

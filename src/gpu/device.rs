@@ -82,11 +82,10 @@ impl Device {
         self.device.create_buffer(&descriptor)
     }
 
-    /// A buffer of these words, of one at least as bindings must not be empty.
-    pub(super) fn filled(&self, words: &[u32], usage: wgpu::BufferUsages) -> wgpu::Buffer {
-        let buffer = self.buffer(4 * words.len().max(1) as u64, usage | wgpu::BufferUsages::COPY_DST);
-        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(words));
-        buffer
+    /// A buffer of a tensor.
+    pub(super) fn tensor_buffer(&self, bytes: u64) -> Temporary {
+        use wgpu::BufferUsages as Usage;
+        Temporary::new(self.buffer(bytes, Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST))
     }
 
     /// Writes bytes, then zeros up to a multiple of 4.
@@ -125,6 +124,14 @@ fn noticing_loss(device: &wgpu::Device) -> Arc<OnceLock<String>> {
         let _ = notice.set(message);
     });
     lost
+}
+
+/// Tensors are whole units of so many bytes, so that any vector type can be bound to them.
+pub(super) const TENSOR_ALIGN_BYTES: u64 = 16;
+
+/// Bytes of the buffer of a tensor of so many.
+pub(super) fn tensor_bytes(bytes: u64) -> u64 {
+    bytes.next_multiple_of(TENSOR_ALIGN_BYTES)
 }
 
 /// Checks that a device which binds `most` bytes binds so many.

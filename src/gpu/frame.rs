@@ -132,6 +132,14 @@ impl<'a> LevelFrame<'a> {
         }
     }
 
+    /// Whether elements are f32, f16 or bf16 weights of which four, from a multiple of four on, are four levels in order, of one
+    /// row and in one vector.
+    fn is_plain(&self, (cast, value): (Cast, Value)) -> bool {
+        let is_float = matches!(cast, Cast::F32 | Cast::F16 | Cast::Bf16) && value == Value::Weight;
+        let is_whole = self.row_len().is_multiple_of(4) && self.level_at.is_multiple_of(4);
+        is_float && is_whole && !self.column_major && self.column_permutation.is_none() && !self.dct
+    }
+
     fn scales_cover_exponents(&self) -> bool {
         let range = |array: &[i8]| {
             let values = array.iter().map(|&value| i64::from(value));
@@ -321,7 +329,7 @@ pub(super) fn uniform_fields(
     frame: &LevelFrame,
     (cast, value): (Cast, Value),
     side: &SideWords,
-) -> [(&'static str, u32); 16] {
+) -> [(&'static str, u32); 17] {
     [
         ("element_len", frame.element_len() as u32),
         ("row_len", frame.row_len() as u32),
@@ -339,6 +347,7 @@ pub(super) fn uniform_fields(
         ("row_inverse_at", side.row_inverse_at),
         ("column_inverse_at", side.column_inverse_at),
         ("basis_at", side.basis_at),
+        ("is_plain", frame.is_plain((cast, value)).into()),
     ]
 }
 

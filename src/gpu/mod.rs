@@ -24,9 +24,13 @@ mod navigator;
 mod self_test;
 mod shader;
 #[cfg(not(target_arch = "wasm32"))]
+mod tensors;
+#[cfg(not(target_arch = "wasm32"))]
 mod tolerance;
 #[cfg(not(target_arch = "wasm32"))]
 mod waiting;
+#[cfg(not(target_arch = "wasm32"))]
+mod writer;
 
 pub use batch::{Batch, Layout, NeededChunk};
 pub use cast::cast;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::batch::{Batch, NeededChunk};
 use super::coded::Tables;
 use super::decoder::{Decoder, Recording, Submission};
-use super::device::Device;
+use super::device::{Device, tensor_bytes};
 use super::frame::LevelFrame;
 use super::self_test;
 use crate::container::Archive;
@@ -128,8 +128,12 @@ impl Decoder {
     ///
     /// # Errors
     /// `Unsupported` if the device cannot take the frames, `Argument` if a chunk is missing, `Gpu` if the device fails.
-    pub async fn start(&self, batch: Batch) -> Result<Started<'_>> {
-        let submission = self.device.checked(|| self.submit(&batch)).await.flatten();
+    pub async fn start(&self, mut batch: Batch) -> Result<Started<'_>> {
+        let submit = || {
+            batch.writer.flush();
+            self.submit(&mut batch)
+        };
+        let submission = self.device.checked(submit).await.flatten();
         self.level_buffer.keep(submission.as_ref().ok().map(|submission| &submission.levels));
         let submission = submission?;
         Ok(Started { device: &self.device, batch, submission })
@@ -147,11 +151,14 @@ impl Decoder {
         }
         let reconstructed = self.device.checked(|| {
             let mut recording = Recording::new(&self.device);
-            let levels = recording.filled(bytemuck::cast_slice(levels), wgpu::BufferUsages::STORAGE);
-            let tensor = self.reconstruct_on(&prepared, &levels, &mut recording);
-            (tensor, recording.submit())
+            let mut levels: Vec<u32> = bytemuck::cast_slice(levels).to_vec();
+            levels.resize(levels.len().next_multiple_of(4), 0);
+            let levels = recording.constants(&levels);
+            let tensor = self.device.tensor_buffer(tensor_bytes(frame.bytes()));
+            self.reconstruct_on(&prepared, &tensor, levels, &mut recording);
+            Ok((tensor, recording.submit()?))
         });
-        Ok(reconstructed.await?.0.keep())
+        Ok(reconstructed.await??.0.keep())
     }
 
     /// Entropy models as lanes look them up: of each, for each 16 slots, the interval that the first lies in and the next, then
@@ -164,7 +171,7 @@ impl Decoder {
         let expanded = self.device.checked(|| {
             let mut recording = Recording::new(&self.device);
             let expanded = self.expand_tables_on(&packed, &mut recording)?;
-            Ok((expanded, recording.submit()))
+            Ok((expanded, recording.submit()?))
         });
         let (expanded, _temporary) = expanded.await??;
         let bytes = self.device.read(&expanded, packed.expanded_bytes()).await?;

@@ -1,6 +1,6 @@
 // Levels of a frame -> elements of its tensor: the WGSL stages composed (twin of LevelFrame::reconstruct).
 //
-// Each invocation makes one 32-bit word of the tensor: half an f64, one f32, two 16-bit or four 8-bit elements.
+// Each invocation makes 16 bytes of the tensor: two f64, four f32, eight 16-bit or sixteen 8-bit elements.
 
 const ABSENT: u32 = 0xffffffff;
 
@@ -38,38 +38,84 @@ struct LevelFrame {
     row_inverse_at: u32,
     column_inverse_at: u32,
     basis_at: u32,
+    // Whether elements are f32, f16 or bf16 weights of which four, from a multiple of four on, are four levels in order, of one
+    // row and in one vector.
+    is_plain: u32,
 }
 
 @group(0) @binding(0) var<uniform> frame: LevelFrame;
 @group(0) @binding(1) var<storage, read> side: array<u32>;
-@group(0) @binding(2) var<storage, read_write> tensor: array<u32>;
+@group(0) @binding(2) var<storage, read_write> tensor: array<vec4<u32>>;
 // `levels`, read only: so tensors need not wait for each other.
-@group(0) @binding(5) var<storage, read> all_levels: array<i32>;
+@group(0) @binding(5) var<storage, read> all_levels: array<vec4<i32>>;
 
 @compute @workgroup_size(256)
 fn reconstruct(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>) {
-    let word = id.y * workgroups.x * 256u + id.x;
-    if word >= arrayLength(&tensor) {
+    let unit = id.y * workgroups.x * 256u + id.x;
+    if unit >= arrayLength(&tensor) {
         return;
     }
+    if frame.is_plain == 0u {
+        for (var i = 0u; i < 4u; i++) {
+            tensor[unit][i] = word(4u * unit + i);
+        }
+        return;
+    }
+    if frame.element_cast == CAST_F32 {
+        tensor[unit] = bitcast<vec4<u32>>(weights(4u * unit));
+        return;
+    }
+    let low = weights(8u * unit);
+    let high = weights(8u * unit + 4u);
+    tensor[unit] = vec4(halves(low.xy), halves(low.zw), halves(high.xy), halves(high.zw));
+}
+
+// Four weights of a plain frame; 0 in the padding after the last.
+fn weights(first: u32) -> vec4<f32> {
+    if first >= frame.element_len {
+        return vec4<f32>();
+    }
+    let row = coded_index(frame.row_inverse_at, first / frame.row_len);
+    let column = first % frame.row_len;
+    let levels = all_levels[(frame.level_at + row * frame.row_len + column) / 4u];
+    return vec4(
+        dequantize(levels.x, scale_of(row, column)),
+        dequantize(levels.y, scale_of(row, column + 1u)),
+        dequantize(levels.z, scale_of(row, column + 2u)),
+        dequantize(levels.w, scale_of(row, column + 3u)),
+    );
+}
+
+// S(e) of a coded row, and a coded column with its tap.
+fn scale_of(row: u32, column: u32) -> f32 {
+    return scale_at(row, column / frame.taps, column % frame.taps);
+}
+
+// Two weights in 16 bits each.
+fn halves(pair: vec2<f32>) -> u32 {
+    if frame.element_cast == CAST_F16 {
+        return to_f16(pair.x) | (to_f16(pair.y) << 16u);
+    }
+    return to_bf16(pair.x) | (to_bf16(pair.y) << 16u);
+}
+
+// A 32-bit word of the tensor.
+fn word(word: u32) -> u32 {
     switch frame.element_cast {
         case CAST_F64: {
-            tensor[word] = to_f64(weight(word / 2u))[word % 2u];
+            return to_f64(weight(word / 2u))[word % 2u];
         }
-        case CAST_F16: {
-            tensor[word] = to_f16(value(word * 2u)) | (to_f16(value(word * 2u + 1u)) << 16u);
-        }
-        case CAST_BF16: {
-            tensor[word] = to_bf16(weight(word * 2u)) | (to_bf16(weight(word * 2u + 1u)) << 16u);
+        case CAST_F16, CAST_BF16: {
+            return halves(vec2(value(word * 2u), value(word * 2u + 1u)));
         }
         case CAST_INTEGER_8: {
-            tensor[word] = integers(word * 4u, 8u);
+            return integers(word * 4u, 8u);
         }
         case CAST_INTEGER_16: {
-            tensor[word] = integers(word * 2u, 16u);
+            return integers(word * 2u, 16u);
         }
         default: {
-            tensor[word] = bitcast<u32>(value(word));
+            return bitcast<u32>(value(word));
         }
     }
 }
@@ -132,5 +178,6 @@ fn integer(element: u32) -> i32 {
 }
 
 fn level_at(place: vec2<u32>) -> i32 {
-    return all_levels[frame.level_at + place.x * frame.row_len + place.y];
+    let level = frame.level_at + place.x * frame.row_len + place.y;
+    return all_levels[level / 4u][level % 4u];
 }

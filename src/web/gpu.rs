@@ -70,8 +70,8 @@ impl GpuDecoder {
     /// `STORAGE | COPY_SRC | COPY_DST`: its bytes, then zeros to a multiple of 16. The caller destroys them. Errors as those of
     /// `begin`.
     #[wasm_bindgen(unchecked_return_type = "GPUBuffer[]")]
-    pub fn finish(&self, batch: &GpuBatch) -> JsResult<Array> {
-        let submission = self.0.submit(&batch.0).map_err(js_error)?;
+    pub fn finish(&self, batch: &mut GpuBatch) -> JsResult<Array> {
+        let submission = self.0.submit(&mut batch.0).map_err(js_error)?;
         let buffers = std::iter::once(submission.status).chain(submission.tensors);
         Ok(buffers.map(|buffer| JsValue::from(buffer.keep().as_webgpu())).collect())
     }
