@@ -31,6 +31,8 @@ export class Entry {
   /** Why the server could not be asked. */
   offline: string | undefined;
   #record: Record | undefined;
+  /** Of an archive that is in use, whether or not it is the right one. */
+  #opened: Store | undefined;
   #channel: BroadcastChannel | undefined;
   readonly #held = new Map<Lock, () => void>();
   #leading: Promise<void> | undefined;
@@ -54,8 +56,9 @@ export class Entry {
     if (integrity) {
       if ((await shelf.names(integrity)).length > 0) await this.#take(integrity);
     } else if (this.#record) {
-      const found = (await this.#look()) ?? (await this.#usable(this.#record));
-      await this.#take(found);
+      // Most likely what lies there now is what did.
+      const [found] = await Promise.all([this.#look(), this.#open(this.#record.integrity)]);
+      await this.#take(found ?? (await this.#usable(this.#record)));
     }
   }
 
@@ -102,7 +105,8 @@ export class Entry {
     for (const kind of [...this.#held.keys()]) this.#release(kind);
   }
 
-  async #take(integrity: string): Promise<void> {
+  /** Opens what is kept of an archive, which nobody deletes then. */
+  async #open(integrity: string): Promise<void> {
     const { shelf, onGrowth } = this.options;
     await this.#hold('use', this.#lockName(integrity, 'use'), 'shared');
     if (this.#isClosed) return;
@@ -115,6 +119,18 @@ export class Entry {
       this.#onProgress();
       onGrowth();
     };
+    store.readAhead(0);
+    this.#opened = store;
+  }
+
+  async #take(integrity: string): Promise<void> {
+    if (this.#opened?.integrity !== integrity) {
+      this.#channel?.close();
+      this.#release('use');
+      await this.#open(integrity);
+    }
+    const store = this.#opened;
+    if (this.#isClosed || !store) return;
     this.options.file.preamble ??= await checkHead(store);
     this.store = store;
     if (!this.offline) await this.#remember();

@@ -2,7 +2,7 @@
 // file takes longer to open than to read.
 import type { Block } from './blocks.js';
 
-const RECENT = 4;
+const RECENT = 8;
 const RECENT_MS = 1000;
 
 export class BlockReader {

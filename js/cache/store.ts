@@ -9,6 +9,8 @@ import type { Shelf } from './shelf.js';
 
 /** Enough to write and to find quickly, little to lose when the page goes away. */
 const BLOCK_BYTES = 2 << 20;
+/** Blocks that are read before they are asked for: most archives are read in order, and then the page may be busy. */
+const AHEAD = 3;
 /** Longest time that arrived bytes wait for more. */
 const WAIT_MS = 500;
 /** The name of a file that is written last, with the length of the archive. */
@@ -76,12 +78,20 @@ export class Store {
     if (![...this.#blocks].some(({ start, end }) => start === block.start && end === block.end)) this.#blocks.add(block);
   }
 
+  /** Begins to read the blocks from there on. */
+  readAhead(offset: number): void {
+    let block: Block | undefined;
+    for (let count = 0; count < AHEAD && (block = this.#blocks.at(offset)); count++, offset = block.end) this.#reader.bytesOf(block);
+  }
+
   async read(offset: number, target: Uint8Array): Promise<void> {
     for (let at = 0; at < target.length; ) {
       const block = this.#blocks.at(offset + at);
       if (!block) throw new Error(`the cache has no byte ${offset + at}`);
       const from = offset + at - block.start;
-      const part = (await this.#reader.bytesOf(block)).subarray(from, from + target.length - at);
+      const bytes = this.#reader.bytesOf(block);
+      this.readAhead(block.end);
+      const part = (await bytes).subarray(from, from + target.length - at);
       target.set(part, at);
       at += part.length;
     }
