@@ -29,9 +29,9 @@ fn main() {
     let gpu = pollster::block_on(Gpu::new());
     println!("{}, medians of {REPETITIONS}", gpu.decoder.device().name());
     println!(
-        "ms of writing the words, of making buffers and recording, of the GPU (entropy decoding and reconstruction),"
+        "ms of writing the words while tensors' buffers are made, of recording, of the GPU (entropy decoding, reconstruction),"
     );
-    println!("and of all of it from host memory to tensors, without waits in between; billions of weights a second");
+    println!("and of all of it from host memory to tensors, with one wait a batch; billions of weights a second");
     let columns = ["M", "lanes", "", "MB up", "write", "record", "GPU", "all", "G/s GPU", "G/s all"];
     println!("{}", columns.map(|column| format!("{column:>8}")).concat());
     for lanes in [16, 64, 256] {
@@ -214,7 +214,7 @@ impl Gpu {
         times
     }
 
-    /// The same without a wait before the last.
+    /// The same with one wait for each batch.
     fn decode_at_once(&self, payloads: &Payloads, millions: usize, dtype: DType) {
         let run = async {
             for frames in batches(millions) {

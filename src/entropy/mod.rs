@@ -147,6 +147,7 @@ impl<'a> LevelPayload<'a> {
     ///
     /// # Errors
     /// As [`LevelPayload::parse`].
+    #[cfg(target_arch = "wasm32")]
     pub(crate) fn parse_without_words(payload: &'a [u8], rows: usize, cols: usize, low_bits: u32) -> Result<Self> {
         Self::parse_with(payload, rows, cols, low_bits, |bytes, rows, cols| {
             LanePayload::parse_with(bytes, rows, cols, |_, _| Ok(&[]))

@@ -39,15 +39,19 @@ const CODED_BYTES_FREE: u64 = 8 << 20;
 /// thousand times as much; what tells of a chunk takes up to twice what is stored of it.
 const CODED_BYTES_FACTOR: u64 = 4;
 
+/// Bytes that the tensors of a batch may take, and how many more for each level.
+const TENSOR_BYTES_FREE: u64 = 1 << 20;
+const LEVEL_BYTES_MAX: u64 = 16;
+
 /// Frames begin at multiples of so many levels, as `reconstruct` reads vectors of them.
-const LEVELS_ALIGN: u64 = 4;
+pub(super) const LEVELS_ALIGN: u64 = 4;
 
 /// Frames to be decoded to tensors, with all that they are predicted from, on a device.
 #[derive(Debug)]
 pub struct Batch {
     device: Device,
     pub(super) layout: Layout,
-    /// Before what it writes to, as it is dropped first.
+    /// Dropped before what it writes to: sending to a buffer that has been destroyed would be an error that nobody awaits.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) writer: Writer,
     pub(super) words: Temporary,
@@ -145,11 +149,12 @@ impl Batch {
         Ok(())
     }
 
-    /// As [`Batch::add_chunk`], of a payload from which the words have been cut out. Gives the byte of [`Batch::words`] where
+    /// Takes the verified payload of element chunk `index` of a frame, from which the words have been cut out. Gives the byte of [`Batch::words`] where
     /// these belong; up to the next multiple of 4, anything may be written after them.
     ///
     /// # Errors
     /// As [`Layout::add_side`]; `Argument` too if the frame's side chunk has not come.
+    #[cfg(target_arch = "wasm32")]
     pub fn add_chunk_without_words(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<u64> {
         let (places, parsed) = self.layout.take_chunk(frame, index, payload, LevelPayload::parse_without_words)?;
         self.device.write_padded(&self.words, places.low_at, parsed.low_bytes());
@@ -215,7 +220,12 @@ impl Layout {
         check_transforms(archive, wanted)?;
         let wanted = wanted.to_vec();
         let mut layout = Layout { frames, places, wanted, dtype, coded, words_bytes, level_len };
-        layout.tensor_bytes().into_iter().try_for_each(|bytes| check_binding(bytes, binding_bytes_max))?;
+        let tensor_bytes = layout.tensor_bytes();
+        tensor_bytes.iter().try_for_each(|&bytes| check_binding(bytes, binding_bytes_max))?;
+        // Their buffers are made before any payload has been seen.
+        if tensor_bytes.iter().sum::<u64>() > TENSOR_BYTES_FREE + LEVEL_BYTES_MAX * level_len {
+            return Err(Error::unsupported("frames", "on the GPU, as they are wanted again and again"));
+        }
         for frame in layout.frames.iter_mut().filter(|frame| frame.levels.side == 0) {
             frame.open(None, &mut layout.coded)?;
         }

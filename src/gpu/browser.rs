@@ -22,15 +22,15 @@ impl LevelBuffer {
 
 /// The bytes of buffers of a batch's tensors. In browsers they are the work of another process, which is not waited for.
 #[derive(Debug)]
-pub(super) struct Tensors(Vec<u64>);
+pub(super) struct Tensors(Device, Vec<u64>);
 
 impl Tensors {
-    pub fn make(_device: &Device, bytes: Vec<u64>) -> Result<Self> {
-        Ok(Tensors(bytes))
+    pub fn make(device: &Device, bytes: Vec<u64>) -> Result<Self> {
+        Ok(Tensors(device.clone(), bytes))
     }
 
-    pub fn take(&mut self, device: &Device) -> Result<Vec<Temporary>> {
-        Ok(self.0.drain(..).map(|bytes| device.tensor_buffer(bytes)).collect())
+    pub fn take(&mut self) -> Result<Vec<Temporary>> {
+        Ok(self.1.drain(..).map(|bytes| self.0.tensor_buffer(bytes)).collect())
     }
 }
 

@@ -1,17 +1,17 @@
 //! Runs the shaders: the buffers of a batch, its dispatches, and the tensors.
 
-use super::batch::{Batch, BatchFrame, Layout};
+use std::num::NonZeroU64;
+
+use super::batch::{Batch, BatchFrame, LEVELS_ALIGN, Layout};
 #[cfg(target_arch = "wasm32")]
 use super::browser::LevelBuffer;
 use super::coded::Tables;
-use super::device::{Device, TENSOR_ALIGN_BYTES, Temporary, tensor_bytes};
+use super::device::{Device, TENSOR_ALIGN_BYTES, Temporary, check_binding, tensor_bytes};
 use super::frame::{self, LevelFrame, SideWords};
 #[cfg(not(target_arch = "wasm32"))]
 use super::native::LevelBuffer;
 use super::shader::{SHADER, TENSOR_WORKGROUP_LEN, WORKGROUP_LEN};
 use crate::error::Result;
-
-use std::num::NonZeroU64;
 
 use wgpu::BufferUsages as Usage;
 
@@ -114,21 +114,21 @@ impl Decoder {
             reconstructions.push(self.prepare(&frame)?);
         }
         let mut recording = Recording::new(&self.device);
-        let levels = self.level_buffer.at_least((4 * batch.layout.level_len).max(TENSOR_ALIGN_BYTES), &mut recording);
+        let levels = self.level_buffer.at_least(4 * batch.layout.level_len.max(LEVELS_ALIGN), &mut recording);
         let status_bytes = 4 * batch.layout.coded.chunks.len().max(1) as u64;
         let status = Temporary::new(self.device.buffer(status_bytes, Usage::STORAGE | Usage::COPY_SRC));
         let bound_levels = recording.bind(&levels);
         self.decode_levels(batch, bound_levels, &status, &mut recording)?;
-        let tensors = batch.tensors.take(&self.device)?;
+        let tensors = batch.tensors.take()?;
         for (frame, tensor) in reconstructions.iter().zip(&tensors) {
-            self.reconstruct_on(frame, tensor, bound_levels, &mut recording);
+            self.reconstruct_on(frame, tensor, bound_levels, &mut recording)?;
         }
         Ok(Submission {
             tensors,
             status,
             #[cfg(not(target_arch = "wasm32"))]
             levels,
-            _temporary: recording.submit()?,
+            _temporary: recording.submit(),
         })
     }
 
@@ -143,21 +143,22 @@ impl Decoder {
         let Batch { layout: Layout { coded, .. }, words, .. } = batch;
         let tables = self.expand_tables_on(&coded.tables, recording)?;
         let classes: Vec<u32> = coded.classes.chunks(4).map(frame::word_of).collect();
-        let [lanes, chunks, classes] =
-            [coded.lanes.as_flattened(), coded.chunks.as_flattened(), &classes].map(|array| recording.constants(array));
+        let lanes = recording.constants(coded.lanes.as_flattened())?;
+        let chunks = recording.constants(coded.chunks.as_flattened())?;
+        let classes = recording.constants(&classes)?;
         let [tables, words, status] = [&tables, words, status].map(|buffer| recording.bind(buffer));
         let [levels, status] = [(binding::LEVELS, levels), (binding::STATUS, status)];
         let workgroups = self.device.workgroups(coded.lanes.len() as u64, WORKGROUP_LEN)?;
         let bindings = [(0, lanes), (1, chunks), (2, classes), (3, tables), (4, words), levels, status];
         recording.dispatch(&self.walk_lanes, &bindings, workgroups);
         if !coded.escapes.is_empty() {
-            let escapes = (binding::ESCAPES, recording.constants(coded.escapes.as_flattened()));
+            let escapes = (binding::ESCAPES, recording.constants(coded.escapes.as_flattened())?);
             let workgroups = self.device.workgroups(coded.escapes.len() as u64, WORKGROUP_LEN)?;
             recording.dispatch(&self.place_escapes, &[levels, escapes], workgroups);
         }
         for (frame, reference) in batch.layout.predictions() {
-            let fields = recording.constants(&prediction_fields(frame, reference).map(|(_, value)| value));
-            let gains = recording.constants(&frame.gains());
+            let fields = recording.constants(&prediction_fields(frame, reference).map(|(_, value)| value))?;
+            let gains = recording.constants(&frame.gains())?;
             let workgroups = self.device.workgroups(frame.level_len(), WORKGROUP_LEN)?;
             recording.dispatch(&self.add_predictions, &[(0, fields), (1, gains), levels, status], workgroups);
         }
@@ -173,7 +174,8 @@ impl Decoder {
         let bytes = tables.expanded_bytes().max(4);
         self.device.check_binding(bytes)?;
         let expanded = recording.buffer(bytes, Usage::STORAGE | Usage::COPY_SRC);
-        let [starts, intervals] = [&tables.starts, &tables.intervals].map(|words| recording.constants(words));
+        let starts = recording.constants(&tables.starts)?;
+        let intervals = recording.constants(&tables.intervals)?;
         let bindings = [(0, starts), (1, intervals), (2, recording.bind(&expanded))];
         recording.dispatch(&self.expand_tables, &bindings, self.device.workgroups(bytes / 4, WORKGROUP_LEN)?);
         Ok(expanded)
@@ -198,10 +200,12 @@ impl Decoder {
         tensor: &wgpu::Buffer,
         levels: Bound,
         recording: &mut Recording<'a>,
-    ) {
-        let [uniform, side] = [&frame.uniform, &frame.side].map(|words| recording.constants(words));
+    ) -> Result<()> {
+        let uniform = recording.constants(&frame.uniform)?;
+        let side = recording.constants(&frame.side)?;
         let bindings = [(0, uniform), (1, side), (2, recording.bind(tensor)), (binding::LEVELS, levels)];
         recording.dispatch(&self.reconstruct, &bindings, frame.workgroups);
+        Ok(())
     }
 }
 
@@ -223,14 +227,19 @@ impl<'a> Recording<'a> {
     }
 
     /// These words, or one 0 as bindings must not be empty.
-    pub fn constants(&mut self, words: &[u32]) -> Bound {
+    ///
+    /// # Errors
+    /// `Unsupported` if the device cannot take them.
+    pub fn constants(&mut self, words: &[u32]) -> Result<Bound> {
         self.constants.resize(self.constants.len().next_multiple_of(CONSTANTS_ALIGN), 0);
         let at = 4 * self.constants.len() as u64;
+        self.device.check_binding(4 * words.len() as u64)?;
+        check_binding(at + 4 * words.len() as u64, self.device.buffer_bytes_max())?;
         self.constants.extend(words);
         if words.is_empty() {
             self.constants.push(0);
         }
-        Bound::Constants { at, bytes: 4 * self.constants.len() as u64 - at }
+        Ok(Bound::Constants { at, bytes: 4 * self.constants.len() as u64 - at })
     }
 
     fn dispatch(&mut self, pipeline: &'a wgpu::ComputePipeline, bindings: &[(u32, Bound)], workgroups: [u32; 2]) {
@@ -238,13 +247,9 @@ impl<'a> Recording<'a> {
     }
 
     /// Sends it all to the device.
-    ///
-    /// # Errors
-    /// `Unsupported` if the device cannot take so many constants.
-    pub fn submit(mut self) -> Result<Vec<Temporary>> {
+    pub fn submit(mut self) -> Vec<Temporary> {
         let Device { device, queue, .. } = self.device;
         let bytes = 4 * self.constants.len().max(1) as u64;
-        self.device.check_binding(bytes)?;
         let constants = self.buffer(bytes, Usage::STORAGE | Usage::UNIFORM | Usage::COPY_DST);
         queue.write_buffer(&constants, 0, bytemuck::cast_slice(&self.constants));
         let mut encoder = device.create_command_encoder(&Default::default());
@@ -270,7 +275,7 @@ impl<'a> Recording<'a> {
         }
         drop(pass);
         queue.submit([encoder.finish()]);
-        Ok(self.temporary)
+        self.temporary
     }
 }
 

@@ -73,6 +73,11 @@ impl Device {
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(u32::MAX.into())
     }
 
+    /// Most bytes of one buffer, of which parts are bound.
+    pub(super) fn buffer_bytes_max(&self) -> u64 {
+        self.device.limits().max_buffer_size.min(u32::MAX.into())
+    }
+
     pub(super) fn check_binding(&self, bytes: u64) -> Result<()> {
         check_binding(bytes, self.binding_bytes_max())
     }
@@ -89,6 +94,7 @@ impl Device {
     }
 
     /// Writes bytes, then zeros up to a multiple of 4.
+    #[cfg(target_arch = "wasm32")]
     pub(super) fn write_padded(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
         let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
         let mut last = [0; 4];

@@ -132,8 +132,7 @@ impl<'a> LevelFrame<'a> {
         }
     }
 
-    /// Whether elements are f32, f16 or bf16 weights of which four, from a multiple of four on, are four levels in order, of one
-    /// row and in one vector.
+    /// `is_plain` of the shader.
     fn is_plain(&self, (cast, value): (Cast, Value)) -> bool {
         let is_float = matches!(cast, Cast::F32 | Cast::F16 | Cast::Bf16) && value == Value::Weight;
         let is_whole = self.row_len().is_multiple_of(4) && self.level_at.is_multiple_of(4);
@@ -288,8 +287,6 @@ impl SideWords {
             basis_at: push_basis(frame, &mut words),
             words: Vec::new(),
         };
-        // A binding must not be empty.
-        words.resize(words.len().max(1), 0);
         SideWords { words, ..side }
     }
 }

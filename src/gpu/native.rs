@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::batch::{Batch, NeededChunk};
+use super::batch::{Batch, LEVELS_ALIGN, NeededChunk};
 use super::coded::Tables;
 use super::decoder::{Decoder, Recording, Submission};
 use super::device::{Device, tensor_bytes};
@@ -152,11 +152,11 @@ impl Decoder {
         let reconstructed = self.device.checked(|| {
             let mut recording = Recording::new(&self.device);
             let mut levels: Vec<u32> = bytemuck::cast_slice(levels).to_vec();
-            levels.resize(levels.len().next_multiple_of(4), 0);
-            let levels = recording.constants(&levels);
+            levels.resize(levels.len().next_multiple_of(LEVELS_ALIGN as usize), 0);
+            let levels = recording.constants(&levels)?;
             let tensor = self.device.tensor_buffer(tensor_bytes(frame.bytes()));
-            self.reconstruct_on(&prepared, &tensor, levels, &mut recording);
-            Ok((tensor, recording.submit()?))
+            self.reconstruct_on(&prepared, &tensor, levels, &mut recording)?;
+            Ok((tensor, recording.submit()))
         });
         Ok(reconstructed.await??.0.keep())
     }
@@ -171,7 +171,7 @@ impl Decoder {
         let expanded = self.device.checked(|| {
             let mut recording = Recording::new(&self.device);
             let expanded = self.expand_tables_on(&packed, &mut recording)?;
-            Ok((expanded, recording.submit()?))
+            Ok((expanded, recording.submit()))
         });
         let (expanded, _temporary) = expanded.await??;
         let bytes = self.device.read(&expanded, packed.expanded_bytes()).await?;

@@ -2,7 +2,7 @@
 //! promises for that.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -16,6 +16,14 @@ impl Device {
     /// # Errors
     /// `Unsupported` if it ran out of memory, `Gpu` if it refused, or was lost.
     pub(super) async fn checked<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        self.checked_now(work)
+    }
+
+    /// As [`Device::checked`], which has nothing to wait for natively.
+    ///
+    /// # Errors
+    /// As those of [`Device::checked`].
+    pub(super) fn checked_now<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
         let scope = |filter| self.device.push_error_scope(filter);
         let outer = scope(wgpu::ErrorFilter::Internal);
         let middle = scope(wgpu::ErrorFilter::Validation);
@@ -23,12 +31,13 @@ impl Device {
         let value = work();
         // All are popped before anything is awaited: scopes of concurrent calls must not interleave.
         for error in [inner.pop(), middle.pop(), outer.pop()] {
-            match error.await {
-                Some(wgpu::Error::OutOfMemory { .. }) => {
+            match pin!(error).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Some(wgpu::Error::OutOfMemory { .. })) => {
                     return Err(Error::unsupported("tensor", "for lack of GPU memory"));
                 }
-                Some(error) => return Err(gpu_error(error)),
-                None => {}
+                Poll::Ready(Some(error)) => return Err(gpu_error(error)),
+                Poll::Ready(None) => {}
+                Poll::Pending => return Err(gpu_error("the device does not say whether it failed")),
             }
         }
         self.lost.get().map_or(Ok(value), |reason| Err(gpu_error(format!("the device was lost: {reason}"))))

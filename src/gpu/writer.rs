@@ -32,8 +32,11 @@ impl Writer {
             let rest = match &mut self.window {
                 Some(window) if at < window.end() => window.view.slice((at - window.at) as usize..),
                 window => {
-                    *window = None;
-                    let opened = device.checked(|| Window::open(device, buffer, at)).await??;
+                    let open = || {
+                        *window = None;
+                        Window::open(device, buffer, at)
+                    };
+                    let opened = device.checked(open).await??;
                     window.insert(opened).view.slice(..)
                 }
             };

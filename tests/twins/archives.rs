@@ -127,6 +127,14 @@ fn chunks_of_many_lanes_decode_as_on_the_cpu() {
 }
 
 #[test]
+fn words_that_are_sent_in_several_parts_decode_as_on_the_cpu() {
+    let Some(gpu) = gpu_decoder() else { return };
+    let large = case(Matrix { rows: 2048, columns: 2000, taps: 1 }, DType::F16, 0b1011, 11, 58).archive();
+    assert!(large.len() > 5 << 20, "more than is sent at once");
+    assert_eq!(assert_both(gpu, &large, None, "many words"), 1);
+}
+
+#[test]
 fn archives_of_the_past_decode_as_on_the_cpu() {
     let Some(gpu) = gpu_decoder() else { return };
     let read = |name: &str| std::fs::read(format!("tests/vectors/valid/{name}.mcwc")).unwrap();
