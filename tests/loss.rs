@@ -76,6 +76,28 @@ fn grids_masks_ids_and_one_hot_rows_are_exact() {
 }
 
 #[test]
+fn filters_of_transforms_are_exact_in_any_layout() {
+    let windowed = |bin: usize, at: usize, len: usize| {
+        let wave = |bin: usize| (std::f32::consts::TAU * (bin * at) as f32 / len as f32).cos();
+        (0.5 - 0.5 * wave(1)) * wave(bin)
+    };
+    let cells = || (0..ROWS * COLUMNS).map(|at| (at / COLUMNS, at % COLUMNS));
+    let filters = [
+        matrix("rows", &cells().map(|(row, column)| windowed(row, column, COLUMNS)).collect::<Vec<_>>()),
+        matrix("columns", &cells().map(|(row, column)| windowed(column, row, ROWS)).collect::<Vec<_>>()),
+    ];
+    let tensors = [&filters[..], &[matrix("weights", &normals(11))]].concat();
+    for options in [target(Target::Bits(4.0)), target(Target::Quality(1e-3))] {
+        let (archive, report) = encode(&tensors, None, &options);
+        for filters in &filters {
+            assert_eq!(decoded(&archive, filters), to_f32(&filters.bytes, DType::F32), "{}", filters.name);
+        }
+        let lossy = report.tensors.iter().filter(|tensor| tensor.lossy).map(|tensor| tensor.name.as_str());
+        assert_eq!(lossy.collect::<Vec<_>>(), ["weights"]);
+    }
+}
+
+#[test]
 fn nothing_coded_with_loss_is_larger_than_exact() {
     let tensors: Vec<Tensor> = [DType::F32, DType::F16, DType::BF16]
         .into_iter()

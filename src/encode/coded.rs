@@ -1,6 +1,7 @@
 //! Tensors that may be coded with loss: what about them does not depend on the step.
 
 mod balance;
+mod computed;
 
 use std::sync::OnceLock;
 
@@ -26,6 +27,7 @@ use crate::stages::transform::Basis;
 use crate::tensor::TensorLocation;
 
 pub use balance::random_error_max;
+use computed::{are_filters, are_ids};
 
 /// The tensors of a model that may be coded with loss.
 pub struct Lossy<'a> {
@@ -182,7 +184,7 @@ pub struct CodedTensor {
 
 impl CodedTensor {
     /// Measures a tensor; `None` if it cannot be coded with loss (not finite, constant, or out of the range of scales), or must
-    /// not be (whole numbers that are too many to be levels: ids and counts are no weights).
+    /// not be (numbers that were computed and not learned: ids and counts, and the filters of transforms).
     ///
     /// # Errors
     /// Whatever is wrong with reading it.
@@ -198,7 +200,8 @@ impl CodedTensor {
         let weights = all_weights(contents, tensor)?;
         let Some(&first) = weights.first() else { return Ok(None) };
         let is_constant = weights.iter().all(|&weight| weight == first);
-        if is_constant || weights.iter().any(|weight| !weight.is_finite()) || are_ids(&weights) {
+        let is_computed = || are_ids(&weights) || are_filters(&weights, &tensor.shape);
+        if is_constant || weights.iter().any(|weight| !weight.is_finite()) || is_computed() {
             return Ok(None);
         }
         let exact_bits = exact_bits(contents, tensor, options)?;
@@ -301,14 +304,6 @@ impl CodedTensor {
         tally.distortion * self.cost
     }
 }
-
-/// Whether weights are whole numbers beyond those that quantized ones have.
-fn are_ids(weights: &[f32]) -> bool {
-    weights.iter().all(|weight| weight.fract() == 0.0) && weights.iter().any(|weight| weight.abs() > ID_MIN)
-}
-
-/// From here on a whole number is an id, a count or a place.
-const ID_MIN: f32 = 255.0;
 
 /// Bits of a tensor's exact frame, if all of it is like its middle; of all of it, if the base may predict it.
 fn exact_bits(contents: &Contents, tensor: &TensorLocation, options: &Options) -> Result<f64> {
