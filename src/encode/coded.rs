@@ -1,7 +1,6 @@
 //! Tensors that may be coded with loss: what about them does not depend on the step.
 
 mod balance;
-mod computed;
 
 use std::sync::OnceLock;
 
@@ -10,6 +9,7 @@ use crate::encode::base::{self, BaseFrame, Original};
 use crate::encode::coded_weights::{CodedWeights, all_weights};
 use crate::encode::contents::Contents;
 use crate::encode::cost::{Goal, STEP_MAX, STEP_MIN};
+use crate::encode::exact::computed::are_computed;
 use crate::encode::exact::frame::{KeptFrame, exact};
 use crate::encode::fixed::exact_frame;
 use crate::encode::importance::Importance;
@@ -27,7 +27,6 @@ use crate::stages::transform::Basis;
 use crate::tensor::TensorLocation;
 
 pub use balance::random_error_max;
-use computed::{are_filters, are_ids};
 
 /// The tensors of a model that may be coded with loss.
 pub struct Lossy<'a> {
@@ -200,7 +199,7 @@ impl CodedTensor {
         let weights = all_weights(contents, tensor)?;
         let Some(&first) = weights.first() else { return Ok(None) };
         let is_constant = weights.iter().all(|&weight| weight == first);
-        let is_computed = || are_ids(&weights) || are_filters(&weights, &tensor.shape);
+        let is_computed = || are_computed(&weights, &tensor.shape);
         if is_constant || weights.iter().any(|weight| !weight.is_finite()) || is_computed() {
             return Ok(None);
         }

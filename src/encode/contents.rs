@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::container::{Hash, is_file_name};
+use crate::encode::exact::computed::are_computed;
+use crate::encode::exact::repeats::are_smaller_raw;
 use crate::encode::levels::integers;
+use crate::encode::levels::weights::to_f32;
 use crate::encode::options::{Options, Target};
 use crate::encode::progress::map_in_parts;
 use crate::error::{Error, Result};
@@ -17,6 +20,8 @@ use crate::tensor::TensorLocation;
 const FRAME_LEN_MIN: u64 = 256;
 /// Fewest elements of a matrix that is worth coding with loss.
 const LOSSY_LEN_MIN: u64 = 1024;
+/// Bytes of a tensor that tell how its values repeat.
+const REPEATS_BYTES: u64 = 1 << 20;
 /// What is compared of two tensors before all of them is.
 const PREFIX_BYTES: u64 = 4096;
 
@@ -37,11 +42,11 @@ impl<'a> Contents<'a> {
     ///
     /// # Errors
     /// `Argument` for a name that an archive cannot have; whatever is wrong with reading the files.
-    pub fn new(files: &'a [SourceFile<'a>], tensors: Vec<TensorLocation>) -> Result<Self> {
+    pub fn new(files: &'a [SourceFile<'a>], tensors: Vec<TensorLocation>, options: &Options) -> Result<Self> {
         files.iter().try_for_each(|file| check_file_name(&file.name))?;
         let frame_of = vec![None; tensors.len()];
         let mut contents = Contents { files, tensors, frame_of, framed: Vec::new() };
-        contents.assign_frames()?;
+        contents.assign_frames(options)?;
         Ok(contents)
     }
 
@@ -120,13 +125,13 @@ impl<'a> Contents<'a> {
 
     /// Gives frames to tensors that are large enough, one to all tensors of equal bytes. Where two tensors share a part
     /// of a file, the later one is left without: its bytes come from the earlier.
-    fn assign_frames(&mut self) -> Result<()> {
+    fn assign_frames(&mut self, options: &Options) -> Result<()> {
         let mut found = Vec::new();
         let mut end = (0, 0);
         for (index, tensor) in self.tensors.iter().enumerate() {
             let overlaps = tensor.file == end.0 && tensor.offset < end.1;
             let len = tensor.shape.element_len().unwrap_or(0);
-            if overlaps || len < FRAME_LEN_MIN || !integers::are_worth_a_frame(tensor, || self.bytes(tensor))? {
+            if overlaps || len < FRAME_LEN_MIN || !self.is_worth_a_frame(tensor, options)? {
                 continue;
             }
             end = (tensor.file, tensor.offset + tensor.bytes);
@@ -144,6 +149,21 @@ impl<'a> Contents<'a> {
             group.iter().for_each(|&at| self.frame_of[found[at]] = Some(frame));
         }
         Ok(())
+    }
+
+    /// Whether a tensor is better off with a frame than in the raw stream.
+    fn is_worth_a_frame(&self, tensor: &TensorLocation, options: &Options) -> Result<bool> {
+        let is_wide = tensor.dtype.is_float() && tensor.dtype.bits() >= 32;
+        if !is_wide || options.base.is_some() {
+            return integers::are_worth_a_frame(tensor, || self.bytes(tensor));
+        }
+        let first = tensor.bytes.saturating_sub(REPEATS_BYTES) / 16 * 8;
+        let sample = self.read(tensor, first..tensor.bytes.min(first + REPEATS_BYTES))?;
+        if !are_smaller_raw(&sample, tensor.dtype) {
+            return Ok(true);
+        }
+        let is_computed = |bytes: Vec<u8>| are_computed(&to_f32(&bytes, tensor.dtype), &tensor.shape);
+        Ok(options.target != Target::Lossless && !is_computed(self.bytes(tensor)?))
     }
 
     /// What tensors of one frame have in common.

@@ -92,7 +92,7 @@ pub fn encode(
         let file = |(file, source): (&SourceFile, _)| SourceFile { name: file.name.clone(), source };
         files.iter().zip(aligned.files.iter().map(|file| file as _)).map(file).collect()
     });
-    let contents = Contents::new(arranged.as_deref().unwrap_or(files), tensors.clone())?;
+    let contents = Contents::new(arranged.as_deref().unwrap_or(files), tensors.clone(), options)?;
     let originals = options.base_weights.map(|files| Contents::unframed(files, options.lenient)).transpose()?;
     let lossy = measure(&contents, originals, statistics, inputs, aligned.as_ref(), options)?;
     if lossy.lacks_all_originals() {

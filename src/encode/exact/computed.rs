@@ -1,9 +1,14 @@
-//! Weights -> whether they were computed, and not learned: loss would do more harm there than its share. Of `coded.rs`, which keeps them exact.
+//! Weights -> whether they were computed, and not learned: loss would do more harm there than its share, so they stay exact.
 
 use crate::tensor::Shape;
 
+/// Whether weights are ids and counts, or the filters of a transform.
+pub fn are_computed(weights: &[f32], shape: &Shape) -> bool {
+    are_ids(weights) || are_filters(weights, shape)
+}
+
 /// Whether weights are whole numbers beyond those that quantized ones have.
-pub fn are_ids(weights: &[f32]) -> bool {
+fn are_ids(weights: &[f32]) -> bool {
     weights.iter().all(|weight| weight.fract() == 0.0) && weights.iter().any(|weight| weight.abs() > ID_MIN)
 }
 
@@ -13,7 +18,7 @@ const ID_MIN: f32 = 255.0;
 /// Whether weights are filters of linear phase along some axis: the same forwards and backwards, but for one sign. Fourier and cosine
 /// transforms are, with their windows, and wavelets; what is learned is not. Signals span a wider range than weights do: what
 /// errors of such a filter let through of a loud band drowns a faint one, and the logarithm that often follows makes them alike.
-pub fn are_filters(weights: &[f32], shape: &Shape) -> bool {
+fn are_filters(weights: &[f32], shape: &Shape) -> bool {
     let mut stride = weights.len();
     shape.0.iter().any(|&extent| {
         let len = extent as usize;
