@@ -58,7 +58,7 @@ pub fn read(archive: &[u8], base: Option<&[u8]>, limits: &Limits) -> Result<Read
     };
     let files: Vec<Result<Vec<u8>>> = (0..parsed.files.len()).map(|file| reader.file(file)).collect();
     let mut opened = Opened::default();
-    let mut tensors = Vec::new();
+    let (mut tensors, mut frames) = (Vec::new(), Vec::new());
     for tensor in parsed.tensors.iter().take(TENSORS_MAX) {
         // Where names are equal, the first is found.
         let same = |other: &mcwc::container::Tensor| other.file == tensor.file && other.name == tensor.name;
@@ -70,6 +70,7 @@ pub fn read(archive: &[u8], base: Option<&[u8]>, limits: &Limits) -> Result<Read
             assert_eq!(bytes.as_ref().unwrap(), &file[place], "{} is what lies in its file", tensor.name);
         }
         tensors.push(outcome(bytes));
+        frames.extend(tensor.frames.last().copied());
     }
     for (file, read) in parsed.files.iter().zip(&files) {
         if let Ok(bytes) = read {
@@ -81,16 +82,14 @@ pub fn read(archive: &[u8], base: Option<&[u8]>, limits: &Limits) -> Result<Read
         let _ = reader.write_pass(0, pass - 1, &mut std::io::sink(), &mut |_| {});
     }
     #[cfg(feature = "gpu")]
-    lay_out(&reader, tensors.iter().all(|tensor| tensor.is_ok()));
+    lay_out(&reader, &frames, tensors.iter().all(|tensor| tensor.is_ok()));
     let files = files.into_iter().map(outcome).collect();
     Ok(Read { files, tensors, told: first_told.unwrap_or_else(|| told(None)) })
 }
 
-/// Lays out the tensors for a GPU, which proves its places as it goes; where the CPU reads all, it may decline them, and no more.
+/// Lays out frames of the tensors for a GPU, which proves its places as it goes; where the CPU reads all, it may decline them, and no more.
 #[cfg(feature = "gpu")]
-fn lay_out(reader: &Reader<[u8]>, is_sound: bool) {
-    let tensors = reader.archive().tensors.iter().take(TENSORS_MAX);
-    let frames: Vec<usize> = tensors.filter_map(|tensor| tensor.frames.last().copied()).collect();
+fn lay_out(reader: &Reader<[u8]>, frames: &[usize], is_sound: bool) {
     let lay_out = |frames: &[usize]| {
         let mut layout = Layout::new(reader.archive(), frames, None, u32::MAX.into())?;
         for NeededChunk { chunk, frame, index } in layout.needed_chunks() {
@@ -104,7 +103,7 @@ fn lay_out(reader: &Reader<[u8]>, is_sound: bool) {
     };
     // Together, or one by one where the GPU does not take one of them.
     let by_one = |error| frames.iter().map(|frame| lay_out(&[*frame])).chain([Err(error)]).collect::<Vec<_>>();
-    for error in lay_out(&frames).map_or_else(by_one, |()| Vec::new()).into_iter().filter_map(Result::err) {
+    for error in lay_out(frames).map_or_else(by_one, |()| Vec::new()).into_iter().filter_map(Result::err) {
         assert!(!is_sound || error.code() == "unsupported", "what the CPU reads is broken on a GPU: {error}");
     }
 }
