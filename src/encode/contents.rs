@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::container::{Hash, is_file_name};
 use crate::encode::exact::computed::are_computed;
-use crate::encode::exact::repeats::are_smaller_raw;
+use crate::encode::exact::repeats::{are_smaller_raw, have_repeats};
 use crate::encode::levels::integers;
 use crate::encode::levels::weights::to_f32;
 use crate::encode::options::{Options, Target};
@@ -159,11 +159,12 @@ impl<'a> Contents<'a> {
         }
         let first = tensor.bytes.saturating_sub(REPEATS_BYTES) / 16 * 8;
         let sample = self.read(tensor, first..tensor.bytes.min(first + REPEATS_BYTES))?;
-        if !are_smaller_raw(&sample, tensor.dtype) {
+        if !have_repeats(&sample, tensor.dtype) {
             return Ok(true);
         }
         let is_computed = |bytes: Vec<u8>| are_computed(&to_f32(&bytes, tensor.dtype), &tensor.shape);
-        Ok(options.target != Target::Lossless && !is_computed(self.bytes(tensor)?))
+        let is_exact = options.target == Target::Lossless || is_computed(self.bytes(tensor)?);
+        Ok(!is_exact || !are_smaller_raw(&sample, tensor.dtype))
     }
 
     /// What tensors of one frame have in common.
