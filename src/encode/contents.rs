@@ -11,17 +11,17 @@ use crate::encode::levels::weights::to_f32;
 use crate::encode::options::{Options, Target};
 use crate::encode::progress::map_in_parts;
 use crate::error::{Error, Result};
-use crate::format::FILE_NAME_BYTES_MAX;
+use crate::format::{FILE_NAME_BYTES_MAX, RAW_CHUNK_BYTES};
 use crate::formats::{self, SourceFile};
 use crate::source::Source;
-use crate::tensor::TensorLocation;
+use crate::tensor::{TensorLocation, zeros};
 
 /// Fewest elements for which a tensor gets a frame of its own.
 const FRAME_LEN_MIN: u64 = 256;
 /// Fewest elements of a matrix that is worth coding with loss.
 const LOSSY_LEN_MIN: u64 = 1024;
-/// Bytes of a tensor that tell how its values repeat.
-const REPEATS_BYTES: u64 = 1 << 20;
+/// Computed tables take no more.
+const COMPUTED_BYTES_MAX: u64 = 64 << 20;
 /// What is compared of two tensors before all of them is.
 const PREFIX_BYTES: u64 = 4096;
 
@@ -93,7 +93,7 @@ impl<'a> Contents<'a> {
     /// # Errors
     /// Whatever is wrong with reading them.
     pub fn read(&self, tensor: &TensorLocation, range: Range<u64>) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let mut bytes = zeros("tensor", range.end - range.start)?;
         self.files[tensor.file].read_at(tensor.offset + range.start, &mut bytes)?;
         Ok(bytes)
     }
@@ -123,15 +123,15 @@ impl<'a> Contents<'a> {
             && !self.users(frame).any(|tensor| (options.keep_exact)(&tensor.name))
     }
 
-    /// Gives frames to tensors that are large enough, one to all tensors of equal bytes. Where two tensors share a part
-    /// of a file, the later one is left without: its bytes come from the earlier.
+    /// Gives frames to tensors that are large enough and not better off in the raw stream, one to all tensors of equal bytes.
+    /// Where two tensors share a part of a file, the later one is left without: its bytes come from the earlier.
     fn assign_frames(&mut self, options: &Options) -> Result<()> {
         let mut found = Vec::new();
         let mut end = (0, 0);
         for (index, tensor) in self.tensors.iter().enumerate() {
             let overlaps = tensor.file == end.0 && tensor.offset < end.1;
             let len = tensor.shape.element_len().unwrap_or(0);
-            if overlaps || len < FRAME_LEN_MIN || !self.is_worth_a_frame(tensor, options)? {
+            if overlaps || len < FRAME_LEN_MIN || !integers::are_worth_a_frame(tensor, || self.bytes(tensor))? {
                 continue;
             }
             end = (tensor.file, tensor.offset + tensor.bytes);
@@ -144,6 +144,13 @@ impl<'a> Contents<'a> {
             twins.iter().copied().zip(self.hashes(&twins, |tensor| tensor.bytes)?).collect();
         let hash = |(index, prefix): (&usize, &Hash)| self.kind(*index, hashes.get(index).unwrap_or(prefix));
         let frames = grouped(found.iter().zip(&prefixes).map(hash));
+        let is_framed = map_in_parts(
+            &frames,
+            |_| RAW_CHUNK_BYTES as usize,
+            |group| Ok(group.len() > 1 || !self.is_better_raw(&self.tensors[found[group[0]]], options)?),
+        )?;
+        let frames: Vec<_> =
+            frames.into_iter().zip(is_framed).filter_map(|(group, framed)| framed.then_some(group)).collect();
         self.framed = frames.iter().map(|group| found[group[0]]).collect();
         for (frame, group) in frames.iter().enumerate() {
             group.iter().for_each(|&at| self.frame_of[found[at]] = Some(frame));
@@ -151,20 +158,24 @@ impl<'a> Contents<'a> {
         Ok(())
     }
 
-    /// Whether a tensor is better off with a frame than in the raw stream.
-    fn is_worth_a_frame(&self, tensor: &TensorLocation, options: &Options) -> Result<bool> {
+    /// Whether a tensor that nobody else is equal to is better off in the raw stream: exact floats whose values repeat. One that
+    /// the base has in a frame can be predicted, and needs one too.
+    fn is_better_raw(&self, tensor: &TensorLocation, options: &Options) -> Result<bool> {
         let is_wide = tensor.dtype.is_float() && tensor.dtype.bits() >= 32;
-        if !is_wide || options.base.is_some() {
-            return integers::are_worth_a_frame(tensor, || self.bytes(tensor));
+        let mut of_base = options.base.iter().flat_map(|base| &base.archive().tensors);
+        if !is_wide || of_base.any(|other| other.name == tensor.name && !other.frames.is_empty()) {
+            return Ok(false);
         }
-        let first = tensor.bytes.saturating_sub(REPEATS_BYTES) / 16 * 8;
-        let sample = self.read(tensor, first..tensor.bytes.min(first + REPEATS_BYTES))?;
+        // The middle, from a whole element of any type on.
+        let first = tensor.bytes.saturating_sub(RAW_CHUNK_BYTES) / 16 * 8;
+        let sample = self.read(tensor, first..tensor.bytes.min(first + RAW_CHUNK_BYTES))?;
         if !have_repeats(&sample, tensor.dtype) {
-            return Ok(true);
+            return Ok(false);
         }
-        let is_computed = |bytes: Vec<u8>| are_computed(&to_f32(&bytes, tensor.dtype), &tensor.shape);
-        let is_exact = options.target == Target::Lossless || is_computed(self.bytes(tensor)?);
-        Ok(!is_exact || !are_smaller_raw(&sample, tensor.dtype))
+        let is_exact = options.target == Target::Lossless
+            || tensor.bytes <= COMPUTED_BYTES_MAX
+                && are_computed(&to_f32(&self.bytes(tensor)?, tensor.dtype), &tensor.shape);
+        Ok(is_exact && are_smaller_raw(&sample, tensor.dtype))
     }
 
     /// What tensors of one frame have in common.

@@ -16,43 +16,41 @@ fn are_ids(weights: &[f32]) -> bool {
 const ID_MIN: f32 = 255.0;
 
 /// Whether weights are filters of linear phase along some axis: the same forwards and backwards, but for one sign. Fourier and cosine
-/// transforms are, with their windows, and wavelets; what is learned is not. Signals span a wider range than weights do: what
+/// transforms are, with their windows, and wavelets; what is learned hardly ever is. Signals span a wider range than weights do: what
 /// errors of such a filter let through of a loud band drowns a faint one, and the logarithm that often follows makes them alike.
 fn are_filters(weights: &[f32], shape: &Shape) -> bool {
     let mut stride = weights.len();
     shape.0.iter().any(|&extent| {
         let len = extent as usize;
         stride /= len.max(1);
-        len >= FILTER_LEN_MIN && are_mirrored(weights, len, stride)
+        (FILTER_LEN_MIN..=FILTER_LEN_MAX).contains(&len) && are_mirrored(weights, len, stride)
     })
 }
 
-/// Whether most filters of this length are mirror images of themselves, those that tell nothing left out. Elements of a filter lie `stride` apart.
+/// Whether most of some filters of this length are mirror images of themselves, those that tell nothing left out. Elements of a filter lie `stride` apart.
 fn are_mirrored(weights: &[f32], len: usize, stride: usize) -> bool {
     let count = weights.len() / len;
     let filter = |index: usize| {
         let first = index / stride * len * stride + index % stride;
         weights[first..].iter().step_by(stride).take(len).copied().collect::<Vec<_>>()
     };
-    let seen = (0..count).step_by(count.div_ceil(FILTERS_SEEN));
-    let told: Vec<bool> = seen.filter_map(|index| is_mirrored(&filter(index))).collect();
-    2 * told.iter().filter(|&&mirrored| mirrored).count() > told.len()
+    let seen = (0..count).step_by(count.div_ceil(FILTERS_SEEN).max(1));
+    let told: Vec<Option<bool>> = seen.map(|index| is_mirrored(&filter(index))).collect();
+    let mirrored = told.iter().filter(|&&told| told == Some(true)).count();
+    2 * mirrored > told.iter().flatten().count() && TELLING_PART * mirrored >= told.len()
 }
 
 /// Whether a filter is its mirror image; `None` if it is short or constant.
 fn is_mirrored(filter: &[f32]) -> Option<bool> {
     let first = filter.iter().position(|&weight| weight != 0.0)?;
     let last = filter.iter().rposition(|&weight| weight != 0.0)?;
-    let bounds = filter
-        .iter()
-        .fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], &weight| [low.min(weight), high.max(weight)]);
-    let error_max = (bounds[1] - bounds[0]) * MIRROR_ERROR_MAX;
-    if last - first + 1 < FILTER_LEN_MIN || error_max == 0.0 {
+    if last - first + 1 < FILTER_LEN_MIN || range(filter) == 0.0 {
         return None;
     }
     // Around the middle of what is not zero, or of a period, whose first element has no other.
     let parts = [&filter[first..=last], &filter[1..]];
     Some(parts.iter().any(|part| {
+        let error_max = range(part) * MIRROR_ERROR_MAX;
         [1.0, -1.0].iter().any(|sign| {
             let mut pairs = part.iter().zip(part.iter().rev());
             pairs.all(|(weight, mirrored)| (weight - sign * mirrored).abs() <= error_max)
@@ -60,10 +58,20 @@ fn is_mirrored(filter: &[f32]) -> Option<bool> {
     }))
 }
 
+fn range(weights: &[f32]) -> f32 {
+    let bounds = [f32::INFINITY, f32::NEG_INFINITY];
+    let [low, high] = weights.iter().fold(bounds, |[low, high], &weight| [low.min(weight), high.max(weight)]);
+    high - low
+}
+
+/// Longer ones are not of a transform.
+const FILTER_LEN_MAX: usize = 1 << 16;
 /// Shorter filters are alike by chance.
 const FILTER_LEN_MIN: usize = 8;
 /// How many filters tell of the others.
 const FILTERS_SEEN: usize = 64;
+/// One in so many has to tell at least.
+const TELLING_PART: usize = 8;
 /// What the halves of a filter may differ by, as a part of its range: half types round it, and windows lie half a sample off.
 const MIRROR_ERROR_MAX: f32 = 1.0 / 64.0;
 

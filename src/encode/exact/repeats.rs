@@ -19,7 +19,7 @@ pub fn are_smaller_raw(bytes: &[u8], dtype: DType) -> bool {
 
 /// How often a value occurs.
 const REPEATS_MIN: usize = 2;
-/// A frame can be predicted and is read by itself: what must be saved without.
+/// What must be saved: a frame can be predicted, is read by itself, and its planes are decoded faster than copies.
 const RAW_PART: f64 = 0.9;
 
 #[cfg(test)]
