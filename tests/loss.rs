@@ -8,6 +8,7 @@ use common::{Noise, Tensor, safetensors};
 use mcwc::decode::Reader;
 use mcwc::encode::{Options, Report, Statistics, Target, encode_to_vec, to_f32};
 use mcwc::formats::SourceFile;
+use mcwc::source::Source;
 use mcwc::tensor::{DType, Limits};
 
 const ROWS: usize = 256;
@@ -95,6 +96,33 @@ fn filters_of_transforms_are_exact_in_any_layout() {
         let lossy = report.tensors.iter().filter(|tensor| tensor.lossy).map(|tensor| tensor.name.as_str());
         assert_eq!(lossy.collect::<Vec<_>>(), ["weights"]);
     }
+}
+
+#[test]
+fn exact_floats_that_repeat_have_no_frame_but_for_those_that_share_or_predict_one() {
+    let mut random = Noise(12);
+    let values = random.normals(64, 0.1);
+    let palette: Vec<f32> = (0..ROWS * COLUMNS).map(|_| values[random.below(values.len())]).collect();
+    let [one, other] = ["one", "other"].map(|name| matrix(name, &palette));
+    let frames = |archive: &[u8]| -> Vec<Vec<usize>> {
+        let reader = Reader::open(archive, &Limits::default()).unwrap();
+        reader.archive().tensors.iter().map(|tensor| tensor.frames.clone()).collect()
+    };
+    let lossless = target(Target::Lossless);
+    let (alone, _) = encode(std::slice::from_ref(&one), None, &lossless);
+    assert!(frames(&alone)[0].is_empty());
+    assert_eq!(decoded(&alone, &one), palette);
+    // Its errors may be those of weights.
+    assert_eq!(frames(&encode(std::slice::from_ref(&one), None, &target(Target::Bits(4.0))).0)[0].len(), 1);
+    let (twice, _) = encode(&[one.clone(), other.clone()], None, &lossless);
+    assert_eq!(frames(&twice), [[0], [0]]);
+    assert!(2 * alone.len() < twice.len(), "{} bytes instead of a frame of {}", alone.len(), twice.len());
+    assert_eq!([&one, &other].map(|tensor| decoded(&twice, tensor)), [&palette, &palette].map(Vec::clone));
+    let base = Reader::open(&twice as &dyn Source, &Limits::default()).unwrap();
+    let delta = Options { base: Some(&base), ..target(Target::Lossless) };
+    let (delta, _) = encode(std::slice::from_ref(&one), None, &delta);
+    assert_eq!(frames(&delta)[0].len(), 1);
+    assert!(delta.len() < 1000, "{} bytes of what has not changed", delta.len());
 }
 
 #[test]
