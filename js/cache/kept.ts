@@ -32,6 +32,7 @@ export class KeptBytes implements Bytes {
   #replaced = new Ranges();
   #replacing = new Set<Promise<void>>();
   #writing = new Set<Promise<void>>();
+  #cutting: Promise<void> | undefined;
   #expected: number | undefined;
   #settle!: (isCached: boolean) => void;
   /** Why nothing more is kept. */
@@ -84,13 +85,10 @@ export class KeptBytes implements Bytes {
   }
 
   expect(bytes: number): void {
-    const store = this.#entry?.store;
     this.#expected = bytes;
-    if (store && [...store.kept].some(([, end]) => end > bytes)) {
-      // From a server that once sent more.
+    if (this.#cut()) {
       this.held.remove(bytes, Infinity);
       this.arrived.remove(bytes, Infinity);
-      this.#add(store.discard(bytes, Infinity));
     }
     this.#finishIfWhole();
   }
@@ -200,13 +198,27 @@ export class KeptBytes implements Bytes {
   #grow(): void {
     if (this.#isClosed) return;
     const store = this.#entry?.store;
+    this.#cut();
+    const most = this.#expected ?? Infinity;
     for (const [start, end] of store?.kept ?? []) {
-      this.held.add(start, end);
-      this.arrived.add(start, end);
+      this.held.add(start, Math.min(end, most));
+      this.arrived.add(start, Math.min(end, most));
     }
     if (store?.isComplete) this.#settle(true);
     else this.#finishIfWhole();
     this.onGrowth();
+  }
+
+  /** Whether more is kept than belongs to the archive, from a server that once sent it; it is removed. */
+  #cut(): boolean {
+    const { store } = this.#entry ?? {};
+    if (!store || this.#expected === undefined || !store.kept.overlaps(this.#expected, Infinity)) return false;
+    const discarded = () => {
+      this.#cutting = undefined;
+      return this.#finishIfWhole();
+    };
+    this.#cutting ??= this.#add(store.discard(this.#expected, Infinity).then(discarded));
+    return true;
   }
 
   #onIdentified(): void {
@@ -262,7 +274,8 @@ export class KeptBytes implements Bytes {
 
   async #finishIfWhole(): Promise<void> {
     const store = this.#entry?.store;
-    if (!store || store.isComplete || this.#replaced.size > 0 || this.#expected === undefined || !store.kept.has(0, this.#expected)) return;
+    if (!store || store.isComplete || this.#replaced.size > 0 || this.#cutting) return;
+    if (this.#expected === undefined || !store.kept.has(0, this.#expected)) return;
     try {
       await this.#entry!.finish(this.#expected);
       this.#settle(true);
