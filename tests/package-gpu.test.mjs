@@ -100,7 +100,8 @@ describe('WebGPU', () => {
   test('gives the bytes of files of other formats', async () => {
     const { run, end } = await visit();
     for (const [path, files] of Object.entries(vectors)) {
-      if (Object.keys(files).some((file) => file.endsWith('.safetensors'))) continue;
+      // Two minutes on an emulated GPU; how transforms are decoded, others show.
+      if (path === 'slow-open-transform.mcwc' || Object.keys(files).some((file) => file.endsWith('.safetensors'))) continue;
       const result = await run(readEverything, { path, options: { backend: 'webgpu' } });
       assert.deepEqual([result.backend, result.files], ['webgpu', files], path);
     }
