@@ -1,5 +1,5 @@
 // Bytes and output distortion of models, compressed by us and by others.
-//   node bench/rate.mjs [--models minilm,ocr,crepe,docs-llama] [--methods ours,ablations,quantizers,nncodec,lossless,pruned] [--fresh]
+//   node bench/rate.mjs [--models minilm,ocr,crepe,docs-llama] [--methods ours,ablations,quantizers,nncodec,lossless,integers,pruned] [--fresh]
 // Writes bench/results/rate.json, a plot for each model, and docs/BENCHMARKS.md. What other methods gave stays in .cache/rate; --fresh measures
 // it anew. A part of the models or methods updates that part of the results. Exit status 1 if a target is missed.
 import { execFileSync } from 'node:child_process';
@@ -37,14 +37,17 @@ const ABLATIONS = [
   { name: 'with λ = 0', statistics: 'calibrated', flags: ['--lambda', '0'], rates: MIDDLE_RATES },
   { name: 'without importances', statistics: 'moments', flags: [], rates: MIDDLE_RATES },
 ];
-const METHODS = ['ours', 'quantizers', 'nncodec', 'lossless', 'ablations', 'pruned'];
+/** Of each model; the others have models of their own. */
+const OF_MODELS = ['ours', 'quantizers', 'nncodec', 'lossless', 'ablations'];
+const METHODS = [...OF_MODELS, 'integers', 'pruned'];
 
 const { models, methods, fresh } = readOptions(import.meta.filename, { models: some(Object.keys(MODELS)), methods: some(METHODS), fresh: flag });
 
 prepareVenv();
+mkdirSync(DATA, { recursive: true });
 const command = buildCommand();
 const results = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : {};
-for (const model of models) {
+for (const model of methods.some((method) => OF_MODELS.includes(method)) ? models : []) {
   const source = prepareModel(model);
   if (source === undefined) {
     console.log(`${model}: not here, skipped`);
@@ -53,8 +56,8 @@ for (const model of models) {
   results[model] = { ...results[model], ...measure(model, source) };
   writeResults('rate', results);
 }
-const tfjs = methods.includes('lossless') ? quantizedModels().map(tfjsModel) : existsSync(TFJS_RESULTS) ? JSON.parse(readFileSync(TFJS_RESULTS, 'utf8')) : [];
-if (methods.includes('lossless')) writeResults('rate-tfjs', tfjs);
+const tfjs = methods.includes('integers') ? quantizedModels().map(tfjsModel) : existsSync(TFJS_RESULTS) ? JSON.parse(readFileSync(TFJS_RESULTS, 'utf8')) : [];
+if (methods.includes('integers')) writeResults('rate-tfjs', tfjs);
 const pruned = methods.includes('pruned') ? measurePruned(command) : existsSync(PRUNED_RESULTS) ? JSON.parse(readFileSync(PRUNED_RESULTS, 'utf8')) : [];
 if (methods.includes('pruned')) writeResults('rate-pruned', pruned);
 step('Plots');

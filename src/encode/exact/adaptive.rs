@@ -19,8 +19,9 @@ const GUIDED_BITS: [u8; 2] = [4, 8];
 /// How much of a plane the ways are tried on: so many windows, spread evenly, of so many bytes at least.
 const WINDOWS: usize = 8;
 const WINDOW_BYTES_MIN: usize = 1 << 11;
-/// After how many bytes a way is given up that costs more than the best.
+/// After how many bytes a way is compared with the best, and the part by which it may yet be better in what is left of the sample.
 const LOOK_BYTES: usize = 256;
+const CATCHES_UP: f64 = 0.05;
 /// Fewest bytes for each context.
 const CONTEXT_BYTES_MIN: usize = 16;
 
@@ -36,7 +37,6 @@ pub struct Way<'a> {
 impl<'a> Way<'a> {
     /// The way that suits the plane best, by a sample of it, one part of so many. A guide serves with bytes up to `reach` places ahead.
     pub fn best(plane: &[u8], parts: usize, guide: Option<&'a Guide<'a>>, reach: u8) -> Self {
-        let sample = Sample::new(plane, parts);
         let own = CONTEXTS.into_iter().map(|context| (context, None));
         let guided = guide.into_iter().flat_map(|guide| {
             let contexts = (0..=reach).flat_map(|distance| GUIDED_BITS.map(|context_bits| (distance, context_bits)));
@@ -44,39 +44,46 @@ impl<'a> Way<'a> {
         });
         // Each tree needs some bytes to learn from.
         let learns = |context_bits: u8| context_bits == 0 || plane.len() >= CONTEXT_BYTES_MIN << context_bits;
-        let limit = LIMITS[USUAL_LIMIT];
-        let way =
-            |adaptation, guide, bytes_max| Way { adaptation, guide, bytes: sample.bytes(adaptation, guide, bytes_max) };
-        let mut usual: Option<Way> = None;
+        let mut trials = Trials { sample: Sample::new(plane, parts), best: None, course: Vec::new() };
         for ((distance, context_bits), guide) in
             own.chain(guided).filter(|((_, context_bits), _)| learns(*context_bits))
         {
-            let bytes_max = usual.map_or(f64::INFINITY, |best| best.bytes);
-            let next = way(Adaptation { limit, distance, context_bits }, guide, bytes_max);
-            if next.bytes < bytes_max {
-                usual = Some(next);
-            }
+            trials.improve(Adaptation { limit: LIMITS[USUAL_LIMIT], distance, context_bits }, guide);
         }
-        let usual = usual.expect("a single tree is always among them");
+        let usual = trials.best();
         // Costs have one valley: downhill on either side of the usual limit.
-        let downhill = |limits: &mut dyn Iterator<Item = &u8>| {
-            let mut best = usual;
-            for &limit in limits {
-                let next = way(Adaptation { limit, ..usual.adaptation }, usual.guide, best.bytes);
-                if next.bytes >= best.bytes {
-                    break;
-                }
-                best = next;
-            }
-            best
-        };
-        let faster = downhill(&mut LIMITS[..USUAL_LIMIT].iter().rev());
-        if faster.bytes < usual.bytes { faster } else { downhill(&mut LIMITS[USUAL_LIMIT + 1..].iter()) }
+        let mut improves = |&&limit: &&u8| trials.improve(Adaptation { limit, ..usual.adaptation }, usual.guide);
+        if LIMITS[..USUAL_LIMIT].iter().rev().take_while(&mut improves).count() == 0 {
+            LIMITS[USUAL_LIMIT + 1..].iter().take_while(improves).count();
+        }
+        trials.best()
     }
 
     /// The plane, coded in this way.
     pub fn encode(&self, plane: &[u8]) -> Vec<u8> {
         adaptive_plane(plane, self.adaptation, self.guide)
+    }
+}
+
+/// Ways on a sample, one after another.
+struct Trials<'p, 'a> {
+    sample: Sample<'p>,
+    best: Option<Way<'a>>,
+    /// What the best takes, as it has looked along the sample.
+    course: Vec<f64>,
+}
+
+impl<'a> Trials<'_, 'a> {
+    /// Whether a way is better than all before it.
+    fn improve(&mut self, adaptation: Adaptation, guide: Option<&'a Guide<'a>>) -> bool {
+        let Some(course) = self.sample.course(adaptation, guide, &self.course) else { return false };
+        self.best = course.last().map(|&bytes| Way { adaptation, guide, bytes });
+        self.course = course;
+        true
+    }
+
+    fn best(&self) -> Way<'a> {
+        self.best.expect("a single tree is always among them")
     }
 }
 
@@ -109,31 +116,41 @@ impl<'p> Sample<'p> {
         Sample { plane, windows: [windows, others], scale }
     }
 
-    /// What the plane takes; infinity once it is seen to be no less than `bytes_max`.
-    fn bytes(&self, adaptation: Adaptation, guide: Option<&Guide>, bytes_max: f64) -> f64 {
-        static BITS: LazyLock<Vec<f32>> = LazyLock::new(|| Decision::all().map(bits_of).collect());
-        let costs = BITS.as_slice();
+    /// What the plane takes, as far as each look at the sample tells; `None` once it is not expected to be less than at the end of
+    /// the best course.
+    fn course(&self, adaptation: Adaptation, guide: Option<&Guide>, best: &[f64]) -> Option<Vec<f64>> {
         let mut model = Learner::new(adaptation);
-        let bytes = |sums: [f64; 2]| PAYLOAD_BYTES + (sums[0] + self.scale * sums[1]) / 8.0;
+        let context = |at| context(self.plane, at, adaptation.distance, guide);
         let mut sums = [0.0; 2];
+        let mut course = vec![PAYLOAD_BYTES];
         for (kind, windows) in self.windows.iter().enumerate() {
             for window in windows {
-                let before = sums[kind];
-                let mut bits = 0.0;
                 for start in window.clone().step_by(LOOK_BYTES) {
-                    for at in start..window.end.min(start + LOOK_BYTES) {
-                        let context = context(self.plane, at, adaptation.distance, guide);
-                        model.learn(self.plane[at], context, |decision| bits += costs[decision.index()]);
+                    let look = start..window.end.min(start + LOOK_BYTES);
+                    sums[kind] += f64::from(learned_bits(&mut model, self.plane, look, context));
+                    let bytes = PAYLOAD_BYTES + (sums[0] + self.scale * sums[1]) / 8.0;
+                    if let (Some(then), Some(end)) = (best.get(course.len()), best.last())
+                        && bytes - then >= CATCHES_UP * (end - then)
+                    {
+                        return None;
                     }
-                    sums[kind] = before + f64::from(bits);
-                    if bytes(sums) >= bytes_max {
-                        return f64::INFINITY;
-                    }
+                    course.push(bytes);
                 }
             }
         }
-        bytes(sums)
+        Some(course)
     }
+}
+
+/// What some bytes of a plane cost, to a model that learns from them.
+fn learned_bits(model: &mut Learner, plane: &[u8], range: Range<usize>, context: impl Fn(usize) -> u8) -> f32 {
+    static BITS: LazyLock<Vec<f32>> = LazyLock::new(|| Decision::all().map(bits_of).collect());
+    let costs = BITS.as_slice();
+    let mut bits = 0.0;
+    for at in range {
+        model.learn(plane[at], context(at), |decision| bits += costs[decision.index()]);
+    }
+    bits
 }
 
 /// What a decision costs.

@@ -16,8 +16,9 @@ const SAMPLE_CHAIN_LEN: usize = 4;
 const LONG_ENOUGH: usize = 256;
 /// What is parsed at once.
 const PART_BYTES: usize = 1 << 16;
-/// Parses, each by the prices of the one before.
-const PARSES: usize = 3;
+/// Parses, each by the prices of the one before; of planes that are searched in one part, where a last one costs little.
+const PARSES: usize = 2;
+const SHORT_PARSES: usize = 3;
 /// What is searched of a plane to see whether copies save anything: so many windows of so many bytes.
 const WINDOWS: usize = 8;
 const WINDOW_BYTES: usize = 1 << 12;
@@ -29,7 +30,8 @@ pub fn copies_plane(plane: &[u8]) -> Vec<u8> {
     let finder = Finder::new(plane).sorted_out();
     let mut prices = Prices::first(plane);
     let mut sequences = Sequences::default();
-    for parse in 0..PARSES {
+    let parses = if plane.len() <= PART_BYTES { SHORT_PARSES } else { PARSES };
+    for parse in 0..parses {
         if parse > 0 {
             prices = Prices::of(&sequences);
         }
@@ -146,9 +148,9 @@ impl Prices {
     fn of(sequences: &Sequences) -> Self {
         Prices {
             literals: context_prices(&sequences.literals),
-            literal_lens: context_prices(&sequences.literal_lens),
-            copy_lens: context_prices(&sequences.copy_lens),
-            distances: sequences.distances.each_ref().map(|plane| context_prices(plane)),
+            literal_lens: byte_prices(&sequences.literal_lens, 1.0),
+            copy_lens: byte_prices(&sequences.copy_lens, 1.0),
+            distances: sequences.distances.each_ref().map(|plane| byte_prices(plane, 1.0)),
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use crate::encode::exact::frame::{CodedFrame, KeptFrame};
-use crate::encode::exact::planes::{encode_plane, estimated_bytes};
+use crate::encode::exact::planes::{encode_plane, entropy_bytes, estimated_bytes};
 use crate::encode::levels::frame::LevelPlan;
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::integer_fit::Fit;
@@ -26,6 +26,8 @@ use crate::tensor::{DType, TensorLocation};
 const FRAME_BYTES: f64 = 24.0;
 /// How far an estimate may be off: planes that are expected to be larger than levels by this factor are not tried.
 const DOUBT: f64 = 1.02;
+/// The same where a sample of a small tensor has told.
+const SMALL_DOUBT: f64 = 1.01;
 
 /// Tensors that are shorter are left to the raw stream.
 const FRAMED_BYTES_MIN: u64 = 8192;
@@ -184,8 +186,12 @@ pub fn are_worth_a_frame(tensor: &TensorLocation, read: impl FnOnce() -> Result<
     }
     let bytes = read()?;
     let levels_bytes = FRAME_BYTES + Fit::of(tensor, &mut bytes.clone()).bytes();
+    // Estimates are no larger.
+    if levels_bytes >= SMALL_DOUBT * SHARED_PART * entropy_bytes(&bytes) {
+        return Ok(false);
+    }
     let ratio = levels_bytes / (SHARED_PART * estimated_bytes(&bytes));
-    let in_doubt = (DOUBT.recip()..DOUBT).contains(&ratio);
+    let in_doubt = (SMALL_DOUBT.recip()..SMALL_DOUBT).contains(&ratio);
     Ok(if in_doubt { levels_bytes < SHARED_PART * encode_plane(&bytes).len() as f64 } else { ratio < 1.0 })
 }
 
