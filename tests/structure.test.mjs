@@ -53,6 +53,57 @@ test('no script leads back to itself', () => {
   assert.equal(circleIn(graph), undefined);
 });
 
+/** Planes of copies hold planes. */
+const RECURSIVE = ['src/encode/exact/copies.rs', 'src/entropy/copies.rs'];
+
+/** The statements of a module that begin with `use`, or with `pub use`, without its tests. */
+function usesOf(path, begin) {
+  const [text] = textOf(path).split('#[cfg(test)]\nmod ');
+  const statements = text.matchAll(new RegExp(`^ *${begin} ((?:super|self|crate|[a-z_]+)::[^;]+);`, 'gm'));
+  return [...statements].flatMap(([, tree]) => pathsIn(tree.replaceAll(/\s+/g, ' ')));
+}
+
+/** `a::{b, c::{d, e}}` -> `a::b`, `a::c::d`, `a::c::e`. */
+function pathsIn(tree) {
+  const open = tree.indexOf('{');
+  if (open < 0) return [tree.replace(/ as .*/, '').trim().split('::')];
+  const begin = tree.slice(0, open).trim().split('::').slice(0, -1);
+  let depth = 0;
+  const parts = [''];
+  for (const letter of tree.slice(open + 1, tree.lastIndexOf('}'))) {
+    depth += { '{': 1, '}': -1 }[letter] ?? 0;
+    if (letter === ',' && depth === 0) parts.push('');
+    else parts[parts.length - 1] += letter;
+  }
+  return parts.filter((part) => part.trim()).flatMap((part) => pathsIn(part.trim()).map((path) => [...begin, ...path]));
+}
+
+/** The file in which a name of a module is defined, followed through what modules hand on. */
+function definedIn(module, [name, ...rest]) {
+  const found = [join(module, `${name}.rs`), join(module, name, 'mod.rs')].find((path) => files.includes(path));
+  if (found) return rest.length > 0 ? definedIn(join(module, name), rest) : found;
+  const file = [join(module, 'mod.rs'), `${module}.rs`, join(module, 'lib.rs')].find((path) => files.includes(path));
+  const handed = file && usesOf(file, 'pub(?:\\([a-z]+\\))? use').find((path) => path.at(-1) === name);
+  return handed ? usedFile(file, handed) : file;
+}
+
+function usedFile(path, [first, ...names]) {
+  const module = path.replace(/(\/mod|\/lib|\/main)?\.rs$/, '');
+  if (first === 'crate') return definedIn('src', names);
+  if (first === 'self') return definedIn(module, names);
+  if (first === 'super') return names[0] === 'super' ? usedFile(`${dirname(module)}.rs`, names) : definedIn(dirname(module), names);
+  return definedIn(module, [first, ...names]);
+}
+
+test('no module leads back to itself', () => {
+  const modules = files.filter((path) => /^src\/.*\.rs$/.test(path));
+  const used = (path) => usesOf(path, 'use').map((names) => usedFile(path, names)).filter((found) => found && found !== path);
+  const graph = new Map(modules.map((path) => [path, RECURSIVE.includes(path) ? [] : used(path)]));
+  assert.ok(graph.get('src/decode.rs').includes('src/reconstruct/mod.rs'), 'uses are found');
+  assert.ok(graph.get('src/encode/fixed.rs').includes('src/encode/exact/frame.rs'), 'names are followed');
+  assert.equal(circleIn(graph), undefined);
+});
+
 test('no file is longer than it may be', () => {
   const long = files.filter((path) => textOf(path).trimEnd().split('\n').length > LINES_MAX);
   assert.deepEqual(long, []);

@@ -4,21 +4,10 @@ use js_sys::{Array, Function, Object, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wgpu::webgpu::GpuDevice;
 
-use super::decoder::Recording;
 use super::device::{Device, Temporary};
 use super::error::{gpu_error, js_error};
 use super::navigator::{instance, navigator_gpu};
 use crate::error::{Error, Result};
-
-/// The buffer of levels, made anew for each batch: pages are to have the memory.
-#[derive(Debug, Default)]
-pub(super) struct LevelBuffer(());
-
-impl LevelBuffer {
-    pub fn at_least(&self, bytes: u64, recording: &mut Recording) -> wgpu::Buffer {
-        recording.buffer(bytes, wgpu::BufferUsages::STORAGE)
-    }
-}
 
 /// The bytes of buffers of a batch's tensors. In browsers they are the work of another process, which is not waited for.
 #[derive(Debug)]

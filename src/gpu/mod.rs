@@ -17,10 +17,12 @@ mod decoder;
 mod device;
 mod error;
 mod frame;
+mod level_buffer;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 #[cfg(target_arch = "wasm32")]
 mod navigator;
+mod recording;
 mod self_test;
 mod shader;
 #[cfg(not(target_arch = "wasm32"))]

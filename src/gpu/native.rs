@@ -1,12 +1,11 @@
 //! What is done otherwise than in browsers, where JavaScript waits for devices: decoding is one call.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use super::batch::{Batch, LEVELS_ALIGN, NeededChunk};
 use super::coded::Tables;
-use super::decoder::{Decoder, Recording, Submission};
+use super::decoder::{Decoder, Submission};
 use super::device::{Device, tensor_bytes};
 use super::frame::LevelFrame;
+use super::recording::Recording;
 use super::self_test;
 use crate::container::Archive;
 use crate::entropy::Table;
@@ -22,35 +21,6 @@ fn packed(tables: &[Table]) -> Tables {
     let mut packed = Tables::default();
     packed.push(tables);
     packed
-}
-
-/// Bytes of levels that are kept at most.
-const LEVEL_BYTES_KEPT: u64 = 1 << 30;
-
-/// The buffer of levels, kept between batches: it takes longer to make one than to fill it.
-#[derive(Debug, Default)]
-pub(super) struct LevelBuffer(Mutex<Option<wgpu::Buffer>>);
-
-impl LevelBuffer {
-    /// A buffer of at least so many bytes, of any contents: what is submitted later uses it later.
-    pub fn at_least(&self, bytes: u64, recording: &mut Recording) -> wgpu::Buffer {
-        let mut kept = self.kept();
-        if let Some(buffer) = kept.as_ref().filter(|buffer| buffer.size() >= bytes) {
-            return buffer.clone();
-        }
-        // Both may be more than the device has.
-        *kept = None;
-        recording.device.buffer(bytes, wgpu::BufferUsages::STORAGE)
-    }
-
-    /// Keeps a buffer that the device has taken; `None` if it refused something, for lack of memory perhaps.
-    fn keep(&self, buffer: Option<&wgpu::Buffer>) {
-        *self.kept() = buffer.filter(|buffer| buffer.size() <= LEVEL_BYTES_KEPT).cloned();
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Option<wgpu::Buffer>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// A batch that the device works on. Dropped, it gives its tensors up.
