@@ -85,6 +85,7 @@ export class KeptBytes implements Bytes {
   }
 
   expect(bytes: number): void {
+    if (this.#isClosed) return;
     this.#expected = bytes;
     if (this.#cut()) {
       this.held.remove(bytes, Infinity);
@@ -198,27 +199,27 @@ export class KeptBytes implements Bytes {
   #grow(): void {
     if (this.#isClosed) return;
     const store = this.#entry?.store;
-    this.#cut();
     const most = this.#expected ?? Infinity;
     for (const [start, end] of store?.kept ?? []) {
       this.held.add(start, Math.min(end, most));
       this.arrived.add(start, Math.min(end, most));
     }
-    if (store?.isComplete) this.#settle(true);
-    else this.#finishIfWhole();
+    this.#finishIfWhole();
     this.onGrowth();
   }
 
-  /** Whether more is kept than belongs to the archive, from a server that once sent it; it is removed. */
+  /** Has what a server once sent beyond the end removed from the cache; whether that goes on. */
   #cut(): boolean {
-    const { store } = this.#entry ?? {};
-    if (!store || this.#expected === undefined || !store.kept.overlaps(this.#expected, Infinity)) return false;
-    const discarded = () => {
-      this.#cutting = undefined;
-      return this.#finishIfWhole();
-    };
-    this.#cutting ??= this.#add(store.discard(this.#expected, Infinity).then(discarded));
-    return true;
+    const store = this.#entry?.store;
+    if (store && this.#expected !== undefined && store.kept.overlaps(this.#expected, Infinity)) {
+      this.#cutting ??= this.#add(store.discard(this.#expected, Infinity).then(() => this.#onCut()));
+    }
+    return this.#cutting !== undefined;
+  }
+
+  #onCut(): Promise<void> {
+    this.#cutting = undefined;
+    return this.#finishIfWhole();
   }
 
   #onIdentified(): void {
@@ -273,9 +274,10 @@ export class KeptBytes implements Bytes {
   }
 
   async #finishIfWhole(): Promise<void> {
+    if (this.#cut()) return this.#cutting;
     const store = this.#entry?.store;
-    if (!store || store.isComplete || this.#replaced.size > 0 || this.#cutting) return;
-    if (this.#expected === undefined || !store.kept.has(0, this.#expected)) return;
+    if (store?.isComplete) return this.#settle(true);
+    if (!store || this.#replaced.size > 0 || this.#expected === undefined || !store.kept.has(0, this.#expected)) return;
     try {
       await this.#entry!.finish(this.#expected);
       this.#settle(true);
