@@ -6,7 +6,7 @@ mod common;
 
 use common::{Noise, Tensor, safetensors};
 use mcwc::decode::Reader;
-use mcwc::encode::{Options, Report, Statistics, Target, encode_to_vec, to_f32};
+use mcwc::encode::{Options, Preset, Report, Statistics, Target, encode_to_vec, to_f32};
 use mcwc::formats::SourceFile;
 use mcwc::source::Source;
 use mcwc::tensor::{DType, Limits};
@@ -73,6 +73,35 @@ fn grids_masks_ids_and_one_hot_rows_are_exact() {
         let lossy: Vec<&str> =
             report.tensors.iter().filter(|tensor| tensor.lossy).map(|tensor| tensor.name.as_str()).collect();
         assert_eq!(lossy, ["weights"]);
+    }
+}
+
+/// Boxes of a detector: on a grid of a picture's width, some of each shape around every place.
+fn boxes(side: usize, shapes: &[[f32; 2]]) -> Vec<f32> {
+    let centre = |at: usize| (at as f32 + 0.5) / side as f32;
+    let places = (0..side * side).map(|at| [centre(at / side), centre(at % side)]);
+    let around =
+        |[y, x]: [f32; 2]| shapes.iter().flat_map(move |[h, w]| [y - h / 2.0, x - w / 2.0, y + h / 2.0, x + w / 2.0]);
+    places.flat_map(around).collect()
+}
+
+#[test]
+fn boxes_are_exact_where_that_takes_no_more() {
+    let shapes = [[0.1, 0.1], [0.2, 0.14], [0.14, 0.2], [0.25, 0.25], [0.37, 0.18], [0.18, 0.37]];
+    let table = Tensor::floats("boxes", DType::F32, &[1, 32 * 32 * 6, 4], &boxes(32, &shapes));
+    let weights = matrix("weights", &normals(3));
+    let exact_bytes = encode(std::slice::from_ref(&table), None, &target(Target::Lossless)).0.len();
+    let cases = [
+        (Target::Preset(Preset::High), true),
+        (Target::Quality(1e-3), true),
+        (Target::Bits(4.0), true),
+        (Target::Bits(2.0), false),
+    ];
+    for (asked, is_exact) in cases {
+        let (archive, report) = encode(&[table.clone(), weights.clone()], None, &target(asked));
+        assert!((decoded(&archive, &table) == to_f32(&table.bytes, DType::F32)) == is_exact, "{asked:?}");
+        let lossy = report.tensors.iter().find(|tensor| tensor.name == "boxes" && tensor.lossy);
+        assert!(lossy.is_none_or(|tensor| !is_exact && tensor.coded_bytes < exact_bytes as u64), "{asked:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::container::{Hash, is_file_name};
 use crate::encode::exact::computed::are_computed;
-use crate::encode::exact::repeats::{are_smaller_raw, have_repeats};
+use crate::encode::exact::repeats::{are_smaller_raw, have_repeats, lossy_bytes};
 use crate::encode::levels::integers;
 use crate::encode::levels::weights::to_f32;
 use crate::encode::options::{Options, Target};
@@ -22,6 +22,8 @@ const FRAME_LEN_MIN: u64 = 256;
 const LOSSY_LEN_MIN: u64 = 1024;
 /// Computed tables take no more.
 const COMPUTED_BYTES_MAX: u64 = 64 << 20;
+/// What tells whether a table takes no more than with loss: it hardly ever does.
+const TABLE_SAMPLE_BYTES: usize = 1 << 17;
 /// What is compared of two tensors before all of them is.
 const PREFIX_BYTES: u64 = 4096;
 
@@ -158,8 +160,8 @@ impl<'a> Contents<'a> {
         Ok(())
     }
 
-    /// Whether a tensor that nobody else is equal to is better off in the raw stream: exact floats whose values repeat. One that
-    /// the base has in a frame can be predicted, and needs one too.
+    /// Whether a tensor that nobody else is equal to is better off in the raw stream: floats whose values repeat, if they are exact, or take
+    /// no more than with loss. One that the base has in a frame can be predicted, and needs one too.
     fn is_better_raw(&self, tensor: &TensorLocation, options: &Options) -> Result<bool> {
         let is_wide = tensor.dtype.is_float() && tensor.dtype.bits() >= 32;
         let mut of_base = options.base.iter().flat_map(|base| &base.archive().tensors);
@@ -172,10 +174,23 @@ impl<'a> Contents<'a> {
         if !have_repeats(&sample, tensor.dtype) {
             return Ok(false);
         }
-        let is_exact = options.target == Target::Lossless
-            || tensor.bytes <= COMPUTED_BYTES_MAX
-                && are_computed(&to_f32(&self.bytes(tensor)?, tensor.dtype), &tensor.shape);
-        Ok(is_exact && are_smaller_raw(&sample, tensor.dtype))
+        let is_computed = || -> Result<bool> {
+            let small = tensor.bytes <= COMPUTED_BYTES_MAX;
+            Ok(small && are_computed(&to_f32(&self.bytes(tensor)?, tensor.dtype), &tensor.shape))
+        };
+        match options.target.weights_error() {
+            Some(error) if !is_computed()? => {
+                let sample = &sample[..sample.len().min(TABLE_SAMPLE_BYTES)];
+                let values = to_f32(sample, tensor.dtype);
+                let most = if let Target::Bits(bits) = options.target {
+                    bits / 8.0 * values.len() as f64
+                } else {
+                    f64::INFINITY
+                };
+                Ok(are_smaller_raw(sample, tensor.dtype, Some(lossy_bytes(&values, error).min(most))))
+            }
+            _ => Ok(are_smaller_raw(&sample, tensor.dtype, None)),
+        }
     }
 
     /// What tensors of one frame have in common.
