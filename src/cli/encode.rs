@@ -146,6 +146,7 @@ fn parse_lambda(text: &str) -> std::result::Result<f32, String> {
 }
 
 pub fn run(arguments: &Arguments, json: bool) -> Result<Printed> {
+    check_passes(&arguments.progressive)?;
     let sources = Sources::default();
     let inputs = collect(&arguments.inputs, &sources)?;
     let base_inputs = collect(&arguments.base_weights, &sources)?;
@@ -169,9 +170,6 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<Printed> {
         bar.set_message(progress.tensor.map(printable).unwrap_or_default().into_owned());
         bar.set_position((1000.0 * progress.done) as u64);
     };
-    if !arguments.progressive.is_sorted_by(|a, b| a < b) || arguments.progressive.len() == 1 {
-        return Err(Error::argument("--progressive takes two rates or more, each above the one before"));
-    }
     let base_source = arguments.base.as_deref().map(|path| sources.open(path)).transpose()?;
     let base = base_source.as_deref().map(|source| Reader::open(source, &Limits::default())).transpose()?;
     base.as_ref().map_or(Ok(()), |base| base.archive().require_base())?;
@@ -205,6 +203,13 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<Printed> {
     bar.finish_and_clear();
     let text = if json { json_text(&report)? } else { report_text(&report, &output) };
     Ok(destination.printed(text))
+}
+
+fn check_passes(rates: &[f64]) -> Result<()> {
+    if !rates.is_sorted_by(|a, b| a < b) || rates.len() == 1 {
+        return Err(Error::argument("--progressive takes two rates or more, each above the one before"));
+    }
+    Ok(())
 }
 
 fn target(arguments: &Arguments) -> Target {

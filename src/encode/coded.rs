@@ -24,7 +24,7 @@ use crate::encode::scratch::Scratch;
 use crate::error::Result;
 use crate::stages::quantize::is_scale;
 use crate::stages::transform::Basis;
-use crate::tensor::TensorLocation;
+use crate::tensor::{Shape, TensorLocation};
 
 pub use balance::random_error_max;
 
@@ -197,10 +197,7 @@ impl CodedTensor {
     ) -> Result<Option<Self>> {
         let tensor = contents.tensor(frame);
         let weights = all_weights(contents, tensor)?;
-        let Some(&first) = weights.first() else { return Ok(None) };
-        let is_constant = weights.iter().all(|&weight| weight == first);
-        let is_computed = || are_computed(&weights, &tensor.shape);
-        if is_constant || weights.iter().any(|weight| !weight.is_finite()) || is_computed() {
+        if !may_lose(&weights, &tensor.shape) {
             return Ok(None);
         }
         let exact_bits = exact_bits(contents, tensor, options)?;
@@ -302,6 +299,12 @@ impl CodedTensor {
     pub fn distortion(&self, tally: &Tally) -> f64 {
         tally.distortion * self.cost
     }
+}
+
+/// Whether weights are finite, not all the same, and were learned.
+fn may_lose(weights: &[f32], shape: &Shape) -> bool {
+    let vary = weights.iter().any(|weight| weight != &weights[0]);
+    vary && weights.iter().all(|weight| weight.is_finite()) && !are_computed(weights, shape)
 }
 
 /// Bits of a tensor's exact frame, if all of it is like its middle; of all of it, if the base may predict it.

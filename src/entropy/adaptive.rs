@@ -231,6 +231,17 @@ mod tests {
     }
 
     #[test]
+    fn planes_of_several_parts_come_back() {
+        let plane: Vec<u8> = (0..100_000u32).map(|at| (at.wrapping_mul(at) >> 9) as u8).collect();
+        for context_bits in [0, 8] {
+            let coded = adaptive_plane(&plane, Adaptation { limit: 31, distance: 1, context_bits }, None);
+            let mut decoded = vec![0; plane.len()];
+            decode_planes(&coded, plane.len(), &mut decoded).unwrap();
+            assert!(decoded == plane, "{context_bits}");
+        }
+    }
+
+    #[test]
     fn parameters_out_of_range_are_invalid() {
         let coded = adaptive_plane(&[1, 2, 3], Adaptation { limit: 1, distance: 1, context_bits: 8 }, None);
         let code = |index: usize, value: u8| {

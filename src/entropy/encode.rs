@@ -170,21 +170,22 @@ fn encode_lanes<'t>(
     lanes.iter().for_each(|(state, _)| payload.extend(state.to_le_bytes()));
 }
 
-/// Fewest bytes whose decisions are in memory at once: the model goes twice through what has more.
-const DECIDED_BYTES_MIN: usize = 1 << 15;
+/// Bytes of a part at least: the model goes through all parts but the last a second time.
+const PART_BYTES_MIN: usize = 1 << 15;
 
-/// Bytes of a part whose decisions are in memory at once: as many as let these and the models at the starts of all parts take the least.
-fn decided_bytes(plane_len: usize, context_bits: u8) -> usize {
+/// Bytes of a part, whose decisions are in memory at once: as many as let these, and the models at the starts of all parts, take about the
+/// least.
+fn part_bytes(plane_len: usize, context_bits: u8) -> usize {
     let model_bytes = (size_of::<[u16; 4]>() << (8 + context_bits)) as u64;
     let decisions_bytes = 8 * size_of::<Decision>() as u64;
-    let smallest = (plane_len as u64 * model_bytes / decisions_bytes).isqrt();
-    DECIDED_BYTES_MIN.max(smallest as usize)
+    let thriftiest = (plane_len as u64 * model_bytes / decisions_bytes).isqrt();
+    PART_BYTES_MIN.max(thriftiest as usize)
 }
 
 /// A plane coded as its bytes teach, guided if there is a guide. Constriction codes the decisions from the last to the first: the
 /// model is kept at the start of every part, and goes through the parts again from there.
 pub fn adaptive_plane(plane: &[u8], adaptation: Adaptation, guide: Option<&Guide>) -> Vec<u8> {
-    let part_bytes = decided_bytes(plane.len(), adaptation.context_bits);
+    let part_bytes = part_bytes(plane.len(), adaptation.context_bits);
     let part = |index: usize| index * part_bytes..plane.len().min((index + 1) * part_bytes);
     let contexts = |at: usize| (plane[at], context(plane, at, adaptation.distance, guide));
     let last = plane.len().saturating_sub(1) / part_bytes;

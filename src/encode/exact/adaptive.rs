@@ -19,7 +19,7 @@ const GUIDED_BITS: [u8; 2] = [4, 8];
 /// How much of a plane the ways are tried on: so many windows, spread evenly, of so many bytes at least.
 const WINDOWS: usize = 8;
 const WINDOW_BYTES_MIN: usize = 1 << 11;
-/// After how many bytes a way is compared with the best, and the part by which it may yet be better in what is left of the sample.
+/// After how many bytes a way is compared with the best, and the part by which it may yet be better in what is left of the plane.
 const LOOK_BYTES: usize = 256;
 const CATCHES_UP: f64 = 0.05;
 /// Fewest bytes for each context.
@@ -69,7 +69,7 @@ impl<'a> Way<'a> {
 struct Trials<'p, 'a> {
     sample: Sample<'p>,
     best: Option<Way<'a>>,
-    /// What the best takes, as it has looked along the sample.
+    /// What the best takes up to each look at the sample.
     course: Vec<f64>,
 }
 

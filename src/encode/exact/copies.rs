@@ -16,8 +16,9 @@ const SAMPLE_CHAIN_LEN: usize = 4;
 const LONG_ENOUGH: usize = 256;
 /// What is parsed at once.
 const PART_BYTES: usize = 1 << 16;
-/// Parses, each by the prices of the one before; of planes that are searched in one part, where a last one costs little.
+/// Parses, each by the prices of the one before.
 const PARSES: usize = 2;
+/// The same of planes that are parsed in one part: they are soon done.
 const SHORT_PARSES: usize = 3;
 /// What is searched of a plane to see whether copies save anything: so many windows of so many bytes.
 const WINDOWS: usize = 8;

@@ -26,7 +26,7 @@ use crate::tensor::{DType, TensorLocation};
 const FRAME_BYTES: f64 = 24.0;
 /// How far an estimate may be off: planes that are expected to be larger than levels by this factor are not tried.
 const DOUBT: f64 = 1.02;
-/// The same where a sample of a small tensor has told.
+/// How far the estimate for a small tensor may be off, either way: within that, its plane is coded to see.
 const SMALL_DOUBT: f64 = 1.01;
 
 /// Tensors that are shorter are left to the raw stream.
@@ -186,7 +186,7 @@ pub fn are_worth_a_frame(tensor: &TensorLocation, read: impl FnOnce() -> Result<
     }
     let bytes = read()?;
     let levels_bytes = FRAME_BYTES + Fit::of(tensor, &mut bytes.clone()).bytes();
-    // Estimates are no larger.
+    // The estimate is never above the entropy: it could not change this.
     if levels_bytes >= SMALL_DOUBT * SHARED_PART * entropy_bytes(&bytes) {
         return Ok(false);
     }
