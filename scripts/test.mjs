@@ -41,6 +41,7 @@ readOptions(import.meta.filename);
 const chromium = prepareBrowser();
 installPackages();
 prepareRust();
+await cargo('Format', ['fmt', '--check']);
 // They share no folder that cargo would lock.
 const command = cargo('mcwc', ['build', '--bins', '--examples']);
 const programs = command.then(keepPrograms);
@@ -66,7 +67,6 @@ async function testCrate() {
 /** What generates no code. */
 async function lintCrate() {
   const lint = (name, args, env = {}) => cargo(name, args, { CARGO_TARGET_DIR: LINTS, ...env });
-  await lint('Format', ['fmt', '--check']);
   await lint('Clippy', ['clippy', '--all-targets', '--all-features', '--', '--deny', 'warnings']);
   for (const features of WASM_FEATURES) {
     const args = ['clippy', '--lib', '--target', WASM_TARGET, ...setOf(features), '--', '--deny', 'warnings'];

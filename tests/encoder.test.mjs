@@ -270,12 +270,17 @@ describe('the encoder', () => {
       test(`leaves nothing behind when ${signal} ends it`, async () => {
         const out = join(folder, `interrupted-${signal}`);
         await mkdir(out);
-        await writeFile(join(out, 'large.bin'), 'precious');
-        const child = spawn(process.execPath, [npx, 'decode', 'large.mcwc', '-o', out, '--force'], { cwd: folder, stdio: 'ignore' });
-        const exited = new Promise((resolve) => child.once('exit', resolve));
-        while (child.exitCode === null && !(await readdir(out)).some((name) => name.endsWith('.part')));
-        child.kill(signal);
-        assert.equal(await exited, 130);
+        let status = 0;
+        // On a busy machine it may be done before that is seen.
+        for (let attempt = 0; attempt < 10 && status === 0; attempt++) {
+          await writeFile(join(out, 'large.bin'), 'precious');
+          const child = spawn(process.execPath, [npx, 'decode', 'large.mcwc', '-o', out, '--force'], { cwd: folder, stdio: 'ignore' });
+          const exited = new Promise((resolve) => child.once('exit', resolve));
+          while (child.exitCode === null && !(await readdir(out)).some((name) => name.endsWith('.part')));
+          child.kill(signal);
+          status = await exited;
+        }
+        assert.equal(status, 130);
         assert.deepEqual(await readdir(out), ['large.bin']);
         assert.equal(await readFile(join(out, 'large.bin'), 'utf8'), 'precious');
       });

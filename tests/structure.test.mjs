@@ -54,12 +54,14 @@ test('no script leads back to itself', () => {
 });
 
 /** Planes of copies hold planes. */
-const RECURSIVE = ['src/encode/exact/copies.rs', 'src/entropy/copies.rs'];
+const isRecursive = (from, to) => from.endsWith('/copies.rs') && to === join(dirname(from), 'planes.rs');
+/** What the modules of a folder share stands in the folder's own. */
+const isParent = (from, to) => [join(dirname(from), 'mod.rs'), `${dirname(from)}.rs`].includes(to);
 
 /** The statements of a module that begin with `use`, or with `pub use`, without its tests. */
 function usesOf(path, begin) {
-  const [text] = textOf(path).split('#[cfg(test)]\nmod ');
-  const statements = text.matchAll(new RegExp(`^ *${begin} ((?:super|self|crate|[a-z_]+)::[^;]+);`, 'gm'));
+  const [text] = textOf(path).split(/#\[cfg\((?:all\()?test\b.*\]\nmod \w+ \{/);
+  const statements = text.matchAll(new RegExp(`^ *${begin} ([a-z_]+::[^;]+);`, 'gm'));
   return [...statements].flatMap(([, tree]) => pathsIn(tree.replaceAll(/\s+/g, ' ')));
 }
 
@@ -95,10 +97,12 @@ function usedFile(path, [first, ...names]) {
   return definedIn(module, [first, ...names]);
 }
 
-test('no module leads back to itself', () => {
+test('no module leads back to itself through what it uses', () => {
   const modules = files.filter((path) => /^src\/.*\.rs$/.test(path));
-  const used = (path) => usesOf(path, 'use').map((names) => usedFile(path, names)).filter((found) => found && found !== path);
-  const graph = new Map(modules.map((path) => [path, RECURSIVE.includes(path) ? [] : used(path)]));
+  const filesUsed = (path) => usesOf(path, 'use').map((names) => usedFile(path, names));
+  const counts = (path, found) => found && found !== path && !isRecursive(path, found) && !isParent(path, found);
+  const graph = new Map(modules.map((path) => [path, filesUsed(path).filter((found) => counts(path, found))]));
+  assert.ok(graph.get('src/formats/mod.rs').includes('src/formats/reading.rs'), 'uses below a module of tests are found');
   assert.ok(graph.get('src/decode.rs').includes('src/reconstruct/mod.rs'), 'uses are found');
   assert.ok(graph.get('src/encode/fixed.rs').includes('src/encode/exact/frame.rs'), 'names are followed');
   assert.equal(circleIn(graph), undefined);

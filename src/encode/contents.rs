@@ -22,7 +22,9 @@ const FRAME_LEN_MIN: u64 = 256;
 const LOSSY_LEN_MIN: u64 = 1024;
 /// Computed tables take no more.
 const COMPUTED_BYTES_MAX: u64 = 64 << 20;
-/// What tells whether a table takes no more than with loss: it hardly ever does.
+/// Tables that may take no more than with loss are smaller, so that a sample that misleads does little harm.
+const TABLE_BYTES_MAX: u64 = 1 << 20;
+/// What is seen of them: they hardly ever do.
 const TABLE_SAMPLE_BYTES: usize = 1 << 17;
 /// What is compared of two tensors before all of them is.
 const PREFIX_BYTES: u64 = 4096;
@@ -180,6 +182,7 @@ impl<'a> Contents<'a> {
         };
         match options.target.weights_error() {
             Some(error) if !is_computed()? => {
+                let sample = &sample[sample.len().saturating_sub(TABLE_SAMPLE_BYTES) / 16 * 8..];
                 let sample = &sample[..sample.len().min(TABLE_SAMPLE_BYTES)];
                 let values = to_f32(sample, tensor.dtype);
                 let most = if let Target::Bits(bits) = options.target {
@@ -187,7 +190,8 @@ impl<'a> Contents<'a> {
                 } else {
                     f64::INFINITY
                 };
-                Ok(are_smaller_raw(sample, tensor.dtype, Some(lossy_bytes(&values, error).min(most))))
+                let lossy = lossy_bytes(&values, error).min(most);
+                Ok(tensor.bytes <= TABLE_BYTES_MAX && are_smaller_raw(sample, tensor.dtype, Some(lossy)))
             }
             _ => Ok(are_smaller_raw(&sample, tensor.dtype, None)),
         }

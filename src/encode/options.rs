@@ -25,12 +25,12 @@ pub enum Target {
 }
 
 impl Target {
-    /// What weights are to err by, uncalibrated: the mean relative squared error. A rate leaves it open, down to where it does not matter.
-    /// `None` without loss.
+    /// What weights are to err by, uncalibrated: the mean relative squared error. A rate leaves it open, down to where it does not matter;
+    /// a size, altogether. `None` without loss.
     pub fn weights_error(self) -> Option<f64> {
         match self {
             Target::Bits(_) => Some(Preset::NearLossless.of_weights()),
-            Target::Size(_) => Some(Preset::Small.of_weights()),
+            Target::Size(_) => Some(f64::INFINITY),
             Target::Quality(error) => Some(error),
             Target::Preset(preset) => Some(preset.of_weights()),
             Target::Lossless => None,

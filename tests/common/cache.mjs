@@ -122,7 +122,7 @@ export function held(page) {
 
 /** Resolves when that many bytes are kept. */
 export async function untilHeld(page, bytes) {
-  while ((await held(page)).bytes !== bytes) await new Promise((resolve) => setTimeout(resolve, 20));
+  while ((await held(page)).bytes < bytes) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
 /** Changes a byte of what is kept, `offset` from the archive's start. */

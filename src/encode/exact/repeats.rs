@@ -19,12 +19,12 @@ fn distinct_len(bytes: &[u8], dtype: DType) -> usize {
 /// Whether floats take less in the raw stream, where they are bytes like others, than as planes; and, if they may be coded with loss,
 /// less than the bytes that they take then.
 pub fn are_smaller_raw(bytes: &[u8], dtype: DType, lossy_bytes: Option<f64>) -> bool {
-    if lossy_bytes.is_some_and(|lossy_bytes| lossy_bytes < (NEW_VALUE_BYTES * distinct_len(bytes, dtype)) as f64) {
+    let lossy_bytes = lossy_bytes.unwrap_or(f64::INFINITY);
+    if lossy_bytes < (NEW_VALUE_BYTES * distinct_len(bytes, dtype)) as f64 {
         return false;
     }
-    let planes_bytes = encode_elements(bytes, dtype).len() as f64;
-    let others = lossy_bytes.map_or(planes_bytes, |lossy_bytes| lossy_bytes.min(planes_bytes));
-    (encode_plane(bytes).len() as f64) < RAW_PART * others
+    let least = encode_plane(bytes).len() as f64 / RAW_PART;
+    least < lossy_bytes && least < encode_elements(bytes, dtype).len() as f64
 }
 
 /// What values take with a mean relative squared error, about: by how often each level occurs.
