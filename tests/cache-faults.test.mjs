@@ -1,7 +1,6 @@
 // A cache that is damaged, full, missing or half written: right weights all the same, and a cache that is right afterwards.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { setTimeout } from 'node:timers/promises';
 import {
   INSIDE,
   PREAMBLE_BYTES,
@@ -128,7 +127,7 @@ describe('Faults of the cache', () => {
       served.once = Buffer.concat([archive, Buffer.alloc(100)]);
       await assert.rejects(visit(page), /bytes follow the last chunk/);
       assert.deepEqual((await visit(page)).hashes, hashes);
-      while ((await held(page)).bytes !== archive.length) await setTimeout(20);
+      while ((await held(page)).bytes !== archive.length) await new Promise((resolve) => setTimeout(resolve, 20));
     });
   }
 
