@@ -31,8 +31,6 @@ const WASM_FEATURES = ['', 'gpu'];
 const BESIDE = { priority: constants.priority.PRIORITY_LOW };
 const { version: VERSION } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
 const PROGRAMS = join(CARGO_TARGET, 'programs');
-/** Cargo locks a folder: in one of their own, lints run beside tests. */
-const LINTS = join(CARGO_TARGET, 'lints');
 const PACKAGE_REPORT = join(ROOT, 'target/package-tests.txt');
 /** With which a report of Node's test runner ends: how many tests passed, failed, were skipped, … */
 const SUMMARY_LINES = 8;
@@ -41,12 +39,11 @@ readOptions(import.meta.filename);
 const chromium = prepareBrowser();
 installPackages();
 prepareRust();
-await cargo('Format', ['fmt', '--check']);
 // They share no folder that cargo would lock.
 const command = cargo('mcwc', ['build', '--bins', '--examples']);
 const programs = command.then(keepPrograms);
 const artifacts = build().then(() => Promise.all([buildPage(), buildSample(), programs]));
-await Promise.all([programs.then(testCrate), artifacts.then(lintCrate), artifacts.then(() => timed('Package and page tests', testPackage))]);
+await Promise.all([programs.then(testCrate), artifacts.then(() => timed('Package and page tests', testPackage))]);
 printDurations();
 console.log(readFileSync(PACKAGE_REPORT, 'utf8').trimEnd().split('\n').slice(-SUMMARY_LINES).join('\n'));
 step('All passed');
@@ -57,45 +54,32 @@ function keepPrograms() {
 }
 
 async function testCrate() {
-  await cargo('Rust tests', ['test']);
-  for (const [features, tests] of FEATURES.filter(([, tests]) => tests)) {
-    const unoptimized = tests.length === 0 ? UNOPTIMIZED : {};
-    await cargo(`Rust tests: ${nameOf(features)}`, ['test', ...setOf(features), ...tests], unoptimized);
-  }
-}
-
-/** What generates no code. */
-async function lintCrate() {
-  const lint = (name, args, env = {}) => cargo(name, args, { CARGO_TARGET_DIR: LINTS, ...env });
-  await lint('Clippy', ['clippy', '--all-targets', '--all-features', '--', '--deny', 'warnings']);
+  await cargo('Format', ['fmt', '--check']);
+  await cargo('Clippy', ['clippy', '--all-targets', '--all-features', '--', '--deny', 'warnings']);
   for (const features of WASM_FEATURES) {
-    const args = ['clippy', '--lib', '--target', WASM_TARGET, ...setOf(features), '--', '--deny', 'warnings'];
-    await lint(`Clippy, wasm: ${nameOf(features)}`, args);
+    const target = ['--lib', '--target', WASM_TARGET, '--no-default-features', '--features', features];
+    await cargo(`Clippy, wasm: ${features || 'no features'}`, ['clippy', ...target, '--', '--deny', 'warnings']);
   }
-  await lint('Documentation', ['doc', '--no-deps'], { RUSTDOCFLAGS: '--deny warnings' });
+  await cargo('Documentation', ['doc', '--no-deps'], { RUSTDOCFLAGS: '--deny warnings' });
+  await cargo('Rust tests', ['test']);
   for (const [features, tests] of FEATURES) {
-    if (tests?.length !== 0) await lint(`Check: ${nameOf(features)}`, ['check', '--all-targets', ...setOf(features)]);
+    const set = ['--no-default-features', '--features', features];
+    const name = features || 'no features';
+    if (tests?.length !== 0) await cargo(`Check: ${name}`, ['check', '--all-targets', ...set]);
+    if (tests) await cargo(`Rust tests: ${name}`, ['test', ...set, ...tests], tests.length === 0 ? UNOPTIMIZED : {});
   }
   await timed('Crate', checkCrate);
 }
 
-function setOf(features) {
-  return ['--no-default-features', '--features', features];
-}
-
-function nameOf(features) {
-  return features || 'no features';
-}
-
 /** Packages the crate and checks what is in the tarball. Its dependencies are those that the documentation needed. */
 async function checkCrate() {
-  await start('cargo', ['package', '--allow-dirty', '--no-verify', '--target-dir', LINTS], BESIDE);
-  const folder = join(LINTS, 'package');
+  await start('cargo', ['package', '--allow-dirty', '--no-verify', '--target-dir', CARGO_TARGET], BESIDE);
+  const folder = join(CARGO_TARGET, 'package');
   const crate = join(folder, `mcwc-${VERSION}`);
   rmSync(crate, { recursive: true, force: true });
   await start('tar', ['-xzf', `${crate}.crate`, '-C', folder]);
   const manifest = join(crate, 'Cargo.toml');
-  await start('cargo', ['check', '--locked', '--manifest-path', manifest, '--target-dir', LINTS], BESIDE);
+  await start('cargo', ['check', '--locked', '--manifest-path', manifest, '--target-dir', CARGO_TARGET], BESIDE);
 }
 
 /** What is compiled once is compiled in half the time if nothing is kept for a next time. */
