@@ -108,6 +108,23 @@ test('no module leads back to itself through what it uses', () => {
   assert.equal(circleIn(graph), undefined);
 });
 
+/** Files of `src` and `js`, and their folders, whose files count as one. A Rust module lies in both. */
+function roomOf(path) {
+  const [root, first, ...rest] = path.split('/');
+  return join(root, rest.length > 0 ? first : first.replace('.rs', ''));
+}
+
+test('no room leads back to itself', () => {
+  const used = (path) => (path.endsWith('.rs') ? usesOf(path, '(?:pub(?:\\([a-z]+\\))? )?use').map((names) => usedFile(path, names)) : importsOf(path));
+  const graph = new Map();
+  for (const path of files.filter((path) => /^(src\/.*\.rs|js\/.*\.ts)$/.test(path))) {
+    const rooms = used(path).filter(Boolean).map(roomOf).filter((room) => room !== roomOf(path));
+    graph.set(roomOf(path), [...new Set([...(graph.get(roomOf(path)) ?? []), ...rooms])]);
+  }
+  assert.ok(graph.get('src/decode').includes('src/container') && graph.get('js/cache').includes('js/source'), 'rooms are found');
+  assert.equal(circleIn(graph), undefined);
+});
+
 test('no file is longer than it may be', () => {
   const long = files.filter((path) => textOf(path).trimEnd().split('\n').length > LINES_MAX);
   assert.deepEqual(long, []);

@@ -1,12 +1,12 @@
 // Whatever `open` takes -> a source of bytes.
-import { McwcError } from '../errors.js';
-import { nodeModule } from '../platform.js';
-import type { ArchiveOptions, ArchiveSource } from '../types.js';
-import { Download } from './download.js';
-import { MemorySource, type Report } from './memory.js';
-import { RemoteFile } from './remote.js';
-import { type Bytes, Segments } from './segments.js';
-import { PREAMBLE_BYTES, type Source } from './source.js';
+import { McwcError } from './errors.js';
+import { nodeModule } from './platform.js';
+import type { ArchiveOptions, ArchiveSource } from './types.js';
+import { Download } from './source/download.js';
+import { MemorySource, type Report } from './source/memory.js';
+import { RemoteFile } from './source/remote.js';
+import { type Bytes, Segments } from './source/segments.js';
+import { PREAMBLE_BYTES, type Source } from './source/source.js';
 
 const DEFAULTS = { silenceMs: 30_000, retries: 6, retryMs: 500 };
 
@@ -32,7 +32,7 @@ export async function openSource(source: ArchiveSource, options: ArchiveOptions,
 }
 
 async function fromBlob(blob: Blob, report: Report): Promise<Source> {
-  const { BlobSource } = await import('./given.js');
+  const { BlobSource } = await import('./source/given.js');
   return new BlobSource(blob, report);
 }
 
@@ -72,7 +72,7 @@ async function download(source: Request | Response, options: ArchiveOptions, rep
   memory.supply = download;
   if (!lazy) download.run();
   if (lazy || (keep === false && file.canRestart)) {
-    const { LazyRanges } = await import('./lazy.js');
+    const { LazyRanges } = await import('./source/lazy.js');
     memory.supply = new LazyRanges(download, !lazy);
   }
   if (source instanceof Request) source.signal.addEventListener('abort', () => memory.close(source.signal.reason));
@@ -80,12 +80,12 @@ async function download(source: Request | Response, options: ArchiveOptions, rep
 }
 
 async function fetchAgain(...range: [download: Download, start: number, end: number]): Promise<boolean> {
-  return (await import('./lazy.js')).fetchAgain(...range);
+  return (await import('./source/lazy.js')).fetchAgain(...range);
 }
 
 async function bytesOf(file: RemoteFile, source: Request | Response, silenceMs: number, options: ArchiveOptions): Promise<Bytes> {
   if (!options.cache) return new Segments();
-  const loaded = await import('../cache/kept.js').catch((error) => ({ cacheReason: String(error) }));
+  const loaded = await import('./cache/kept.js').catch((error) => ({ cacheReason: String(error) }));
   if ('KeptBytes' in loaded) return new loaded.KeptBytes(file, source, silenceMs, options);
   return Object.assign(new Segments(), loaded);
 }
@@ -93,7 +93,7 @@ async function bytesOf(file: RemoteFile, source: Request | Response, silenceMs: 
 async function fromStream(stream: ReadableStream<Uint8Array>, { keep }: ArchiveOptions, report: Report): Promise<Source> {
   if (stream.locked) throw new McwcError('argument', 'the stream is locked to another reader');
   const memory = new MemorySource(report, keep === false);
-  const { receive } = await import('./given.js');
+  const { receive } = await import('./source/given.js');
   receive(stream, memory);
   return memory;
 }
