@@ -266,7 +266,8 @@ fn reference(entry: &FrameEntry, index: usize, count: usize) -> Result<Option<us
         Some(&[1, frame]) => frame.checked_add(count as u64),
         Some(_) => None,
     };
-    let place = place.and_then(|place| usize::try_from(place).ok());
+    // No header has room for 2³² frames: where a machine counts further, it need not.
+    let place = place.and_then(|place| u32::try_from(place).ok()).and_then(|place| usize::try_from(place).ok());
     place.map(Some).ok_or(Error::invalid("reference", "not an earlier frame, and not one of the base"))
 }
 
