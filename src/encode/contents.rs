@@ -25,7 +25,7 @@ const COMPUTED_BYTES_MAX: u64 = 64 << 20;
 /// Tables that may take no more than with loss are smaller, so that a sample that misleads does little harm.
 const TABLE_BYTES_MAX: u64 = 1 << 20;
 /// What is seen of them: they hardly ever do.
-const TABLE_SAMPLE_BYTES: usize = 1 << 17;
+const TABLE_SAMPLE_BYTES: u64 = 1 << 17;
 /// What is compared of two tensors before all of them is.
 const PREFIX_BYTES: u64 = 4096;
 
@@ -170,9 +170,7 @@ impl<'a> Contents<'a> {
         if !is_wide || of_base.any(|other| other.name == tensor.name && !other.frames.is_empty()) {
             return Ok(false);
         }
-        // The middle, from a whole element of any type on.
-        let first = tensor.bytes.saturating_sub(RAW_CHUNK_BYTES) / 16 * 8;
-        let sample = self.read(tensor, first..tensor.bytes.min(first + RAW_CHUNK_BYTES))?;
+        let sample = self.read(tensor, middle(tensor.bytes, RAW_CHUNK_BYTES))?;
         if !have_repeats(&sample, tensor.dtype) {
             return Ok(false);
         }
@@ -180,21 +178,16 @@ impl<'a> Contents<'a> {
             let small = tensor.bytes <= COMPUTED_BYTES_MAX;
             Ok(small && are_computed(&to_f32(&self.bytes(tensor)?, tensor.dtype), &tensor.shape))
         };
-        match options.target.weights_error() {
-            Some(error) if !is_computed()? => {
-                let sample = &sample[sample.len().saturating_sub(TABLE_SAMPLE_BYTES) / 16 * 8..];
-                let sample = &sample[..sample.len().min(TABLE_SAMPLE_BYTES)];
-                let values = to_f32(sample, tensor.dtype);
-                let most = if let Target::Bits(bits) = options.target {
-                    bits / 8.0 * values.len() as f64
-                } else {
-                    f64::INFINITY
-                };
-                let lossy = lossy_bytes(&values, error).min(most);
-                Ok(tensor.bytes <= TABLE_BYTES_MAX && are_smaller_raw(sample, tensor.dtype, Some(lossy)))
-            }
-            _ => Ok(are_smaller_raw(&sample, tensor.dtype, None)),
+        if options.target == Target::Lossless || is_computed()? {
+            return Ok(are_smaller_raw(&sample, tensor.dtype, None));
         }
+        if tensor.bytes > TABLE_BYTES_MAX {
+            return Ok(false);
+        }
+        let Range { start, end } = middle(sample.len() as u64, TABLE_SAMPLE_BYTES);
+        let sample = &sample[start as usize..end as usize];
+        let lossy = lossy_bytes(&to_f32(sample, tensor.dtype), options.target);
+        Ok(are_smaller_raw(sample, tensor.dtype, Some(lossy)))
     }
 
     /// What tensors of one frame have in common.
@@ -211,6 +204,12 @@ impl<'a> Contents<'a> {
             Ok(Hash::of(&[&self.read(tensor, 0..bytes(tensor))?]))
         })
     }
+}
+
+/// About the middle of `len` bytes, as many as `most`, from a whole element of any type on.
+fn middle(len: u64, most: u64) -> Range<u64> {
+    let start = len.saturating_sub(most) / 16 * 8;
+    start..len.min(start + most)
 }
 
 /// Longest part of a file name, between slashes, that file systems take.

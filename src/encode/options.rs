@@ -25,15 +25,15 @@ pub enum Target {
 }
 
 impl Target {
-    /// What weights are to err by, uncalibrated: the mean relative squared error. A rate leaves it open, down to where it does not matter;
-    /// a size, altogether. `None` without loss.
-    pub fn weights_error(self) -> Option<f64> {
+    /// What weights are to err by, uncalibrated, the mean relative squared error; and most bits for each. A rate leaves the error open, down
+    /// to where it does not matter; a size, altogether.
+    pub fn of_weights(self) -> (f64, f64) {
         match self {
-            Target::Bits(_) => Some(Preset::NearLossless.of_weights()),
-            Target::Size(_) => Some(f64::INFINITY),
-            Target::Quality(error) => Some(error),
-            Target::Preset(preset) => Some(preset.of_weights()),
-            Target::Lossless => None,
+            Target::Bits(bits) => (Preset::NearLossless.of_weights(), bits),
+            Target::Size(_) => (f64::INFINITY, f64::INFINITY),
+            Target::Quality(error) => (error, f64::INFINITY),
+            Target::Preset(preset) => (preset.of_weights(), f64::INFINITY),
+            Target::Lossless => (0.0, f64::INFINITY),
         }
     }
 

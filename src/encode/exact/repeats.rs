@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::planes::{encode_elements, encode_plane};
+use crate::encode::options::Target;
 use crate::encode::portable::log2;
 use crate::tensor::DType;
 
@@ -27,8 +28,9 @@ pub fn are_smaller_raw(bytes: &[u8], dtype: DType, lossy_bytes: Option<f64>) -> 
     least < lossy_bytes && least < encode_elements(bytes, dtype).len() as f64
 }
 
-/// What values take with a mean relative squared error, about: by how often each level occurs.
-pub fn lossy_bytes(values: &[f32], error: f64) -> f64 {
+/// What values take with the error that a target leaves them, about: by how often each level occurs.
+pub fn lossy_bytes(values: &[f32], target: Target) -> f64 {
+    let (error, bits_max) = target.of_weights();
     let squares = values.iter().map(|&value| f64::from(value) * f64::from(value));
     let step = (12.0 * error * squares.sum::<f64>() / values.len().max(1) as f64).sqrt();
     let mut counts = BTreeMap::new();
@@ -36,7 +38,7 @@ pub fn lossy_bytes(values: &[f32], error: f64) -> f64 {
         *counts.entry((f64::from(value) / step).round() as i32).or_insert(0u32) += 1;
     }
     let bits = |&count: &u32| f64::from(count) * log2(values.len() as f64 / f64::from(count));
-    counts.values().map(bits).sum::<f64>() / 8.0
+    counts.values().map(bits).sum::<f64>().min(bits_max * values.len() as f64) / 8.0
 }
 
 /// How often a value occurs.
