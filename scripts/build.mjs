@@ -207,7 +207,7 @@ async function buildScripts() {
       mangleCache: Object.fromEntries(PRIVATE.map((name, index) => [name, `$${index.toString(36)}`])),
       // Fields that hold nothing yet are not written out.
       tsconfigRaw: { compilerOptions: { useDefineForClassFields: false, verbatimModuleSyntax: true } },
-      external: ['./given.js', './gpu.js', './index.js', './inline.js', './lazy.js', './uses.js'],
+      external: ['./gpu.js', './index.js', './inline.js', './uses.js'],
       plugins: sharesErrors ? [errorsOfIndex, bundlesBeside] : [bundlesBeside],
       ...options,
       entryPoints: [join(ROOT, `js/${entry}.ts`)],
@@ -256,10 +256,14 @@ async function minifyFurther() {
   }
 }
 
-/** What lies in other folders of `js/` lies beside, in `pkg/`. */
+/** What lies in other folders of `js/` lies beside, in `pkg/`; of some of it, only what is loaded later. */
 const bundlesBeside = {
   name: 'bundles-beside',
-  setup: (build) => build.onResolve({ filter: /^(\.\.\/(cache\/kept|encoder|index)|\.\/(archives|pool\/inline))\.js$/ }, ({ path }) => beside(basename(path).replace('kept', 'cache'))),
+  setup(build) {
+    build.onResolve({ filter: /^(\.\.\/(encoder|index)|\.\/(archives|pool\/inline))\.js$/ }, ({ path }) => beside(basename(path)));
+    const later = ({ kind, path }) => (kind === 'dynamic-import' ? beside(basename(path).replace('kept', 'cache')) : undefined);
+    build.onResolve({ filter: /^\.\/(cache\/kept|source\/(given|lazy))\.js$/ }, later);
+  },
 };
 
 /** Callers tell errors by their class, of which a page has one. */
