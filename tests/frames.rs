@@ -80,6 +80,11 @@ fn a_delta_decodes_with_its_base_alone() {
     let whole = Case { reference: Some(base.clone()), ..delta.clone() };
     assert_eq!(difference(&tensor, &whole.expected()), None);
 
+    let linked = open(archive).with_base(&base_reader).unwrap();
+    let first = linked.archive().chunk_count;
+    let damaged = linked.archive().verify_chunk(first, &[]).unwrap_err().to_string();
+    assert!(damaged.contains(&format!("chunk {first} of the base")), "{damaged}");
+
     let missing = open(archive).tensor("t").unwrap_err();
     assert!(missing.to_string().contains(&format!("needs its base, of integrity {integrity}")), "{missing}");
     let other: &[u8] = archive_of(0, [7; 16]).leak();
@@ -108,18 +113,34 @@ fn low_bits_of_a_reference_count_in_what_predictions_reach() {
     let mut predicted = predicted(&[4, 4], 8, 1, DType::F32, 23);
     let reference = predicted.reference.as_mut().unwrap();
     (reference.plan.trellis, reference.plan.low_bits) = (false, 16);
-    reference.levels.fill(100 << 16);
-    let mut with_gain = |gain| {
-        let prediction = predicted.plan.prediction.as_mut().unwrap();
-        (prediction.gain, prediction.row_gain) = (gain, Vec::new());
-        predicted.clone()
-    };
-    let within = with_gain(300);
-    assert_eq!(difference(&within.decoded(), &within.expected()), None);
-    let beyond = with_gain(1000).archive();
+    reference.levels.fill(1 << 22);
+    let prediction = predicted.plan.prediction.as_mut().unwrap();
+    (prediction.gain, prediction.row_gain) = (1023, Vec::new());
+    predicted.plan.trellis = false;
+    // They predict 2^24 - 2^14.
+    predicted.levels.fill((1 << 14) - 1);
+    assert_eq!(difference(&predicted.decoded(), &predicted.expected()), None);
+    predicted.levels[17] += 1;
+    let beyond = predicted.archive();
     let reader = Reader::open(beyond.as_slice(), &Limits::default()).unwrap();
     let error = reader.tensor("t").unwrap_err().to_string();
     assert!(error.contains("a prediction leads out of range"), "{error}");
+}
+
+#[test]
+fn levels_that_owe_nothing_to_their_reference_count_in_what_they_predict() {
+    let mut predicted = predicted(&[4, 4, 4], 8, 1, DType::F32, 24);
+    let with_gain = |case: &mut Case, gain| {
+        let prediction = case.plan.prediction.as_mut().unwrap();
+        (prediction.gain, prediction.row_gain) = (gain, Vec::new());
+    };
+    with_gain(&mut predicted, 255);
+    let middle = predicted.reference.as_mut().unwrap();
+    with_gain(middle, 0);
+    (middle.plan.trellis, middle.plan.low_bits) = (false, 0);
+    // Single precision does not hold their products with 255/256.
+    middle.levels.iter_mut().zip((1i32 << 22..).step_by(7)).for_each(|(level, large)| *level = large);
+    assert_eq!(difference(&predicted.decoded(), &predicted.expected()), None);
 }
 
 #[test]

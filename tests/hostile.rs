@@ -217,7 +217,9 @@ fn with_frames(frames: Vec<(u64, FrameEntry)>) -> Vec<u8> {
     let mut header = Header::default();
     let mut offset = 0;
     for (index, (bytes, frame)) in (0..).zip(frames) {
-        header.tensors.push(TensorEntry { offset, ..tensor(0, bytes, index) });
+        let (dtype, len) = if frame.scale.is_some() { (DType::F32, bytes / 4) } else { (DType::U8, bytes) };
+        let (dtype, shape) = (dtype as u32, vec![len]);
+        header.tensors.push(TensorEntry { dtype, shape, offset, ..tensor(0, bytes, index) });
         header.frames.push(frame);
         offset += bytes;
     }
@@ -268,6 +270,9 @@ fn work_is_limited_by_what_is_stored_and_given() {
     let tables = |count: usize, sets: u64| {
         with_frames((0..count as u64).map(|index| (1, levels(1, 0, index % sets * 64, None))).collect())
     };
+    // The largest transform, for one kernel.
+    let (matrix, scale, transform) = (Some(vec![1, 1, 1024]), Some(1.0), Some(1));
+    let kernel = with_frames(vec![(4096, FrameEntry { matrix, scale, transform, ..levels(1, 0, 0, None) })]);
     assert_eq!(refusing(&shared(30), &limits), None);
     let counted = Limits { chunks: 1000, ..limits };
     assert_eq!(refusing(&shared(3), &counted), None);
@@ -283,4 +288,6 @@ fn work_is_limited_by_what_is_stored_and_given() {
     assert_eq!(refusing(&tables(200, 2), &limits), None);
     assert_eq!(refusing(&tables(300, 2), &limits).as_deref(), Some("work"));
     assert_eq!(refusing(&tables(5000, 1), &limits), None);
+    assert_eq!(refusing(&kernel, &limits), None);
+    assert_eq!(refusing(&kernel, &none).as_deref(), Some("work"));
 }

@@ -144,6 +144,7 @@ fn rejects_headers_that_contradict_themselves() {
     assert_eq!(invalid(&|header| header.tensors[1].file = 9), "tensor");
     assert_eq!(invalid(&|header| header.tensors[1].frames = Some(vec![9])), "tensor");
     assert_eq!(invalid(&|header| header.tensors[1].frames = Some(vec![0])), "tensor");
+    assert_eq!(invalid(&|header| header.tensors[1].frames = Some(vec![])), "tensor");
     assert_eq!(invalid(&|header| header.tensors[1].shape = vec![u64::MAX, 2]), "tensor");
     assert_eq!(invalid(&|header| header.tensors[1].frames = None), "frame");
     assert_eq!(invalid(&|header| header.frames[0].chunk_len = 0), "chunk_len");
