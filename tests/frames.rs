@@ -223,6 +223,13 @@ fn a_wrong_exponent_permutation_or_level_is_seen() {
 }
 
 #[test]
+fn the_permutation_of_a_single_row_takes_no_byte() {
+    let alone = Permutation::new(vec![0]).unwrap();
+    assert!(alone.serialize().is_empty());
+    assert_eq!(Permutation::parse(1, &mut &[][..]).unwrap(), alone);
+}
+
+#[test]
 fn kernels_under_a_transform_agree_with_the_formula() {
     let alone = [
         (Matrix { rows: 5, columns: 3, taps: 8 }, 0b0011_1111, 0),

@@ -270,6 +270,11 @@ fn work_is_limited_by_what_is_stored_and_given() {
     let tables = |count: usize, sets: u64| {
         with_frames((0..count as u64).map(|index| (1, levels(1, 0, index % sets * 64, None))).collect())
     };
+    // A record of as many planes as there may be, of two stored bytes each.
+    let record = FrameEntry { record: Some(vec![1; 64]), ..planes(64) };
+    let header =
+        Header { files: vec![file(64)], tensors: vec![tensor(0, 64, 0)], frames: vec![record], ..Header::default() };
+    let record = with_chunks(header, &[[1, 0].repeat(64)]);
     // The largest transform, for one kernel.
     let (matrix, scale, transform) = (Some(vec![1, 1, 1024]), Some(1.0), Some(1));
     let kernel = with_frames(vec![(4096, FrameEntry { matrix, scale, transform, ..levels(1, 0, 0, None) })]);
@@ -288,6 +293,7 @@ fn work_is_limited_by_what_is_stored_and_given() {
     assert_eq!(refusing(&tables(200, 2), &limits), None);
     assert_eq!(refusing(&tables(300, 2), &limits).as_deref(), Some("work"));
     assert_eq!(refusing(&tables(5000, 1), &limits), None);
+    assert_eq!(refusing(&record, &none), None);
     assert_eq!(refusing(&kernel, &limits), None);
     assert_eq!(refusing(&kernel, &none).as_deref(), Some("work"));
 }
