@@ -5,7 +5,7 @@ import type { Link } from './chunks.js';
 import { descriptionOf } from './description.js';
 import { McwcError } from './errors.js';
 import { defaultWorkers } from './pool/threads.js';
-import { openSource } from './source.js';
+import { openSource } from './sources.js';
 import { PREAMBLE_BYTES, type Source } from './source/source.js';
 import type { ArchiveOptions, ArchiveSource } from './types.js';
 import { type Wasm, type WasmArchive, parse } from './wasm.js';

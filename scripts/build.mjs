@@ -256,13 +256,12 @@ async function minifyFurther() {
   }
 }
 
-/** What lies in other folders of `js/` lies beside, in `pkg/`; of some of it, only what is loaded later. */
+/** What lies in other folders of `js/` lies beside, in `pkg/`. The bundle `cache` is made of `cache/kept`, which others only load later. */
 const bundlesBeside = {
   name: 'bundles-beside',
   setup(build) {
-    build.onResolve({ filter: /^(\.\.\/(encoder|index)|\.\/(archives|pool\/inline))\.js$/ }, ({ path }) => beside(basename(path)));
-    const later = ({ kind, path }) => (kind === 'dynamic-import' ? beside(basename(path).replace('kept', 'cache')) : undefined);
-    build.onResolve({ filter: /^\.\/(cache\/kept|source\/(given|lazy))\.js$/ }, later);
+    build.onResolve({ filter: /^(\.\.\/(encoder|index)|\.\/(archives|pool\/inline|source\/(given|lazy)))\.js$/ }, ({ path }) => beside(basename(path)));
+    build.onResolve({ filter: /^\.\/cache\/kept\.js$/ }, ({ kind }) => (kind === 'dynamic-import' ? beside('cache.js') : undefined));
   },
 };
 

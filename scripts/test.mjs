@@ -13,14 +13,14 @@ import { CARGO_TARGET, ROOT, WASM_TARGET, installPackages, prepareBrowser, prepa
 /** For few tests, optimizing would take longer than they do. */
 const UNOPTIMIZED = { CARGO_PROFILE_DEV_OPT_LEVEL: '0' };
 /**
- * Each has to work by itself: reading needs no feature. The first two have few tests. What is run of the others' is what
- * they are for; with all features together, everything is.
+ * Each has to work by itself: reading needs no feature. Of the encoder without the rest, reading and building archives is tested, of the
+ * command what it prints and writes; the tests of modules are run with all features.
  */
 const FEATURES = [
   ['', [], UNOPTIMIZED],
   ['gpu', [], UNOPTIMIZED],
   ['encoder', ['--test', 'format', '--test', 'reject'], UNOPTIMIZED],
-  ['cli', ['--test', 'cli'], {}],
+  ['cli', ['--test', 'cli']],
   // All features together add only the command.
   ['encoder,gpu'],
 ];

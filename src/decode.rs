@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::format::{PREAMBLE_BYTES, RAW_CHUNK_BYTES};
 use crate::reconstruct::{FrameDecoder, Places, Scratch};
 use crate::source::Source;
-use crate::tensor::{Limits, memory_len, zeros};
+use crate::tensor::{Limits, memory_len, room, zeros};
 
 /// Part of a file: `bytes` bytes from `skip` on of what `source` decodes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -300,7 +300,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         if let Some(&frame) = tensor.frames.last() {
             return self.whole_frame(self.opened(&mut opened.frame, frame)?);
         }
-        let mut bytes = Vec::new();
+        let mut bytes = room("tensor", tensor.bytes)?;
         // Wherever an empty one lies, it needs no chunk.
         if tensor.bytes == 0 {
             return Ok(bytes);

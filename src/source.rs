@@ -6,6 +6,7 @@ mod file;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::tensor::zeros;
 #[cfg(any(unix, windows, target_os = "wasi"))]
 pub use file::FileSource;
 #[cfg(feature = "encoder")]
@@ -59,10 +60,36 @@ impl<S: Source + ?Sized> Source for &S {
 /// The bytes of a range, which must lie in the source: nothing is allocated for one that does not.
 ///
 /// # Errors
-/// `Incomplete` if the source ends before, `Io` if reading fails.
+/// `Incomplete` if the source ends before, `LimitExceeded` or `Io` if memory does not hold it, `Io` if reading fails.
 pub fn read_range(source: &dyn Source, range: Range<u64>) -> Result<Vec<u8>> {
-    let len = usize::try_from(range.end.saturating_sub(range.start)).ok().filter(|_| range.end <= source.bytes());
-    let mut bytes = vec![0; len.ok_or(Error::Incomplete { needed: range.end })?];
+    if range.end > source.bytes() {
+        return Err(Error::Incomplete { needed: range.end });
+    }
+    let mut bytes = zeros("range", range.end.saturating_sub(range.start))?;
     source.read_at(range.start, &mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Endless;
+
+    impl Source for Endless {
+        fn read_at(&self, _: u64, _: &mut [u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn bytes(&self) -> u64 {
+            u64::MAX
+        }
+    }
+
+    #[test]
+    fn more_than_memory_holds_is_an_error_and_not_one_of_too_few_bytes() {
+        assert!(matches!(read_range(&Endless, 0..u64::MAX), Err(Error::Io { .. })));
+        assert!(matches!(read_range(&vec![0; 9], 4..10), Err(Error::Incomplete { needed: 10 })));
+        assert_eq!(read_range(&vec![7; 9], 4..9).unwrap(), [7; 5]);
+    }
 }

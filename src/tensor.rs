@@ -201,13 +201,23 @@ pub(crate) fn memory_len(field: &'static str, len: u64) -> Result<usize> {
     usize::try_from(len).map_err(|_| Error::limit_exceeded(field, len, usize::MAX as u64))
 }
 
+/// Room for so many bytes.
+///
+/// # Errors
+/// `Io` if the system has not so much.
+pub(crate) fn room(field: &'static str, len: u64) -> Result<Vec<u8>> {
+    let len = memory_len(field, len)?;
+    let mut bytes = Vec::new();
+    let failed = |error| Error::Io { path: format!("{len} bytes of memory"), source: Box::new(error) };
+    bytes.try_reserve_exact(len).map_err(failed)?;
+    Ok(bytes)
+}
+
 /// As many zeros, of which the system gives most only when they are written.
 ///
 /// # Errors
-/// `Io` if it has not so many.
+/// As [`room`].
 pub(crate) fn zeros(field: &'static str, len: u64) -> Result<Vec<u8>> {
-    let len = memory_len(field, len)?;
-    let failed = |error| Error::Io { path: format!("{len} bytes of memory"), source: Box::new(error) };
-    Vec::<u8>::new().try_reserve_exact(len).map_err(failed)?;
-    Ok(vec![0; len])
+    room(field, len)?;
+    Ok(vec![0; memory_len(field, len)?])
 }

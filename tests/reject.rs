@@ -221,12 +221,10 @@ fn rejects_references_that_contradict_themselves() {
     assert_eq!(refers([0, 2]), earlier, "a cycle of two");
     assert_eq!(refers([0, 9]), earlier, "a missing one");
     assert_eq!(refers([0, u64::MAX]), earlier);
-    assert_eq!(refers([1, u64::MAX]), earlier);
-    assert_eq!(refers([1, 1 << 32]), earlier, "more than a header has room for, on every machine");
     assert_eq!(refers([2, 0]), earlier, "no such source");
     assert_eq!(error(&|header| header.frames[1].reference = Some(vec![0])), earlier);
     let base = "invalid base: it goes with frames that are predicted from it";
-    assert_eq!(refers([1, 0]), base);
+    assert_eq!([0, 1 << 32, u64::MAX].map(|frame| refers([1, frame])), [base; 3]);
     assert_eq!(error(&|header| header.base = Some(vec![7; 16])), base);
     assert_eq!(error(&|header| header.base = Some(vec![7; 15])), "invalid base: not a hash");
 

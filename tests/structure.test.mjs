@@ -1,4 +1,4 @@
-// Files are small, and none leads back to itself through what it imports.
+// Files are small, none leads back to itself through what it imports, and what they use stands below them on the map.
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { dirname, extname, join, normalize } from 'node:path';
@@ -58,6 +58,10 @@ const isRecursive = (from, to) => from.endsWith('/copies.rs') && to === join(dir
 /** What the modules of a folder share stands in the folder's own. */
 const isParent = (from, to) => [join(dirname(from), 'mod.rs'), `${dirname(from)}.rs`].includes(to);
 
+/** Of what a module hands on, and of all that it takes. */
+const HANDED_ON = 'pub(?:\\([a-z]+\\))? use';
+const ANY_USE = `(?:${HANDED_ON}|use)`;
+
 /** The statements of a module that begin with `use`, or with `pub use`, without its tests. */
 function usesOf(path, begin) {
   const [text] = textOf(path).split(/#\[cfg\((?:all\()?test\b.*\]\nmod \w+ \{/);
@@ -85,7 +89,7 @@ function definedIn(module, [name, ...rest]) {
   const found = [join(module, `${name}.rs`), join(module, name, 'mod.rs')].find((path) => files.includes(path));
   if (found) return rest.length > 0 ? definedIn(join(module, name), rest) : found;
   const file = [join(module, 'mod.rs'), `${module}.rs`, join(module, 'lib.rs')].find((path) => files.includes(path));
-  const handed = file && usesOf(file, 'pub(?:\\([a-z]+\\))? use').find((path) => path.at(-1) === name);
+  const handed = file && usesOf(file, HANDED_ON).find((path) => path.at(-1) === name);
   return handed ? usedFile(file, handed) : file;
 }
 
@@ -108,21 +112,27 @@ test('no module leads back to itself through what it uses', () => {
   assert.equal(circleIn(graph), undefined);
 });
 
-/** Files of `src` and `js`, and their folders, whose files count as one. A Rust module lies in both. */
-function roomOf(path) {
-  const [root, first, ...rest] = path.split('/');
-  return join(root, rest.length > 0 ? first : first.replace('.rs', ''));
+/** The rows of the map, from the top down: files, and folders of files. */
+const [, ROOMS] = textOf('docs/ARCHITECTURE.md').split(/^## Rooms$/m);
+const rows = ROOMS.split('\n## ')[0].split('\n\nInside')[0].split('\n').filter((line) => line.startsWith('| `')).map((line) => line.split('|')[1].match(/[\w./-]+/g));
+
+/** The row whose name says most of a path. A Rust module is also the folder of that name. */
+function rowOf(path) {
+  const inside = (name) => path === name || path.startsWith(name.endsWith('/') ? name : name.replace(/\.rs$/, '/'));
+  const lengths = rows.map((names) => Math.max(...names.map((name) => (inside(name) ? name.length : 0))));
+  const most = Math.max(...lengths);
+  return most > 0 ? lengths.indexOf(most) : -1;
 }
 
-test('no room leads back to itself', () => {
-  const used = (path) => (path.endsWith('.rs') ? usesOf(path, '(?:pub(?:\\([a-z]+\\))? )?use').map((names) => usedFile(path, names)) : importsOf(path));
-  const graph = new Map();
-  for (const path of files.filter((path) => /^(src\/.*\.rs|js\/.*\.ts)$/.test(path))) {
-    const rooms = used(path).filter(Boolean).map(roomOf).filter((room) => room !== roomOf(path));
-    graph.set(roomOf(path), [...new Set([...(graph.get(roomOf(path)) ?? []), ...rooms])]);
-  }
-  assert.ok(graph.get('src/decode').includes('src/container') && graph.get('js/cache').includes('js/source'), 'rooms are found');
-  assert.equal(circleIn(graph), undefined);
+test('rooms use what stands below them on the map', () => {
+  const used = (path) => (path.endsWith('.rs') ? usesOf(path, ANY_USE).map((names) => usedFile(path, names)) : importsOf(path));
+  // The crate's root says what there is.
+  const scripts = files.filter((path) => /^(src\/.*\.rs|js\/.*\.ts)$/.test(path) && path !== 'src/lib.rs');
+  const arrows = scripts.flatMap((path) => used(path).filter(Boolean).map((found) => [path, found]));
+  const has = (from, to) => arrows.some(([path, found]) => path === from && found === to);
+  assert.ok(has('src/decode.rs', 'src/container/mod.rs') && has('js/cache/kept.ts', 'js/source/segments.ts'), 'arrows are found');
+  assert.deepEqual(scripts.filter((path) => rowOf(path) < 0), []);
+  assert.deepEqual(arrows.filter(([path, found]) => rowOf(path) > rowOf(found)), []);
 });
 
 test('no file is longer than it may be', () => {

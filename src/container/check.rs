@@ -263,11 +263,11 @@ fn reference(entry: &FrameEntry, index: usize, count: usize) -> Result<Option<us
             return Ok(None);
         }
         Some(&[0, frame]) if frame < index as u64 => Some(frame),
-        Some(&[1, frame]) => frame.checked_add(count as u64),
+        // Whether the base has it is known once that is there. No header has room for 2³² frames.
+        Some(&[1, frame]) => Some(frame.saturating_add(count as u64).min(u32::MAX.into())),
         Some(_) => None,
     };
-    // No header has room for 2³² frames: where a machine counts further, it need not.
-    let place = place.and_then(|place| u32::try_from(place).ok()).and_then(|place| usize::try_from(place).ok());
+    let place = place.and_then(|place| usize::try_from(place).ok());
     place.map(Some).ok_or(Error::invalid("reference", "not an earlier frame, and not one of the base"))
 }
 

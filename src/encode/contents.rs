@@ -178,15 +178,16 @@ impl<'a> Contents<'a> {
             let small = tensor.bytes <= COMPUTED_BYTES_MAX;
             Ok(small && are_computed(&to_f32(&self.bytes(tensor)?, tensor.dtype), &tensor.shape))
         };
-        if options.target == Target::Lossless || is_computed()? {
-            return Ok(are_smaller_raw(&sample, tensor.dtype, None));
-        }
+        let error = match options.target.weights_error() {
+            Some(error) if !is_computed()? => error,
+            _ => return Ok(are_smaller_raw(&sample, tensor.dtype, None)),
+        };
         if tensor.bytes > TABLE_BYTES_MAX {
             return Ok(false);
         }
         let Range { start, end } = middle(sample.len() as u64, TABLE_SAMPLE_BYTES);
         let sample = &sample[start as usize..end as usize];
-        let lossy = lossy_bytes(&to_f32(sample, tensor.dtype), options.target);
+        let lossy = lossy_bytes(&to_f32(sample, tensor.dtype), error, options.target.bits_max());
         Ok(are_smaller_raw(sample, tensor.dtype, Some(lossy)))
     }
 

@@ -41,16 +41,16 @@ impl Fixed {
         let gap_bytes = |gaps: &[Range<u64>]| gaps.iter().map(|gap| gap.end - gap.start).sum::<u64>();
         let exact_bytes = exact.iter().map(|(_, tensor)| tensor.bytes).sum::<u64>();
         let all_bytes = exact_bytes + gaps.iter().map(|gaps| gap_bytes(gaps)).sum::<u64>();
-        let begun = Counter::new("packing exact bytes", all_bytes as usize);
+        let begun = Counter::new("packing exact bytes", all_bytes);
         let raw = gaps.iter().zip(contents.files).map(|(gaps, file)| {
-            (options.progress)(begun.begin(None, gap_bytes(gaps) as usize));
+            (options.progress)(begun.begin(None, gap_bytes(gaps)));
             raw_payloads(file, gaps, &scratch)
         });
         let raw = raw.collect::<Result<Vec<_>>>()?;
         let elements = |(_, tensor): &(usize, &TensorLocation)| tensor.bytes as usize;
         let planes = |tensor: &TensorLocation| exact_frame(contents, tensor, &scratch, options);
         let frames = map_in_parts(exact, elements, |(frame, tensor)| {
-            (options.progress)(begun.begin(Some(&tensor.name), tensor.bytes as usize));
+            (options.progress)(begun.begin(Some(&tensor.name), tensor.bytes));
             Ok((frame, planes(tensor)?))
         })?;
         let coders = Coders {

@@ -135,7 +135,7 @@ fn measure<'a>(
 ) -> Result<Lossy<'a>> {
     let frames: Vec<usize> = (0..contents.frame_count()).filter(|&frame| contents.may_lose(frame, options)).collect();
     let len = |frame: usize| contents.tensor(frame).shape.element_len().unwrap_or(0) as usize;
-    let begun = Counter::new(READING, frames.iter().map(|&frame| len(frame)).sum());
+    let begun = Counter::new(READING, frames.iter().map(|&frame| len(frame) as u64).sum());
     let known = frames.into_iter().map(|frame| {
         // Of the first of its tensors of which anything is known.
         let known = contents.users(frame).find_map(|tensor| statistics.remove(&tensor.name));
@@ -149,7 +149,7 @@ fn measure<'a>(
             part,
             |&(frame, _)| len(frame),
             |(frame, statistics)| {
-                (options.progress)(begun.begin(Some(&contents.tensor(frame).name), len(frame)));
+                (options.progress)(begun.begin(Some(&contents.tensor(frame).name), len(frame) as u64));
                 measure_tensor(contents, originals.as_ref(), frame, statistics, aligned, options)
             },
         )?;

@@ -25,16 +25,21 @@ pub enum Target {
 }
 
 impl Target {
-    /// What weights are to err by, uncalibrated, the mean relative squared error; and most bits for each. A rate leaves the error open, down
-    /// to where it does not matter; a size, altogether.
-    pub fn of_weights(self) -> (f64, f64) {
+    /// What weights are to err by, uncalibrated: the mean relative squared error. A rate leaves it open, down to where it does not matter;
+    /// a size, altogether. `None` without loss.
+    pub fn weights_error(self) -> Option<f64> {
         match self {
-            Target::Bits(bits) => (Preset::NearLossless.of_weights(), bits),
-            Target::Size(_) => (f64::INFINITY, f64::INFINITY),
-            Target::Quality(error) => (error, f64::INFINITY),
-            Target::Preset(preset) => (preset.of_weights(), f64::INFINITY),
-            Target::Lossless => (0.0, f64::INFINITY),
+            Target::Bits(_) => Some(Preset::NearLossless.of_weights()),
+            Target::Size(_) => Some(f64::INFINITY),
+            Target::Quality(error) => Some(error),
+            Target::Preset(preset) => Some(preset.of_weights()),
+            Target::Lossless => None,
         }
+    }
+
+    /// Most bits for each weight, where they are given.
+    pub fn bits_max(self) -> f64 {
+        if let Target::Bits(bits) = self { bits } else { f64::INFINITY }
     }
 
     /// Whether bits are bounded, and not errors.

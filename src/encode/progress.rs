@@ -1,6 +1,6 @@
 //! What goes on and how far it is, and how much of it goes on at once.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
@@ -24,18 +24,18 @@ pub const READING: &str = "reading";
 /// Counts what of a stage has begun, from any thread: elements, or bytes.
 pub struct Counter {
     stage: &'static str,
-    begun: AtomicUsize,
-    total: usize,
+    begun: AtomicU64,
+    total: u64,
 }
 
 impl Counter {
     /// Of a stage that is `total` long.
-    pub fn new(stage: &'static str, total: usize) -> Self {
-        Counter { stage, begun: AtomicUsize::new(0), total }
+    pub fn new(stage: &'static str, total: u64) -> Self {
+        Counter { stage, begun: AtomicU64::new(0), total }
     }
 
     /// So much more begins: what began before counts as done, and all of it if some comes again.
-    pub fn begin<'a>(&self, tensor: Option<&'a str>, len: usize) -> Progress<'a> {
+    pub fn begin<'a>(&self, tensor: Option<&'a str>, len: u64) -> Progress<'a> {
         let before = self.begun.fetch_add(len, Ordering::Relaxed);
         Progress { stage: self.stage, done: (before as f64 / self.total.max(1) as f64).min(1.0), tensor }
     }

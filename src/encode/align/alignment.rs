@@ -12,7 +12,7 @@ use crate::encode::progress::Counter;
 use crate::error::Result;
 use crate::formats::SourceFile;
 use crate::source::Source;
-use crate::tensor::TensorLocation;
+use crate::tensor::{TensorLocation, zeros};
 
 /// Files with their units in aligned order.
 pub struct Aligned<'a> {
@@ -31,7 +31,7 @@ pub fn align<'a>(files: &'a [SourceFile<'a>], tensors: &'a [TensorLocation], opt
     let files_as_they_are = (0..files.len()).map(|index| Arranged::new(&files[index], index, tensors)).collect();
     let mut aligned = Aligned { files: files_as_they_are, columns: HashSet::new(), tensors };
     let groups = symmetry::discover(files, tensors)?;
-    let begun = Counter::new("matching units", groups.len());
+    let begun = Counter::new("matching units", groups.len() as u64);
     for group in &groups {
         (options.progress)(begun.begin(None, 1));
         let found = match options.base {
@@ -65,7 +65,7 @@ impl Aligned<'_> {
         if !tensor.dtype.is_float() {
             return Ok(Vec::new());
         }
-        let mut bytes = vec![0; tensor.bytes as usize];
+        let mut bytes = zeros("tensor", tensor.bytes)?;
         self.files[tensor.file].read_at(tensor.offset, &mut bytes)?;
         Ok(to_f32(&bytes, tensor.dtype))
     }

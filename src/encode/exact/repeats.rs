@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::planes::{encode_elements, encode_plane};
-use crate::encode::options::Target;
 use crate::encode::portable::log2;
 use crate::tensor::DType;
 
@@ -28,9 +27,9 @@ pub fn are_smaller_raw(bytes: &[u8], dtype: DType, lossy_bytes: Option<f64>) -> 
     least < lossy_bytes && least < encode_elements(bytes, dtype).len() as f64
 }
 
-/// What values take with the error that a target leaves them, about: by how often each level occurs.
-pub fn lossy_bytes(values: &[f32], target: Target) -> f64 {
-    let (error, bits_max) = target.of_weights();
+/// What values take with a mean relative squared error, or with so many bits for each if that is less, about: by how often each
+/// level occurs.
+pub fn lossy_bytes(values: &[f32], error: f64, bits_max: f64) -> f64 {
     let squares = values.iter().map(|&value| f64::from(value) * f64::from(value));
     let step = (12.0 * error * squares.sum::<f64>() / values.len().max(1) as f64).sqrt();
     let mut counts = BTreeMap::new();

@@ -90,7 +90,7 @@ impl Quantized {
         options: &Options,
     ) -> Result<Self> {
         let weights: usize = lossy.coded.iter().map(|coded| coded.view.matrix.len()).sum();
-        let begun = Counter::new("coding weights", 2 * weights);
+        let begun = Counter::new("coding weights", 2 * weights as u64);
         let levels = Scratch::new(options.scratch)?;
         let exact = quantization.exact(lossy, options)?;
         let attempts = attempts(lossy, quantization, candidates, &exact, &begun, options)?;
@@ -111,7 +111,7 @@ impl Quantized {
         let payloads = Scratch::new(options.scratch)?;
         let len = |(_, tensor): &(usize, &LeveledTensor)| tensor.parts.iter().map(|part| part.indices.len()).sum();
         let tensors = map_in_parts(leveled.iter().enumerate(), len, |(index, tensor)| {
-            (options.progress)(begun.begin(Some(lossy.name(index)), lossy.coded[index].view.matrix.len()));
+            (options.progress)(begun.begin(Some(lossy.name(index)), lossy.coded[index].view.matrix.len() as u64));
             let coded = if exact[index] { None } else { Some(tensor.coded(&coder, &payloads)?) };
             let is_reference = referenced.contains(&(lossy.coded[index].frame as u64));
             smaller(lossy, index, coded, is_reference, options)
@@ -267,7 +267,7 @@ fn key_frames(
         if coded.base.is_some() || exact[index] {
             return Ok(None);
         }
-        (options.progress)(begun.begin(Some(lossy.name(index)), len(&index)));
+        (options.progress)(begun.begin(Some(lossy.name(index)), len(&index) as u64));
         let plan = references.plan(index);
         let (weights, pull) = (lossy.weights(index)?, references.pull(index, &plan)?);
         let search = coded.search(costs.of(plan.sharing()), options, 1);

@@ -196,9 +196,9 @@ impl<'a> Samples<'a> {
         let searched = |index: &usize| lossy.coded[*index].base.is_none();
         let indices: Vec<usize> = (0..lossy.coded.len()).filter(searched).collect();
         let len = |&index: &usize| lossy.coded[index].view.matrix.len();
-        let begun = Counter::new(READING, indices.iter().map(len).sum());
+        let begun = Counter::new(READING, indices.iter().map(|index| len(index) as u64).sum());
         let tensors = map_in_parts(indices, len, |index| {
-            (options.progress)(begun.begin(Some(lossy.name(index)), len(&index)));
+            (options.progress)(begun.begin(Some(lossy.name(index)), len(&index) as u64));
             let (matrix, weights) = (lossy.coded[index].view.matrix, lossy.weights(index)?);
             let at_once = (SAMPLE_LEN / matrix.row_len()).max(1);
             let mut sample = Sample { weights: Vec::new(), stride };
