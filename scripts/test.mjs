@@ -60,6 +60,9 @@ async function testCrate() {
     const target = ['--lib', '--target', WASM_TARGET, '--no-default-features', '--features', features];
     await cargo(`Clippy, wasm: ${features || 'no features'}`, ['clippy', ...target, '--', '--deny', 'warnings']);
   }
+  // What bench:decode compares with, a package of its own.
+  const baseline = ['--manifest-path', join(ROOT, 'bench/baseline/Cargo.toml'), '--target', WASM_TARGET, '--target-dir', CARGO_TARGET];
+  await cargo('Check: bench/baseline', ['check', '--locked', ...baseline]);
   await cargo('Documentation', ['doc', '--no-deps'], { RUSTDOCFLAGS: '--deny warnings' });
   await cargo('Rust tests', ['test']);
   for (const [features, tests, env] of FEATURES) {

@@ -112,7 +112,6 @@ impl LevelDecoder {
     }
 
     /// The side arrays.
-    #[cfg(feature = "encoder")]
     pub fn side(&self) -> &SideArrays {
         &self.side
     }
