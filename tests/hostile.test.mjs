@@ -30,6 +30,11 @@ describe('Hostile archives', () => {
     });
   }
 
+  test('of a wrong base and a reference that no base can have, the base is named, as natively', () => {
+    const result = read(join(INVALID, 'wasm-base-frame-index.mcwc'), join(VALID, 'base-without-frames-base.mcwc'));
+    assert.equal(result.code, 'argument', result.message);
+  });
+
   test('valid ones decode to what they should', () => {
     for (const [name, files] of Object.entries(digests())) {
       const result = read(...[name, ...basesOf(name)].map((name) => join(VALID, name)));
