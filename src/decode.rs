@@ -305,8 +305,7 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         if tensor.bytes == 0 {
             return Ok(bytes);
         }
-        let mut write = |piece| self.write_piece(piece, opened, &mut bytes, &mut |_| {});
-        plan(&self.archive, tensor.file, tensor.offset, tensor.bytes, PASS_FINAL, &mut write)?;
+        self.write_range(tensor.file, tensor.offset, tensor.bytes, opened, &mut bytes, &mut |_| {})?;
         Ok(bytes)
     }
 
@@ -334,6 +333,24 @@ impl<'s, S: Source + ?Sized> Reader<'s, S> {
         plan(&self.archive, index, 0, file.bytes, pass, &mut |piece| {
             self.write_piece(piece, &mut opened, out, progress)
         })
+    }
+
+    /// As [`Reader::write_file`], of `bytes` bytes from `offset` on. One after the other, with the same `opened` for all, ranges
+    /// take about the time of their file.
+    ///
+    /// # Errors
+    /// As [`Reader::write_file`]; `Argument` if the range is not inside the file.
+    pub fn write_range(
+        &self,
+        index: usize,
+        offset: u64,
+        bytes: u64,
+        opened: &mut Opened,
+        out: &mut dyn Write,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        let mut write = |piece| self.write_piece(piece, opened, out, progress);
+        plan(&self.archive, index, offset, bytes, PASS_FINAL, &mut write)
     }
 
     /// The bytes of file `index`.

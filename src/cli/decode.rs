@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::destination::Destination;
 use super::files::{BaseArgument, io_error};
+#[cfg(feature = "gpu")]
+use super::gpu::GpuFiles;
 use super::names::Naming;
-use super::output::{Printed, json_text, progress_bar};
+use super::output::{Found, Printed, progress_bar};
 use super::part::folder_of;
 use super::printable::printable;
 use super::sizes::human_bytes;
@@ -31,6 +33,15 @@ pub struct Arguments {
     /// Replace files that exist
     #[arg(long)]
     force: bool,
+    /// Decode tensors on the GPU, and on the CPU those that it does not take
+    ///
+    /// What the GPU makes of floats may differ from what the CPU makes of them: by one unit in the last place, and under
+    /// a transform of kernels by the roundings of its sums, at most 2^-16 of the largest weight of a kernel besides;
+    /// sums that are out of range may be anything. `mcwc verify --gpu` tells how many differ. Integers, exact tensors, and all
+    /// bytes between tensors are the same.
+    #[cfg(feature = "gpu")]
+    #[arg(long)]
+    gpu: bool,
 }
 
 pub fn run(arguments: &Arguments, json: bool) -> Result<Printed> {
@@ -39,22 +50,36 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<Printed> {
 
 fn write_files(arguments: &Arguments, reader: &Reader<FileSource>, json: bool) -> Result<Printed> {
     reader.archive().require_base()?;
+    #[cfg(feature = "gpu")]
+    let mut gpu = arguments.gpu.then(|| GpuFiles::open(reader)).transpose()?;
     let files = &reader.archive().files;
     let destinations = destinations(arguments, files)?;
     let total = files.iter().map(|file| file.bytes).sum();
     let bar = progress_bar(total, json, "{msg} {bar:40} {bytes:>10} of {total_bytes}, {bytes_per_sec}");
     for (index, destination) in destinations.iter().enumerate() {
         bar.set_message(printable(&files[index].name).into_owned());
-        destination.write(|out| reader.write_file(index, out, &mut |bytes| bar.inc(bytes)))?;
+        let mut progress = |bytes| bar.inc(bytes);
+        destination.write(|out| {
+            #[cfg(feature = "gpu")]
+            if let Some(gpu) = &mut gpu {
+                return gpu.write_file(index, out, &mut progress);
+            }
+            reader.write_file(index, out, &mut progress)
+        })?;
     }
     bar.finish_and_clear();
     let paths: Vec<Cow<str>> = destinations.iter().map(|destination| destination.path().to_string_lossy()).collect();
-    let text = if json {
-        json_text(&serde_json::json!({ "files": paths, "bytes": total }))?
-    } else {
-        let line = |(path, file): (&Cow<str>, &File)| format!("{}  {}\n", printable(path), human_bytes(file.bytes));
-        paths.iter().zip(files).map(line).collect()
+    let line = |(path, file): (&Cow<str>, &File)| format!("{}  {}\n", printable(path), human_bytes(file.bytes));
+    let found = Found {
+        json: serde_json::json!({ "files": paths, "bytes": total }),
+        text: paths.iter().zip(files).map(line).collect(),
     };
+    #[cfg(feature = "gpu")]
+    let found = match &gpu {
+        Some(gpu) => found.and("gpu", Found { json: gpu.share().json(), text: gpu.share().text("were made", "") }),
+        None => found,
+    };
+    let text = found.printed(json)?;
     Ok(match destinations.first() {
         Some(destination) => destination.printed(text),
         None => text.into(),

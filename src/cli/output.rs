@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
 
 use super::files::io_error;
 use super::printable::printable_json;
@@ -37,6 +38,27 @@ impl Printed {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.map_err(io_error(Path::new(name))),
         }
+    }
+}
+
+/// What was found, for programs and for people.
+pub struct Found {
+    pub json: Value,
+    pub text: String,
+}
+
+impl Found {
+    /// With more, which programs find under `key`.
+    #[cfg(feature = "gpu")]
+    pub fn and(mut self, key: &str, more: Found) -> Self {
+        self.json[key] = more.json;
+        self.text += &more.text;
+        self
+    }
+
+    /// What is printed of it.
+    pub fn printed(self, json: bool) -> Result<String> {
+        if json { json_text(&self.json) } else { Ok(self.text) }
     }
 }
 

@@ -1,15 +1,13 @@
 //! `mcwc verify`
 
-#[cfg(feature = "gpu")]
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::files::BaseArgument;
 #[cfg(feature = "gpu")]
 use super::gpu::{Compared, compare};
-use super::output::{json_text, progress_bar};
+use super::output::{Found, progress_bar};
 use super::sizes::human_bytes;
 use crate::decode::Reader;
 use crate::error::Result;
@@ -28,29 +26,14 @@ pub struct Arguments {
     gpu: bool,
 }
 
-/// What was found, for programs and for people.
-struct Found {
-    json: Value,
-    text: String,
-}
-
 pub fn run(arguments: &Arguments, json: bool) -> Result<String> {
     arguments.base.open(&arguments.input, |reader, _| {
         reader.archive().require_base()?;
         let found = check_chunks(reader, json)?;
         #[cfg(feature = "gpu")]
         let found = if arguments.gpu { found.and("gpu", compare_with_gpu(reader, json)?) } else { found };
-        if json { json_text(&found.json) } else { Ok(found.text) }
+        found.printed(json)
     })
-}
-
-#[cfg(feature = "gpu")]
-impl Found {
-    fn and(mut self, key: &str, other: Found) -> Self {
-        self.json[key] = other.json;
-        self.text += &other.text;
-        self
-    }
 }
 
 fn check_chunks(reader: &Reader<FileSource>, json: bool) -> Result<Found> {
@@ -77,8 +60,7 @@ fn check_chunks(reader: &Reader<FileSource>, json: bool) -> Result<Found> {
 
 #[cfg(feature = "gpu")]
 fn compare_with_gpu(reader: &Reader<FileSource>, json: bool) -> Result<Found> {
-    let Compared { adapter, tensors, elements, neighbours, rounded, left } = compare(reader, json)?;
-    let of = reader.archive().tensors.len();
+    let Compared { share, neighbours, rounded } = compare(reader, json)?;
     let same = match (neighbours, rounded) {
         (0, 0) => ", to the bit".into(),
         (_, 0) => format!(" but for {neighbours} that differ by one unit in the last place"),
@@ -88,16 +70,8 @@ fn compare_with_gpu(reader: &Reader<FileSource>, json: bool) -> Result<Found> {
              close as the format asks"
         ),
     };
-    let mut text = format!("{tensors} of {of} tensors, {elements} elements, are the same on {adapter}{same}\n");
-    let reasons: BTreeSet<&str> = left.iter().map(|tensor| &*tensor.reason).collect();
-    for reason in reasons {
-        let elements = left.iter().filter(|tensor| tensor.reason == reason).map(|tensor| tensor.elements);
-        let (tensors, elements) = (elements.clone().count(), elements.sum::<u64>());
-        text += &format!("left to the CPU: {tensors} of {of}, {elements} elements ({reason})\n");
-    }
-    let json = json!({
-        "adapter": adapter, "tensors": tensors, "of": of, "elements": elements, "neighbours": neighbours, "rounded": rounded,
-        "leftToCpu": left,
-    });
-    Ok(Found { json, text })
+    let mut json = share.json();
+    json["neighbours"] = neighbours.into();
+    json["rounded"] = rounded.into();
+    Ok(Found { json, text: share.text("are the same", &same) })
 }

@@ -7,10 +7,10 @@
 use super::browser::Tensors;
 use super::coded::{Coded, LevelPlace, WordPlaces};
 use super::device::{Device, Temporary, check_binding, tensor_bytes};
-use super::frame::{ABSENT, LevelFrame, check_transforms};
+use super::frame::{ABSENT, LevelFrame, check_transforms, levels_of};
 #[cfg(not(target_arch = "wasm32"))]
 use super::{tensors::Tensors, writer::Writer};
-use crate::container::{Archive, Coding, Frame, Levels};
+use crate::container::{Archive, Frame, Levels};
 use crate::entropy::LevelPayload;
 use crate::error::{Error, Result};
 use crate::format::CHUNK_ENTRY_BYTES;
@@ -337,13 +337,10 @@ impl Layout {
 
 impl BatchFrame {
     fn new(index: usize, frame: &Frame, chunk_count: usize) -> Result<Self> {
-        let Coding::Levels(levels) = &frame.coding else {
-            return Err(Error::unsupported("coding", "planes on the GPU"));
-        };
         Ok(BatchFrame {
             index,
             frame: frame.clone(),
-            levels: levels.clone(),
+            levels: levels_of(frame)?.clone(),
             chunk_count,
             level_at: 0,
             first_chunk: 0,

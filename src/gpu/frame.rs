@@ -222,6 +222,17 @@ impl<'a> LevelFrame<'a> {
     }
 }
 
+/// What the chunks of a frame that a GPU takes hold.
+///
+/// # Errors
+/// `Unsupported` for planes.
+pub fn levels_of(frame: &Frame) -> Result<&Levels> {
+    match &frame.coding {
+        Coding::Levels(levels) => Ok(levels),
+        Coding::Planes(_) => Err(Error::unsupported("coding", "planes on the GPU")),
+    }
+}
+
 /// Most products that the sums of transforms take in a batch: a second of a weak device, which systems take away after two.
 const TRANSFORM_PRODUCTS_MAX: u64 = 1 << 32;
 

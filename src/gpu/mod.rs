@@ -38,7 +38,7 @@ pub use batch::{Batch, Layout, NeededChunk};
 pub use cast::cast;
 pub use decoder::Decoder;
 pub use device::Device;
-pub use frame::LevelFrame;
+pub use frame::{LevelFrame, levels_of};
 #[cfg(not(target_arch = "wasm32"))]
 pub use native::{Started, expanded_tables};
 #[cfg(target_arch = "wasm32")]

@@ -1,4 +1,4 @@
-//! What is for GPUs: lanes, and the comparison of both decoders. Without an adapter it fails, unless `MCWC_NO_GPU=1` says that there
+//! What is for GPUs: lanes, the comparison of both decoders, and files that one makes. Without an adapter it fails, unless `MCWC_NO_GPU=1` says that there
 //! is none.
 
 use std::path::Path;
@@ -42,9 +42,14 @@ fn lanes_are_as_many_as_asked_for_where_a_chunk_has_weights_for_them() {
 }
 
 #[cfg(feature = "gpu")]
+pub fn has_gpu() -> bool {
+    std::env::var_os("MCWC_NO_GPU").is_none_or(|value| value != "1")
+}
+
+#[cfg(feature = "gpu")]
 #[test]
 fn the_gpu_is_compared_with_the_cpu() {
-    if std::env::var_os("MCWC_NO_GPU").is_some_and(|value| value == "1") {
+    if !has_gpu() {
         return;
     }
     let vectors = Path::new("tests/vectors/valid");

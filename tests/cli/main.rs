@@ -4,6 +4,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "gpu")]
+mod decode_gpu;
+#[cfg(feature = "gpu")]
+#[path = "../common/differences.rs"]
+mod differences;
 mod gpu;
 #[cfg(target_os = "linux")]
 mod outputs;

@@ -3,7 +3,8 @@
 use crate::Noise;
 use crate::common::changed::with_chunk;
 use crate::common::frames::{self, Case, case, predicted};
-use crate::compare::{differences, gpu_decoder, read, transform_differences};
+use crate::compare::{gpu_decoder, read};
+use crate::differences::{differences, transform_differences};
 use mcwc::Result;
 use mcwc::container::{Coding, Hash};
 use mcwc::decode::Reader;

@@ -12,6 +12,8 @@ mod case;
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;
+#[path = "../common/differences.rs"]
+mod differences;
 #[cfg(not(feature = "encoder"))]
 #[path = "../../src/noise.rs"]
 mod noise;
@@ -22,7 +24,8 @@ use common::Noise;
 use noise::Noise;
 
 use case::{Case, FLOATS, INTEGERS, OUTPUTS};
-use compare::{assert_identical, assert_twins, case_differences, case_on_gpu, differences, gpu_decoder};
+use compare::{assert_identical, assert_twins, case_differences, case_on_gpu, gpu_decoder};
+use differences::differences;
 use mcwc::Error;
 use mcwc::entropy::Table;
 use mcwc::gpu::{Decoder, Device, LevelFrame, expanded_tables};

@@ -1,33 +1,21 @@
-//! Tensors of an archive, made by a GPU -> whether they are those of the CPU, and which a GPU leaves to it.
+//! Tensors of an archive, made by a GPU -> whether they are those of the CPU.
 
-use super::output::progress_bar;
-use crate::container::{Coding, Levels, Tensor};
+use super::super::output::progress_bar;
+use super::{Share, decoder, frame_of, made};
+use crate::container::{Coding, Levels};
 use crate::decode::{Opened, Reader};
 use crate::error::{Error, Result};
-use crate::gpu::{Decoder, Device, cast, transform_tolerances};
+use crate::gpu::{cast, transform_tolerances};
 use crate::source::FileSource;
 use crate::tensor::DType;
 
 /// What a GPU made of an archive.
 pub struct Compared {
-    pub adapter: String,
-    /// Tensors that it takes.
-    pub tensors: usize,
-    pub elements: u64,
+    pub share: Share,
     /// Elements that are one unit in the last place apart.
     pub neighbours: u64,
     /// Others, of kernels under a transform, that are as close as the format asks.
     pub rounded: u64,
-    /// Tensors that it leaves to the CPU.
-    pub left: Vec<Left>,
-}
-
-/// A tensor that a GPU does not take.
-#[derive(serde::Serialize)]
-pub struct Left {
-    pub name: String,
-    pub elements: u64,
-    pub reason: String,
 }
 
 /// Decodes each tensor that a GPU takes on both.
@@ -35,60 +23,36 @@ pub struct Left {
 /// # Errors
 /// `Gpu` if there is none, if it fails, or if a tensor is another one there.
 pub fn compare(reader: &Reader<FileSource>, json: bool) -> Result<Compared> {
-    pollster::block_on(async {
-        let gpu = Decoder::new(Device::request().await?).await?;
-        gpu.self_test().await?;
-        compare_on(&gpu, reader, json).await
-    })
-}
-
-async fn compare_on(gpu: &Decoder, reader: &Reader<'_, FileSource>, json: bool) -> Result<Compared> {
+    let gpu = decoder()?;
     let archive = reader.archive();
-    let adapter = gpu.device().name().into();
-    let mut compared = Compared { adapter, tensors: 0, elements: 0, neighbours: 0, rounded: 0, left: Vec::new() };
+    let mut compared = Compared { share: Share::new(&gpu), neighbours: 0, rounded: 0 };
     let bar =
         progress_bar(archive.tensors.len() as u64, json, "decoding {bar:40} {pos:>7} of {len} tensors on the GPU");
     let mut opened = Opened::default();
     for (index, tensor) in archive.tensors.iter().enumerate() {
         bar.inc(1);
-        let elements = tensor.shape.element_len().unwrap_or(0);
-        let found = match made_on(gpu, reader, tensor).await {
+        let (frame, found) = match frame_of(tensor).and_then(|frame| Ok((frame, made(&gpu, reader, &[frame])?))) {
             Err(reason @ Error::Unsupported { .. }) => {
-                compared.left.push(Left { name: tensor.name.clone(), elements, reason: reason.to_string() });
+                compared.share.leave(tensor, &reason);
                 continue;
             }
             found => found?,
         };
         let expected = reader.read_tensor(index, &mut opened)?;
-        let transformed = tensor.frames.last().and_then(|&frame| match &archive.frames.get(frame)?.coding {
+        let transformed = match &archive.frames[frame].coding {
             Coding::Levels(levels) => Some(levels).filter(|levels| levels.dct),
             Coding::Planes(_) => None,
-        });
+        };
         let tolerances = transformed.map(|levels| tolerances(levels, tensor.dtype, &expected)).transpose()?;
-        let apart = apart(tensor.dtype, &expected, &found, &tolerances.unwrap_or_default());
-        let (neighbours, rounded) = apart.ok_or_else(|| differs(&tensor.name))?;
+        let apart = apart(tensor.dtype, &expected, &found.concat(), &tolerances.unwrap_or_default());
+        let differs = || Error::Gpu(format!("tensor {} is another one on the GPU", tensor.name).into());
+        let (neighbours, rounded) = apart.ok_or_else(differs)?;
         compared.neighbours += neighbours;
         compared.rounded += rounded;
-        compared.tensors += 1;
-        compared.elements += elements;
+        compared.share.take(tensor);
     }
     bar.finish_and_clear();
     Ok(compared)
-}
-
-async fn made_on(gpu: &Decoder, reader: &Reader<'_, FileSource>, tensor: &Tensor) -> Result<Vec<u8>> {
-    let Some(&frame) = tensor.frames.last() else {
-        return Err(Error::unsupported("tensor", "without a frame of its own"));
-    };
-    let buffers = gpu.decode(reader.archive(), &[frame], None, |chunk| reader.payload(chunk)).await?;
-    let [buffer] = &buffers[..] else { return Err(differs(&tensor.name)) };
-    let made = gpu.device().read(buffer, tensor.bytes).await;
-    buffer.destroy();
-    made
-}
-
-fn differs(name: &str) -> Error {
-    Error::Gpu(format!("tensor {name} is another one on the GPU").into())
 }
 
 /// How far each weight of a tensor under a transform may be from what it should be.
