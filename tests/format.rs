@@ -140,6 +140,25 @@ fn the_plan_of_a_range_is_its_part_of_the_files() {
 }
 
 #[test]
+fn ranges_one_after_the_other_make_up_the_files() {
+    let digests = digests();
+    for Digest { archive, .. } in digests.iter().filter(|digest| digest.base.is_none()) {
+        let reader = reader(archive, &digests);
+        for (index, file) in reader.archive().files.iter().enumerate() {
+            let (mut opened, mut bytes, mut done) = (Opened::default(), Vec::new(), 0);
+            while bytes.len() as u64 != file.bytes {
+                let len = (file.bytes / 7 + 1).min(file.bytes - done);
+                reader.write_range(index, done, len, &mut opened, &mut bytes, &mut |step| done += step).unwrap();
+                assert_eq!(bytes.len() as u64, done, "{archive}");
+            }
+            assert_eq!(bytes, reader.file(index).unwrap(), "{archive}");
+            let beyond = reader.write_range(index, file.bytes, 1, &mut opened, &mut bytes, &mut |_| {});
+            assert!(matches!(beyond, Err(mcwc::Error::Argument(_))), "{archive}");
+        }
+    }
+}
+
+#[test]
 fn every_golden_archive_is_in_the_manifest() {
     let listed: std::collections::HashSet<String> = digests().into_iter().map(|digest| digest.archive).collect();
     for entry in std::fs::read_dir("tests/vectors/valid").unwrap() {

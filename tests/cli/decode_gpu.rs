@@ -81,11 +81,10 @@ fn files_whose_tensors_a_gpu_makes_are_the_cpus() {
         ("scattered-and-transformed", None, 19),
         ("integers-and-adaptive", None, 1),
         ("every-dtype", None, 9),
-        // Several files, whose tensors are predicted from each other's.
+        // Several files, whose tensors share frames.
         ("layers-apart", None, 20),
         ("delta", Some("delta-base"), 8),
-        // One frame of two thousand tensors.
-        ("slow-open-transform", None, 2000),
+        ("chain-of-16", None, 2),
         ("extents", None, 0),
     ] {
         let name = |archive: &str| format!("{archive}.mcwc");

@@ -23,13 +23,15 @@ type Made = BTreeMap<usize, Result<Vec<u8>>>;
 pub struct GpuFiles<'a> {
     gpu: Decoder,
     reader: &'a Reader<'a, FileSource>,
-    /// Of the files that have been written.
+    /// Of what has been written.
     share: Share,
 }
 
 impl<'a> GpuFiles<'a> {
+    /// Those of this archive, whose base is there.
+    ///
     /// # Errors
-    /// `Gpu` if there is none, or if it fails.
+    /// `Gpu` if there is no GPU, or if it fails.
     pub fn open(reader: &'a Reader<'a, FileSource>) -> Result<Self> {
         let gpu = decoder()?;
         let mut share = Share::new(&gpu);
@@ -120,7 +122,10 @@ fn batch_len(archive: &Archive, extents: &[Extent], levels_max: u64) -> usize {
 }
 
 /// Makes the tensors of all frames at once, or of each alone if the GPU refuses that.
-fn together_or_alone(frames: &[usize], make: &mut dyn FnMut(&[usize]) -> Result<Vec<Vec<u8>>>) -> Result<Made> {
+fn together_or_alone<F>(frames: &[usize], make: &mut F) -> Result<Made>
+where
+    F: FnMut(&[usize]) -> Result<Vec<Vec<u8>>>,
+{
     if frames.is_empty() {
         return Ok(Made::new());
     }
