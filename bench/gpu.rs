@@ -11,7 +11,7 @@ use mcwc::encode::levels::frame::LevelPlan;
 use mcwc::encode::levels::matrix::Matrix;
 use mcwc::encode::levels::model_fit::{CLASS_COUNT, Classes, SymbolCounts, TableSet};
 use mcwc::entropy::EncoderTable;
-use mcwc::gpu::{Batch, Decoder, Device};
+use mcwc::gpu::{Batch, Decoder, Device, NeededChunk};
 use mcwc::{DType, Limits, Reader};
 
 #[path = "../src/noise.rs"]
@@ -214,27 +214,27 @@ impl Gpu {
         times
     }
 
-    /// The same with one wait for each batch.
-    fn decode_at_once(&self, payloads: &Payloads, millions: usize, dtype: DType) {
+    /// Milliseconds of the same with one wait for each batch, but for what ends the tensors.
+    fn decode_at_once(&self, payloads: &Payloads, millions: usize, dtype: DType) -> f64 {
         let run = async {
+            let mut ms = 0.0;
             for frames in batches(millions) {
+                let began = Instant::now();
                 let batch = self.written(payloads, &frames, dtype).await?;
-                self.decoder.finish(batch).await?.iter().for_each(wgpu::Buffer::destroy);
+                let tensors = self.decoder.finish(batch).await?;
+                ms += ms_since(began);
+                tensors.iter().for_each(wgpu::Buffer::destroy);
             }
-            mcwc::Result::Ok(())
+            mcwc::Result::Ok(ms)
         };
-        pollster::block_on(run).expect("the GPU decodes it");
+        pollster::block_on(run).expect("the GPU decodes it")
     }
 
     async fn written(&self, payloads: &Payloads<'_>, frames: &[usize], dtype: DType) -> mcwc::Result<Batch> {
         let mut batch = self.decoder.begin(payloads.archive, frames, Some(dtype)).await?;
-        for needed in batch.needed_chunks() {
-            let payload = &payloads.chunks[needed.chunk];
-            match needed.index {
-                Some(index) => batch.add_chunk(needed.frame, index, payload).await?,
-                None => batch.add_side(needed.frame, payload)?,
-            }
-        }
+        let payload = |needed: NeededChunk| (needed, &payloads.chunks[needed.chunk]);
+        let payloads: Vec<_> = batch.needed_chunks().into_iter().map(payload).collect();
+        self.decoder.add(&mut batch, &payloads)?;
         Ok(batch)
     }
 
@@ -253,18 +253,28 @@ impl Gpu {
             self.wait();
         };
         let (kept, other) = (new(), new());
+        let to_kept = || {
+            let began = Instant::now();
+            write(&kept);
+            ms_since(began)
+        };
         let copy = || {
+            let began = Instant::now();
             let mut encoder = self.device.create_command_encoder(&Default::default());
             encoder.copy_buffer_to_buffer(&kept, 0, &other, 0, bytes as u64);
             self.queue.submit([encoder.finish()]);
             self.wait();
+            ms_since(began)
         };
         let to_new = || {
+            let began = Instant::now();
             let buffer = new();
             write(&buffer);
+            let ms = ms_since(began);
             buffer.destroy();
+            ms
         };
-        [median(to_new), median(|| write(&kept)), median(copy)]
+        [median(to_new), median(to_kept), median(copy)]
     }
 }
 
@@ -335,15 +345,10 @@ fn cpu(reader: &Reader<[u8]>) {
     println!("CPU, one core: {one:.2} G/s; {cores} cores: {all:.2} G/s");
 }
 
-/// The median of a few times, in milliseconds, after one that is not counted.
-fn median(run: impl Fn()) -> f64 {
-    run();
-    let time = |_| {
-        let began = Instant::now();
-        run();
-        ms_since(began)
-    };
-    let mut times: Vec<f64> = (0..REPETITIONS).map(time).collect();
+/// The median of a few times, after one that is not counted.
+fn median(ms: impl Fn() -> f64) -> f64 {
+    ms();
+    let mut times: Vec<f64> = (0..REPETITIONS).map(|_| ms()).collect();
     times.sort_by(f64::total_cmp);
     times[REPETITIONS / 2]
 }

@@ -9,7 +9,7 @@ use super::coded::{Coded, LevelPlace, WordPlaces};
 use super::device::{Device, Temporary, check_binding, tensor_bytes};
 use super::frame::{ABSENT, LevelFrame, check_transforms, levels_of};
 #[cfg(not(target_arch = "wasm32"))]
-use super::{tensors::Tensors, writer::Writer};
+use super::tensors::Tensors;
 use crate::container::{Archive, Frame, Levels};
 use crate::entropy::LevelPayload;
 use crate::error::{Error, Result};
@@ -49,11 +49,9 @@ pub(super) const LEVELS_ALIGN: u64 = 4;
 /// Frames to be decoded to tensors, with all that they are predicted from, on a device.
 #[derive(Debug)]
 pub struct Batch {
+    #[cfg(target_arch = "wasm32")]
     device: Device,
     pub(super) layout: Layout,
-    /// Dropped before what it writes to: sending to a buffer that has been destroyed would be an error that nobody awaits.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub(super) writer: Writer,
     pub(super) words: Temporary,
     pub(super) tensors: Tensors,
 }
@@ -87,18 +85,18 @@ pub(super) struct BatchFrame {
     /// The place of its first chunk among all of the batch.
     pub first_chunk: usize,
     tables: [u32; 2],
-    opened: Option<Opened>,
+    /// What its side chunk tells, and where its classes are.
+    opened: Option<(SideRead, [u32; 2])>,
     /// What its chunks belong to.
     owner: String,
 }
 
 /// What the side chunk tells.
 #[derive(Debug)]
-struct Opened {
+pub(super) struct SideRead {
     side: SideArrays,
     scales: Vec<f32>,
     first_exponent: i32,
-    classes: [u32; 2],
 }
 
 impl Batch {
@@ -107,12 +105,11 @@ impl Batch {
         let layout = Layout::new(archive, wanted, dtype, device.binding_bytes_max())?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let words = Temporary::new(device.buffer(layout.words_bytes, usage));
-        let tensors = Tensors::make(device, layout.tensor_bytes())?;
+        let tensors = Tensors::new(device, layout.tensor_bytes());
         Ok(Batch {
+            #[cfg(target_arch = "wasm32")]
             device: device.clone(),
             layout,
-            #[cfg(not(target_arch = "wasm32"))]
-            writer: Writer::default(),
             words,
             tensors,
         })
@@ -132,21 +129,9 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Layout::add_side`].
+    #[cfg(target_arch = "wasm32")]
     pub fn add_side(&mut self, frame: usize, payload: &[u8]) -> Result<()> {
         self.layout.add_side(frame, payload)
-    }
-
-    /// Takes the verified payload of element chunk `index` of a frame.
-    ///
-    /// # Errors
-    /// As [`Layout::add_side`]; `Argument` too if the frame's side chunk has not come, `Gpu` if the device fails.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub async fn add_chunk(&mut self, frame: usize, index: usize, payload: &[u8]) -> Result<()> {
-        let (places, parsed) = self.layout.take_chunk(frame, index, payload, LevelPayload::parse)?;
-        for (at, bytes) in [(places.words_at, parsed.words()), (places.low_at, parsed.low_bytes())] {
-            self.writer.write(&self.device, &self.words, at, bytes).await?;
-        }
-        Ok(())
     }
 
     /// Takes the verified payload of element chunk `index` of a frame, from which the words have been cut out. Gives the byte of [`Batch::words`] where
@@ -227,7 +212,8 @@ impl Layout {
             return Err(Error::unsupported("frames", "on the GPU, as they are wanted again and again"));
         }
         for frame in layout.frames.iter_mut().filter(|frame| frame.levels.side == 0) {
-            frame.open(None, &mut layout.coded)?;
+            let side = frame.read_side(None)?;
+            frame.open(side, &mut layout.coded);
         }
         Ok(layout)
     }
@@ -250,9 +236,21 @@ impl Layout {
     /// # Errors
     /// `Invalid` if the payload breaks a rule, `Argument` if it is not needed.
     pub fn add_side(&mut self, frame: usize, payload: &[u8]) -> Result<()> {
+        let side = self.read_side(frame, payload)?;
+        self.put_side(frame, side)
+    }
+
+    /// What the verified payload of a frame's side chunk tells.
+    pub(super) fn read_side(&self, frame: usize, payload: &[u8]) -> Result<SideRead> {
+        self.frame(frame).ok_or_else(unwanted)?.read_side(Some(payload))
+    }
+
+    /// Takes what [`Layout::read_side`] gave.
+    pub(super) fn put_side(&mut self, frame: usize, side: SideRead) -> Result<()> {
         let frame = self.places.get(frame).and_then(|&place| self.frames.get_mut(place?));
         let frame = frame.filter(|frame| frame.opened.is_none()).ok_or_else(unwanted)?;
-        frame.open(Some(payload), &mut self.coded)
+        frame.open(side, &mut self.coded);
+        Ok(())
     }
 
     /// Takes the verified payload of element chunk `index` of a frame.
@@ -263,7 +261,7 @@ impl Layout {
         self.take_chunk(frame, index, payload, LevelPayload::parse).map(drop)
     }
 
-    fn take_chunk<'p>(
+    pub(super) fn take_chunk<'p>(
         &mut self,
         frame: usize,
         index: usize,
@@ -272,7 +270,7 @@ impl Layout {
     ) -> Result<(WordPlaces, LevelPayload<'p>)> {
         let frame = self.places.get(frame).and_then(|&place| self.frames.get(place?)).ok_or_else(unwanted)?;
         let (first, len) = frame.frame.chunk_range(index).filter(|_| index < frame.chunk_count).ok_or_else(unwanted)?;
-        let opened = frame.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
+        let (_, classes) = frame.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
         let Rectangle { first_row, rows, first_col, cols } = Rectangle::new(&frame.levels, first, len);
         let parsed = parse(payload, rows, cols, frame.levels.low_bits).map_err(|error| frame.within(index, error))?;
         let row_len = frame.levels.row_len();
@@ -281,8 +279,8 @@ impl Layout {
             columns: cols as u32,
             row_len: row_len as u32,
             level_at: frame.level_at + (first_row * row_len + first_col) as u32,
-            row_class_at: class_at(opened.classes[0], first_row),
-            column_class_at: class_at(opened.classes[1], first_col),
+            row_class_at: class_at(classes[0], first_row),
+            column_class_at: class_at(classes[1], first_col),
             tables: frame.tables,
         };
         let chunk = frame.first_chunk + index;
@@ -356,18 +354,23 @@ impl BatchFrame {
         last.map_or(0, |(first, len)| first + len)
     }
 
-    fn open(&mut self, side: Option<&[u8]>, coded: &mut Coded) -> Result<()> {
+    fn read_side(&self, side: Option<&[u8]>) -> Result<SideRead> {
         let side = SideArrays::of(&self.levels, side);
-        let opened = side.and_then(|side| side.scales(self.levels.scale).map(|scales| (side, scales)));
-        let (side, (scales, first_exponent)) = opened.map_err(|error| error.within(&self.owner))?;
-        let classes = coded.push_classes(&self.levels, &side);
-        self.opened = Some(Opened { side, scales, first_exponent, classes });
-        Ok(())
+        let read = side.and_then(|side| {
+            let (scales, first_exponent) = side.scales(self.levels.scale)?;
+            Ok(SideRead { side, scales, first_exponent })
+        });
+        read.map_err(|error| error.within(&self.owner))
+    }
+
+    fn open(&mut self, side: SideRead, coded: &mut Coded) {
+        let classes = coded.push_classes(&self.levels, &side.side);
+        self.opened = Some((side, classes));
     }
 
     /// Gains of the rows, or one for all.
     pub fn gains(&self) -> Vec<u32> {
-        let gains = self.opened.as_ref().map_or(&[][..], |opened| &opened.side.row_gain);
+        let gains = self.opened.as_ref().map_or(&[][..], |(read, _)| &read.side.row_gain);
         if gains.is_empty() { vec![self.levels.gain as u32] } else { gains.iter().map(|&gain| gain as u32).collect() }
     }
 
@@ -378,8 +381,8 @@ impl BatchFrame {
     }
 
     fn level_frame(&self, dtype: Option<DType>) -> Result<LevelFrame<'_>> {
-        let opened = self.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
-        let Opened { side, scales, first_exponent, .. } = opened;
+        let (read, _) = self.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
+        let SideRead { side, scales, first_exponent } = read;
         Ok(LevelFrame::of(&self.frame, &self.levels, side, (scales, *first_exponent), self.level_at, dtype))
     }
 

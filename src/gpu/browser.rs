@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 pub(super) struct Tensors(Device, Vec<u64>);
 
 impl Tensors {
-    pub fn make(device: &Device, bytes: Vec<u64>) -> Result<Self> {
-        Ok(Tensors(device.clone(), bytes))
+    pub fn new(device: &Device, bytes: Vec<u64>) -> Self {
+        Tensors(device.clone(), bytes)
     }
 
     pub fn take(&mut self) -> Result<Vec<Temporary>> {

@@ -85,16 +85,21 @@ impl Decoder {
         let status = Temporary::new(self.device.buffer(status_bytes, Usage::STORAGE | Usage::COPY_SRC));
         let bound_levels = recording.bind(&levels);
         self.decode_levels(batch, bound_levels, &status, &mut recording)?;
+        let mut temporary = recording.submit();
+        // While levels are decoded, these may still be in the making.
         let tensors = batch.tensors.take()?;
+        let mut recording = Recording::new(&self.device);
+        let bound_levels = recording.bind(&levels);
         for (frame, tensor) in reconstructions.iter().zip(&tensors) {
             self.reconstruct_on(frame, tensor, bound_levels, &mut recording)?;
         }
+        temporary.extend(recording.submit());
         Ok(Submission {
             tensors,
             status,
             #[cfg(not(target_arch = "wasm32"))]
             levels,
-            _temporary: recording.submit(),
+            _temporary: temporary,
         })
     }
 

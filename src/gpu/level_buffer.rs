@@ -16,18 +16,16 @@ pub(super) struct LevelBuffer(Mutex<Option<wgpu::Buffer>>);
 
 #[cfg(not(target_arch = "wasm32"))]
 impl LevelBuffer {
-    /// A buffer of at least so many bytes, of any contents: what is submitted later uses it later.
+    /// A buffer of at least so many bytes, of any contents. Until it is kept again, other batches have others: a batch is more than
+    /// one submission.
     pub fn at_least(&self, bytes: u64, recording: &mut Recording) -> wgpu::Buffer {
-        let mut kept = self.kept();
-        if let Some(buffer) = kept.as_ref().filter(|buffer| buffer.size() >= bytes) {
-            return buffer.clone();
-        }
-        // Both may be more than the device has.
-        *kept = None;
-        recording.device.buffer(bytes, wgpu::BufferUsages::STORAGE)
+        let kept = self.kept().take();
+        // One that is too small goes first: both may be more than the device has.
+        let large = kept.filter(|buffer| buffer.size() >= bytes);
+        large.unwrap_or_else(|| recording.device.buffer(bytes, wgpu::BufferUsages::STORAGE))
     }
 
-    /// Keeps a buffer that the device has taken; `None` if it refused something, for lack of memory perhaps.
+    /// Keeps a buffer of a batch that has been submitted; `None` if it refused something, for lack of memory perhaps.
     pub fn keep(&self, buffer: Option<&wgpu::Buffer>) {
         *self.kept() = buffer.filter(|buffer| buffer.size() <= LEVEL_BYTES_KEPT).cloned();
     }

@@ -1,5 +1,7 @@
 //! What is done otherwise than in browsers, where JavaScript waits for devices: decoding is one call.
 
+use rayon::prelude::*;
+
 use super::batch::{Batch, LEVELS_ALIGN, NeededChunk};
 use super::coded::Tables;
 use super::decoder::{Decoder, Submission};
@@ -7,10 +9,14 @@ use super::device::{Device, tensor_bytes};
 use super::frame::LevelFrame;
 use super::recording::Recording;
 use super::self_test;
+use super::writer::windows;
 use crate::container::Archive;
-use crate::entropy::Table;
+use crate::entropy::{LevelPayload, Table};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
+
+/// Bytes of payloads that are added together, but for the last of them.
+const GATHERED_BYTES: usize = 16 << 20;
 
 /// What [`Decoder::expand_tables`] gives, on the CPU.
 pub fn expanded_tables(tables: &[Table]) -> Vec<u32> {
@@ -65,12 +71,18 @@ impl Decoder {
         mut payload: impl FnMut(usize) -> Result<Vec<u8>>,
     ) -> Result<Vec<wgpu::Buffer>> {
         let mut batch = self.begin(archive, frames, dtype).await?;
-        for NeededChunk { chunk, frame, index } in batch.needed_chunks() {
-            match index {
-                Some(index) => batch.add_chunk(frame, index, &payload(chunk)?).await?,
-                None => batch.add_side(frame, &payload(chunk)?)?,
+        let (mut gathered, mut bytes) = (Vec::new(), 0);
+        for needed in batch.needed_chunks() {
+            let payload = payload(needed.chunk)?;
+            bytes += payload.len();
+            gathered.push((needed, payload));
+            if bytes >= GATHERED_BYTES {
+                self.add(&mut batch, &gathered)?;
+                gathered.clear();
+                bytes = 0;
             }
         }
+        self.add(&mut batch, &gathered)?;
         self.finish(batch).await
     }
 
@@ -82,6 +94,32 @@ impl Decoder {
     pub async fn begin(&self, archive: &Archive, frames: &[usize], dtype: Option<DType>) -> Result<Batch> {
         let batch = self.device.checked(|| Batch::new(&self.device, archive, frames, dtype)).await.flatten();
         batch.inspect_err(|_| self.level_buffer.keep(None))
+    }
+
+    /// Takes verified payloads of a batch, those of side chunks with the others of their frames or before. The more at a time, the
+    /// faster.
+    ///
+    /// # Errors
+    /// `Invalid` if a payload breaks a rule, `Argument` if it is not needed, or if a frame's side chunk has not come,
+    /// `Unsupported` if the device runs out of memory, `Gpu` if it fails.
+    pub fn add<P: AsRef<[u8]> + Sync>(&self, batch: &mut Batch, payloads: &[(NeededChunk, P)]) -> Result<()> {
+        let (sides, chunks): (Vec<_>, Vec<_>) = payloads.iter().partition(|(needed, _)| needed.index.is_none());
+        // Those of large models take as long as all words to be written.
+        let read = |(needed, payload): &&(NeededChunk, P)| batch.layout.read_side(needed.frame, payload.as_ref());
+        let read: Vec<_> = sides.par_iter().map(read).collect();
+        for ((needed, _), side) in sides.into_iter().zip(read) {
+            batch.layout.put_side(needed.frame, side?)?;
+        }
+        let mut parts = Vec::new();
+        for (NeededChunk { frame, index, .. }, payload) in chunks {
+            let index = index.unwrap_or_default();
+            let (places, parsed) = batch.layout.take_chunk(*frame, index, payload.as_ref(), LevelPayload::parse)?;
+            parts.extend([(places.words_at, parsed.words()), (places.low_at, parsed.low_bytes())]);
+        }
+        let windows = self.device.checked_now(|| windows(&self.device, &batch.words, parts)).flatten()?;
+        // After the windows, which would have to wait for them.
+        batch.tensors.begin()?;
+        windows.into_par_iter().try_for_each(|window| self.device.checked_now(|| window.send(&self.device)))
     }
 
     /// Decodes a batch whose chunks have all come. Each tensor is followed by up to 15 bytes of zeros, in a buffer that can be
@@ -99,11 +137,7 @@ impl Decoder {
     /// # Errors
     /// `Unsupported` if the device cannot take the frames, `Argument` if a chunk is missing, `Gpu` if the device fails.
     pub async fn start(&self, mut batch: Batch) -> Result<Started<'_>> {
-        let submit = || {
-            batch.writer.flush();
-            self.submit(&mut batch)
-        };
-        let submission = self.device.checked(submit).await.flatten();
+        let submission = self.device.checked(|| self.submit(&mut batch)).await.flatten();
         self.level_buffer.keep(submission.as_ref().ok().map(|submission| &submission.levels));
         let submission = submission?;
         Ok(Started { device: &self.device, batch, submission })

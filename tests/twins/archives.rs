@@ -128,6 +128,21 @@ fn chunks_of_many_lanes_decode_as_on_the_cpu() {
 }
 
 #[test]
+fn batches_of_several_threads_do_not_meet() {
+    let Some(gpu) = gpu_decoder() else { return };
+    let archives = [60, 61, 62, 63].map(|seed| {
+        case(Matrix { rows: 60 + seed as usize, columns: 50, taps: 1 }, DType::F32, 0b1011, 0, seed).archive()
+    });
+    std::thread::scope(|scope| {
+        for archive in &archives {
+            scope.spawn(move || {
+                (0..15).for_each(|_| assert_eq!(assert_both(gpu, archive, None, "one of several threads"), 1));
+            });
+        }
+    });
+}
+
+#[test]
 fn words_that_are_sent_in_several_parts_decode_as_on_the_cpu() {
     let Some(gpu) = gpu_decoder() else { return };
     let large = case(Matrix { rows: 2048, columns: 2000, taps: 1 }, DType::F16, 0b1011, 11, 58).archive();
