@@ -91,6 +91,8 @@ export class Archive {
       chunks: this.#chunks,
       hashes: this.#coded.hashes,
       ask: (steps) => this.#ask(steps),
+      arrival: (pieces) => this.#arrival(pieces),
+      decode: (pieces, signal) => this.#decode(pieces, { signal }),
       count: (steps) => this.#count(steps),
       throwIfClosed: () => this.#throwIfClosed(),
       errorOf: (error) => McwcError.from(error),
@@ -101,14 +103,14 @@ export class Archive {
     if (options.onPass && !options.lazy) this.#tellPasses(options.onPass);
   }
 
-  /** What reconstructs weights now. */
+  /** `webgpu` as long as there is a GPU that reconstructs weights, if not all of them. */
   get backend(): Backend {
     return this.#gpuReader?.gpu ? 'webgpu' : 'cpu';
   }
 
-  /** Why it is that one. */
+  /** Why it is that one, and what was measured. */
   get backendReason(): string {
-    return this.#backendReason;
+    return this.#backendReason + (this.#gpuReader?.measured ?? '');
   }
 
   /** Where downloaded bytes are kept now. */
@@ -178,8 +180,7 @@ export class Archive {
     const wanted = Array.from(names ?? this.tensors.map(({ name }) => name), (name) => {
       const tensor = this.#find(name, file);
       const pass = this.#passOf(tensor, asked);
-      const decode = () => this.#decode(this.#plan(tensor, pass), { signal });
-      return { tensor, pass, decode, release: () => this.#release(tensor, pass) };
+      return { tensor, pass, plan: () => this.#plan(tensor, pass), release: () => this.#release(tensor, pass) };
     });
     if (!this.#gpuReader) throw new McwcError('gpu', `there is no GPU: ${this.#backendReason}`);
     return this.#gpuReader.tensors(wanted, dtype, signal);
@@ -382,6 +383,13 @@ export class Archive {
     });
     this.#count(steps);
     return decoded;
+  }
+
+  /** Resolves when all that the pieces take is here. */
+  #arrival(pieces: Piece[]): Promise<void> {
+    const steps = [...stepsOf(pieces, this.#parts.description.frames, nothing())];
+    this.#ask(steps);
+    return arrival(this.#chunks.places(steps));
   }
 
   /** What is fetched only when it is asked for is asked for together. */

@@ -47,7 +47,7 @@ async function loadGpu({ backend, device, gpuWasmUrl }: ArchiveOptions): Promise
   const wasm = instantiate(module, { Archive, initSync }, 'webgpu');
   const acquired = createGpu(device).then(
     (gpu) => ({
-      readOnGpu: (options: GpuReaderOptions) => new GpuReader(gpu, options),
+      readOnGpu: (options: GpuReaderOptions) => new GpuReader(gpu, options, backend === 'webgpu'),
       backendReason: `${gpu.name || 'the GPU'} passed the self-test`,
     }),
     (error) => {

@@ -21,8 +21,3 @@ export function dataOf(dtype: DType, buffer: ArrayBuffer, bytes: number): Tensor
   const Data = ARRAYS[dtype] ?? Uint8Array;
   return new Data(buffer, 0, bytes / Data.BYTES_PER_ELEMENT);
 }
-
-/** Of the types that the GPU reconstructs: 1 for those without an array of their own. */
-export function bytesPerElement(dtype: DType): number {
-  return ARRAYS[dtype]?.BYTES_PER_ELEMENT ?? 1;
-}

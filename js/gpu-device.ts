@@ -1,5 +1,6 @@
 // Payloads -> tensors on WebGPU.
 import { AcquiredGpu, Archive, GpuBatch, GpuDecoder } from 'mcwc-gpu-wasm';
+import { Choice } from './choice.js';
 import { McwcError } from './errors.js';
 import { cutWords } from './gpu-words.js';
 
@@ -11,6 +12,9 @@ const USAGE = 0x80 | 0x04 | 0x08;
 const STAGING_USAGE = 0x01 | 0x08;
 /** GPUMapMode. */
 const MAP_READ = 1;
+
+/** Most weights of one chunk (FORMAT.md). A GPU takes as long for fewer chunks as for many, and then has to give them back. */
+const CHUNK_LEN_MAX = 1 << 18;
 
 /** Most batches whose levels a device holds at once. */
 const BATCHES_AT_ONCE = 2;
@@ -37,6 +41,10 @@ export type Batch = GpuBatch;
 export class Gpu {
   readonly device: GPUDevice;
   readonly name: string;
+  /** What comes back from it. */
+  readonly arrays = new Choice('arrays', CHUNK_LEN_MAX);
+  /** What stays on it. */
+  readonly buffers = new Choice('buffers', 0);
   #decoder!: GpuDecoder;
   #lost: string | undefined;
   /** What decodes on it now, and whoever waits for a turn. */

@@ -1,9 +1,9 @@
 // Frames -> tensors by way of the GPU: verified payloads go up, weights appear there. What it does not take, and everything once
 // it has failed, is left to the CPU. Loaded only where there is a GPU.
+import { Choice, timed } from './choice.js';
 import type { Chunks } from './chunks.js';
 import type { Gathered } from './decoder.js';
 import type { Description } from './description.js';
-import { bytesPerElement } from './dtype.js';
 import { McwcError } from './errors.js';
 import type { Batch, Gpu } from './gpu-device.js';
 import { verify } from './hashes.js';
@@ -23,6 +23,10 @@ export interface GpuReaderOptions {
   /** Called with the steps that are about to be waited for, and with those that have been decoded. */
   ask(steps: Step[]): void;
   count(steps: Step[]): void;
+  /** Resolves when all that the pieces take is here. */
+  arrival(pieces: Piece[]): Promise<void>;
+  /** What the pieces decode to on the CPU. */
+  decode(pieces: Piece[], signal?: AbortSignal): Promise<ArrayBuffer>;
   throwIfClosed(): void;
   /** The same as an error of the package: this script has a class of its own. */
   errorOf(error: unknown): Error;
@@ -34,8 +38,8 @@ export interface GpuReaderOptions {
 export interface Wanted {
   tensor: Description['tensors'][number];
   pass: number;
-  /** Its bytes, decoded on the CPU. */
-  decode(): Promise<ArrayBuffer>;
+  /** What makes it up on the CPU. */
+  plan(): Piece[];
   release(): Promise<void>;
 }
 
@@ -45,6 +49,11 @@ type Output = 'f32' | 'f16' | undefined;
 const LEVELS_MAX = 1 << 24;
 /** Groups of a call under way at once: the chunks of one are sent while another is decoded. */
 const GROUPS_AT_ONCE = 2;
+/** Chunks that the CPU is timed on: for each it takes about as long. A GPU takes no less for a few than for as many as keep it busy. */
+const SAMPLE_CHUNKS = 4;
+
+/** All is the GPU's. */
+const INSISTED = new Choice('', 0, true);
 
 export class GpuReader {
   readonly stats: GpuStats = { arrivalMs: 0, verifyMs: 0, uploadMs: 0, decodeMs: 0, uploadedBytes: 0 };
@@ -55,15 +64,29 @@ export class GpuReader {
   /** Of each frame, the tensors that it belongs to. */
   #tensorsOf: Wanted['tensor'][][] = [];
 
-  /** `gpu`: undefined once it has failed. */
+  #arrays: Choice;
+  #buffers: Choice;
+
+  /** Undefined once it has failed. */
+  gpu: Gpu | undefined;
+
   constructor(
-    public gpu: Gpu | undefined,
+    gpu: Gpu,
     private readonly options: GpuReaderOptions,
+    isInsisted: boolean,
   ) {
+    this.gpu = gpu;
+    this.#arrays = isInsisted ? INSISTED : gpu.arrays;
+    this.#buffers = isInsisted ? INSISTED : gpu.buffers;
     for (const tensor of options.description.tensors) for (const frame of tensor.frames) (this.#tensorsOf[frame] ??= []).push(tensor);
   }
 
-  /** The pieces from `offset` on, with those of a frame that the GPU can take put together. */
+  /** How soon it makes what it is asked for, to be added to a reason. */
+  get measured(): string {
+    return this.gpu ? this.#arrays.measured + this.#buffers.measured : '';
+  }
+
+  /** The pieces from `offset` on, with those of a frame that the GPU takes put together. */
   merged(pieces: Piece[], file: number, offset: number): Piece[] {
     if (!this.gpu) return pieces;
     const { frames } = this.options.description;
@@ -71,7 +94,7 @@ export class GpuReader {
     for (const piece of pieces) {
       const last = merged.at(-1);
       const { frame } = piece;
-      if (frame < 0 || !frames[frame].onGpu) {
+      if (frame < 0 || !frames[frame].onGpu || lenOf(this.#tensorsOf[frame][0]) < this.#arrays.below) {
         merged.push(piece);
       } else if (last?.parts && last.frame === frame && offset < last.end!) {
         last.parts.push(piece);
@@ -88,11 +111,20 @@ export class GpuReader {
   }
 
   /** A merged piece; undefined if its parts have to be decoded on the CPU. */
-  async read({ frame, skip, bytes, decoded }: Piece, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async read({ frame, skip, bytes, decoded, parts }: Piece, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    const len = lenOf(this.#tensorsOf[frame][0]);
+    const onGpu = () => this.#readBack(frame, decoded, signal);
+    // A part says little of the whole.
+    const read = bytes < decoded ? await onGpu() : await this.#made(this.#arrays, len, () => parts!, onGpu, signal);
+    this.#throwIfOver(signal);
+    return read?.subarray(skip, skip + bytes);
+  }
+
+  async #readBack(frame: number, bytes: number, signal?: AbortSignal): Promise<Uint8Array<ArrayBuffer> | undefined> {
     const buffer = (await this.#decoded([frame], undefined, signal))?.[0];
     if (!buffer) return undefined;
     try {
-      return (await this.gpu?.read(buffer, decoded))?.subarray(skip, skip + bytes);
+      return await this.gpu?.read(buffer, bytes);
     } catch (error) {
       this.#leave((error as Error).message);
       return undefined;
@@ -137,10 +169,10 @@ export class GpuReader {
   }
 
   /** Levels of a tensor and, about, of what it is predicted from. */
-  #levelsOf({ tensor: { frames, bytes, dtype }, pass }: Wanted): number {
+  #levelsOf({ tensor, pass }: Wanted): number {
     let levels = 0;
-    for (let frame = frameOf(frames, pass); frame >= 0; frame = this.options.description.frames[frame].reference) {
-      levels += bytes / bytesPerElement(dtype);
+    for (let frame = frameOf(tensor.frames, pass); frame >= 0; frame = this.options.description.frames[frame].reference) {
+      levels += lenOf(tensor);
     }
     return levels;
   }
@@ -149,9 +181,14 @@ export class GpuReader {
   async #group(group: Wanted[], output: Output, made: GPUBuffer[], signal?: AbortSignal): Promise<GpuTensor[]> {
     const { frames } = this.options.description;
     const frame = ({ tensor, pass }: Wanted) => frameOf(tensor.frames, pass);
-    const onGpu = group.filter((wanted) => frames[frame(wanted)]?.onGpu);
-    const decoded = onGpu.length > 0 ? await this.#decoded(onGpu.map(frame), output, signal) : [];
+    const able = group.filter((wanted) => frames[frame(wanted)]?.onGpu);
+    const own = able.map(frame);
+    const len = able.reduce((sum, { tensor }) => sum + lenOf(tensor), 0);
+    const onGpu = () => this.#decoded(own, output, signal);
+    const all = () => able.flatMap(({ plan }) => plan());
+    const decoded = able.length > 0 ? await this.#made(this.#buffers, len, all, onGpu, signal) : [];
     made.push(...(decoded ?? []));
+    this.#throwIfOver(signal);
     if (!decoded && group.length > 1) {
       // Together they may be too much.
       const parts: GpuTensor[] = [];
@@ -161,8 +198,8 @@ export class GpuReader {
     const tensors: GpuTensor[] = [];
     let next = 0;
     for (const wanted of group) {
-      const ready = wanted === onGpu[next] ? decoded?.[next++] : undefined;
-      const buffer = ready ?? (await this.#onCpu(wanted, output));
+      const ready = wanted === able[next] ? decoded?.[next++] : undefined;
+      const buffer = ready ?? (await this.#onCpu(wanted, output, signal));
       if (!ready) made.push(buffer);
       tensors.push(described(wanted, output, buffer, ready ? 'webgpu' : 'cpu'));
       await wanted.release();
@@ -170,11 +207,11 @@ export class GpuReader {
     return tensors;
   }
 
-  async #onCpu({ tensor, decode }: Wanted, output: Output): Promise<GPUBuffer> {
+  async #onCpu({ tensor, plan }: Wanted, output: Output, signal?: AbortSignal): Promise<GPUBuffer> {
     const { gpu } = this;
-    const { errorOf } = this.options;
+    const { decode, errorOf } = this.options;
     if (!gpu) throw errorOf(new McwcError('gpu', `there is no GPU: ${this.#lost}`));
-    const decoded = new Uint8Array(await decode(), 0, tensor.bytes);
+    const decoded = new Uint8Array(await decode(plan(), signal));
     try {
       const bytes = output && output !== tensor.dtype ? gpu.cast(decoded, tensor.dtype, output) : decoded;
       const buffer = await gpu.upload(bytes);
@@ -183,6 +220,44 @@ export class GpuReader {
     } catch (error) {
       throw errorOf(error);
     }
+  }
+
+  /**
+   * What the GPU makes of so many weights; undefined if it does not, or the CPU is sooner with the pieces that `plan` gives. Whoever comes
+   * while that is measured does not wait for it.
+   */
+  async #made<T>(choice: Choice, len: number, plan: () => Piece[], onGpu: () => Promise<T | undefined>, signal?: AbortSignal): Promise<T | undefined> {
+    if (choice.isOpen(len)) await this.#timed('arrivalMs', () => unlessAborted(this.options.arrival(plan()), signal));
+    if (len < choice.below) return undefined;
+    if (choice.isBusy || !choice.isOpen(len)) return onGpu();
+    choice.isBusy = true;
+    try {
+      const [made, gpuMs] = await timed(onGpu);
+      // What ails the CPU is noticed where it is needed.
+      if (made) await this.#cpuMs(plan(), choice === this.#buffers, signal).then((cpuMs) => choice.learn(len, gpuMs, cpuMs), () => {});
+      return made;
+    } finally {
+      choice.isBusy = false;
+    }
+  }
+
+  /** What the CPU would take for all of the pieces, and for sending them up. */
+  async #cpuMs(pieces: Piece[], isSent: boolean, signal?: AbortSignal): Promise<number> {
+    const largest = [...pieces].sort((a, b) => b.bytes - a.bytes);
+    const sample = async (chunks: number) => {
+      const decoded = new Uint8Array(await this.options.decode(largest.slice(0, chunks), signal));
+      if (isSent) (await this.gpu?.upload(decoded))?.destroy();
+      return decoded.length;
+    };
+    // Threads start first.
+    await sample(1);
+    const [sampled, ms] = await timed(() => sample(SAMPLE_CHUNKS));
+    return (ms / sampled) * pieces.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  #throwIfOver(signal: AbortSignal | undefined): void {
+    signal?.throwIfAborted();
+    this.options.throwIfClosed();
   }
 
   /** Frames' tensors; undefined if they have to be decoded on the CPU, or fewer at a time. */
@@ -216,15 +291,14 @@ export class GpuReader {
 
   /** Verifies the chunks that a batch needs, while they come, and sends them up. */
   async #send(gpu: Gpu, batch: Batch, signal?: AbortSignal): Promise<void> {
-    const { chunks, ask, count, throwIfClosed } = this.options;
+    const { chunks, ask, count } = this.options;
     const steps = stepsOf(batch.neededChunks());
     ask(steps);
     let sent: Promise<void> | undefined;
     for (const [some] of batchesOf(steps, chunks)) {
       const gathered = await this.#timed('arrivalMs', () => unlessAborted(chunks.gather(some), signal));
       const payloads = await this.#timed('verifyMs', () => this.#verified(gathered));
-      signal?.throwIfAborted();
-      throwIfClosed();
+      this.#throwIfOver(signal);
       const add = () => {
         for (const [at, { frame, index }] of some.entries()) {
           this.stats.uploadedBytes += gpu.add(batch, frame, index, payloads[at]);
@@ -256,9 +330,8 @@ export class GpuReader {
   }
 
   async #timed<T>(name: 'arrivalMs' | 'verifyMs' | 'uploadMs' | 'decodeMs', run: () => Promise<T>): Promise<T> {
-    const began = performance.now();
-    const value = await run();
-    this.stats[name] += performance.now() - began;
+    const [value, ms] = await timed(run);
+    this.stats[name] += ms;
     return value;
   }
 
@@ -269,14 +342,18 @@ export class GpuReader {
   }
 }
 
+function lenOf({ shape }: Wanted['tensor']): number {
+  return shape.reduce((len, side) => len * side, 1);
+}
+
 function frameOf(frames: number[], pass: number): number {
   return frames[Math.min(pass, frames.length - 1)];
 }
 
-function described({ tensor: { name, dtype, shape, bytes }, pass }: Wanted, output: Output, buffer: GPUBuffer, backend: Backend): GpuTensor {
-  const made = output ?? dtype;
-  const madeBytes = made === dtype ? bytes : (bytes / bytesPerElement(dtype)) * bytesPerElement(made);
-  return { name, dtype: made, shape: [...shape], bytes: madeBytes, pass, backend, buffer };
+function described({ tensor, pass }: Wanted, output: Output, buffer: GPUBuffer, backend: Backend): GpuTensor {
+  const { name, dtype, shape, bytes } = tensor;
+  const made = output ? lenOf(tensor) * (output === 'f32' ? 4 : 2) : bytes;
+  return { name, dtype: output ?? dtype, shape: [...shape], bytes: made, pass, backend, buffer };
 }
 
 /** `needed`: triples of chunk, frame and place in it. */

@@ -94,7 +94,7 @@ export interface GpuTensor {
   pass: number;
   /** Length in bytes, without what the buffer is padded with. */
   bytes: number;
-  /** What decoded it: `cpu` if it is none that the GPU takes. */
+  /** What decoded it: `cpu` if it is none that the GPU takes, or the CPU was found to be sooner. */
   backend: Backend;
 }
 
@@ -164,7 +164,10 @@ export interface ArchiveOptions {
   retryMs?: number;
   /** Called for each pass, coarse to fine, as soon as it is here for all tensors. Not if `lazy`, where nothing comes by itself. */
   onPass?: (pass: number) => void;
-  /** Where weights are reconstructed. `auto` takes WebGPU if there is a real GPU that passes a self-test; `webgpu` insists. */
+  /**
+   * Where weights are reconstructed. `auto` takes WebGPU if there is a real GPU that passes a self-test, and leaves to the CPU what that is
+   * found to decode sooner; `webgpu` insists, and measures nothing.
+   */
   backend?: 'auto' | Backend;
   /** Most workers that decode; 0 decodes on this thread. Default: one per core, at most 4. */
   workers?: number;
