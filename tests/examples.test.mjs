@@ -53,7 +53,7 @@ describe('examples/web', () => {
 
   test('shows the tensors of the archive as the native command decodes them', async () => {
     const { page, complaints, shows } = await openPage(`${site.origin}/`);
-    await shows(/decoded on the cpu$/);
+    await shows(/backend cpu$/);
     const shown = await page.$$eval('tbody tr', (rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent)));
     const { tensors } = readSafetensors(join(folder, 'restored/model.safetensors'));
     assert.deepEqual(shown.map(([name]) => name).sort(), tensors.map(({ name }) => name).sort());
@@ -70,13 +70,13 @@ describe('examples/web', () => {
 
   test('opens an archive that the visitor picks, and says what is wrong with a damaged one', async () => {
     const { page, complaints, shows } = await openPage(`${site.origin}/`);
-    await shows(/decoded on the cpu$/);
+    await shows(/backend cpu$/);
     const bytes = await readFile(VECTOR);
     const pick = (buffer) => page.setInputFiles('input', { name: 'a.mcwc', mimeType: 'application/octet-stream', buffer });
     await pick(bytes.subarray(0, 1000));
     await shows(/\(incomplete\)$/);
     await pick(bytes);
-    await shows(/decoded on the cpu$/);
+    await shows(/backend cpu$/);
     assert.deepEqual(complaints, []);
     await page.close();
   });

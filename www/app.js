@@ -131,7 +131,7 @@ async function run() {
   }
 }
 
-/** Where the GPU has decoded the archive. */
+/** Where the GPU has decoded some of the archive. */
 async function compareDecoders(client) {
   if (loaded.archive.backend !== 'webgpu' || !byId('decoding').hidden) return;
   showDecoding(byId('decoders'), await client.timeDecoding());
@@ -173,11 +173,18 @@ async function load(client, variant, onProgress) {
   cards[variant].showLoaded(measured);
   const { bytes, downloadedBytes, backend, backendReason } = measured;
   const origins = [[downloadedBytes === 0, 'from the cache'], [downloadedBytes < bytes, 'partly from the cache'], [true, 'downloaded']];
-  const decodedOn = backend && `, decoded on the ${backend === 'webgpu' ? 'GPU (WebGPU)' : 'CPU (wasm)'}`;
-  timeline.showOrigin(variant, origins.find(([holds]) => holds)[1] + (decodedOn ?? ''));
-  if (!backend) return;
+  const origin = origins.find(([holds]) => holds)[1];
+  const decoder = backend && decoderOf(backend);
+  timeline.showOrigin(variant, decoder ? `${origin}, decoded on the ${decoder}` : origin);
+  if (!decoder) return;
   byId('backend-reason').hidden = !backendReason;
-  byId('backend-reason').textContent = `Decoded on the ${backend === 'webgpu' ? 'GPU' : 'CPU'}: ${backendReason}`;
+  byId('backend-reason').textContent = `Decoded on the ${decoder}: ${backendReason}`;
+}
+
+/** What is left to choose has its small tensors from the CPU. */
+function decoderOf(backend) {
+  if (backend === 'cpu') return 'CPU (wasm)';
+  return settings().backend === 'auto' ? 'CPU and the GPU (WebGPU)' : 'GPU (WebGPU)';
 }
 
 function settings() {

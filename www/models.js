@@ -50,7 +50,9 @@ async function loadArchive([{ url, version }], report, backend) {
       await archive.cached;
       archive.close();
     };
-    return { ...networks, backend: archive.backend, backendReason: archive.backendReason, keep };
+    const { backend, backendReason, stats } = archive;
+    // The CPU may have been sooner with all of it.
+    return { ...networks, backend: stats?.decodeMs > 0 ? backend : 'cpu', backendReason, keep };
   } catch (error) {
     archive.close();
     throw error;

@@ -19,7 +19,7 @@ async function show(source) {
       addRow(name, dtype, shape.join(' × '), data.subarray(0, FIRST).join(' '));
     }
     archive.close();
-    status.textContent = `${archive.tensors.length} tensors, ${archive.bytes} bytes, decoded on the ${archive.backend}`;
+    status.textContent = `${archive.tensors.length} tensors, ${archive.bytes} bytes, backend ${archive.backend}`;
   } catch (error) {
     // Errors of mcwc have a code: 'io', 'checksum', 'incomplete', …
     status.textContent = `${error.message} (${error.code})`;
