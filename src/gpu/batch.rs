@@ -8,14 +8,14 @@ use super::browser::Tensors;
 use super::coded::{Coded, LevelPlace, WordPlaces};
 use super::device::{Device, Temporary, check_binding, tensor_bytes};
 use super::frame::{ABSENT, LevelFrame, check_transforms, levels_of};
-#[cfg(not(target_arch = "wasm32"))]
-use super::tensors::Tensors;
 use crate::container::{Archive, Frame, Levels};
 use crate::entropy::LevelPayload;
 use crate::error::{Error, Result};
 use crate::format::CHUNK_ENTRY_BYTES;
 use crate::reconstruct::{Rectangle, SideArrays};
 use crate::tensor::DType;
+#[cfg(not(target_arch = "wasm32"))]
+use {super::tensors::Tensors, rayon::prelude::*};
 
 /// `OUT_OF_RANGE` of the shader: a prediction leads out of range.
 pub(super) const OUT_OF_RANGE: u32 = 0x1_0000;
@@ -85,18 +85,18 @@ pub(super) struct BatchFrame {
     /// The place of its first chunk among all of the batch.
     pub first_chunk: usize,
     tables: [u32; 2],
-    /// What its side chunk tells, and where its classes are.
-    opened: Option<(SideRead, [u32; 2])>,
+    opened: Option<Opened>,
     /// What its chunks belong to.
     owner: String,
 }
 
 /// What the side chunk tells.
 #[derive(Debug)]
-pub(super) struct SideRead {
+struct Opened {
     side: SideArrays,
     scales: Vec<f32>,
     first_exponent: i32,
+    classes: [u32; 2],
 }
 
 impl Batch {
@@ -212,8 +212,8 @@ impl Layout {
             return Err(Error::unsupported("frames", "on the GPU, as they are wanted again and again"));
         }
         for frame in layout.frames.iter_mut().filter(|frame| frame.levels.side == 0) {
-            let side = frame.read_side(None)?;
-            frame.open(side, &mut layout.coded);
+            frame.open(None)?;
+            frame.put_classes(&mut layout.coded);
         }
         Ok(layout)
     }
@@ -236,21 +236,23 @@ impl Layout {
     /// # Errors
     /// `Invalid` if the payload breaks a rule, `Argument` if it is not needed.
     pub fn add_side(&mut self, frame: usize, payload: &[u8]) -> Result<()> {
-        let side = self.read_side(frame, payload)?;
-        self.put_side(frame, side)
-    }
-
-    /// What the verified payload of a frame's side chunk tells.
-    pub(super) fn read_side(&self, frame: usize, payload: &[u8]) -> Result<SideRead> {
-        self.frame(frame).ok_or_else(unwanted)?.read_side(Some(payload))
-    }
-
-    /// Takes what [`Layout::read_side`] gave.
-    pub(super) fn put_side(&mut self, frame: usize, side: SideRead) -> Result<()> {
-        let frame = self.places.get(frame).and_then(|&place| self.frames.get_mut(place?));
-        let frame = frame.filter(|frame| frame.opened.is_none()).ok_or_else(unwanted)?;
-        frame.open(side, &mut self.coded);
+        let frame = self.places.get(frame).and_then(|&place| self.frames.get_mut(place?)).ok_or_else(unwanted)?;
+        frame.open(Some(payload))?;
+        frame.put_classes(&mut self.coded);
         Ok(())
+    }
+
+    /// As [`Layout::add_side`], of many frames: reading theirs one after another would take as long as writing all words.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn add_sides<'p>(&mut self, payloads: impl Iterator<Item = (usize, &'p [u8])>) -> Result<()> {
+        let mut sides = vec![None; self.frames.len()];
+        for (frame, payload) in payloads {
+            let side = self.places.get(frame).and_then(|&place| sides.get_mut(place?)).ok_or_else(unwanted)?;
+            *side = Some(payload);
+        }
+        let frames = self.frames.par_iter_mut().zip(sides).filter(|(_, side)| side.is_some());
+        let opened: Vec<_> = frames.map(|(frame, side)| frame.open(side).map(|()| frame)).collect();
+        opened.into_iter().try_for_each(|frame| frame.map(|frame| frame.put_classes(&mut self.coded)))
     }
 
     /// Takes the verified payload of element chunk `index` of a frame.
@@ -270,7 +272,7 @@ impl Layout {
     ) -> Result<(WordPlaces, LevelPayload<'p>)> {
         let frame = self.places.get(frame).and_then(|&place| self.frames.get(place?)).ok_or_else(unwanted)?;
         let (first, len) = frame.frame.chunk_range(index).filter(|_| index < frame.chunk_count).ok_or_else(unwanted)?;
-        let (_, classes) = frame.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
+        let opened = frame.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
         let Rectangle { first_row, rows, first_col, cols } = Rectangle::new(&frame.levels, first, len);
         let parsed = parse(payload, rows, cols, frame.levels.low_bits).map_err(|error| frame.within(index, error))?;
         let row_len = frame.levels.row_len();
@@ -279,8 +281,8 @@ impl Layout {
             columns: cols as u32,
             row_len: row_len as u32,
             level_at: frame.level_at + (first_row * row_len + first_col) as u32,
-            row_class_at: class_at(classes[0], first_row),
-            column_class_at: class_at(classes[1], first_col),
+            row_class_at: class_at(opened.classes[0], first_row),
+            column_class_at: class_at(opened.classes[1], first_col),
             tables: frame.tables,
         };
         let chunk = frame.first_chunk + index;
@@ -354,23 +356,26 @@ impl BatchFrame {
         last.map_or(0, |(first, len)| first + len)
     }
 
-    fn read_side(&self, side: Option<&[u8]>) -> Result<SideRead> {
+    fn open(&mut self, side: Option<&[u8]>) -> Result<()> {
+        if self.opened.is_some() {
+            return Err(unwanted());
+        }
         let side = SideArrays::of(&self.levels, side);
-        let read = side.and_then(|side| {
-            let (scales, first_exponent) = side.scales(self.levels.scale)?;
-            Ok(SideRead { side, scales, first_exponent })
-        });
-        read.map_err(|error| error.within(&self.owner))
+        let opened = side.and_then(|side| side.scales(self.levels.scale).map(|scales| (side, scales)));
+        let (side, (scales, first_exponent)) = opened.map_err(|error| error.within(&self.owner))?;
+        self.opened = Some(Opened { side, scales, first_exponent, classes: [ABSENT; 2] });
+        Ok(())
     }
 
-    fn open(&mut self, side: SideRead, coded: &mut Coded) {
-        let classes = coded.push_classes(&self.levels, &side.side);
-        self.opened = Some((side, classes));
+    fn put_classes(&mut self, coded: &mut Coded) {
+        if let Some(opened) = &mut self.opened {
+            opened.classes = coded.push_classes(&self.levels, &opened.side);
+        }
     }
 
     /// Gains of the rows, or one for all.
     pub fn gains(&self) -> Vec<u32> {
-        let gains = self.opened.as_ref().map_or(&[][..], |(read, _)| &read.side.row_gain);
+        let gains = self.opened.as_ref().map_or(&[][..], |opened| &opened.side.row_gain);
         if gains.is_empty() { vec![self.levels.gain as u32] } else { gains.iter().map(|&gain| gain as u32).collect() }
     }
 
@@ -381,8 +386,8 @@ impl BatchFrame {
     }
 
     fn level_frame(&self, dtype: Option<DType>) -> Result<LevelFrame<'_>> {
-        let (read, _) = self.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
-        let SideRead { side, scales, first_exponent } = read;
+        let opened = self.opened.as_ref().ok_or(Error::argument("the frame's side chunk is needed first"))?;
+        let Opened { side, scales, first_exponent, .. } = opened;
         Ok(LevelFrame::of(&self.frame, &self.levels, side, (scales, *first_exponent), self.level_at, dtype))
     }
 

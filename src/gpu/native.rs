@@ -102,17 +102,12 @@ impl Decoder {
     /// # Errors
     /// `Invalid` if a payload breaks a rule, `Argument` if it is not needed, or if a frame's side chunk has not come,
     /// `Unsupported` if the device runs out of memory, `Gpu` if it fails.
-    pub fn add<P: AsRef<[u8]> + Sync>(&self, batch: &mut Batch, payloads: &[(NeededChunk, P)]) -> Result<()> {
-        let (sides, chunks): (Vec<_>, Vec<_>) = payloads.iter().partition(|(needed, _)| needed.index.is_none());
-        // Those of large models take as long as all words to be written.
-        let read = |(needed, payload): &&(NeededChunk, P)| batch.layout.read_side(needed.frame, payload.as_ref());
-        let read: Vec<_> = sides.par_iter().map(read).collect();
-        for ((needed, _), side) in sides.into_iter().zip(read) {
-            batch.layout.put_side(needed.frame, side?)?;
-        }
+    pub fn add(&self, batch: &mut Batch, payloads: &[(NeededChunk, impl AsRef<[u8]>)]) -> Result<()> {
+        let of_sides = payloads.iter().filter(|(needed, _)| needed.index.is_none());
+        batch.layout.add_sides(of_sides.map(|(needed, payload)| (needed.frame, payload.as_ref())))?;
         let mut parts = Vec::new();
-        for (NeededChunk { frame, index, .. }, payload) in chunks {
-            let index = index.unwrap_or_default();
+        for (NeededChunk { frame, index, .. }, payload) in payloads {
+            let Some(index) = *index else { continue };
             let (places, parsed) = batch.layout.take_chunk(*frame, index, payload.as_ref(), LevelPayload::parse)?;
             parts.extend([(places.words_at, parsed.words()), (places.low_at, parsed.low_bytes())]);
         }
