@@ -11,24 +11,24 @@ export class Choice {
   measured = '';
   /** Whether something is measured now. */
   isBusy = false;
-  /** What is slow only the first time says nothing against the GPU. */
+  /** Threads and pipelines may be slow the first time, which says nothing. */
   #isWarm = false;
 
-  /** `below`: the CPU makes what has fewer weights. `isMade`: nothing is to be measured. */
+  /** `below`: the CPU makes what has fewer weights. `isSettled`: nothing is to be measured. */
   constructor(
     private readonly name: string,
     public below: number,
-    private isMade = false,
+    private isSettled = false,
   ) {}
 
   /** Whether so many weights are to be measured. */
   isOpen(len: number): boolean {
-    return !this.isMade && len >= LARGE_LEN && len >= this.below;
+    return !this.isSettled && len >= LARGE_LEN && len >= this.below;
   }
 
   /** How long they took. */
   learn(len: number, gpuMs: number, cpuMs: number): void {
-    if (gpuMs <= cpuMs) this.isMade = true;
+    if (this.#isWarm && gpuMs <= cpuMs) this.isSettled = true;
     else if (this.#isWarm) this.below = AGAIN * len;
     this.#isWarm = true;
     const [from, many, gpu, cpu] = [this.below / 1e6, len / 1e6, gpuMs, cpuMs].map((value) => value.toFixed(1));

@@ -49,7 +49,7 @@ type Output = 'f32' | 'f16' | undefined;
 const LEVELS_MAX = 1 << 24;
 /** Groups of a call under way at once: the chunks of one are sent while another is decoded. */
 const GROUPS_AT_ONCE = 2;
-/** Chunks that the CPU is timed on: for each it takes about as long. A GPU takes no less for a few than for as many as keep it busy. */
+/** Pieces that the CPU is timed on: chunks, for each of which it takes about as long, but for tensors in an order of their own. */
 const SAMPLE_CHUNKS = 4;
 
 /** All is the GPU's. */
@@ -234,16 +234,16 @@ export class GpuReader {
     try {
       const [made, gpuMs] = await timed(onGpu);
       // What ails the CPU is noticed where it is needed.
-      if (made) await this.#cpuMs(plan(), choice === this.#buffers, signal).then((cpuMs) => choice.learn(len, gpuMs, cpuMs), () => {});
+      if (made) await this.#cpuMs(plan, choice === this.#buffers, signal).then((cpuMs) => choice.learn(len, gpuMs, cpuMs), () => {});
       return made;
     } finally {
       choice.isBusy = false;
     }
   }
 
-  /** What the CPU would take for all of the pieces, and for sending them up. */
-  async #cpuMs(pieces: Piece[], isSent: boolean, signal?: AbortSignal): Promise<number> {
-    const largest = [...pieces].sort((a, b) => b.bytes - a.bytes);
+  /** What the CPU would take for all pieces of a plan, and for sending them up. */
+  async #cpuMs(plan: () => Piece[], isSent: boolean, signal?: AbortSignal): Promise<number> {
+    const largest = plan().sort((a, b) => b.bytes - a.bytes);
     const sample = async (chunks: number) => {
       const decoded = new Uint8Array(await this.options.decode(largest.slice(0, chunks), signal));
       if (isSent) (await this.gpu?.upload(decoded))?.destroy();
@@ -252,7 +252,7 @@ export class GpuReader {
     // Threads start first.
     await sample(1);
     const [sampled, ms] = await timed(() => sample(SAMPLE_CHUNKS));
-    return (ms / sampled) * pieces.reduce((sum, { bytes }) => sum + bytes, 0);
+    return (ms / sampled) * largest.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   #throwIfOver(signal: AbortSignal | undefined): void {

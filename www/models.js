@@ -52,7 +52,7 @@ async function loadArchive([{ url, version }], report, backend) {
     };
     const { backend, backendReason, stats } = archive;
     // The CPU may have been sooner with all of it.
-    return { ...networks, backend: stats?.decodeMs > 0 ? backend : 'cpu', backendReason, keep };
+    return { ...networks, backend: stats?.uploadedBytes > 0 ? backend : 'cpu', backendReason, keep };
   } catch (error) {
     archive.close();
     throw error;

@@ -5,13 +5,12 @@
 
 #[cfg(target_arch = "wasm32")]
 use super::browser::Tensors;
-use super::coded::{Coded, LevelPlace, WordPlaces};
+use super::coded::{self, Coded, LevelPlace, WordPlaces};
 use super::device::{Device, Temporary, check_binding, tensor_bytes};
 use super::frame::{ABSENT, LevelFrame, check_transforms, levels_of};
 use crate::container::{Archive, Frame, Levels};
 use crate::entropy::LevelPayload;
 use crate::error::{Error, Result};
-use crate::format::CHUNK_ENTRY_BYTES;
 use crate::reconstruct::{Rectangle, SideArrays};
 use crate::tensor::DType;
 #[cfg(not(target_arch = "wasm32"))]
@@ -32,12 +31,6 @@ pub struct NeededChunk {
     /// Which of the frame's element chunks; `None` for its side chunk.
     pub index: Option<usize>,
 }
-
-/// Bytes that words, chunks and tables of a batch may take, whatever the archive.
-const CODED_BYTES_FREE: u64 = 8 << 20;
-/// How many more for each byte that is stored or made. Frames that share chunks, or parts of their tables, could take a
-/// thousand times as much; what tells of a chunk takes up to twice what is stored of it.
-const CODED_BYTES_FACTOR: u64 = 4;
 
 /// Bytes that the tensors of a batch may take, and how many more for each level.
 const TENSOR_BYTES_FREE: u64 = 1 << 20;
@@ -172,7 +165,7 @@ impl Layout {
         // By their first table.
         let (mut coded, mut table_sets) = (Coded::default(), vec![(0, 0); archive.tables.len()]);
         let (mut level_len, mut words_bytes) = (0, 0);
-        let coded_bytes_max = coded_bytes_max(archive, wanted);
+        let coded_bytes_max = coded::bytes_max(archive, wanted);
         for frame in &mut frames {
             // More is refused below.
             frame.level_at = u32::try_from(level_len).unwrap_or(u32::MAX);
@@ -248,7 +241,9 @@ impl Layout {
         let mut sides = vec![None; self.frames.len()];
         for (frame, payload) in payloads {
             let side = self.places.get(frame).and_then(|&place| sides.get_mut(place?)).ok_or_else(unwanted)?;
-            *side = Some(payload);
+            if side.replace(payload).is_some() {
+                return Err(unwanted());
+            }
         }
         let frames = self.frames.par_iter_mut().zip(sides).filter(|(_, side)| side.is_some());
         let opened: Vec<_> = frames.map(|(frame, side)| frame.open(side).map(|()| frame)).collect();
@@ -295,12 +290,17 @@ impl Layout {
         self.frames.get((*self.places.get(index)?)?)
     }
 
+    /// Whether all chunks have come.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.coded.chunks.contains(&Coded::NO_CHUNK)
+    }
+
     /// The tensors to be made: frames, and where their levels begin.
     ///
     /// # Errors
     /// `Argument` if a chunk has not come, `Unsupported` for a frame that a GPU cannot take.
     pub fn tensors(&self) -> Result<Vec<LevelFrame<'_>>> {
-        if self.coded.chunks.contains(&Coded::NO_CHUNK) {
+        if !self.is_complete() {
             return Err(Error::argument("not all chunks of the batch have come"));
         }
         let wanted = self.wanted.iter().filter_map(|&frame| self.frame(frame));
@@ -431,14 +431,6 @@ fn name_owners(archive: &Archive, frames: &mut [BatchFrame], places: &[Option<us
             frames[place].owner = format!("tensor {}", tensor.name);
         }
     }
-}
-
-/// Most bytes that the words, chunks and tables of wanted frames may take.
-fn coded_bytes_max(archive: &Archive, wanted: &[usize]) -> u64 {
-    let stored: u64 = archive.chunks.iter().map(|chunk| CHUNK_ENTRY_BYTES as u64 + u64::from(chunk.bytes)).sum();
-    let frames = wanted.iter().filter_map(|&frame| archive.frames.get(frame));
-    let made: u64 = frames.map(|frame| frame.byte_len(frame.element_len)).sum();
-    CODED_BYTES_FREE + CODED_BYTES_FACTOR * (stored + made)
 }
 
 fn class_at(array_at: u32, first: usize) -> u32 {

@@ -1,9 +1,10 @@
 //! Verified payloads of chunks -> what `lanes.wgsl` binds, each place in it proven to lie inside.
 
 use super::frame::ABSENT;
-use crate::container::{Levels, Side};
+use crate::container::{Archive, Levels, Side};
 use crate::entropy::{LevelPayload, Table};
 use crate::error::{Error, Result};
+use crate::format::CHUNK_ENTRY_BYTES;
 use crate::reconstruct::SideArrays;
 
 /// `NUMBERS_AT` of the shader.
@@ -12,6 +13,12 @@ pub(super) const NUMBERS_AT: usize = 512;
 pub(super) const INTERVALS_AT: usize = NUMBERS_AT + 64;
 /// `TABLE_LEN` of the shader.
 pub(super) const TABLE_LEN: usize = INTERVALS_AT + 256;
+
+/// Bytes that words, chunks and tables of a batch may take, whatever the archive.
+const CODED_BYTES_FREE: u64 = 8 << 20;
+/// How many more for each byte that is stored or made. Frames that share chunks, or parts of their tables, could take a
+/// thousand times as much; what tells of a chunk takes up to twice what is stored of it.
+const CODED_BYTES_FACTOR: u64 = 4;
 
 /// The contents of the buffers, but for the words of the lanes.
 #[derive(Debug, Default)]
@@ -203,4 +210,12 @@ impl Coded {
             && 4 * low_end <= words_bytes
             && escapes.all(|&[at, _]| u64::from(at) < level_len)
     }
+}
+
+/// Most bytes that the words, chunks and tables of wanted frames may take.
+pub(super) fn bytes_max(archive: &Archive, wanted: &[usize]) -> u64 {
+    let stored: u64 = archive.chunks.iter().map(|chunk| CHUNK_ENTRY_BYTES as u64 + u64::from(chunk.bytes)).sum();
+    let frames = wanted.iter().filter_map(|&frame| archive.frames.get(frame));
+    let made: u64 = frames.map(|frame| frame.byte_len(frame.element_len)).sum();
+    CODED_BYTES_FREE + CODED_BYTES_FACTOR * (stored + made)
 }

@@ -73,7 +73,7 @@ impl Decoder {
         &self.device
     }
 
-    /// Sends all that decodes a batch whose chunks have come; errors may be the device's too.
+    /// Sends all that decodes a batch whose chunks have come: levels, then tensors; errors may be the device's too.
     pub(crate) fn submit(&self, batch: &mut Batch) -> Result<Submission> {
         let mut reconstructions = Vec::new();
         for frame in batch.layout.tensors()? {

@@ -15,8 +15,8 @@ use crate::entropy::{LevelPayload, Table};
 use crate::error::{Error, Result};
 use crate::tensor::DType;
 
-/// Bytes of payloads that are added together, but for the last of them.
-const GATHERED_BYTES: usize = 16 << 20;
+/// Bytes of payloads from which on those at hand are added.
+const GATHERED_BYTES: usize = 8 << 20;
 
 /// What [`Decoder::expand_tables`] gives, on the CPU.
 pub fn expanded_tables(tables: &[Table]) -> Vec<u32> {
@@ -97,7 +97,7 @@ impl Decoder {
     }
 
     /// Takes verified payloads of a batch, those of side chunks with the others of their frames or before. The more at a time, the
-    /// faster.
+    /// faster. A batch that one was refused of is not to be used further.
     ///
     /// # Errors
     /// `Invalid` if a payload breaks a rule, `Argument` if it is not needed, or if a frame's side chunk has not come,
@@ -112,8 +112,10 @@ impl Decoder {
             parts.extend([(places.words_at, parsed.words()), (places.low_at, parsed.low_bytes())]);
         }
         let windows = self.device.checked_now(|| windows(&self.device, &batch.words, parts)).flatten()?;
-        // After the windows, which would have to wait for them.
-        batch.tensors.begin()?;
+        // After the last windows, which would have to wait for them.
+        if batch.layout.is_complete() {
+            batch.tensors.begin()?;
+        }
         windows.into_par_iter().try_for_each(|window| self.device.checked_now(|| window.send(&self.device)))
     }
 

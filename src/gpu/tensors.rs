@@ -30,9 +30,10 @@ impl Tensors {
     /// `Gpu` if there can be no more threads.
     pub fn begin(&mut self) -> Result<()> {
         if self.bytes.iter().sum::<u64>() >= THREAD_BYTES {
-            let (device, bytes) = (self.device.clone(), std::mem::take(&mut self.bytes));
+            let (device, bytes) = (self.device.clone(), self.bytes.clone());
             let make = move || device.checked_now(|| made(&device, &bytes));
             self.making = Some(Builder::new().spawn(make).map_err(gpu_error)?);
+            self.bytes.clear();
         }
         Ok(())
     }

@@ -75,7 +75,7 @@ impl<'a> GpuFiles<'a> {
         let archive = self.reader.archive();
         let (mut left, mut wanted) = (Made::new(), Vec::new());
         let tensors = batch.iter().filter_map(|extent| tensor_at(archive, extent));
-        for frame in tensors.map(frame_of).collect::<Result<BTreeSet<_>>>()? {
+        for frame in tensors.filter_map(|tensor| frame_of(tensor).ok()).collect::<BTreeSet<_>>() {
             match levels_of(&archive.frames[frame]) {
                 Ok(_) => wanted.push(frame),
                 Err(reason) => drop(left.insert(frame, Err(reason))),
