@@ -38,7 +38,8 @@ pub struct Arguments {
     /// What the GPU makes of floats may differ from what the CPU makes of them: by one unit in the last place, and under
     /// a transform of kernels by the roundings of its sums, at most 2^-16 of the largest weight of a kernel besides;
     /// sums that are out of range may be anything. `mcwc verify --gpu` tells how many differ. Integers, exact tensors, and all
-    /// bytes between tensors are the same. It takes memory for 2^24 weights at a time, or for the largest tensor.
+    /// bytes between tensors are the same. It takes memory for 2^24 weights at a time, or for the largest tensor, and fails where
+    /// there is no GPU. A file is rarely there sooner: that is for what stays on the GPU.
     #[cfg(feature = "gpu")]
     #[arg(long)]
     gpu: bool,
