@@ -1,5 +1,6 @@
 //! Symbols -> chunk payload: each lane is written by constriction's `AnsCoder<u16, u32>`.
 
+mod coder;
 mod learner;
 
 use std::borrow::Borrow;
@@ -9,13 +10,14 @@ use constriction::stream::model::{EncoderModel, EntropyModel};
 use constriction::stream::stack::SmallAnsCoder;
 use constriction::stream::{Code, Encode};
 
+use self::coder::DecisionCoder;
 pub use self::learner::{Decision, Learner};
 use super::adaptive::{Adaptation, Guide, context};
 use super::{Table, zigzag_encode};
 use crate::error::{Error, Result};
 use crate::fields::{pack_bits, put_varint};
 use crate::format::{
-    LEVEL_END, MODE_ADAPTIVE, MODE_CONSTANT, MODE_GUIDED, MODE_RANS, MODE_RAW, PRECISION, STATE_START, TOTAL,
+    LEVEL_END, MODE_ADAPTIVE, MODE_CONSTANT, MODE_GUIDED, MODE_RANS, MODE_RAW, PRECISION, STATE_START,
 };
 use crate::stages::trellis;
 
@@ -171,7 +173,7 @@ fn encode_lanes<'t>(
 }
 
 /// Bytes of a part at least: the model goes through all parts but the last a second time.
-const PART_BYTES_MIN: usize = 1 << 15;
+const PART_BYTES_MIN: usize = 1 << 14;
 
 /// Bytes of a part, whose decisions are in memory at once: as many as let these, and the models at the starts of all parts, take about the
 /// least.
@@ -182,8 +184,8 @@ fn part_bytes(plane_len: usize, context_bits: u8) -> usize {
     PART_BYTES_MIN.max(thriftiest as usize)
 }
 
-/// A plane coded as its bytes teach, guided if there is a guide. Constriction codes the decisions from the last to the first: the
-/// model is kept at the start of every part, and goes through the parts again from there.
+/// A plane coded as its bytes teach, guided if there is a guide. Decisions are coded from the last to the first: the model is kept at
+/// the start of every part, and goes through the parts again from there.
 pub fn adaptive_plane(plane: &[u8], adaptation: Adaptation, guide: Option<&Guide>) -> Vec<u8> {
     let part_bytes = part_bytes(plane.len(), adaptation.context_bits);
     let part = |index: usize| index * part_bytes..plane.len().min((index + 1) * part_bytes);
@@ -196,36 +198,26 @@ pub fn adaptive_plane(plane: &[u8], adaptation: Adaptation, guide: Option<&Guide
         part(index).map(contexts).for_each(|(byte, context)| model.learn(byte, context, |_| ()));
     }
     starts.push(model);
-    let mut coder = SmallAnsCoder::from_raw_parts(Vec::new(), STATE_START);
-    let mut decisions = Vec::with_capacity(8 * plane.len().min(part_bytes));
+    let mut coder = DecisionCoder::default();
+    let mut decisions = vec![[Decision::default(); 8]; plane.len().min(part_bytes)];
     for (index, mut model) in starts.into_iter().enumerate().rev() {
-        for (byte, context) in part(index).map(contexts) {
-            model.learn(byte, context, |decision| decisions.push(decision));
+        for ((byte, context), decisions) in part(index).map(contexts).zip(&mut decisions) {
+            let mut decisions = decisions.iter_mut();
+            model.learn(byte, context, |decision| {
+                if let Some(next) = decisions.next() {
+                    *next = decision;
+                }
+            });
         }
-        for decision in decisions.drain(..).rev() {
-            coder.encode_symbol(decision.bit(), decision).expect("both bits are possible");
-        }
+        let coded = &decisions[..part(index).len()];
+        coded.as_flattened().iter().rev().for_each(|&decision| coder.push(decision));
     }
-    let state = coder.state();
-    let (words, _) = coder.into_raw_parts();
+    let (state, words) = coder.finish();
     let mode = if guide.is_some() { MODE_GUIDED } else { MODE_ADAPTIVE };
     let mut payload = vec![mode, adaptation.limit, adaptation.distance, adaptation.context_bits];
     payload.extend(state.to_le_bytes());
-    payload.extend(words.iter().rev().flat_map(|word: &u16| word.to_le_bytes()));
+    payload.extend(words.iter().rev().flat_map(|word| word.to_le_bytes()));
     payload
-}
-
-impl EntropyModel<{ PRECISION as usize }> for Decision {
-    type Symbol = bool;
-    type Probability = u16;
-}
-
-impl EncoderModel<{ PRECISION as usize }> for Decision {
-    fn left_cumulative_and_probability(&self, bit: impl Borrow<bool>) -> Option<(u16, NonZeroU16)> {
-        let chance = self.chance();
-        let (cumulative, frequency) = if *bit.borrow() { (0, chance) } else { (chance, TOTAL as u16 - chance) };
-        Some((cumulative, NonZeroU16::new(frequency)?))
-    }
 }
 
 /// A plane as it is.
