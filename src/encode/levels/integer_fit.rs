@@ -97,6 +97,7 @@ impl Fit {
                 counts[class(row, column)][usize::from(level as u8)] += 1;
             }
         }
+        let counts = Counts::new(counts);
         let tables = IntegerTables::new(&counts);
         let mut fit = Fit { zero_point, matrix, rows, columns, counts, tables, side_bytes: 0.0 };
         fit.side_bytes = fit.side_bytes(entropy_bytes);
@@ -111,21 +112,28 @@ impl Fit {
     fn refined(self, levels: &[i8]) -> Self {
         let costs = NearbyCosts::new(&self.tables.costs());
         let Fit { zero_point, matrix, mut rows, mut columns, .. } = self;
-        let mut by_column = vec![[0.0; NEARBY]; if has_column_classes(matrix) { matrix.columns } else { 0 }];
-        for (levels, row) in levels.chunks_exact(matrix.columns).zip(&mut rows) {
-            if has_row_classes(matrix) {
+        if has_row_classes(matrix) {
+            for (levels, row) in levels.chunks_exact(matrix.columns).zip(&mut rows) {
                 let mut sums = [0.0; NEARBY];
                 for (&level, &column) in levels.iter().zip(&columns) {
                     add(&mut sums, costs.of(level, *row, column));
                 }
                 *row = cheapest(*row, &sums, 0..=CLASSES as i8 - 1);
             }
-            for ((&level, &column), sums) in levels.iter().zip(&columns).zip(&mut by_column) {
-                add(sums, costs.of(level, *row, column));
-            }
         }
-        for (column, sums) in columns.iter_mut().zip(&by_column) {
-            *column = cheapest(*column, sums, -COLUMN_CLASS_MAX..=COLUMN_CLASS_MAX);
+        if has_column_classes(matrix) {
+            for (index, columns) in columns.chunks_mut(COLUMNS_AT_ONCE).enumerate() {
+                let first = index * COLUMNS_AT_ONCE;
+                let mut sums = vec![[0.0; NEARBY]; columns.len()];
+                for (levels, &row) in levels.chunks_exact(matrix.columns).zip(&rows) {
+                    for ((&level, &column), sums) in levels[first..].iter().zip(&*columns).zip(&mut sums) {
+                        add(sums, costs.of(level, row, column));
+                    }
+                }
+                for (column, sums) in columns.iter_mut().zip(&sums) {
+                    *column = cheapest(*column, sums, -COLUMN_CLASS_MAX..=COLUMN_CLASS_MAX);
+                }
+            }
         }
         Fit::new(matrix, zero_point, rows, columns, levels)
     }
@@ -134,6 +142,8 @@ impl Fit {
 /// Classes that a row or a column tries: from so many below its own on.
 const NEARBY: usize = 8;
 const BELOW: i8 = 4;
+/// Columns whose sums are in memory at once.
+const COLUMNS_AT_ONCE: usize = 1 << 12;
 
 /// Bits of each level in neighbouring classes, side by side: a row tries all of them at once.
 struct NearbyCosts(Vec<[f32; NearbyCosts::WIDTH]>);

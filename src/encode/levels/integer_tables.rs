@@ -14,8 +14,32 @@ const UNKNOWN_BITS: f32 = 16.0;
 /// Bits of a coded table for each symbol in its range.
 const SYMBOL_BITS: f64 = 2.5;
 
-/// How often each level, as a byte, occurs in each class.
-pub type Counts = Vec<[u64; 256]>;
+/// How often each level, as a byte, occurs in each class, from the first to the last in which any does.
+#[derive(Default)]
+pub struct Counts {
+    first_class: usize,
+    by_class: Vec<[u64; 256]>,
+}
+
+impl Counts {
+    /// The counts of all classes.
+    pub fn new(mut by_class: Vec<[u64; 256]>) -> Self {
+        let used = |counts: &[u64; 256]| counts.iter().any(|&count| count > 0);
+        by_class.truncate(by_class.iter().rposition(used).map_or(0, |last| last + 1));
+        let first_class = by_class.iter().position(used).unwrap_or(0);
+        Counts { first_class, by_class: by_class[first_class..].to_vec() }
+    }
+
+    /// Those of several tensors.
+    pub fn sum<'a>(parts: impl Iterator<Item = &'a Counts>) -> Self {
+        let mut by_class = vec![[0; 256]; CLASSES];
+        for part in parts {
+            let pairs = by_class[part.first_class..].iter_mut().flatten().zip(part.by_class.iter().flatten());
+            pairs.for_each(|(sum, count)| *sum += count);
+        }
+        Counts::new(by_class)
+    }
+}
 
 /// Tables of neighbouring classes.
 #[derive(Default)]
@@ -28,11 +52,7 @@ pub struct IntegerTables {
 impl IntegerTables {
     /// Merges neighbours as long as that saves something.
     pub fn new(counts: &Counts) -> Self {
-        let used = |counts: &[u64; 256]| counts.iter().any(|&count| count > 0);
-        let Some(first_class) = counts.iter().position(used) else { return IntegerTables::default() };
-        let last_class = counts.iter().rposition(used).unwrap_or(first_class);
-        let mut groups: Vec<Group> =
-            counts[first_class..=last_class].iter().map(|&counts| Group::new(1, counts)).collect();
+        let mut groups: Vec<Group> = counts.by_class.iter().map(|&counts| Group::new(1, counts)).collect();
         let with_next = |groups: &[Group], index: usize| {
             let (group, next) = (groups.get(index)?, groups.get(index + 1)?);
             let merged = group.merged(next);
@@ -53,7 +73,7 @@ impl IntegerTables {
         }
         // One tensor's wait for all others'.
         groups.shrink_to_fit();
-        IntegerTables { first_class, groups }
+        IntegerTables { first_class: counts.first_class, groups }
     }
 
     /// What the tables cost in the header.
@@ -82,7 +102,7 @@ impl IntegerTables {
     /// Bytes of levels that occur so often.
     pub fn bytes(&self, counts: &Counts) -> f64 {
         let costs = self.costs();
-        let pairs = counts.iter().flatten().zip(costs.iter().flatten());
+        let pairs = counts.by_class.iter().flatten().zip(costs[counts.first_class..].iter().flatten());
         pairs.map(|(&count, &bits)| count as f64 * f64::from(bits)).sum::<f64>() / 8.0
     }
 }

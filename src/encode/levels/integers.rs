@@ -13,7 +13,7 @@ use crate::encode::exact::planes::{encode_plane, entropy_bytes, estimated_bytes}
 use crate::encode::levels::frame::LevelPlan;
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::integer_fit::Fit;
-use crate::encode::levels::integer_tables::{CLASSES, Counts, IntegerTables};
+use crate::encode::levels::integer_tables::{Counts, IntegerTables};
 use crate::encode::levels::model_fit::Classes;
 use crate::encode::progress::map_in_parts;
 use crate::encode::scratch::Scratch;
@@ -97,7 +97,10 @@ where
     };
     let mut fits: Vec<Fitted> = map_in_parts(tensors.iter().copied(), elements, fitted)?;
     let mut coded = Integers::default();
-    let of_shared = |fits: &[Fitted]| IntegerTables::new(&sum(fits.iter().filter(|fitted| !fitted.own)));
+    let of_shared = |fits: &[Fitted]| {
+        let counts = fits.iter().filter(|fitted| !fitted.own).map(|fitted| &fitted.fit.counts);
+        IntegerTables::new(&Counts::sum(counts))
+    };
     for _ in 0..2 {
         let shared = of_shared(&fits);
         fits.par_iter_mut().for_each(|fitted| fitted.own = fitted.fit.bytes() < fitted.fit.payload_bytes(&shared));
@@ -193,13 +196,6 @@ pub fn are_worth_a_frame(tensor: &TensorLocation, read: impl FnOnce() -> Result<
     let ratio = levels_bytes / (SHARED_PART * estimated_bytes(&bytes));
     let in_doubt = (SMALL_DOUBT.recip()..SMALL_DOUBT).contains(&ratio);
     Ok(if in_doubt { levels_bytes < SHARED_PART * encode_plane(&bytes).len() as f64 } else { ratio < 1.0 })
-}
-
-fn sum<'a>(fits: impl Iterator<Item = &'a Fitted<'a>>) -> Counts {
-    fits.map(|fitted| &fitted.fit.counts).fold(vec![[0; 256]; CLASSES], |mut sum, part| {
-        sum.iter_mut().flatten().zip(part.iter().flatten()).for_each(|(sum, count)| *sum += count);
-        sum
-    })
 }
 
 fn encode_levels(fit: Fit, mut bytes: Vec<u8>, first_class: usize, tables: &[Table]) -> Result<CodedFrame> {
