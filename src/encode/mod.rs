@@ -77,9 +77,17 @@ pub fn encode(
     if ![16, 64, 256].contains(&options.lanes) {
         return Err(Error::argument("chunks have 16, 64 or 256 lanes at most"));
     }
+    let statistics: Vec<Statistics> = statistics.into_iter().collect();
+    // On one of the threads that share the work: memory that a thread has freed is there for what it does next.
+    let assembled = rayon::scope(|_| assemble(files, statistics, options))?;
+    assembled.write(out)?;
+    Ok(assembled.report)
+}
+
+/// The archive of some files, yet to be written.
+fn assemble(files: &[SourceFile], statistics: Vec<Statistics>, options: &Options) -> Result<Assembled> {
     let Found { mut tensors, names, notes: not_found } = formats::find(files, options.lenient)?;
     tensors.sort_by_key(|tensor| (tensor.file, tensor.offset));
-    let statistics: Vec<Statistics> = statistics.into_iter().collect();
     let inputs = statistics.iter().map(|statistics| statistics.inputs).reduce(Inputs::and);
     let statistics = statistics::fit(statistics, &tensors, &names)?;
     let keep_exact = |name: &str| names.any(name, options.keep_exact);
@@ -106,8 +114,7 @@ pub fn encode(
     assembled.report.errs_as_uncalibrated = lossy.errs_as_uncalibrated(options.target);
     let told = notes::notes(&lossy, &assembled.report, options);
     assembled.report.notes = [not_found, told].concat();
-    assembled.write(out)?;
-    Ok(assembled.report)
+    Ok(assembled)
 }
 
 /// As [`encode`], in memory.
