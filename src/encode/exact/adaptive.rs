@@ -16,9 +16,9 @@ const CONTEXTS: [(u8, u8); 6] = [(1, 0), (2, 1), (2, 4), (1, 3), (1, 8), (4, 4)]
 /// The same of a reference: the bits of bytes up to the top of an element.
 const GUIDED_BITS: [u8; 2] = [4, 8];
 
-/// How much of a plane the ways are tried on: so many windows, spread evenly, of so many bytes at least.
+/// What a plane is tried on: so many windows, spread evenly, as long as those of a plane of so many bytes at least.
 const WINDOWS: usize = 8;
-const WINDOW_BYTES_MIN: usize = 1 << 11;
+const SAMPLED_BYTES_MIN: usize = 1 << 16;
 /// After how many bytes a way is compared with the best, and the part by which it may yet be better in what is left of the plane.
 const LOOK_BYTES: usize = 256;
 const CATCHES_UP: f64 = 0.05;
@@ -101,7 +101,7 @@ struct Sample<'p> {
 
 impl<'p> Sample<'p> {
     fn new(plane: &'p [u8], parts: usize) -> Self {
-        let window_bytes = (plane.len() / (parts * WINDOWS)).max(WINDOW_BYTES_MIN);
+        let window_bytes = plane.len().max(SAMPLED_BYTES_MIN) / (parts * WINDOWS);
         if plane.len() <= WINDOWS * window_bytes {
             let all = std::iter::once(0..plane.len()).collect();
             return Sample { plane, windows: [all, Vec::new()], scale: 1.0 };

@@ -3,14 +3,15 @@
 use std::array;
 use std::ops::Range;
 
-use crate::encode::exact::planes::{coded_bytes, encode_coded_plane, entropy_bytes};
+use crate::encode::exact::planes::{encode_coded_plane, entropy_bytes};
 use crate::encode::portable::log2;
 use crate::fields::put_varint;
 use crate::format::{COPY_LEN_MIN, DISTANCE_BYTES, MODE_COPIES};
 
-const HASH_BITS: u32 = 16;
-/// Earlier places that are tried at each position, and in a sample.
+const HASH_BITS_MAX: u32 = 16;
+/// Earlier places that are tried at each position in the last parse, in those before it, and in a sample.
 const CHAIN_LEN: usize = 32;
+const FIRST_CHAIN_LEN: usize = 8;
 const SAMPLE_CHAIN_LEN: usize = 4;
 /// A copy this long is taken without looking further.
 const LONG_ENOUGH: usize = 256;
@@ -20,35 +21,35 @@ const PART_BYTES: usize = 1 << 16;
 const PARSES: usize = 2;
 /// The same of planes that are parsed in one part: they are soon done.
 const SHORT_PARSES: usize = 3;
+/// The part of a plane's bytes without copies that prices must be below where contexts are known to make literals smaller: they leave out
+/// tables and what models have to learn. Elsewhere literals may take less than their price.
+const EXPECTED_PART: f64 = 0.97;
 /// What is searched of a plane to see whether copies save anything: so many windows of so many bytes.
 const WINDOWS: usize = 8;
 const WINDOW_BYTES: usize = 1 << 12;
 /// What a copy in a sample costs beside the logarithm of its distance, in bits.
 const COPY_BITS: f64 = 10.0;
 
-/// The plane as copies and literals.
-pub fn copies_plane(plane: &[u8]) -> Vec<u8> {
-    let finder = Finder::new(plane).sorted_out();
-    let mut prices = Prices::first(plane);
-    let mut sequences = Sequences::default();
+/// A plane as copies and literals, if that may take less than the bytes that it takes without copies.
+pub fn copies_plane(finder: Finder, plain_bytes: f64) -> Option<Vec<u8>> {
+    let finder = finder.sorted_out();
+    let plane = finder.plane;
+    // Contexts make literals smaller, too.
+    let literal_part = (plain_bytes / entropy_bytes(plane).max(1.0)).clamp(0.3, 1.0);
+    let mut prices = Prices::first(plane, literal_part);
     let parses = if plane.len() <= PART_BYTES { SHORT_PARSES } else { PARSES };
-    for parse in 0..parses {
-        if parse > 0 {
-            prices = Prices::of(&sequences);
-        }
-        let cheaper = Sequences::cheapest(plane, &finder, &prices);
-        if cheaper == sequences {
-            break;
-        }
-        sequences = cheaper;
+    for _ in 1..parses {
+        prices = Prices::of(&Sequences::cheapest(&finder, &prices, FIRST_CHAIN_LEN).0, literal_part);
     }
-    sequences.payload()
+    let (sequences, bits) = Sequences::cheapest(&finder, &prices, CHAIN_LEN);
+    let expected_part = if literal_part < 1.0 { EXPECTED_PART } else { 1.0 };
+    (bits < 8.0 * expected_part * plain_bytes).then(|| sequences.payload())
 }
 
 /// The part of a plane that copies save, if without them it takes so many bits a byte: roughly, as windows of it tell. What they repeat
 /// may lie anywhere before them.
-pub fn saved_part(plane: &[u8], bits: f64) -> f64 {
-    let finder = Finder::new(plane);
+pub fn saved_part(finder: &Finder, bits: f64) -> f64 {
+    let plane = finder.plane;
     let prices = byte_prices(plane, bits * plane.len() as f64 / (8.0 * entropy_bytes(plane)).max(1.0));
     let (mut saved, mut total) = (0.0, 0.0);
     let apart = if plane.len() > WINDOWS * WINDOW_BYTES { plane.len() / WINDOWS } else { WINDOW_BYTES };
@@ -79,7 +80,7 @@ pub fn saved_part(plane: &[u8], bits: f64) -> f64 {
     saved / f64::max(total, 1.0)
 }
 
-#[derive(Default, PartialEq)]
+#[derive(Default)]
 struct Sequences {
     literals: Vec<u8>,
     literal_lens: Vec<u8>,
@@ -88,16 +89,19 @@ struct Sequences {
 }
 
 impl Sequences {
-    /// The sequences of the least sum of prices.
-    fn cheapest(plane: &[u8], finder: &Finder, prices: &Prices) -> Self {
-        let mut sequences = Sequences::default();
+    /// The sequences of the least sum of prices, and this sum.
+    fn cheapest(finder: &Finder, prices: &Prices, chain_len: usize) -> (Self, f64) {
+        let plane = finder.plane;
+        let (copies, bits) = path(finder, prices, chain_len);
+        let copied: usize = copies.iter().map(|(_, copy)| copy.len).sum();
+        let mut sequences = Sequences { literals: Vec::with_capacity(plane.len() - copied), ..Sequences::default() };
         let mut start = 0;
-        for (position, copy) in path(plane, finder, prices) {
+        for (position, copy) in copies {
             sequences.push(&plane[start..position], copy);
             start = position + copy.len;
         }
         sequences.literals.extend_from_slice(&plane[start..]);
-        sequences
+        (sequences, bits)
     }
 
     fn push(&mut self, literals: &[u8], copy: Copy) {
@@ -136,19 +140,19 @@ struct Prices {
 
 impl Prices {
     /// Before anything is known but the plane: small numbers are likely.
-    fn first(plane: &[u8]) -> Self {
+    fn first(plane: &[u8], literal_part: f64) -> Self {
         let number = array::from_fn(|number| 2.0 + 1.2 * log2(number as f32 + 1.0));
         Prices {
-            literals: context_prices(plane),
+            literals: byte_prices(plane, literal_part),
             literal_lens: number,
             copy_lens: number,
             distances: array::from_fn(|byte| if byte == 0 { [8.0; 256] } else { number }),
         }
     }
 
-    fn of(sequences: &Sequences) -> Self {
+    fn of(sequences: &Sequences, literal_part: f64) -> Self {
         Prices {
-            literals: context_prices(&sequences.literals),
+            literals: byte_prices(&sequences.literals, literal_part),
             literal_lens: byte_prices(&sequences.literal_lens, 1.0),
             copy_lens: byte_prices(&sequences.copy_lens, 1.0),
             distances: sequences.distances.each_ref().map(|plane| byte_prices(plane, 1.0)),
@@ -177,11 +181,6 @@ fn byte_prices(plane: &[u8], factor: f64) -> BytePrices {
     counts.map(|count| factor as f32 * log2(sum / count))
 }
 
-/// The same of a plane that its contexts may make smaller.
-fn context_prices(plane: &[u8]) -> BytePrices {
-    byte_prices(plane, (coded_bytes(plane) / entropy_bytes(plane).max(1.0)).clamp(0.3, 1.0))
-}
-
 /// A copy of `len` bytes from `distance` bytes before.
 #[derive(Clone, Copy)]
 struct Copy {
@@ -208,42 +207,51 @@ impl Offer {
 #[derive(Clone, Copy)]
 struct Step {
     price: f32,
-    /// Literals since the last copy.
-    literal_len: u32,
-    /// Length and distance of the copy that ends here; 0 after a literal.
-    copy: [u32; 2],
+    /// Literals since the last copy, or bytes of the copy that ends here.
+    len: u32,
+    /// Distance of that copy; 0 after a literal.
+    distance: u32,
 }
 
-/// The copies of the cheapest parse, each with its position: part by part, for steps to take little memory.
-fn path(plane: &[u8], finder: &Finder, prices: &Prices) -> Vec<(usize, Copy)> {
+/// The copies of the cheapest parse, each with its position, and what it costs: part by part, for steps to take little memory.
+fn path(finder: &Finder, prices: &Prices, chain_len: usize) -> (Vec<(usize, Copy)>, f64) {
+    let plane = finder.plane;
     let starts = (0..plane.len()).step_by(PART_BYTES);
     let len_prices: Vec<f32> =
         (0..plane.len().min(PART_BYTES)).map(|number| varint_price(&prices.copy_lens, number)).collect();
-    let path = |start| path_of_part(plane, start..plane.len().min(start + PART_BYTES), finder, prices, &len_prices);
-    starts.flat_map(path).collect()
+    let (mut copies, mut bits) = (Vec::new(), 0.0);
+    for start in starts {
+        let part = start..plane.len().min(start + PART_BYTES);
+        let (more, price) = path_of_part(finder, part, prices, &len_prices, chain_len);
+        copies.extend(more);
+        bits += f64::from(price);
+    }
+    (copies, bits)
 }
 
 fn path_of_part(
-    plane: &[u8],
-    part: Range<usize>,
     finder: &Finder,
+    part: Range<usize>,
     prices: &Prices,
     len_prices: &[f32],
-) -> Vec<(usize, Copy)> {
-    let mut steps = vec![Step { price: f32::INFINITY, literal_len: 0, copy: [0; 2] }; part.len() + 1];
+    chain_len: usize,
+) -> (Vec<(usize, Copy)>, f32) {
+    let plane = finder.plane;
+    let mut steps = vec![Step { price: f32::INFINITY, len: 0, distance: 0 }; part.len() + 1];
     let run = |len: u32| varint_price(&prices.literal_lens, len as usize);
     let after_copy = run(0);
     let mut offers = Vec::new();
     steps[0].price = after_copy;
     let mut at = 0;
     while at < part.len() {
-        let Step { price, literal_len, .. } = steps[at];
+        let Step { price, len, distance } = steps[at];
+        let literal_len = if distance == 0 { len } else { 0 };
         let literal = prices.literals[usize::from(plane[part.start + at])] + run(literal_len + 1) - run(literal_len);
         if price + literal < steps[at + 1].price {
-            steps[at + 1] = Step { price: price + literal, literal_len: literal_len + 1, copy: [0; 2] };
+            steps[at + 1] = Step { price: price + literal, len: literal_len + 1, distance: 0 };
         }
         offers.clear();
-        for copy in finder.copies(part.start + at, plane.len(), CHAIN_LEN) {
+        for copy in finder.copies(part.start + at, plane.len(), chain_len) {
             let len = copy.len.min(part.len() - at);
             offers.resize(offers.len().max(len + 1), NO_OFFER);
             let offer = Offer { price: prices.distance(copy.distance), distance: copy.distance };
@@ -256,7 +264,7 @@ fn path_of_part(
             let price = price + offer.price + len_prices[len - COPY_LEN_MIN] + after_copy;
             let step = &mut steps[at + len];
             if price < step.price {
-                *step = Step { price, literal_len: 0, copy: [len as u32, offer.distance as u32] };
+                *step = Step { price, len: len as u32, distance: offer.distance as u32 };
             }
         }
         let longest = offers.len().saturating_sub(1);
@@ -265,18 +273,18 @@ fn path_of_part(
     let mut copies = Vec::new();
     let mut end = part.len();
     while end > 0 {
-        let [len, distance] = steps[end].copy.map(|number| number as usize);
-        end -= len.max(1);
-        if len > 0 {
+        let [len, distance] = [steps[end].len, steps[end].distance].map(|number| number as usize);
+        end -= len;
+        if distance > 0 {
             copies.push((part.start + end, Copy { len, distance }));
         }
     }
     copies.reverse();
-    copies
+    (copies, steps[part.len()].price)
 }
 
 /// Earlier places of the same four bytes, the latest first.
-struct Finder<'p> {
+pub struct Finder<'p> {
     plane: &'p [u8],
     /// Of each place, the one before it in its chain: the same hash, and the same bytes if there are `links`.
     previous: Vec<u32>,
@@ -287,11 +295,13 @@ struct Finder<'p> {
 const NOWHERE: u32 = u32::MAX;
 
 impl<'p> Finder<'p> {
-    fn new(plane: &'p [u8]) -> Self {
-        let mut head = vec![NOWHERE; 1 << HASH_BITS];
+    /// Of all places of a plane.
+    pub fn new(plane: &'p [u8]) -> Self {
+        let hash_bits = HASH_BITS_MAX.min(plane.len().max(1).ilog2() + 2);
+        let mut head = vec![NOWHERE; 1 << hash_bits];
         let previous = plane.windows(COPY_LEN_MIN).zip(0..).map(|(bytes, position)| {
             let key = bytes.iter().rev().fold(0, |key: u32, &byte| key << 8 | u32::from(byte));
-            let slot = key.wrapping_mul(2_654_435_761) >> (32 - HASH_BITS);
+            let slot = key.wrapping_mul(2_654_435_761) >> (32 - hash_bits);
             std::mem::replace(&mut head[slot as usize], position)
         });
         Finder { plane, previous: previous.collect(), links: Vec::new() }
@@ -340,7 +350,14 @@ impl<'p> Finder<'p> {
 /// How many bytes are the same, from the first on.
 fn common_len(a: &[u8], b: &[u8]) -> usize {
     let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
-    let len = 8 * words.take_while(|(a, b)| a == b).count();
+    let mut len = 0;
+    for (&a, &b) in words {
+        let differing = u64::from_le_bytes(a) ^ u64::from_le_bytes(b);
+        if differing != 0 {
+            return len + differing.trailing_zeros() as usize / 8;
+        }
+        len += 8;
+    }
     len + a[len..].iter().zip(&b[len..]).take_while(|(a, b)| a == b).count()
 }
 
@@ -358,7 +375,7 @@ mod tests {
             [(1, 40_000), (2, 999), (3, 5000), (5, 2), (255, 30), (256, 9), (257, 9), (260, 3), (3000, 3)]
         {
             let plane = noise[..len].repeat(times);
-            let payload = copies_plane(&plane);
+            let payload = copies_plane(Finder::new(&plane), f64::INFINITY).unwrap();
             let mut decoded = vec![0; plane.len()];
             decode_planes(&payload, plane.len(), &mut decoded).unwrap();
             assert_eq!(decoded, plane);
@@ -387,7 +404,7 @@ mod tests {
     fn noise_saves_nothing_and_repeats_nearly_all() {
         let mut random = Noise(7);
         let noise: Vec<u8> = (0..20_000).map(|_| random.next() as u8 % 32).collect();
-        assert!(saved_part(&noise, 5.0) < 0.01);
-        assert!(saved_part(&noise[..500].repeat(40), 5.0) > 0.9);
+        assert!(saved_part(&Finder::new(&noise), 5.0) < 0.01);
+        assert!(saved_part(&Finder::new(&noise[..500].repeat(40)), 5.0) > 0.9);
     }
 }

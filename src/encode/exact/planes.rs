@@ -1,7 +1,7 @@
 //! Exact bytes -> planes payloads: which mode each plane takes.
 
 use crate::encode::exact::adaptive::Way;
-use crate::encode::exact::copies::{copies_plane, saved_part};
+use crate::encode::exact::copies::{Finder, copies_plane, saved_part};
 use crate::encode::exact::tables::best_table;
 use crate::encode::portable::log2;
 use crate::entropy::{Guide, constant_plane, rans_plane, raw_plane};
@@ -13,7 +13,9 @@ const NOISE_BITS: f64 = 7.95;
 /// A plane of more bytes is long: what is slow to decode must pay for that, and what hardly saves anything is not tried.
 const LONG_BYTES: usize = 1 << 15;
 /// Planes that are no longer than this when coded are left so.
-const COPIES_BYTES_MIN: usize = 48;
+const COPIES_BYTES_MIN: f64 = 48.0;
+/// What copies must save as far as a sample tells: their lengths and modes take more.
+const COPIES_SAVE_MIN: f64 = 11.0;
 /// What a way to adapt is chosen on, one part of so many; and what tells roughly what a plane takes.
 const SAMPLE_PARTS: usize = 4;
 const ROUGH_SAMPLE_PARTS: usize = 16;
@@ -21,6 +23,8 @@ const ROUGH_SAMPLE_PARTS: usize = 16;
 const COPIES_PART: f64 = 0.01;
 /// How far what a sample tells may be off.
 const DOUBT: f64 = 1.01;
+/// What is expected to take no more than this part is smaller for certain.
+const CERTAIN_PART: f64 = 0.95;
 /// The part of a long plane that adapting must save, because it is slower to decode.
 const ADAPTIVE_PART: usize = 1024;
 
@@ -58,43 +62,88 @@ type Guidance<'a> = Option<(&'a Guide<'a>, u8)>;
 
 /// One plane in its smallest mode; whether a long one may take a slow mode.
 fn smallest(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec<u8> {
-    let coded = without_copies(plane, slow_to_decode, guidance);
-    if coded.len() > COPIES_BYTES_MIN && saved_by_copies(plane, coded.len() as f64) > 0.0 {
-        let copies = copies_plane(plane);
-        if copies.len() < coded.len() {
-            return copies;
+    let plain = Plain::of(plane, slow_to_decode, guidance);
+    let copies = copies(plane, plain.bytes());
+    match copies {
+        Some(copies) if (copies.len() as f64) < CERTAIN_PART * plain.bytes() => copies,
+        Some(copies) => {
+            let coded = plain.encode(plane);
+            if copies.len() < coded.len() { copies } else { coded }
         }
+        None => plain.encode(plane),
     }
-    coded
+}
+
+/// A plane as copies, if they may save some of the bytes that it takes without.
+fn copies(plane: &[u8], plain_bytes: f64) -> Option<Vec<u8>> {
+    if plain_bytes <= COPIES_BYTES_MIN {
+        return None;
+    }
+    let finder = Finder::new(plane);
+    let saved = saved_by_copies(&finder, plane, plain_bytes) * plain_bytes;
+    if saved > COPIES_SAVE_MIN { copies_plane(finder, plain_bytes) } else { None }
 }
 
 /// One plane in the smallest mode that sees no repeats.
 pub(super) fn encode_coded_plane(plane: &[u8]) -> Vec<u8> {
-    without_copies(plane, true, None)
+    Plain::of(plane, true, None).encode(plane)
 }
 
-fn without_copies(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec<u8> {
-    if let Some(&first) = plane.first()
-        && plane.iter().all(|&byte| byte == first)
-    {
-        return constant_plane(first);
+/// The smallest mode of a plane that sees no repeats.
+enum Plain<'a> {
+    /// What the plane is coded as.
+    Coded(Vec<u8>),
+    /// A way to adapt that is smaller for certain: the plane is yet to be coded.
+    Adaptive(Way<'a>),
+}
+
+impl<'a> Plain<'a> {
+    fn of(plane: &[u8], slow_to_decode: bool, guidance: Guidance<'a>) -> Self {
+        if let Some(&first) = plane.first()
+            && plane.iter().all(|&byte| byte == first)
+        {
+            return Plain::Coded(constant_plane(first));
+        }
+        let counts = byte_counts(plane);
+        let entropy = entropy_bits(&counts, plane.len());
+        let noise = entropy >= NOISE_BITS;
+        let coded = || {
+            let table = if noise { None } else { best_table(&counts) };
+            let coded = table.map(|table| rans_plane(plane, &table)).filter(|coded| coded.len() <= plane.len());
+            coded.unwrap_or_else(|| raw_plane(plane))
+        };
+        if (noise || !slow_to_decode) && plane.len() > LONG_BYTES {
+            return Plain::Coded(coded());
+        }
+        let (guide, reach) = guidance.unzip();
+        let way = Way::best(plane, SAMPLE_PARTS, guide, reach.unwrap_or(0));
+        let slow_bytes = slow_bytes(plane);
+        if way.bytes + (slow_bytes as f64) < CERTAIN_PART * entropy * plane.len() as f64 / 8.0 {
+            return Plain::Adaptive(way);
+        }
+        let coded = coded();
+        let bytes_max = (coded.len() - slow_bytes.min(coded.len())) as f64;
+        if way.bytes > DOUBT * bytes_max {
+            return Plain::Coded(coded);
+        }
+        let adaptive = way.encode(plane);
+        Plain::Coded(if (adaptive.len() as f64) < bytes_max { adaptive } else { coded })
     }
-    let counts = byte_counts(plane);
-    let noise = entropy_bits(&counts, plane.len()) >= NOISE_BITS;
-    let table = if noise { None } else { best_table(&counts) };
-    let coded = table.map(|table| rans_plane(plane, &table)).filter(|coded| coded.len() <= plane.len());
-    let coded = coded.unwrap_or_else(|| raw_plane(plane));
-    if (noise || !slow_to_decode) && plane.len() > LONG_BYTES {
-        return coded;
+
+    /// Bytes of the coded plane, as far as is known.
+    fn bytes(&self) -> f64 {
+        match self {
+            Plain::Coded(coded) => coded.len() as f64,
+            Plain::Adaptive(way) => way.bytes,
+        }
     }
-    let (guide, reach) = guidance.unzip();
-    let way = Way::best(plane, SAMPLE_PARTS, guide, reach.unwrap_or(0));
-    let bytes_max = (coded.len() - slow_bytes(plane).min(coded.len())) as f64;
-    if way.bytes > DOUBT * bytes_max {
-        return coded;
+
+    fn encode(self, plane: &[u8]) -> Vec<u8> {
+        match self {
+            Plain::Coded(coded) => coded,
+            Plain::Adaptive(way) => way.encode(plane),
+        }
     }
-    let adaptive = way.encode(plane);
-    if (adaptive.len() as f64) < bytes_max { adaptive } else { coded }
 }
 
 /// What adapting must save of a plane.
@@ -105,7 +154,7 @@ fn slow_bytes(plane: &[u8]) -> usize {
 /// Bytes of one plane in its smallest mode, as far as a sample tells.
 pub fn estimated_bytes(plane: &[u8]) -> f64 {
     let coded = coded_bytes(plane);
-    coded * (1.0 - saved_by_copies(plane, coded))
+    coded * (1.0 - saved_by_copies(&Finder::new(plane), plane, coded))
 }
 
 /// The same, in the smallest mode that sees no repeats.
@@ -119,8 +168,8 @@ pub fn entropy_bytes(plane: &[u8]) -> f64 {
 }
 
 /// The part of a plane that copies save, as far as a sample tells. Looking for repeats is slow, and numbers rarely have any.
-fn saved_by_copies(plane: &[u8], coded_bytes: f64) -> f64 {
-    let saved = saved_part(plane, 8.0 * coded_bytes / plane.len().max(1) as f64);
+fn saved_by_copies(finder: &Finder, plane: &[u8], coded_bytes: f64) -> f64 {
+    let saved = saved_part(finder, 8.0 * coded_bytes / plane.len().max(1) as f64);
     if plane.len() <= LONG_BYTES || saved > COPIES_PART { saved } else { 0.0 }
 }
 
