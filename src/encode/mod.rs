@@ -58,6 +58,7 @@ pub use report::{Kind, Report, TensorReport};
 /// Encodes files into one archive, which goes to `out` once all of it is known. `statistics` tell what is known of
 /// the weights of one model each, or of the only one.
 /// The memory that it takes depends on the largest tensors, not on the model, if there is a [scratch](Options::scratch) folder.
+/// It runs on rayon's threads, which call what options and files bring along; encodings that run at once share them.
 ///
 /// # Errors
 /// Whatever is wrong with the files, the statistics or the base; `Argument` if the target cannot be met; `Io` if there is no

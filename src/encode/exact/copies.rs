@@ -405,6 +405,13 @@ mod tests {
         let mut random = Noise(7);
         let noise: Vec<u8> = (0..20_000).map(|_| random.next() as u8 % 32).collect();
         assert!(saved_part(&Finder::new(&noise), 5.0) < 0.01);
-        assert!(saved_part(&Finder::new(&noise[..500].repeat(40)), 5.0) > 0.9);
+        assert!(copies_plane(Finder::new(&noise), 5.0 / 8.0 * noise.len() as f64).is_none());
+        let repeats = noise[..500].repeat(40);
+        assert!(saved_part(&Finder::new(&repeats), 5.0) > 0.9);
+        // Contexts halve its literals, too.
+        let payload = copies_plane(Finder::new(&repeats), 2.5 / 8.0 * repeats.len() as f64).unwrap();
+        let mut decoded = vec![0; repeats.len()];
+        decode_planes(&payload, repeats.len(), &mut decoded).unwrap();
+        assert_eq!(decoded, repeats);
     }
 }

@@ -23,7 +23,7 @@ const ROUGH_SAMPLE_PARTS: usize = 16;
 const COPIES_PART: f64 = 0.01;
 /// How far what a sample tells may be off.
 const DOUBT: f64 = 1.01;
-/// What is expected to take no more than this part is smaller for certain.
+/// What is expected to take less than this part is taken for smaller, without coding the other.
 const CERTAIN_PART: f64 = 0.95;
 /// The part of a long plane that adapting must save, because it is slower to decode.
 const ADAPTIVE_PART: usize = 1024;
@@ -93,7 +93,7 @@ pub(super) fn encode_coded_plane(plane: &[u8]) -> Vec<u8> {
 enum Plain<'a> {
     /// What the plane is coded as.
     Coded(Vec<u8>),
-    /// A way to adapt that is smaller for certain: the plane is yet to be coded.
+    /// A way to adapt that is taken for smaller: the plane is yet to be coded.
     Adaptive(Way<'a>),
 }
 
@@ -158,7 +158,7 @@ pub fn estimated_bytes(plane: &[u8]) -> f64 {
 }
 
 /// The same, in the smallest mode that sees no repeats.
-pub(super) fn coded_bytes(plane: &[u8]) -> f64 {
+fn coded_bytes(plane: &[u8]) -> f64 {
     entropy_bytes(plane).min(Way::best(plane, ROUGH_SAMPLE_PARTS, None, 0).bytes + slow_bytes(plane) as f64)
 }
 

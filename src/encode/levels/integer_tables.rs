@@ -15,7 +15,6 @@ const UNKNOWN_BITS: f32 = 16.0;
 const SYMBOL_BITS: f64 = 2.5;
 
 /// How often each level, as a byte, occurs in each class, from the first to the last in which any does.
-#[derive(Default)]
 pub struct Counts {
     first_class: usize,
     by_class: Vec<[u64; 256]>,
@@ -42,7 +41,6 @@ impl Counts {
 }
 
 /// Tables of neighbouring classes.
-#[derive(Default)]
 pub struct IntegerTables {
     /// The class that the first table serves.
     pub first_class: usize,

@@ -36,7 +36,8 @@ impl DecisionCoder {
     }
 }
 
-/// States are below 2^20 times the frequency that divides them: rounding its reciprocal up to so many bits is exact.
+/// States are below 2^20 times the frequency that divides them. Its reciprocal, rounded up, is too large by less than one part in 2^44,
+/// and frequencies are below 2^12: so quotients are exact, and products stay below 2^64.
 const RECIPROCAL_BITS: u32 = 44;
 
 /// Of each frequency, its reciprocal in 2^-44.
