@@ -199,8 +199,10 @@ describe('the encoder', () => {
         [['inspect', '--help'], /^$/],
       ]) {
         const [{ stdout }, expected] = await both(args);
-        assert.equal(String(stdout).slice(0, expected.stdout.length), String(expected.stdout));
-        assert.match(String(stdout).slice(expected.stdout.length), more);
+        // It has no GPU.
+        const help = String(expected.stdout).replace(/^ +--gpu\n(?: {10}.*\n)+\n/m, '');
+        assert.equal(String(stdout).slice(0, help.length), help);
+        assert.match(String(stdout).slice(help.length), more);
       }
     });
 

@@ -5,7 +5,7 @@
 import type { Shelf } from './shelf.js';
 
 const ROOT = 'mcwc';
-/** Of a folder that is being removed: one of its files is being written, or there is another by now. */
+/** What is being removed, or a file in it, is being written, or there is another by now. */
 const BUSY = ['NoModificationAllowedError', 'InvalidModificationError'];
 /** Attempts to remove what is being written to, and the time between two. */
 const REMOVALS = 100;
@@ -58,19 +58,23 @@ export class OpfsShelf implements Shelf {
 
   async remove(folder: string, name: string): Promise<void> {
     const directory = await found(this.directory.getDirectoryHandle(folder));
-    if (directory) await found(directory.removeEntry(name));
+    if (directory) await removeFrom(directory, name);
   }
 
-  /** Waits for writes in progress. */
-  async removeFolder(folder: string): Promise<void> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await found(this.directory.removeEntry(folder, { recursive: true }));
-        return;
-      } catch (error) {
-        if (!BUSY.includes((error as Error).name) || attempt === REMOVALS) throw error;
-        await new Promise((resolve) => setTimeout(resolve, REMOVAL_MS));
-      }
+  removeFolder(folder: string): Promise<void> {
+    return removeFrom(this.directory, folder);
+  }
+}
+
+/** Waits for writes in progress. */
+async function removeFrom(directory: FileSystemDirectoryHandle, name: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await found(directory.removeEntry(name, { recursive: true }));
+      return;
+    } catch (error) {
+      if (!BUSY.includes((error as Error).name) || attempt === REMOVALS) throw error;
+      await new Promise((resolve) => setTimeout(resolve, REMOVAL_MS));
     }
   }
 }
