@@ -94,7 +94,8 @@ fn boxes_are_exact_where_that_takes_no_more() {
     let cases = [
         (Target::Preset(Preset::High), true),
         (Target::Quality(1e-3), true),
-        (Target::Bits(4.0), true),
+        (Target::Bits(6.0), true),
+        (Target::Bits(4.0), false),
         (Target::Bits(2.0), false),
     ];
     for (asked, is_exact) in cases {
