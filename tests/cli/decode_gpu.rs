@@ -12,6 +12,11 @@ use super::*;
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/valid");
 
+/// A new folder, if there is an adapter.
+fn folder() -> Option<tempfile::TempDir> {
+    has_gpu().then(|| tempfile::tempdir().unwrap())
+}
+
 /// Bytes of a file that are others than the CPU's, and elements that are further off than a GPU may be.
 fn wrong(reader: &Reader<[u8]>, file: usize, adapter: &str, expected: &[u8], found: &[u8]) -> usize {
     assert_eq!(expected.len(), found.len());
@@ -70,10 +75,7 @@ fn decoded(path: &Path, archive: &str, base: Option<&str>) -> Value {
 
 #[test]
 fn files_whose_tensors_a_gpu_makes_are_the_cpus() {
-    if !has_gpu() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
+    let Some(directory) = folder() else { return };
     let path = directory.path();
     for (archive, base, tensors) in [
         ("every-kind-5-bits", None, 9),
@@ -98,10 +100,7 @@ fn files_whose_tensors_a_gpu_makes_are_the_cpus() {
 
 #[test]
 fn progressive_archives_decode_to_their_finest_pass_on_a_gpu() {
-    if !has_gpu() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
+    let Some(directory) = folder() else { return };
     let path = directory.path();
     std::fs::write(path.join("m.safetensors"), layered(0, 0.05)).unwrap();
     ok(path, &["encode", "m.safetensors", "--progressive", "2.5,4", "-o", "m.mcwc"]);
@@ -111,10 +110,7 @@ fn progressive_archives_decode_to_their_finest_pass_on_a_gpu() {
 
 #[test]
 fn what_a_gpu_made_and_what_it_left_is_said() {
-    if !has_gpu() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
+    let Some(directory) = folder() else { return };
     let path = directory.path();
     let archive = format!("{VECTORS}/every-kind-5-bits.mcwc");
     let text = ok(path, &["decode", "--gpu", &archive, "-o", "out"]);
@@ -133,10 +129,7 @@ fn what_a_gpu_made_and_what_it_left_is_said() {
 
 #[test]
 fn a_damaged_archive_leaves_no_file_that_a_gpu_was_making() {
-    if !has_gpu() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
+    let Some(directory) = folder() else { return };
     let path = directory.path();
     let archive = std::fs::read(format!("{VECTORS}/every-side-array.mcwc")).unwrap();
     let reader = Reader::open(archive.as_slice(), &Limits::default()).unwrap();
