@@ -2,10 +2,11 @@
 import { McwcError } from './errors.js';
 import { inTurn } from './in-turn.js';
 import type { Piece } from './steps.js';
+import { streamOf } from './stream.js';
 import type { ByteArray, FileInfo } from './types.js';
 
 /** Decoded bytes that a stream gives at once, about. */
-const STREAM_BYTES = 4 << 20;
+const STREAM_BYTES = 2 << 20;
 
 /** What the file needs of its archive. */
 interface FileReader {
@@ -24,6 +25,8 @@ export class ArchiveFile {
   /** Length in bytes. */
   readonly size: number;
   #reader: FileReader;
+  /** Memory of parts that are done with. */
+  #spare: ArrayBuffer[] = [];
 
   /** @internal */
   constructor({ name, bytes }: FileInfo, reader: FileReader) {
@@ -57,7 +60,7 @@ export class ArchiveFile {
   /** Fills `target` with the bytes from `start` on. Takes a few megabytes of other memory, however long it is. */
   async read(target: Uint8Array, start = 0): Promise<void> {
     let at = 0;
-    for await (const part of this.#parts(start, start + target.length, true)) {
+    for await (const part of this.#parts(start, start + target.length)) {
       target.set(part, at);
       at += part.length;
     }
@@ -78,26 +81,18 @@ export class ArchiveFile {
     return new Response(this.stream(), { headers });
   }
 
-  /** Decodes as it is read, and not much further. */
+  /** Decodes as it is read, and not much further. Readers that bring their own memory are given no other. */
   stream(start = 0, end = this.size): ReadableStream<ByteArray> {
-    const parts = this.#parts(start, end, false);
-    const pull = async (controller: ReadableByteStreamController) => {
-      const { value: part } = await parts.next();
-      if (part) return controller.enqueue(part);
-      controller.close();
-      // A reader that brought its own memory waits for an answer even at the end.
-      controller.byobRequest?.respond(0);
-    };
-    return new ReadableStream({ type: 'bytes', pull }, { highWaterMark: 0 });
+    return streamOf(this.#parts(start, end));
   }
 
-  /** `reuse`: whether each part is done with when the next is asked for. */
-  #parts(start: number, end: number, reuse: boolean): AsyncGenerator<ByteArray, void> {
+  /** Each is done with when the next is asked for, unless its memory has gone elsewhere. */
+  #parts(start: number, end: number): AsyncGenerator<ByteArray, void> {
     const tasks = partsOf(this.#plan(start, end)).map((part) => {
       const { bytes } = part;
       return { bytes, run: async (buffer?: ArrayBuffer) => new Uint8Array(await this.#reader.read([part], buffer), 0, bytes) };
     });
-    return inTurn(tasks, ({ buffer }) => (reuse ? buffer : undefined));
+    return inTurn(tasks, ({ buffer }) => buffer, this.#spare);
   }
 
   #plan(start: number, end: number): Part {

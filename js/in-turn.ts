@@ -9,13 +9,13 @@ export interface Task<Result> {
   run(buffer: ArrayBuffer | undefined): Promise<Result>;
 }
 
-/** `memoryOf`: what can be used again when the next result is asked for. */
+/** `memoryOf`: what can be used again when the next result is asked for. `spare`: where that is kept, for those who begin anew. */
 export async function* inTurn<Result>(
   tasks: Iterable<Task<Result>>,
-  memoryOf: (result: Result) => ArrayBuffer | undefined,
+  memoryOf: (result: Result) => ArrayBuffer,
+  spare: ArrayBuffer[] = [],
 ): AsyncGenerator<Result, void> {
   const begun: Promise<Result>[] = [];
-  const spare: ArrayBuffer[] = [];
   const begin = ({ bytes, run }: Task<Result>) => {
     const [buffer] = spare.splice(Math.max(0, spare.findIndex(({ byteLength }) => byteLength >= bytes)), 1);
     const result = run(buffer?.byteLength >= bytes ? buffer : undefined);
@@ -30,7 +30,6 @@ export async function* inTurn<Result>(
     if (!first) return;
     const result = await first;
     yield result;
-    const memory = memoryOf(result);
-    if (memory) spare.push(memory);
+    spare.push(memoryOf(result));
   }
 }

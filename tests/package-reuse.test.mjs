@@ -111,6 +111,50 @@ describe('Memory used again', () => {
         };
         assert.deepEqual(await run(scenario), { wrong: [], code: 'argument' });
       });
+
+      test('streams into the memory that readers bring, and takes little of its own', async () => {
+        const scenario = async ({ entry, base }) => {
+          const { open } = await import(entry);
+          const archive = await open(`${base}/large.mcwc`, { backend: 'cpu', workers: 0 });
+          const file = archive.file('large.safetensors');
+          const whole = new Uint8Array(await (await fetch(`${base}/large-restored/large.safetensors`)).arrayBuffer());
+          let made = 0;
+          const construct = (target, [bytes]) => {
+            if (bytes >= 1 << 20) made++;
+            return new target(bytes);
+          };
+          globalThis.ArrayBuffer = new Proxy(ArrayBuffer, { construct });
+          const wrong = [];
+          for (const [start, end] of [[0, file.size], [1001, 9_000_003], [0, 0], [file.size - 7, file.size]]) {
+            const stream = file.stream(start, end);
+            let reader = stream.getReader({ mode: 'byob' });
+            let at = start;
+            for (let view = new Uint8Array(300_001); ; ) {
+              const { value, done } = await reader.read(view);
+              if (!value.every((byte, index) => byte === whole[at + index])) wrong.push([start, end, at]);
+              at += value.length;
+              if (done) break;
+              view = new Uint8Array(value.buffer);
+            }
+            if (at !== end) wrong.push([start, end, at]);
+          }
+          const parts = made;
+          const stream = file.stream(5);
+          const own = stream.getReader({ mode: 'byob' });
+          await own.read(new Uint8Array(100));
+          own.releaseLock();
+          let at = 105;
+          for await (const part of stream) {
+            if (!part.every((byte, index) => byte === whole[at + index])) wrong.push(['without', at]);
+            at += part.length;
+          }
+          if (at !== file.size) wrong.push(['without', at]);
+          archive.close();
+          return { wrong, parts };
+        };
+        // One is read while the next is decoded.
+        assert.deepEqual(await run(scenario), { wrong: [], parts: 3 });
+      });
     });
   }
 });

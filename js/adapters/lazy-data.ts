@@ -2,6 +2,7 @@
 import type { Archive } from '../archive.js';
 import type { ArchiveFile, Prepared } from '../file.js';
 import { McwcError } from '../index.js';
+import { streamOf } from '../stream.js';
 import type { ByteArray } from '../types.js';
 import type { Extent } from './onnx.js';
 
@@ -19,6 +20,7 @@ export class LazyData {
   /** What went wrong while the runtime was reading, which may say so in words of its own. */
   error: unknown;
   #entries: Map<string, Entry>;
+  #files = new Map<string, ArchiveFile>();
   /** What the runtime was given last. */
   #given: ByteArray | undefined;
 
@@ -49,14 +51,18 @@ export class LazyData {
     return blobOf(size, (start, end) => this.#stream({ file: name, start, end }));
   }
 
-  #file({ file }: Extent): ArchiveFile {
-    return this.archive.file(file);
+  /** One for all extents, so that they use the same memory. */
+  #file({ file: name }: Extent): ArchiveFile {
+    const file = this.#files.get(name) ?? this.archive.file(name);
+    this.#files.set(name, file);
+    return file;
   }
 
   #now(extent: Extent): Uint8Array {
     try {
       const { decoded, decode } = this.#take(extent);
-      this.#dropGiven();
+      // What was given before has been copied.
+      if (this.#given) free(this.#given);
       this.#given = decoded ?? new Uint8Array(extent.end - extent.start);
       if (!decoded) decode!(this.#given);
       return this.#given;
@@ -66,17 +72,10 @@ export class LazyData {
     }
   }
 
-  /** The runtime has copied what it was given before, whose memory is free at once, rather than when that is noticed. */
-  #dropGiven(): void {
-    const { buffer } = this.#given ?? {};
-    (buffer as { transfer?(bytes: number): ArrayBuffer } | undefined)?.transfer?.(0);
-    this.#given = undefined;
-  }
-
   #stream(extent: Extent): ReadableStream<Uint8Array> {
     const { decoded } = this.#take(extent);
-    if (decoded) return streamOf(decoded);
-    return this.#file(extent).stream(extent.start, extent.end);
+    if (!decoded) return this.#file(extent).stream(extent.start, extent.end);
+    return streamOf(once(decoded));
   }
 
   /** Decoded bytes are given out once, so that they are not in memory twice. */
@@ -100,12 +99,14 @@ export function blobOf(bytes: number, read: (start: number, end: number) => Read
   return Object.defineProperties(new Blob(), { size: { value: bytes }, slice: { value: slice } });
 }
 
-function streamOf(bytes: ByteArray): ReadableStream<Uint8Array> {
-  const start = (controller: ReadableByteStreamController) => {
-    controller.enqueue(bytes);
-    controller.close();
-  };
-  return new ReadableStream({ type: 'bytes', start });
+async function* once(bytes: ByteArray): AsyncGenerator<ByteArray, void> {
+  yield bytes;
+  free(bytes);
+}
+
+/** Rather than when somebody notices that it could be. */
+function free({ buffer }: ByteArray): void {
+  (buffer as { transfer?(bytes: number): ArrayBuffer }).transfer?.(0);
 }
 
 function keyOf({ file, start, end }: Extent): string {
