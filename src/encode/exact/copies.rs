@@ -32,8 +32,8 @@ const COPY_BITS: f64 = 10.0;
 
 /// A plane as copies and literals, if that may take less than the bytes that it takes without copies.
 pub fn copies_plane(finder: Finder, plain_bytes: f64) -> Option<Vec<u8>> {
-    let finder = finder.sorted_out();
     let plane = finder.plane;
+    let finder = finder.sorted_out();
     // Contexts make literals smaller, too.
     let literal_part = (plain_bytes / entropy_bytes(plane).max(1.0)).clamp(0.3, 1.0);
     let mut prices = Prices::first(plane, literal_part);
@@ -42,6 +42,8 @@ pub fn copies_plane(finder: Finder, plain_bytes: f64) -> Option<Vec<u8>> {
         prices = Prices::of(&Sequences::cheapest(&finder, &prices, FIRST_CHAIN_LEN).0, literal_part);
     }
     let (sequences, bits) = Sequences::cheapest(&finder, &prices, CHAIN_LEN);
+    // Several times the plane, which coding the sequences takes again.
+    drop(finder);
     let expected_part = if literal_part < 1.0 { EXPECTED_PART } else { 1.0 };
     (bits < 8.0 * expected_part * plain_bytes).then(|| sequences.payload())
 }
@@ -89,16 +91,19 @@ struct Sequences {
 }
 
 impl Sequences {
-    /// The sequences of the least sum of prices, and this sum.
+    /// The sequences of the least sum of prices, and this sum: part by part, for steps to take little memory.
     fn cheapest(finder: &Finder, prices: &Prices, chain_len: usize) -> (Self, f64) {
         let plane = finder.plane;
-        let (copies, bits) = path(finder, prices, chain_len);
-        let copied: usize = copies.iter().map(|(_, copy)| copy.len).sum();
-        let mut sequences = Sequences { literals: Vec::with_capacity(plane.len() - copied), ..Sequences::default() };
-        let mut start = 0;
-        for (position, copy) in copies {
-            sequences.push(&plane[start..position], copy);
-            start = position + copy.len;
+        let mut sequences = Sequences { literals: Vec::with_capacity(plane.len()), ..Sequences::default() };
+        let (mut start, mut bits) = (0, 0.0);
+        for part in (0..plane.len()).step_by(PART_BYTES) {
+            let part = part..plane.len().min(part + PART_BYTES);
+            let (copies, price) = path(finder, part, prices, chain_len);
+            for (position, copy) in copies {
+                sequences.push(&plane[start..position], copy);
+                start = position + copy.len;
+            }
+            bits += f64::from(price);
         }
         sequences.literals.extend_from_slice(&plane[start..]);
         (sequences, bits)
@@ -213,29 +218,8 @@ struct Step {
     distance: u32,
 }
 
-/// The copies of the cheapest parse, each with its position, and what it costs: part by part, for steps to take little memory.
-fn path(finder: &Finder, prices: &Prices, chain_len: usize) -> (Vec<(usize, Copy)>, f64) {
-    let plane = finder.plane;
-    let starts = (0..plane.len()).step_by(PART_BYTES);
-    let len_prices: Vec<f32> =
-        (0..plane.len().min(PART_BYTES)).map(|number| varint_price(&prices.copy_lens, number)).collect();
-    let (mut copies, mut bits) = (Vec::new(), 0.0);
-    for start in starts {
-        let part = start..plane.len().min(start + PART_BYTES);
-        let (more, price) = path_of_part(finder, part, prices, &len_prices, chain_len);
-        copies.extend(more);
-        bits += f64::from(price);
-    }
-    (copies, bits)
-}
-
-fn path_of_part(
-    finder: &Finder,
-    part: Range<usize>,
-    prices: &Prices,
-    len_prices: &[f32],
-    chain_len: usize,
-) -> (Vec<(usize, Copy)>, f32) {
+/// The copies of the cheapest parse of a part, each with its position in the plane, and what it costs.
+fn path(finder: &Finder, part: Range<usize>, prices: &Prices, chain_len: usize) -> (Vec<(usize, Copy)>, f32) {
     let plane = finder.plane;
     let mut steps = vec![Step { price: f32::INFINITY, len: 0, distance: 0 }; part.len() + 1];
     let run = |len: u32| varint_price(&prices.literal_lens, len as usize);
@@ -261,7 +245,7 @@ fn path_of_part(
         let mut offer = NO_OFFER;
         for len in (COPY_LEN_MIN..offers.len()).rev() {
             offer = offer.cheaper(offers[len]);
-            let price = price + offer.price + len_prices[len - COPY_LEN_MIN] + after_copy;
+            let price = price + offer.price + varint_price(&prices.copy_lens, len - COPY_LEN_MIN) + after_copy;
             let step = &mut steps[at + len];
             if price < step.price {
                 *step = Step { price, len: len as u32, distance: offer.distance as u32 };

@@ -4,6 +4,7 @@
 //! see that. Most tensors share one set of tables, because small ones could not pay for their own; a large one may have
 //! its own set.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use rayon::prelude::*;
@@ -95,7 +96,11 @@ where
         let planes = (planes_bytes < DOUBT * (fit.bytes() + FRAME_BYTES)).then(|| (coders.planes)(tensor));
         Ok(Fitted { frame, tensor, planes: planes.transpose()?, fit, own: false })
     };
-    let mut fits: Vec<Fitted> = map_in_parts(tensors.iter().copied(), elements, fitted)?;
+    // The largest first, before what is kept of others lies between the memory that they free.
+    let mut largest_first = tensors.to_vec();
+    largest_first.sort_by_key(|tensor| Reverse(elements(tensor)));
+    let mut fits: Vec<Fitted> = map_in_parts(largest_first, elements, fitted)?;
+    fits.sort_by_key(|fitted| fitted.frame);
     let mut coded = Integers::default();
     let of_shared = |fits: &[Fitted]| {
         let counts = fits.iter().filter(|fitted| !fitted.own).map(|fitted| &fitted.fit.counts);
