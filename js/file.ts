@@ -5,7 +5,7 @@ import type { Piece } from './steps.js';
 import { streamOf } from './stream.js';
 import type { ByteArray, FileInfo } from './types.js';
 
-/** Decoded bytes that a stream gives at once, about. */
+/** Decoded bytes that a stream gives at once, about, and of which it has three in memory. */
 const STREAM_BYTES = 2 << 20;
 
 /** What the file needs of its archive. */
@@ -81,7 +81,10 @@ export class ArchiveFile {
     return new Response(this.stream(), { headers });
   }
 
-  /** Decodes as it is read, and not much further. Readers that bring their own memory are given no other. */
+  /**
+   * Decodes as it is read, and not much further. Readers that bring their own memory are given no other; to others, a part may come in
+   * memory that is longer.
+   */
   stream(start = 0, end = this.size): ReadableStream<ByteArray> {
     return streamOf(this.#parts(start, end));
   }

@@ -30,6 +30,6 @@ export async function* inTurn<Result>(
     if (!first) return;
     const result = await first;
     yield result;
-    spare.push(memoryOf(result));
+    if (spare.length <= AHEAD) spare.push(memoryOf(result));
   }
 }

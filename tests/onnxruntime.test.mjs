@@ -75,7 +75,7 @@ async function writeMixed() {
  * Runs a model from its archive and from decoded files: the largest difference of all outputs, and with what the runtime's own
  * `create` was called.
  */
-async function compare({ base, file, provider, path, restored, model, shape, external = [], options = {}, copies = false, wasm = {} }) {
+async function compare({ base, file, provider, path, restored, model, shape, external = [], options = {}, copies = false, wasm = {}, refuseByob = false }) {
   const ort = await import(`${base}/ort/${file}`);
   const { createSession } = await import(`${base}/pkg/onnxruntime.js`);
   Object.assign(ort.env.wasm, { numThreads: 1, ...wasm });
@@ -99,6 +99,13 @@ async function compare({ base, file, provider, path, restored, model, shape, ext
     if (mode === GPUMapMode.READ) readBack.push(this.size);
     return mapAsync.call(this, mode, ...range);
   };
+  let refused = 0;
+  const { getReader } = ReadableStream.prototype;
+  ReadableStream.prototype.getReader = function (options) {
+    if (!refuseByob || options?.mode !== 'byob') return getReader.call(this, options);
+    refused++;
+    throw new TypeError('refused');
+  };
   const session = await createSession(runtime, `${base}/${path}`, { model, ...own, ...options });
   const gpu = { given, readBack, inputs: [session.inputNames, session.inputMetadata.map(({ name }) => name)] };
   const bytes = async (name) => new Uint8Array(await (await fetch(`${base}/${restored}/${name}`)).arrayBuffer());
@@ -114,7 +121,7 @@ async function compare({ base, file, provider, path, restored, model, shape, ext
   const largest = Math.max(...theirs.map(({ data }) => data.reduce((most, value) => Math.max(most, Math.abs(value)), 0)));
   await session.release();
   await plain.release();
-  return { difference: Math.max(...differences), largest, probe: calls.slice(0, -1), created: calls.at(-1), gpu };
+  return { difference: Math.max(...differences), largest, probe: calls.slice(0, -1), created: calls.at(-1), gpu, refused };
 }
 
 const { run } = places.Chromium;
@@ -158,6 +165,12 @@ describe('mcwc/onnxruntime', () => {
       });
     });
   }
+
+  test('streams serve a runtime that brings no memory of its own, too', async () => {
+    const { difference, created, refused } = await run(compare, { ...BUILDS['jspi, on the CPU'], ...MIXED, refuseByob: true });
+    assert.deepEqual([difference, created.data], [0, ['Blob', 'Blob']]);
+    assert.ok(refused > 0);
+  });
 
   test('weights on the GPU are of the device that the session computes on', async () => {
     const { file } = BUILDS.webgpu;

@@ -123,11 +123,12 @@ describe('Memory used again', () => {
             if (bytes >= 1 << 20) made++;
             return new target(bytes);
           };
-          globalThis.ArrayBuffer = new Proxy(ArrayBuffer, { construct });
+          const Original = ArrayBuffer;
+          globalThis.ArrayBuffer = new Proxy(Original, { construct });
           const wrong = [];
           for (const [start, end] of [[0, file.size], [1001, 9_000_003], [0, 0], [file.size - 7, file.size]]) {
             const stream = file.stream(start, end);
-            let reader = stream.getReader({ mode: 'byob' });
+            const reader = stream.getReader({ mode: 'byob' });
             let at = start;
             for (let view = new Uint8Array(300_001); ; ) {
               const { value, done } = await reader.read(view);
@@ -138,7 +139,7 @@ describe('Memory used again', () => {
             }
             if (at !== end) wrong.push([start, end, at]);
           }
-          const parts = made;
+          globalThis.ArrayBuffer = Original;
           const stream = file.stream(5);
           const own = stream.getReader({ mode: 'byob' });
           await own.read(new Uint8Array(100));
@@ -150,10 +151,48 @@ describe('Memory used again', () => {
           }
           if (at !== file.size) wrong.push(['without', at]);
           archive.close();
-          return { wrong, parts };
+          return { wrong, made };
         };
-        // One is read while the next is decoded.
-        assert.deepEqual(await run(scenario), { wrong: [], parts: 3 });
+        // One is read while the next is decoded, and the first is too short for others.
+        assert.deepEqual(await run(scenario), { wrong: [], made: 3 });
+      });
+
+      test('reads a file many times at once, and keeps no more memory for that', async () => {
+        const scenario = async ({ entry, base }) => {
+          const { open } = await import(entry);
+          const archive = await open(`${base}/large.mcwc`, { backend: 'cpu', workers: 0 });
+          const file = archive.file('large.safetensors');
+          const whole = new Uint8Array(await (await fetch(`${base}/large-restored/large.safetensors`)).arrayBuffer());
+          const wrong = [];
+          const read = async (start) => {
+            const target = new Uint8Array(5_000_000);
+            await file.read(target, start);
+            if (!target.every((byte, index) => byte === whole[start + index])) wrong.push(['read', start]);
+          };
+          const stream = async (start, mode) => {
+            const reader = file.stream(start, start + 5_000_000).getReader({ mode });
+            for (let at = start; ; ) {
+              const { value, done } = await (mode ? reader.read(new Uint8Array(700_000)) : reader.read());
+              if (done) return at === start + 5_000_000 || wrong.push(['stream', start, at]);
+              if (!value.every((byte, index) => byte === whole[at + index])) wrong.push(['stream', start, at]);
+              at += value.length;
+            }
+          };
+          const starts = [0, 7, 4_000_001, 9_999_999];
+          await Promise.all(starts.flatMap((start) => [read(start), stream(start, 'byob'), stream(start)]));
+          let made = 0;
+          const Original = ArrayBuffer;
+          const construct = (target, [bytes]) => (made += bytes >= 1 << 20, new target(bytes));
+          globalThis.ArrayBuffer = new Proxy(Original, { construct });
+          await Promise.all(starts.map(read));
+          globalThis.ArrayBuffer = Original;
+          archive.close();
+          return { wrong, made };
+        };
+        const { wrong, made } = await run(scenario);
+        assert.deepEqual(wrong, []);
+        // Four begin with two parts each, and there is memory for two.
+        assert.ok(made >= 6, `memory made ${made} times`);
       });
     });
   }

@@ -104,9 +104,9 @@ async function* once(bytes: ByteArray): AsyncGenerator<ByteArray, void> {
   free(bytes);
 }
 
-/** Rather than when somebody notices that it could be. */
+/** At once, rather than when garbage is collected; unless whoever read it has taken it along. */
 function free({ buffer }: ByteArray): void {
-  (buffer as { transfer?(bytes: number): ArrayBuffer }).transfer?.(0);
+  if (buffer.byteLength > 0) (buffer as { transfer?(bytes: number): ArrayBuffer }).transfer?.(0);
 }
 
 function keyOf({ file, start, end }: Extent): string {

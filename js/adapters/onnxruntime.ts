@@ -16,7 +16,7 @@ interface Providers {
 type Created<Ort extends Runtime> = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
 type OwnOptions<Ort extends Runtime> = NonNullable<Parameters<Ort['InferenceSession']['create']>[1]>;
 
-/** Enough for the many small ones; more took no less time for MiniLM, and as much memory. */
+/** Enough for the many small ones. */
 const AHEAD_BYTES = 1 << 20;
 
 export interface SessionOptions {

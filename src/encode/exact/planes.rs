@@ -31,12 +31,11 @@ const ADAPTIVE_PART: usize = 1024;
 /// Payload of the planes of some elements, every plane in its smallest mode.
 pub fn encode_elements(elements: &[u8], dtype: DType) -> Vec<u8> {
     let element_bytes = (dtype.bits() as usize).div_ceil(8);
-    if element_bytes == 1 && !dtype.is_float() {
+    if element_bytes == 1 {
         return encode_plane(elements);
     }
     // Those of wide elements are many and gain little by adapting.
-    let slow_to_decode = element_bytes == 1;
-    (0..element_bytes).flat_map(|plane| smallest(&split(elements, dtype, plane), slow_to_decode, None)).collect()
+    (0..element_bytes).flat_map(|plane| smallest(&split(elements, dtype, plane), false, None)).collect()
 }
 
 /// Payload of the planes of some predicted elements, or records of fields of these many bytes, every plane in its smallest mode.

@@ -96,7 +96,7 @@ where
         let planes = (planes_bytes < DOUBT * (fit.bytes() + FRAME_BYTES)).then(|| (coders.planes)(tensor));
         Ok(Fitted { frame, tensor, planes: planes.transpose()?, fit, own: false })
     };
-    // The largest first, before what is kept of others lies between the memory that they free.
+    // The largest first: what is kept of others would leave gaps in memory that are too small for them.
     let mut largest_first = tensors.to_vec();
     largest_first.sort_by_key(|tensor| Reverse(elements(tensor)));
     let mut fits: Vec<Fitted> = map_in_parts(largest_first, elements, fitted)?;
