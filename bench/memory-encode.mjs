@@ -23,7 +23,7 @@ const FOLDER = join(CACHE, 'memory-encode');
 const path = (name) => join(FOLDER, name);
 
 /** In this order, as a delta needs its base. */
-const MODES = {
+export const MODES = {
   'bits': ['--bits', '4'],
   'lossless': ['--lossless'],
   'importances': ['--bits', '4', '--calibration', path('importances.safetensors')],
@@ -32,9 +32,9 @@ const MODES = {
   'delta': ['--base', path('base of nearest levels.mcwc')],
 };
 
-/** Peak memory and processor time of every mode, for models of these sizes in bytes. */
-export async function measureEncoder(command, sizes) {
-  const measured = [];
+/** Peak memory and processor time of modes, for models of these sizes in bytes; of others as they were. */
+export async function measureEncoder(command, sizes, modes, before = []) {
+  const measured = before.filter(({ mode }) => !modes.includes(mode));
   for (const bytes of sizes) {
     mkdirSync(FOLDER, { recursive: true });
     try {
@@ -42,7 +42,7 @@ export async function measureEncoder(command, sizes) {
       writeTransformer(path('model.safetensors'), bytes);
       writeTransformer(path('tuned.safetensors'), bytes, CHANGED);
       writeSafetensors(path('importances.safetensors'), transformerImportances(bytes), { format: 'mcwc-statistics', version: '1' });
-      for (const [mode, args] of Object.entries(MODES)) {
+      for (const [mode, args] of Object.entries(MODES).filter(([mode]) => modes.includes(mode))) {
         const model = path(mode === 'delta' ? 'tuned.safetensors' : 'model.safetensors');
         const { peakBytes, cpuSeconds } = await measureProcess(command, ['encode', '--json', model, '-o', path(`${mode}.mcwc`), ...args]);
         measured.push({ mode, bytes, peakBytes, cpuSeconds });

@@ -1,6 +1,6 @@
 // How much memory decoding takes, however large the archive, encoding, however large the model, how its time grows and what
 // a second core saves of it, and a runtime that is handed the weights.
-//   node bench/memory.mjs [--parts browser,native,encoder,cores,runtime] [--native-gb 2] [--browser-mb 500] [--encode-gb 1,4] [--runtime-mb 500]
+//   node bench/memory.mjs [--parts browser,native,encoder,cores,runtime] [--native-gb 2] [--browser-mb 500] [--encode-gb 1,4] [--modes bits,…] [--runtime-mb 500]
 // Makes archives of synthetic weights in .cache, and deletes them. Writes bench/results/memory.json and docs/BENCHMARKS.md. Some of the
 // parts update that part of the results.
 // Exit status 1 if a bound is exceeded or a file comes back changed. Linux only: it reads /proc.
@@ -14,7 +14,7 @@ import { ROOT, step } from '../scripts/tools.mjs';
 import { PKG, buildCommand, requirePackage } from './artifacts.mjs';
 import { openPage } from './browser.mjs';
 import { CACHE } from './fetch.mjs';
-import { coresTable, coresTargets, encoderTable, encoderTargets, measureCores, measureEncoder } from './memory-encode.mjs';
+import { MODES, coresTable, coresTargets, encoderTable, encoderTargets, measureCores, measureEncoder } from './memory-encode.mjs';
 import { measureRuntime, runtimeTable, runtimeTargets } from './memory-runtime.mjs';
 import { measureProcess, renderers } from './resident.mjs';
 import { round } from './stats.mjs';
@@ -30,14 +30,14 @@ const PARTS = ['browser', 'native', 'encoder', 'cores', 'runtime'];
 const RESULTS = join(ROOT, 'bench/results/memory.json');
 const SIZE = { whole: false };
 const kinds = { 'native-gb': number(2, SIZE), 'browser-mb': number(500, SIZE), 'encode-gb': numbers([1, 4], SIZE), 'runtime-mb': number(500, SIZE) };
-const { parts, ...sizes } = readOptions(import.meta.filename, { parts: some(PARTS), ...kinds });
+const { parts, modes, ...sizes } = readOptions(import.meta.filename, { parts: some(PARTS), modes: some(Object.keys(MODES)), ...kinds });
 if (parts.includes('browser') || parts.includes('runtime')) requirePackage();
 const command = buildCommand();
 mkdirSync(DATA, { recursive: true });
 const measures = {
   browser: () => measureBrowser(sizes['browser-mb'] * 1e6),
   native: () => measureNative(sizes['native-gb'] * 1e9),
-  encoder: () => measureEncoder(command, sizes['encode-gb'].map((gigabytes) => gigabytes * 1e9)),
+  encoder: () => measureEncoder(command, sizes['encode-gb'].map((gigabytes) => gigabytes * 1e9), modes, results.encoder),
   cores: () => measureCores(command),
   runtime: () => measureRuntime(command, sizes['runtime-mb'] * 1e6),
 };

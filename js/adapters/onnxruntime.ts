@@ -16,15 +16,18 @@ interface Providers {
 type Created<Ort extends Runtime> = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
 type OwnOptions<Ort extends Runtime> = NonNullable<Parameters<Ort['InferenceSession']['create']>[1]>;
 
-/** Enough for the many small ones. */
-const AHEAD_BYTES = 1 << 20;
+/** Of the many small ones; where each would be waited for, which takes longer than to decode it. */
+const AHEAD_BYTES = { blob: 1 << 20, array: 0 };
 
 export interface SessionOptions {
   /** The model's name in the archive, if there are several. */
   model?: string;
   /** How the archive is opened. Default: decoded on the CPU. */
   mcwc?: OpenOptions;
-  /** Bytes of weights that are decoded before the runtime asks for them, on workers, while the archive arrives. Default: 1 MiB. */
+  /**
+   * Bytes of weights that are decoded before the runtime asks for them, on workers, while the archive arrives. Default: 1 MiB with
+   * JSPI, else none.
+   */
   aheadBytes?: number;
   /** `gpu`: large weights become buffers of the GPU, decoded there, that the runtime uses as they are. Only with the provider `webgpu`. */
   weights?: 'gpu';
@@ -41,7 +44,7 @@ export async function createSession<Ort extends Runtime>(
   source: Archive | ArchiveSource,
   options: SessionOptions & Partial<OwnOptions<Ort>> = {},
 ): Promise<Created<Ort>> {
-  const { model, mcwc, aheadBytes = AHEAD_BYTES, weights, onProgress, signal, ...own } = options;
+  const { model, mcwc, aheadBytes, weights, onProgress, signal, ...own } = options;
   const opening = { ...defined({ onProgress, signal }), ...mcwc };
   // The runtime is loaded while the archive arrives.
   if (weights === undefined) return load(ort, source, { opening, own, model, aheadBytes, signal, access: accessFor(ort, own) });
@@ -63,7 +66,7 @@ interface LoadOptions {
   /** The runtime's. */
   own: Providers & { externalData?: readonly unknown[] };
   model: string | undefined;
-  aheadBytes: number;
+  aheadBytes: number | undefined;
   signal: AbortSignal | undefined;
   access: Promise<Access | undefined> | Access | undefined;
   /** Where large weights are to be. */
@@ -109,14 +112,12 @@ interface Contents {
 }
 
 async function contents(archive: Archive, name: string, parts: Split | undefined, { access, aheadBytes }: LoadOptions): Promise<Contents> {
-  if (parts && access) {
+  const kind = await access;
+  if (parts && kind) {
     const lazy = new LazyData(archive, parts.extents);
-    const prepared = Promise.resolve(access).then((access) => (access === 'array' ? lazy.prepare() : undefined));
-    const [kind] = await Promise.all([access, prepared, lazy.decodeAhead(aheadBytes)]);
-    if (kind) {
-      const externalData = Array.from(parts.locations, ([path, name]) => ({ path, data: lazy.file(name, archive.file(name).size, kind) }));
-      return { model: parts.model, externalData, lazy, access: kind };
-    }
+    await Promise.all([kind === 'array' ? lazy.prepare() : undefined, lazy.decodeAhead(aheadBytes ?? AHEAD_BYTES[kind])]);
+    const externalData = Array.from(parts.locations, ([path, name]) => ({ path, data: lazy.file(name, archive.file(name).size, kind) }));
+    return { model: parts.model, externalData, lazy, access: kind };
   }
   const outside = Array.from(parts?.locations ?? []).filter(([, file]) => file !== name);
   const files = outside.map(async ([path, file]) => ({ path, data: await archive.file(file).bytes() }));

@@ -161,6 +161,6 @@ fn without_a_gpu_nothing_is_made() {
         .output()
         .unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && message.contains("mcwc: GPU: "), "{message}");
+    assert!(output.status.code() == Some(1) && message.contains("mcwc: GPU: no driver for "), "{message}");
     assert!(!directory.path().join("out").exists());
 }

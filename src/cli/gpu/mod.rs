@@ -21,8 +21,12 @@ use crate::source::FileSource;
 /// # Errors
 /// `Gpu` if there is none, or if it fails.
 fn decoder() -> Result<Decoder> {
+    let none = |error| match error {
+        Error::Gpu(reason) => Error::Gpu(format!("no driver for Vulkan, Metal or DirectX 12 offers one: {reason}").into()),
+        other => other,
+    };
     pollster::block_on(async {
-        let gpu = Decoder::new(Device::request().await?).await?;
+        let gpu = Decoder::new(Device::request().await.map_err(none)?).await?;
         gpu.self_test().await?;
         Ok(gpu)
     })
