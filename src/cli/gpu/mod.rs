@@ -22,7 +22,9 @@ use crate::source::FileSource;
 /// `Gpu` if there is none, or if it fails.
 fn decoder() -> Result<Decoder> {
     let none = |error| match error {
-        Error::Gpu(reason) => Error::Gpu(format!("no driver for Vulkan, Metal or DirectX 12 offers one: {reason}").into()),
+        Error::Gpu(reason) => {
+            Error::Gpu(format!("no driver for Vulkan, Metal or DirectX 12 offers one: {reason}").into())
+        }
         other => other,
     };
     pollster::block_on(async {
