@@ -96,13 +96,17 @@ impl<'c> PathFinder<'c> {
                 let error = weight - level(index, q as u8) as f32;
                 error * error + self.lambda * self.costs.bits(q, class, index)
             };
-            let (candidates, costs) = if fixed.is_some() {
-                // Zero is an even index of both.
-                ([[0, 1]; 2], [0, 1].map(|q| [cost_of(0, q), f32::INFINITY]))
-            } else {
-                let candidates = [0, 1].map(|quantizer| nearest(weight, quantizer));
-                (candidates, [0, 1].map(|q| candidates[q].map(|index| cost_of(index, q))))
-            };
+            // Zero is an even index of both.
+            let candidates = if fixed.is_some() { [[0, 1]; 2] } else { [nearest(weight, 0), nearest(weight, 1)] };
+            let mut costs = [[0.0; 2]; 2];
+            for (q, (costs, candidates)) in costs.iter_mut().zip(&candidates).enumerate() {
+                for (cost, &index) in costs.iter_mut().zip(candidates) {
+                    *cost = cost_of(index, q);
+                }
+                if fixed.is_some() {
+                    costs[1] = f32::INFINITY;
+                }
+            }
             let mut best = [0.0; TRELLIS_STATES];
             let mut previous = [0; TRELLIS_STATES];
             for (state, branches) in BRANCHES.iter().enumerate() {
