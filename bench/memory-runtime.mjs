@@ -116,8 +116,8 @@ function found(measured, model, build, way) {
 }
 
 export function runtimeTable(measured) {
-  const ways = { bytes: 'decoded bytes', external: "the original's external data", adapter: '`mcwc/onnxruntime`' };
-  const header = ['onnxruntime-web: renderer, peak', ...Object.values(ways).flatMap((way) => [`${way}, MB`, 's'])];
+  const ways = { bytes: 'decoded', external: 'original', adapter: 'adapter' };
+  const header = ['onnxruntime-web: peak', ...Object.values(ways).flatMap((way) => [`${way}, MB`, 's'])];
   const models = [...new Set(measured.map(({ model }) => model))];
   const cells = (model, build) =>
     Object.keys(ways).flatMap((way) => {
