@@ -8,7 +8,7 @@ use common::Noise;
 use mcwc::container::{FileEntry, TensorEntry};
 use mcwc::decode::Reader;
 use mcwc::encode::assemble::ArchiveBuilder;
-use mcwc::encode::exact::frame::exact;
+use mcwc::encode::exact::frame::{exact, predicted};
 use mcwc::tensor::{DType, Limits};
 
 struct Part {
@@ -36,7 +36,10 @@ fn archive(parts: &[Part], base: Option<[u8; 16]>) -> Vec<u8> {
             ..TensorEntry::default()
         });
         offset += bytes.len() as u64;
-        let mut frame = exact(bytes, *dtype, record, reference.as_ref().map(|(_, bytes)| &bytes[..]));
+        let mut frame = match reference {
+            Some((_, reference)) => predicted(bytes, *dtype, record, reference),
+            None => exact(bytes, *dtype, record, false),
+        };
         frame.entry.reference = reference.as_ref().map(|(frame, _)| frame.to_vec());
         builder.push_frame(frame).unwrap();
     }

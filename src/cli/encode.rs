@@ -53,6 +53,9 @@ pub struct Arguments {
     /// Keep every byte exact
     #[arg(help_heading = "Rate", long, group = "target")]
     lossless: bool,
+    /// Let the coding of exact floats adapt to them: up to 2 % fewer bytes, which take up to six times as long to decode
+    #[arg(help_heading = "Rate", long)]
+    adaptive: bool,
     /// Passes, coarse to fine, such as 2.5,4: the model can be used at the first rate while the rest still comes
     #[arg(help_heading = "Rate", long, value_name = "B,B", group = "target", value_delimiter = ',', value_parser = parse_bits)]
     progressive: Vec<f64>,
@@ -186,6 +189,7 @@ pub fn run(arguments: &Arguments, json: bool) -> Result<Printed> {
         base_weights: (!base_files.is_empty()).then_some(&base_files),
         prediction: !arguments.no_prediction,
         alignment: !arguments.no_alignment,
+        adaptive: arguments.adaptive,
         entropy_model: !arguments.no_entropy_model,
         passes: &arguments.progressive,
         unit_order_free: arguments.unit_order == UnitOrder::Free,

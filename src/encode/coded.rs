@@ -317,7 +317,8 @@ fn exact_bits(contents: &Contents, tensor: &TensorLocation, options: &Options) -
     let sampled = len.min(EXACT_SAMPLE_LEN);
     let first = (len - sampled) / 2;
     let bytes = contents.read(tensor, first * element_bytes..(first + sampled) * element_bytes)?;
-    Ok(8.0 * exact(&bytes, tensor.dtype, tensor.record, None).bytes() as f64 * len as f64 / sampled.max(1) as f64)
+    Ok(8.0 * exact(&bytes, tensor.dtype, tensor.record, options.adaptive).bytes() as f64 * len as f64
+        / sampled.max(1) as f64)
 }
 
 /// Elements that tell how small an exact frame gets.

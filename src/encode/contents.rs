@@ -180,7 +180,7 @@ impl<'a> Contents<'a> {
         };
         let error = match options.target.weights_error() {
             Some(error) if !is_computed()? => error,
-            _ => return Ok(are_smaller_raw(&sample, tensor.dtype, None)),
+            _ => return Ok(are_smaller_raw(&sample, tensor.dtype, None, options.adaptive)),
         };
         if tensor.bytes > TABLE_BYTES_MAX {
             return Ok(false);
@@ -188,7 +188,7 @@ impl<'a> Contents<'a> {
         let Range { start, end } = middle(sample.len() as u64, TABLE_SAMPLE_BYTES);
         let sample = &sample[start as usize..end as usize];
         let lossy = lossy_bytes(&to_f32(sample, tensor.dtype), error, options.target.bits_max());
-        Ok(are_smaller_raw(sample, tensor.dtype, Some(lossy)))
+        Ok(are_smaller_raw(sample, tensor.dtype, Some(lossy), options.adaptive))
     }
 
     /// What tensors of one frame have in common.

@@ -90,7 +90,7 @@ pub fn exact_frame(
     options: &Options,
 ) -> Result<KeptFrame> {
     let bytes = contents.bytes(tensor)?;
-    let coded = exact(&bytes, tensor.dtype, tensor.record, None).kept(scratch)?;
+    let coded = exact(&bytes, tensor.dtype, tensor.record, options.adaptive).kept(scratch)?;
     let Some(base) = options.base else { return Ok(coded) };
     match base::predict_exact(base, tensor, &bytes)? {
         Some(predicted) if predicted.bytes() < coded.bytes() => predicted.kept(scratch),

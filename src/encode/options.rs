@@ -116,6 +116,9 @@ pub struct Options<'a> {
     pub alignment: bool,
     /// Whether the archive may give hidden units, heads and channels in another order. The model computes the same.
     pub unit_order_free: bool,
+    /// Whether long planes of exact elements of several bytes may adapt: up to 2 % fewer bytes of floats, and a decoder that takes up
+    /// to six times as long for them.
+    pub adaptive: bool,
     /// Whether symbols are coded by how often they occur; if not, all of them as equally likely. To see what that is worth.
     pub entropy_model: bool,
     /// Bits of each pass, each with those before it, coarse to fine; empty for one pass. The target is the last one's.
@@ -148,6 +151,7 @@ impl Default for Options<'_> {
             prediction: true,
             alignment: true,
             unit_order_free: false,
+            adaptive: false,
             entropy_model: true,
             passes: &[],
             key_interval: 4,

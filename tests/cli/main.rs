@@ -64,6 +64,50 @@ fn lossless_is_identical_and_verifies() {
 }
 
 #[test]
+fn exact_floats_that_drift_are_smaller_if_they_may_adapt() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let mut random = Noise(8);
+    let drifting: Vec<f32> = (0..256 * 256).map(|at| random.normal() * (at as f32 / 4096.0 - 8.0).exp2()).collect();
+    let file = safetensors(&[
+        Tensor::floats("drifting", DType::F16, &[256, 256], &drifting),
+        Tensor::floats("learned", DType::F16, &[64, 64], &random.normals(4096, 0.05)),
+    ]);
+    std::fs::write(path.join("m.safetensors"), &file).unwrap();
+    for target in [&["--lossless"][..], &["--bits", "4", "--exclude", "drifting"]] {
+        let bytes = [&[][..], &["--adaptive"]].map(|adaptive| {
+            ok(path, &[&["encode", "m.safetensors", "-o", "m.mcwc", "--force"], target, adaptive].concat());
+            let compared = json(path, &["compare", "m.safetensors", "m.mcwc", "--json"]);
+            let tensors = compared["tensors"].as_array().unwrap();
+            assert!(tensors.iter().any(|tensor| tensor["name"] == "drifting" && tensor["identical"] == true));
+            std::fs::metadata(path.join("m.mcwc")).unwrap().len()
+        });
+        assert!(bytes[1] < bytes[0] * 9 / 10, "{bytes:?}, {target:?}");
+    }
+}
+
+#[test]
+fn floats_that_may_adapt_are_exact_where_that_takes_less_than_loss() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let mut random = Noise(9);
+    let power = |at: usize| {
+        let exponent = (3.0 * random.uniform() + at as f32 / 4096.0).floor() - 12.0;
+        exponent.exp2().copysign(random.uniform() - 0.5)
+    };
+    let powers: Vec<f32> = (0..256 * 256).map(power).collect();
+    let file = safetensors(&[Tensor::floats("powers", DType::F16, &[256, 256], &powers)]);
+    std::fs::write(path.join("m.safetensors"), &file).unwrap();
+    let encode = |options: &[&str]| {
+        let report = json(path, &[&["encode", "m.safetensors", "-o", "m.mcwc", "--force", "--json"], options].concat());
+        (report["tensors"][0]["lossy"].as_bool().unwrap(), report["archive_bytes"].as_u64().unwrap())
+    };
+    let quality = ["--quality", "3e-5"];
+    assert!(encode(&quality).0);
+    assert_eq!(encode(&[&quality[..], &["--adaptive"]].concat()), encode(&["--lossless", "--adaptive"]));
+}
+
+#[test]
 fn inspect_tells_what_is_inside() {
     let directory = directory_with_model();
     let path = directory.path();

@@ -112,7 +112,7 @@ pub fn records_archive(bytes: &[u8], record: &[u16]) -> Vec<u8> {
         frames: Some(vec![0]),
         ..TensorEntry::default()
     });
-    builder.push_frame(exact(bytes, DType::U8, record, None)).unwrap();
+    builder.push_frame(exact(bytes, DType::U8, record, false)).unwrap();
     builder.finish().unwrap()
 }
 

@@ -27,7 +27,7 @@ pub fn without_prediction(reader: &Reader<FileSource>, report: &FrameReport) -> 
             let elementwise = fields.iter().all(|&field| field == 1);
             let record: Vec<u16> =
                 if elementwise { Vec::new() } else { fields.iter().map(|&field| field as u16).collect() };
-            let key = exact(&reader.tensor(&report.tensors[0])?, frame.dtype, &record, None);
+            let key = exact(&reader.tensor(&report.tensors[0])?, frame.dtype, &record, false);
             Ok(Without { bits: Some(8.0 * key.bytes() as f64), ..Without::default() })
         }
         Coding::Planes(_) => Ok(Without::default()),

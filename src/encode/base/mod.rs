@@ -9,7 +9,7 @@ use crate::container::{Coding, Frame, Side, Tensor};
 use crate::encode::base::cell_errors::{CellErrors, ErrorCounts};
 use crate::encode::coded_weights::CodedWeights;
 use crate::encode::contents::Contents;
-use crate::encode::exact::frame::{CodedFrame, exact};
+use crate::encode::exact::frame::{CodedFrame, predicted};
 use crate::encode::levels::frame::chunk_len;
 use crate::encode::levels::matrix::{Matrix, Orders, View};
 use crate::encode::options::Base;
@@ -221,7 +221,7 @@ pub fn predict_exact(base: &Base, tensor: &TensorLocation, bytes: &[u8]) -> Resu
     let Some((found, index)) = in_base(base, &tensor.name) else { return Ok(None) };
     let reference = &base.archive().frames[index];
     let Coding::Planes(fields) = &reference.coding else { return Ok(None) };
-    let mut frame = exact(bytes, tensor.dtype, tensor.record, Some(&base.tensor(&found.name)?));
+    let mut frame = predicted(bytes, tensor.dtype, tensor.record, &base.tensor(&found.name)?);
     let record =
         frame.entry.record.as_ref().map(|record| record.iter().map(|&field| field as usize).collect::<Vec<_>>());
     let same_fields = record.map_or(fields.iter().all(|&field| field == 1), |record| record == *fields);

@@ -1,5 +1,7 @@
 //! Exact elements of one tensor -> one frame: payloads of its chunks, and the header entry that describes them.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::container::{FrameEntry, serialize_chunk_entry};
@@ -77,9 +79,33 @@ impl Payload {
     }
 }
 
-/// A frame of exact planes: of elements, or of records if there are fields of these many bytes. With a reference, the bytes that
-/// its frame of the same type and fields decodes to, it is a predicted frame; which one is the archive's to fill in.
-pub fn exact(bytes: &[u8], dtype: DType, record: &[u16], reference: Option<&[u8]>) -> CodedFrame {
+/// A frame of exact planes: of elements, or of records if there are fields of these many bytes. `adaptive`: whether long planes of
+/// elements of several bytes may adapt.
+pub fn exact(bytes: &[u8], dtype: DType, record: &[u16], adaptive: bool) -> CodedFrame {
+    frame(bytes.len(), dtype, record, |range, fields| {
+        let chunk = &bytes[range];
+        if record.is_empty() {
+            return planes::encode_elements(chunk, dtype, adaptive);
+        }
+        (0..fields.len()).flat_map(|field| planes::encode_plane(&split_field(chunk, fields, field))).collect()
+    })
+}
+
+/// The same, predicted from the bytes that a frame of the same type and fields decodes to; which one is the archive's to fill in.
+pub fn predicted(bytes: &[u8], dtype: DType, record: &[u16], reference: &[u8]) -> CodedFrame {
+    frame(bytes.len(), dtype, record, |range, fields| {
+        let same_chunk = &reference[range.start.min(reference.len())..range.end.min(reference.len())];
+        planes::encode_predicted(&bytes[range], same_chunk, dtype, fields)
+    })
+}
+
+/// A frame of so many bytes, by the payload of each chunk of them and of its fields.
+fn frame(
+    len: usize,
+    dtype: DType,
+    record: &[u16],
+    payload: impl Fn(Range<usize>, &[usize]) -> Vec<u8> + Sync,
+) -> CodedFrame {
     let element_bytes = (dtype.bits() as usize).div_ceil(8);
     let (fields, chunk_len) = if record.is_empty() {
         (vec![1; element_bytes], CHUNK_LEN_MAX as usize)
@@ -89,15 +115,9 @@ pub fn exact(bytes: &[u8], dtype: DType, record: &[u16], reference: Option<&[u8]
         (fields, CHUNK_LEN_MAX as usize / record_bytes * record_bytes)
     };
     let chunk_bytes = chunk_len * element_bytes;
-    let payload = |(index, chunk): (usize, &[u8])| match reference {
-        Some(reference) => {
-            let same_chunk = reference.chunks(chunk_bytes).nth(index).unwrap_or(&[]);
-            planes::encode_predicted(chunk, same_chunk, dtype, &fields)
-        }
-        None if record.is_empty() => planes::encode_elements(chunk, dtype),
-        None => (0..fields.len()).flat_map(|field| planes::encode_plane(&split_field(chunk, &fields, field))).collect(),
-    };
-    let payloads = bytes.par_chunks(chunk_bytes).enumerate().map(payload).collect();
+    let range = |chunk: usize| chunk * chunk_bytes..len.min((chunk + 1) * chunk_bytes);
+    let chunks = (0..len.div_ceil(chunk_bytes)).into_par_iter();
+    let payloads = chunks.map(|chunk| payload(range(chunk), &fields)).collect();
     let record = (!record.is_empty()).then(|| record.iter().map(|&field| field.into()).collect());
     let entry = FrameEntry { coding: CODING_PLANES, chunk_len: chunk_len as u32, record, ..FrameEntry::default() };
     CodedFrame { entry, payloads }

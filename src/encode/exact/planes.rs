@@ -28,14 +28,14 @@ const CERTAIN_PART: f64 = 0.95;
 /// The part of a long plane that adapting must save, because it is slower to decode.
 const ADAPTIVE_PART: usize = 1024;
 
-/// Payload of the planes of some elements, every plane in its smallest mode.
-pub fn encode_elements(elements: &[u8], dtype: DType) -> Vec<u8> {
+/// Payload of the planes of some elements, every plane in its smallest mode. Long planes of elements of several bytes are many
+/// and gain little by adapting: they do only if it is asked for.
+pub fn encode_elements(elements: &[u8], dtype: DType, adaptive: bool) -> Vec<u8> {
     let element_bytes = (dtype.bits() as usize).div_ceil(8);
     if element_bytes == 1 {
         return encode_plane(elements);
     }
-    // Those of wide elements are many and gain little by adapting.
-    (0..element_bytes).flat_map(|plane| smallest(&split(elements, dtype, plane), false, None)).collect()
+    (0..element_bytes).flat_map(|plane| smallest(&split(elements, dtype, plane), adaptive, None)).collect()
 }
 
 /// Payload of the planes of some predicted elements, or records of fields of these many bytes, every plane in its smallest mode.
@@ -190,6 +190,7 @@ fn entropy_bits(counts: &[u64; 256], len: usize) -> f64 {
 mod tests {
     use super::*;
     use crate::entropy::decode_planes;
+    use crate::format::{MODE_ADAPTIVE, MODE_RANS};
     use crate::noise::Noise;
     use crate::reconstruct::decode_fields;
     use proptest::prelude::*;
@@ -254,8 +255,28 @@ mod tests {
         let alone = encode_elements(
             &residuals(&elements, &rotated(&reference, DType::F32, elements.len()), DType::F32),
             DType::U32,
+            false,
         );
         assert!(payload.len() < alone.len() * 9 / 10, "{} of {} bytes", payload.len(), alone.len());
+    }
+
+    #[test]
+    fn long_planes_of_floats_adapt_only_if_that_is_asked_for() {
+        let mut random = Noise(5);
+        // So many exponents that hardly any row of them occurs again.
+        let drifting = (0..1 << 16).map(|at| random.normal() * (16.0 * random.uniform() + at as f32 / 4096.0).exp2());
+        let elements: Vec<u8> = drifting.flat_map(f32::to_le_bytes).collect();
+        let plane = |payload: &[u8]| {
+            let top = &payload[3 * (1 + (1 << 16))..];
+            (top[0], top.len())
+        };
+        let [usual, adaptive] = [false, true].map(|adaptive| encode_elements(&elements, DType::F32, adaptive));
+        let ((usual_mode, usual_bytes), (mode, bytes)) = (plane(&usual), plane(&adaptive));
+        assert_eq!((usual_mode, mode), (MODE_RANS, MODE_ADAPTIVE));
+        assert!(bytes < usual_bytes * 98 / 100, "{bytes} of {usual_bytes} bytes");
+        let mut decoded = vec![0; elements.len()];
+        decode_fields(&adaptive, &[1; 4], DType::F32, None, &mut Vec::new(), &mut decoded).unwrap();
+        assert_eq!(decoded, elements);
     }
 
     #[test]

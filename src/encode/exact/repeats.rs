@@ -17,14 +17,14 @@ fn distinct_len(bytes: &[u8], dtype: DType) -> usize {
 }
 
 /// Whether floats take less in the raw stream, where they are bytes like others, than as planes; and, if they may be coded with loss,
-/// less than the bytes that they take then.
-pub fn are_smaller_raw(bytes: &[u8], dtype: DType, lossy_bytes: Option<f64>) -> bool {
+/// less than the bytes that they take then. `adaptive`: whether long planes may adapt.
+pub fn are_smaller_raw(bytes: &[u8], dtype: DType, lossy_bytes: Option<f64>, adaptive: bool) -> bool {
     let lossy_bytes = lossy_bytes.unwrap_or(f64::INFINITY);
     if lossy_bytes < (NEW_VALUE_BYTES * distinct_len(bytes, dtype)) as f64 {
         return false;
     }
     let least = encode_plane(bytes).len() as f64 / RAW_PART;
-    least < lossy_bytes && least < encode_elements(bytes, dtype).len() as f64
+    least < lossy_bytes && least < encode_elements(bytes, dtype, adaptive).len() as f64
 }
 
 /// What values take with a mean relative squared error, or with so many bits for each if that is less, about: by how often each
@@ -67,13 +67,13 @@ mod tests {
             .map(|weight| if weight.abs() < 0.2 { 0.0 } else { weight })
             .collect();
         for weights in [palette, bytes(pruned.into_iter())] {
-            assert!(have_repeats(&weights, DType::F32) && are_smaller_raw(&weights, DType::F32, None));
+            assert!(have_repeats(&weights, DType::F32) && are_smaller_raw(&weights, DType::F32, None, false));
         }
     }
 
     #[test]
     fn what_is_learned_keeps_its_planes() {
         let normals = bytes(Noise(3).normals(1 << 14, 0.1).into_iter());
-        assert!(!have_repeats(&normals, DType::F32) && !are_smaller_raw(&normals, DType::F32, None));
+        assert!(!have_repeats(&normals, DType::F32) && !are_smaller_raw(&normals, DType::F32, None, false));
     }
 }

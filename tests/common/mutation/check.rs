@@ -202,6 +202,7 @@ pub fn encoding(case: &[u8]) -> Option<String> {
         alignment: has(3),
         entropy_model: has(4),
         lenient: has(5),
+        adaptive: has(7),
         passes: if has(6) && choice[1] % 4 == 3 { &[1.5, 2.5] } else { &[] },
         key_interval: 1 + usize::from(choice[3] % 16),
         base: base_reader.as_ref(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mcwc::container::{Archive, FileEntry, TensorEntry};
 use mcwc::encode::assemble::ArchiveBuilder;
-use mcwc::encode::exact::frame::exact;
+use mcwc::encode::exact::frame::{self, exact};
 use mcwc::encode::levels::matrix::Matrix;
 use mcwc::encode::{Options, Target, encode_to_vec};
 use mcwc::formats::SourceFile;
@@ -107,7 +107,10 @@ fn exact_archive(bytes: &[u8], dtype: DType, record: &[u16], tensors: u64) -> Ve
     for index in 0..tensors {
         let mut changed = bytes.to_vec();
         changed.iter_mut().step_by(5).for_each(|byte| *byte = byte.wrapping_add(index as u8));
-        let mut frame = exact(&changed, dtype, record, reference.as_deref());
+        let mut frame = match &reference {
+            Some(reference) => frame::predicted(&changed, dtype, record, reference),
+            None => exact(&changed, dtype, record, false),
+        };
         frame.entry.reference = reference.map(|_| vec![0, index - 1]);
         let frame = builder.push_frame(frame).unwrap();
         builder.header.tensors.push(TensorEntry {
