@@ -29,7 +29,7 @@ const IMPORTS = {
   sampled: { file: 'calibrated.onnx', query: 'mcwc&bits=3&samples=samples.json', args: ['--bits', '3', '--samples', 'samples.json'], packed: true },
   external: { file: 'external.onnx', query: 'mcwc&lossless', args: ['--lossless'], companions: ['external.bin', 'weights/c.bin'] },
   graph: { file: 'graph.json', query: 'lossless&with=keys.txt&mcwc', args: ['keys.txt', '--lossless'], companions: ['group1-shard1of2.bin', 'group1-shard2of2.bin', 'group2-shard1of1.bin'] },
-  delta: { file: 'classifier.onnx', query: 'mcwc&base=base.mcwc&quantizer=uniform', args: ['--base', 'base.mcwc', '--quantizer', 'uniform'] },
+  delta: { file: 'classifier.onnx', query: 'mcwc&base=base.mcwc&quantizer=uniform&adaptive', args: ['--base', 'base.mcwc', '--quantizer', 'uniform', '--adaptive'] },
 };
 const OPTIONS = { root: SITE, configFile: false };
 let plugins;

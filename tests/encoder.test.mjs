@@ -23,6 +23,11 @@ const CASES = {
     options: { bits: 2.5, quantizer: 'uniform' },
     args: ['--bits', '2.5', '--quantizer', 'uniform'],
   },
+  'PP-OCRv4 detection without loss': {
+    files: ['det.onnx'],
+    options: { lossless: true, adaptive: true },
+    args: ['--lossless', '--adaptive'],
+  },
   GGUF: { files: ['types.gguf'], options: { lossless: true }, args: ['--lossless'] },
   safetensors: {
     files: ['small.safetensors'],

@@ -11,7 +11,7 @@ export const IMPORTED = /\?(?:[^#]*&)?mcwc(?:[&=#]|$)/;
 const RATES = ['bits', 'size', 'quality', 'preset', 'lossless', 'progressive'] as const;
 const TEXTS = ['bits', 'size', 'quality', 'preset', 'quantizer', 'lanes', 'unitOrder'];
 const LISTS = ['progressive', 'exclude'];
-const FLAGS = ['lossless', 'lenient', 'calibrate'];
+const FLAGS = ['lossless', 'adaptive', 'lenient', 'calibrate'];
 /** From the model's folder, with commas between several. */
 const PATHS = ['statistics', 'base', 'baseWeights', 'samples', 'with'];
 const NAMES = [...TEXTS, ...LISTS, ...FLAGS, ...PATHS];

@@ -46,7 +46,7 @@ export function commandLine({ models, statistics, base, baseWeights }: Inputs, o
     }),
   ];
   const given = values.filter(([, value]) => value !== undefined).map(([option, value]) => `--${option}=${value}`);
-  const flags = [options.lossless ? ['--lossless'] : [], options.lenient ? ['--lenient'] : []].flat();
+  const flags = (['lossless', 'adaptive', 'lenient'] as const).filter((name) => options[name]).map((name) => `--${name}`);
   return ['encode', '--json', '--progress-lines', ...flags, ...given, '-o', `${MEMORY}/${OUTPUT}`, '--', ...models];
 }
 

@@ -21,6 +21,8 @@ export interface EncodeOptions {
   preset?: 'near-lossless' | 'high' | 'balanced' | 'small';
   /** Keeps every byte. */
   lossless?: boolean;
+  /** Lets the coding of exact floats adapt to them: up to 2 % fewer bytes, which take up to six times as long to decode. */
+  adaptive?: boolean;
   /** Bits for each weight of passes, coarse to fine: the model can be used at the first while the rest still comes. */
   progressive?: readonly number[];
   /** What each weight matters for: files that `mcwc calibrate` made, one for each model. */

@@ -9,7 +9,7 @@ import balanced from './model.onnx?mcwc&preset=balanced';
 import exact from './model.onnx?mcwc&lossless';
 import coarse from './model.onnx?bits=3&exclude=head&mcwc';
 
-const options: PluginOptions = { preset: 'balanced', calibrate: false, cacheFolder: '.cache/mcwc' };
+const options: PluginOptions = { preset: 'balanced', adaptive: true, calibrate: false, cacheFolder: '.cache/mcwc' };
 export const plugins = [vite(options), rollup(options), webpack(options), esbuild()];
 export const urls: string[] = [plain, balanced, exact, coarse];
 
