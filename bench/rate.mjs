@@ -8,7 +8,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, wri
 import { join, resolve } from 'node:path';
 import { brotliCompressSync, constants } from 'node:zlib';
 import { flag, readOptions, some } from '../scripts/options.mjs';
-import { ROOT, step } from '../scripts/tools.mjs';
+import { ROOT, fail, step } from '../scripts/tools.mjs';
 import { readSafetensors, writeSafetensors } from '../tests/common/safetensors.mjs';
 import { buildCommand } from './artifacts.mjs';
 import { DATA, prepareModel, prepareVenv, python, statisticsOf, timed, venvVersion } from './rate/models.mjs';
@@ -143,10 +143,13 @@ function roundTrip(source, flags) {
 function lossless(model, float, { files }) {
   step(`${model}: lossless, ${float}`);
   const source = join(DATA, `${model}-${float}.safetensors`);
-  const { folder, ...ours } = roundTrip(source, ['--lossless']);
-  if (!readFileSync(source).equals(readFileSync(join(folder, `${model}-${float}.safetensors`)))) fail(`${source} does not come back`);
-  rmSync(folder, { recursive: true });
-  return { float, original: statSync(source).size, ours, zipnn: files[0], zstd: files[1] };
+  const [ours, adaptive] = [[], ['--adaptive']].map((flags) => {
+    const { folder, ...coded } = roundTrip(source, ['--lossless', ...flags]);
+    if (!readFileSync(source).equals(readFileSync(join(folder, `${model}-${float}.safetensors`)))) fail(`${source} does not come back`);
+    rmSync(folder, { recursive: true });
+    return coded;
+  });
+  return { float, original: statSync(source).size, ours, adaptive, zipnn: files[0], zstd: files[1] };
 }
 
 /** A model of quantized integers, by us, and by brotli and zstd, which take each file on its own. */

@@ -76,7 +76,10 @@ export function targets(results) {
     add(`minilm: ${name}, memory of the encoder at most`, most((point) => point.encode_bytes) / results.minilm.bytes, ENCODE_MEMORY, (value) => `${round(value, 2)} × the model`, (value, limit) => value <= limit);
   }
   for (const [model, { lossless }] of Object.entries(results)) {
-    for (const { float, ours, zipnn } of lossless ?? []) add(`${model}: lossless, ${float}, at most ZipNN's`, ours.bytes, zipnn.bytes, kilobytes, (value, limit) => value <= limit);
+    for (const { float, ours, adaptive, zipnn } of lossless ?? []) {
+      add(`${model}: lossless, ${float}, at most ZipNN's`, ours.bytes, zipnn.bytes, kilobytes, (value, limit) => value <= limit);
+      add(`${model}: lossless, ${float}, --adaptive at most without`, adaptive.bytes, ours.bytes, kilobytes, (value, limit) => value <= limit);
+    }
   }
   return list;
 }
@@ -180,8 +183,12 @@ function withDifference(bits, whole) {
 }
 
 function losslessTable(list) {
-  const rows = list.map(({ float, original, ours, zipnn, zstd }) => [float, ...[ours, zipnn, zstd].map(({ bytes }) => round(bytes / original, 3)), cell(ours.encode_s, 1), cell(ours.decode_s, 2)]);
-  return markdownTable(['', 'ours', 'ZipNN', 'zstd -19', 'our encode s', 'our decode s'], rows);
+  const rows = list.map(({ float, original, ours, adaptive, zipnn, zstd }) => {
+    const parts = [ours, zipnn, zstd].map(({ bytes }) => round(bytes / original, 3));
+    const of = (value) => [ours, adaptive].map(value);
+    return [float, ...parts, ...of(({ bytes }) => round(bytes / 1e3, 1)), ...of(({ encode_s }) => cell(encode_s, 1)), ...of(({ decode_s }) => cell(decode_s, 2))];
+  });
+  return markdownTable(['', 'ours', 'ZipNN', 'zstd -19', ...['our kB', 'encode s', 'decode s'].flatMap((title) => [title, '--adaptive'])], rows);
 }
 
 /** Name -> curve, for all methods that have several rates. */
