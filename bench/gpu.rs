@@ -95,6 +95,7 @@ fn archive(tensor_len: usize, lanes: usize) -> Vec<u8> {
         column_permutation: None,
         prediction: None,
         lanes,
+        pruning: None,
     };
     let mut counts = SymbolCounts::new(2);
     for (quantizer, class) in (0..2).flat_map(|quantizer| (0..CLASS_COUNT).map(move |class| (quantizer, class))) {

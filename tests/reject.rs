@@ -181,6 +181,7 @@ fn plan(rows: usize, columns: usize) -> LevelPlan {
         row_permutation: None,
         column_permutation: None,
         prediction: None,
+        pruning: None,
         lanes: 16,
     }
 }

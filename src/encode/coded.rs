@@ -18,6 +18,7 @@ use crate::encode::levels::frame::{Largest, LevelPlan};
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{SymbolCosts, VarianceModel};
 use crate::encode::levels::quantizer::{Search, Tally};
+use crate::encode::levels::quartets::Quartets;
 use crate::encode::levels::trellis::LEVEL_MAX;
 use crate::encode::options::{Options, Preset, Target};
 use crate::encode::scratch::Scratch;
@@ -159,6 +160,8 @@ pub struct CodedTensor {
     /// Sum of the squares of its weights.
     pub squares: f64,
     variances: VarianceModel,
+    /// Which of four neighbours are left, if that is told apart.
+    pub quartets: Option<Quartets>,
     largest: Largest,
     trellis: bool,
     /// Most lanes of a chunk.
@@ -203,9 +206,17 @@ impl CodedTensor {
         let exact_bits = exact_bits(contents, tensor, options)?;
         let squares = weights.iter().map(|&weight| f64::from(weight) * f64::from(weight)).sum();
         let transposed = by_column || options.feedback && statistics.row_moments.is_some();
-        let (mut view, base) = match base {
-            Some((view, base)) => (view, Some(base)),
-            None => (View::new(Matrix::of(&tensor.shape), transposed), None),
+        let matrix = Matrix::of(&tensor.shape);
+        let plain = base.is_none()
+            && !by_column
+            && !statistics.has_parts()
+            && options.passes.is_empty()
+            && options.entropy_model;
+        let quartets = if plain { Quartets::of(&weights, matrix) } else { None };
+        let (mut view, base) = match (base, &quartets) {
+            (Some((view, base)), _) => (view, Some(base)),
+            (None, Some(quartets)) => (View::new(quartets.matrix(), false), None),
+            (None, None) => (View::new(matrix, transposed), None),
         };
         let importance = if base.is_some() {
             // Seen as its base sees it.
@@ -223,7 +234,10 @@ impl CodedTensor {
         drop(statistics);
         let mut weights = view.coded(weights);
         view.divide_by_exponents(0, &mut weights);
-        let variances = VarianceModel::fit(&weights, view.matrix);
+        let variances = match &quartets {
+            Some(quartets) => quartets.variances(),
+            None => VarianceModel::fit(&weights, view.matrix),
+        };
         let largest = Largest::of(weights);
         let (unit, cost, uncalibrated_cost, limited) = (largest.rms.into(), 1.0, 1.0, false);
         let trellis = options.trellis && options.passes.is_empty();
@@ -233,6 +247,7 @@ impl CodedTensor {
             importance,
             squares,
             variances,
+            quartets,
             largest,
             trellis,
             lanes: options.lanes,
@@ -286,7 +301,9 @@ impl CodedTensor {
     }
 
     fn plan_of(&self, step: f32, largest: Largest, trellis: bool) -> LevelPlan {
-        LevelPlan { lanes: self.lanes, ..LevelPlan::new(&self.view, &self.variances, step, largest, trellis) }
+        let plan = LevelPlan::new(&self.view, &self.variances, step, largest, trellis);
+        let pruning = self.quartets.as_ref().map(|quartets| quartets.pruning(&plan.classes));
+        LevelPlan { lanes: self.lanes, pruning, ..plan }
     }
 
     /// What quantizing it weighs against each other; errors are fed back only where every column is quantized.

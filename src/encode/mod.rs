@@ -43,6 +43,7 @@ use coded::{CodedTensor, Lossy};
 use contents::Contents;
 use fixed::Fixed;
 use importance::statistics::{self, WeightStatistics};
+use levels::matrix::Matrix;
 use progress::{Counter, READING, map_in_parts};
 use search::step::StepSearch;
 
@@ -195,6 +196,7 @@ fn measure_tensor(
     let base =
         options.base.map(|base| base::base_frame(base, contents, tensor, &orders, originals)).transpose()?.flatten();
     let statistics = match &base {
+        Some((view, _)) if !view.is_of(Matrix::of(&tensor.shape)) => statistics.of_tensor(),
         Some((view, _)) if !view.has_rows_in_place() && !view.column_major => statistics.permuted(&view.orders()),
         _ => statistics,
     };

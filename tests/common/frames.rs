@@ -69,6 +69,7 @@ pub fn case(matrix: Matrix, dtype: DType, parts: u32, low_bits: u32, seed: u64) 
         row_permutation: (has(6) && !has(9)).then(|| shuffled(matrix.rows, random)),
         column_permutation: has(7).then(|| shuffled(matrix.row_len(), random)),
         prediction: None,
+        pruning: None,
         lanes: 16,
     };
     Case { dtype, plan, levels, chunk_rows: 0, reference: None }

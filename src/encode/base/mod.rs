@@ -5,20 +5,22 @@ pub mod change;
 
 use std::ops::Range;
 
-use crate::container::{Coding, Frame, Side, Tensor};
+use crate::container::{Coding, Frame, Levels, Side, Tensor};
 use crate::encode::base::cell_errors::{CellErrors, ErrorCounts};
 use crate::encode::coded_weights::CodedWeights;
 use crate::encode::contents::Contents;
 use crate::encode::exact::frame::{CodedFrame, predicted};
 use crate::encode::levels::frame::chunk_len;
 use crate::encode::levels::matrix::{Matrix, Orders, View};
+use crate::encode::levels::model_fit::TOLD_MAX;
+use crate::encode::levels::quartets::rows_of_four;
 use crate::encode::options::Base;
 use crate::error::Result;
 use crate::format::REFERENCE_DEPTH_MAX;
 use crate::reconstruct::FrameDecoder;
 use crate::stages::permute::Permutation;
 use crate::stages::transform::Basis;
-use crate::tensor::TensorLocation;
+use crate::tensor::{Limits, TensorLocation};
 
 /// The largest part of a tensor's energy that a prediction may leave for both to be much alike: if a base leaves more, little is
 /// saved, and a step of the tensor's own is worth more.
@@ -98,13 +100,9 @@ pub fn base_frame(
     let Some((_, index)) = in_base(base, &tensor.name) else { return Ok(None) };
     let Coding::Levels(levels) = &archive.frames[index].coding else { return Ok(None) };
     let Some(scale) = levels.scale else { return Ok(None) };
-    let mut view = View::new(Matrix::of(&tensor.shape), levels.column_major);
-    let row_len = view.matrix.row_len();
-    let same = view.column_major == levels.column_major
-        && (view.matrix.columns, view.matrix.taps) == (levels.columns, levels.taps)
-        && archive.frames[index].chunk_len == chunk_len(row_len) as u64
-        && orders.iter().flatten().all(|_| !levels.column_major && !levels.dct);
-    if !same {
+    let is_in_order = orders.iter().all(Option::is_none);
+    let Some(mut view) = seen(Matrix::of(&tensor.shape), levels, is_in_order) else { return Ok(None) };
+    if archive.frames[index].chunk_len != chunk_len(view.matrix.row_len()) as u64 {
         return Ok(None);
     }
     view.basis = levels.dct.then(|| Basis::new(levels.taps));
@@ -123,6 +121,20 @@ pub fn base_frame(
         }
     }
     Ok(Some((view, frame)))
+}
+
+/// How levels of the base see a matrix; `None` if they cannot. One whose units move is seen row by row.
+fn seen(matrix: Matrix, levels: &Levels, is_in_order: bool) -> Option<View> {
+    let is_seen = |view: &View| {
+        let same = (view.column_major, view.matrix.columns, view.matrix.taps);
+        same == (levels.column_major, levels.columns, levels.taps)
+    };
+    let as_it_is = View::new(matrix, levels.column_major);
+    if is_seen(&as_it_is) {
+        return (is_in_order || !levels.column_major && !levels.dct).then_some(as_it_is);
+    }
+    let fours = View::new(rows_of_four(matrix).filter(|_| is_in_order)?, false);
+    is_seen(&fours).then_some(fours)
 }
 
 /// The tensor that a frame of the base was made of: of the same name and shape, and no farther away than quantizing takes it.
@@ -199,13 +211,30 @@ fn for_each_level(
     Ok(())
 }
 
-/// The base's tensor of this name, and its frame, if another frame may refer to it.
+/// The base's tensor of this name, and its frame, if another frame may refer to it: readers bound how many do, and the side arrays
+/// of all of them.
 fn in_base<'b>(base: &'b Base, name: &str) -> Option<(&'b Tensor, usize)> {
     let archive = base.archive();
     let tensor = archive.tensors.iter().find(|tensor| tensor.name == name)?;
     let frame = *tensor.frames.last()?;
-    let depth = archive.references(frame).len() as u64;
-    (depth < REFERENCE_DEPTH_MAX).then_some((tensor, frame))
+    let references = archive.references(frame);
+    let levels = |&index: &usize| match &archive.frames[index].coding {
+        Coding::Levels(levels) => Some(levels),
+        Coding::Planes(_) => None,
+    };
+    let entries: u64 = references.iter().chain([&frame]).filter_map(levels).map(|levels| levels.side_entries()).sum();
+    let more = levels(&frame).map_or(0, side_entries_of_delta);
+    let fits = entries + more <= Limits::default().side_entries;
+    (fits && (references.len() as u64) < REFERENCE_DEPTH_MAX).then_some((tensor, frame))
+}
+
+/// Most entries of the side arrays of a frame that levels of the base predict: its own classes, and their exponents.
+fn side_entries_of_delta(levels: &Levels) -> u64 {
+    let classes =
+        [levels.rows, levels.columns, levels.taps].into_iter().filter(|&extent| extent <= TOLD_MAX).sum::<usize>();
+    let exponents =
+        [Side::RowExponent, Side::ColumnExponent, Side::TapExponent].into_iter().filter(|&side| levels.has(side));
+    classes as u64 + exponents.map(|side| levels.side_len(side) as u64).sum::<u64>()
 }
 
 /// Whether the base's tensor of this name is exact, and may predict another's bytes.

@@ -7,6 +7,7 @@ pub mod statistics;
 
 use crate::encode::levels::feedback::Feedback;
 use crate::encode::levels::matrix::View;
+use crate::encode::levels::model_fit::TOLD_MAX;
 use crate::encode::portable::{exp2, log2};
 use statistics::WeightStatistics;
 
@@ -105,9 +106,12 @@ fn relative(cost: f64) -> f64 {
     cost.clamp(RELATIVE_MIN, RELATIVE_MIN.recip())
 }
 
-/// Exponents of steps that go as the inverse root of these costs, with a geometric mean of about one.
+/// Exponents of steps that go as the inverse root of these costs, with a geometric mean of about one; none for too many.
 fn exponents(costs: impl Iterator<Item = f64>) -> Vec<i8> {
     let octaves: Vec<f64> = costs.map(|cost| -0.5 * log2(relative(cost))).collect();
+    if octaves.len() > TOLD_MAX {
+        return Vec::new();
+    }
     let mean = octaves.iter().sum::<f64>() / octaves.len().max(1) as f64;
     let exponent = |octave: &f64| ((octave - mean) * 16.0 / EXPONENT_GRID).round() * EXPONENT_GRID;
     octaves.iter().map(|octave| exponent(octave).clamp(-124.0, 124.0) as i8).collect()

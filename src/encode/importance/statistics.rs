@@ -75,6 +75,16 @@ const FORMAT: &str = "mcwc-statistics";
 const VERSION: &str = "1";
 
 impl WeightStatistics {
+    /// Whether rows or columns are told apart.
+    pub fn has_parts(&self) -> bool {
+        !self.rows.is_empty() || self.has_moments()
+    }
+
+    /// What is known of the tensor as a whole.
+    pub fn of_tensor(&self) -> Self {
+        WeightStatistics { importance: self.importance, ..WeightStatistics::default() }
+    }
+
     /// Whether there are second moments.
     pub fn has_moments(&self) -> bool {
         self.columns.is_some() || self.row_moments.is_some()

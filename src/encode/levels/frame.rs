@@ -10,6 +10,7 @@ use crate::encode::exact::planes;
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::matrix::{Matrix, View};
 use crate::encode::levels::model_fit::{CLASS_COUNT, Classes, VarianceModel};
+use crate::encode::levels::quartets::Pruning;
 use crate::encode::levels::table_sets::{Sharing, sparsity};
 use crate::entropy::{EncoderTable, LANES, LevelChunk, encode_levels, lane_count};
 use crate::error::Result;
@@ -47,6 +48,8 @@ pub struct LevelPlan {
     pub prediction: Option<Prediction>,
     /// Most lanes of a chunk.
     pub lanes: usize,
+    /// How quartets, the rows, are coded, if they are told apart.
+    pub pruning: Option<Pruning>,
 }
 
 /// How the levels of a frame are predicted.
@@ -98,19 +101,27 @@ impl LevelPlan {
             column_permutation: view.permutations[1].clone(),
             prediction: None,
             lanes: LANES,
+            pruning: None,
         }
     }
 
     /// What it has in common with frames that share its tables. Residuals are zero as often as the prediction is good.
     pub fn sharing(&self) -> Sharing {
+        let &LevelPlan { trellis, pruning, .. } = self;
         let predicted = self.prediction.is_some();
-        Sharing { sparsity: if predicted { 0 } else { self.sparsity }, predicted, trellis: self.trellis }
+        let sparsity = if predicted || pruning.is_some() { 0 } else { self.sparsity };
+        Sharing { sparsity, predicted, trellis, pruning }
     }
 
-    /// Class of each row, and what each matrix column adds.
-    fn class_arrays(&self) -> (Vec<i8>, Vec<i8>) {
-        let rows = (0..self.matrix.rows).map(|row| self.classes.row_class(row)).collect();
-        (rows, (0..self.matrix.row_len()).map(|col| self.classes.col_class(col, self.matrix.taps)).collect())
+    /// Class of a weight of a row and a column.
+    pub fn class(&self, row_class: i8, col_class: i8, weight: f32) -> usize {
+        self.pruning.map_or_else(|| class_index(row_class, col_class), |pruning| pruning.class_of(weight))
+    }
+
+    /// Classes with one for each row, where class `first_class` is the first.
+    fn row_classes(&self, first_class: usize) -> Classes {
+        let row_class = |row: usize| self.classes.row_class(row).saturating_sub(first_class as i8);
+        Classes { row: (0..self.matrix.rows).map(row_class).collect(), ..self.classes.clone() }
     }
 
     /// Rows of a chunk.
@@ -125,13 +136,16 @@ impl LevelPlan {
     /// `Argument` if a level is out of range.
     pub fn encode(&self, levels: &Indices, first_class: usize, tables: &[EncoderTable]) -> Result<CodedFrame> {
         let row_len = self.matrix.row_len();
-        let (mut row_class, col_class) = self.class_arrays();
-        row_class.iter_mut().for_each(|class| *class = class.saturating_sub(first_class as i8));
+        let classes = match self.pruning {
+            Some(pruning) => pruning.stored_classes(levels)?,
+            None => self.row_classes(first_class),
+        };
+        let col_class: Vec<i8> = (0..row_len).map(|col| classes.col_class(col, self.matrix.taps)).collect();
         let chunk_len = chunk_len(row_len);
         let chunk_rows = self.chunk_rows();
         let mut payloads = Vec::new();
-        let side = self.side(&row_class, &mut payloads);
-        let chunks = row_class.par_chunks(chunk_rows).enumerate().map(|(index, row_class)| {
+        let side = self.side(&classes, &mut payloads);
+        let chunks = classes.row.par_chunks(chunk_rows).enumerate().map(|(index, row_class)| {
             let first = index * chunk_rows * row_len;
             let rows = levels.range(first..first + row_class.len() * row_len)?;
             let pieces = rows.chunks(chunk_len).zip(col_class.chunks(chunk_len)).map(|(piece, col_class)| {
@@ -167,7 +181,7 @@ impl LevelPlan {
     /// Bits of the side chunk.
     pub fn side_bits(&self) -> f64 {
         let mut payloads = Vec::new();
-        self.side(&self.class_arrays().0, &mut payloads);
+        self.side(&self.row_classes(0), &mut payloads);
         payloads.iter().map(|payload| 8.0 * payload.len() as f64).sum()
     }
 
@@ -189,8 +203,8 @@ impl LevelPlan {
     }
 
     /// Appends the side chunk, if any array is needed, and tells which are in it.
-    fn side(&self, row_class: &[i8], payloads: &mut Vec<Vec<u8>>) -> u32 {
-        let classes = [row_class, &self.classes.column, &self.classes.tap];
+    fn side(&self, classes: &Classes, payloads: &mut Vec<Vec<u8>>) -> u32 {
+        let classes = [&classes.row, &classes.column, &classes.tap].map(Vec::as_slice);
         let exponents = self.exponents.each_ref().map(Vec::as_slice);
         let mut side = 0;
         let mut payload = Vec::new();
@@ -244,16 +258,19 @@ pub fn class_index(row_class: i8, col_class: i8) -> usize {
     (i32::from(row_class) + i32::from(col_class)).clamp(0, CLASS_COUNT as i32 - 1) as usize
 }
 
-/// Elements in a chunk: whole rows where they fit, and few enough for each lane's 16-bit word count. The same for any number of lanes, so
+/// Most symbols of a lane: their words can be counted in 16 bits, and GPUs, where a lane is a thread, need not wait for few long ones.
+/// Some drivers end a thread's loops after 65535 rounds.
+const LANE_LEN_MAX: usize = 1 << 15;
+
+/// Elements in a chunk: whole rows where they fit, and lanes that are not too long. The same for any number of lanes, so
 /// that frames of either kind can be predicted from each other.
 pub fn chunk_len(row_len: usize) -> usize {
     let len_max = CHUNK_LEN_MAX as usize;
     if row_len > len_max {
         return len_max;
     }
-    let lane_len_max = 1 << 16;
     let columns_per_lane = row_len.div_ceil(lane_count(len_max, row_len, LANES));
-    let rows = (len_max / row_len).min(lane_len_max / columns_per_lane);
+    let rows = (len_max / row_len).min(LANE_LEN_MAX / columns_per_lane);
     rows.max(1) * row_len
 }
 
@@ -305,5 +322,20 @@ impl Largest {
     /// Whether the trellis, which has no low bits, codes the levels of these weights well at this step.
     fn fits_trellis(&self, step: f32) -> bool {
         self.common <= step * TRELLIS_SYMBOL_MAX && self.rms <= step * TRELLIS_RMS_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_lane_is_too_long() {
+        for row_len in (1..400).chain([1 << 16, 1 << 18, 1 << 20]) {
+            let len = chunk_len(row_len);
+            let columns = row_len.min(len);
+            let columns_per_lane = columns.div_ceil(lane_count(len, columns, LANES));
+            assert!(len <= CHUNK_LEN_MAX as usize && len / columns * columns_per_lane <= LANE_LEN_MAX, "{row_len}");
+        }
     }
 }

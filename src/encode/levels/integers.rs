@@ -220,6 +220,7 @@ fn encode_levels(fit: Fit, mut bytes: Vec<u8>, first_class: usize, tables: &[Tab
         column_permutation: None,
         prediction: None,
         lanes: LANES,
+        pruning: None,
     };
     bytes.iter_mut().for_each(|byte| *byte = byte.wrapping_sub(fit.zero_point as u8));
     plan.encode(&Indices::of_bytes(bytes), first_class, &tables)

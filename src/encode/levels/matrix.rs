@@ -77,6 +77,11 @@ impl View {
         }
     }
 
+    /// Whether its rows and columns are those of a matrix, or of its transpose.
+    pub fn is_of(&self, matrix: Matrix) -> bool {
+        self.matrix == View::new(matrix, self.column_major).matrix
+    }
+
     /// The places of coded rows and columns, where these lie in another order.
     pub fn orders(&self) -> Orders {
         self.permutations.each_ref().map(|permutation| Some(permutation.as_ref()?.places().to_vec()))

@@ -10,6 +10,7 @@ pub mod matrix;
 pub mod model_fit;
 pub mod moments;
 pub mod quantizer;
+pub mod quartets;
 pub mod table_sets;
 pub mod trellis;
 pub mod weights;

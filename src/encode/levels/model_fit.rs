@@ -37,6 +37,10 @@ pub struct VarianceModel {
     pub tap: Vec<f32>,
 }
 
+/// Most rows, columns or taps that are told apart: classes and exponents of as many are what readers accept
+/// ([`Limits`](crate::tensor::Limits)).
+pub const TOLD_MAX: usize = 3 << 20;
+
 /// What a class costs to send, in bits.
 const CLASS_BITS: f32 = 3.0;
 /// What an array of classes costs beside its entries.
@@ -62,7 +66,8 @@ impl VarianceModel {
             let average_power = factors[which].iter().sum::<f64>() / factors[which].len() as f64;
             let power_octaves = 0.5 * log2(average_power.max(f64::MIN_POSITIVE)) as f32;
             let gain_bits = (power_octaves - mean) * len;
-            let pays = octaves.len() > 1 && gain_bits > CLASS_BITS * octaves.len() as f32 + ARRAY_BITS;
+            let pays =
+                (2..=TOLD_MAX).contains(&octaves.len()) && gain_bits > CLASS_BITS * octaves.len() as f32 + ARRAY_BITS;
             total += if pays { mean } else { power_octaves };
             *slot = if pays { octaves.iter().map(|octave| octave - mean).collect() } else { Vec::new() };
         }
@@ -172,7 +177,8 @@ impl TableSet {
         self.tables.len() / self.quantizers.max(1)
     }
 
-    fn table(&self, quantizer: usize, class: usize) -> &Table {
+    /// The table of a class, or of the nearest that has one.
+    pub fn table(&self, quantizer: usize, class: usize) -> &Table {
         let last = self.class_count() - 1;
         &self.tables[quantizer * self.class_count() + class.saturating_sub(self.first_class).min(last)]
     }
@@ -343,6 +349,16 @@ mod tests {
             let fitted = model.mean + model.row[r] + model.column[c] + model.tap[t];
             assert!((fitted - sigma(r, c, t).log2()).abs() < 0.15, "{r} {c} {t}: {fitted}");
         }
+    }
+
+    #[test]
+    fn tells_no_more_rows_apart_than_readers_accept() {
+        let uneven = |rows: usize| {
+            let weights: Vec<f32> = (0..2 * rows).map(|at| if at / 2 % 2 == 0 { 1.0 } else { 0.001 }).collect();
+            VarianceModel::fit(&weights, Matrix { rows, columns: 2, taps: 1 })
+        };
+        assert_eq!(uneven(TOLD_MAX / 64).row.len(), TOLD_MAX / 64);
+        assert!(uneven(TOLD_MAX + 1).row.is_empty());
     }
 
     #[test]

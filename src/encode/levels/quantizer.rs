@@ -9,7 +9,7 @@ use nalgebra::{DMatrix, DVectorView};
 use rayon::prelude::*;
 
 use crate::encode::levels::feedback::{BLOCK, Feedback};
-use crate::encode::levels::frame::{LevelPlan, class_index};
+use crate::encode::levels::frame::LevelPlan;
 use crate::encode::levels::indices::Indices;
 use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts};
 use crate::encode::levels::trellis::{Goal, PathFinder};
@@ -237,7 +237,7 @@ impl<'a> ChunkQuantizer<'a> {
         let pulled = |row: usize| pull.get(row * row_len + col).copied().unwrap_or(0.0);
         let goal = |(row, (&target, &class)): (usize, (&f32, &i8))| Goal {
             residual: target * inverse + pulled(row) - predicted(row) as f32,
-            class: class_index(class, col_class),
+            class: self.plan.class(class, col_class, weights[row]),
             fixed: (weights[row] == 0.0).then(|| -predicted(row)).filter(|&index| index == 0 || !self.plan.trellis),
         };
         let goals = target.iter().zip(&self.row_class).enumerate().map(goal);
@@ -257,7 +257,7 @@ impl<'a> ChunkQuantizer<'a> {
             } else {
                 (0, index)
             };
-            let class = class_index(self.row_class[row], col_class);
+            let class = self.plan.class(self.row_class[row], col_class, weights[row]);
             self.tally.counts.add(quantizer.into(), class, index >> self.plan.low_bits);
             put(row, col, index);
             let level = level + predicted(row);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::encode::levels::model_fit::{SymbolCosts, SymbolCounts, TableSet};
+use crate::encode::levels::quartets::Pruning;
 use crate::encode::portable::log2;
 
 /// What frames that share tables have in common, in the order of their tables in a header.
@@ -15,6 +16,8 @@ pub struct Sharing {
     pub predicted: bool,
     /// Whether they follow the trellis.
     pub trellis: bool,
+    /// How quartets are coded, if they are told apart.
+    pub pruning: Option<Pruning>,
 }
 
 impl Sharing {
@@ -66,7 +69,11 @@ impl SharedCounts {
 
     /// The tables that serve them.
     pub fn sets(&self) -> BTreeMap<Sharing, TableSet> {
-        self.0.iter().map(|(&sharing, counts)| (sharing, counts.tables())).collect()
+        let tables = |sharing: Sharing, counts: &SymbolCounts| match sharing.pruning {
+            Some(pruning) => pruning.tables(counts),
+            None => counts.tables(),
+        };
+        self.0.iter().map(|(&sharing, counts)| (sharing, tables(sharing, counts))).collect()
     }
 }
 

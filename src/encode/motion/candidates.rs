@@ -9,6 +9,7 @@ use crate::encode::coded::{CodedTensor, Lossy};
 use crate::encode::coded_weights::CodedWeights;
 use crate::encode::levels::frame::{LevelPlan, Prediction};
 use crate::encode::levels::matrix::Matrix;
+use crate::encode::levels::model_fit::TOLD_MAX;
 use crate::encode::options::Options;
 use crate::encode::portable::log2;
 use crate::encode::progress::map_in_parts;
@@ -72,7 +73,7 @@ pub fn candidates(lossy: &Lossy, options: &Options) -> Result<Vec<Option<Candida
     }
     let mut promises = Vec::new();
     // One kind after another, as rows of all tensors would be too many.
-    for tensors in kinds(&lossy.coded) {
+    for tensors in kinds(&lossy.coded, TOLD_MAX / (SIDE_ARRAYS * options.key_interval)) {
         promises.append(&mut promises_among(lossy, &tensors)?);
     }
     promises.sort_by_key(|promise| promise.index);
@@ -85,11 +86,16 @@ pub fn candidates(lossy: &Lossy, options: &Options) -> Result<Vec<Option<Candida
     Ok(found)
 }
 
-/// Tensors that look alike from outside, where there are several.
-fn kinds(coded: &[CodedTensor]) -> Vec<Vec<usize>> {
+/// Side arrays of a predicted frame's rows: classes, exponents and gains.
+const SIDE_ARRAYS: usize = 3;
+
+/// Tensors that look alike from outside, where there are several. Quartets are not among them: no prediction keeps their zeros.
+fn kinds(coded: &[CodedTensor], rows_max: usize) -> Vec<Vec<usize>> {
     let kind = |coded: &CodedTensor| (coded.view.matrix, coded.view.column_major, coded.view.basis.is_some());
     let mut kinds: Vec<Vec<usize>> = Vec::new();
-    for (index, tensor) in coded.iter().enumerate().filter(|(_, coded)| coded.base.is_none()) {
+    let may_predict =
+        |coded: &CodedTensor| coded.base.is_none() && coded.quartets.is_none() && coded.view.matrix.rows <= rows_max;
+    for (index, tensor) in coded.iter().enumerate().filter(|(_, coded)| may_predict(coded)) {
         match kinds.iter_mut().find(|tensors| kind(&coded[tensors[0]]) == kind(tensor)) {
             Some(tensors) => tensors.push(index),
             None => kinds.push(vec![index]),

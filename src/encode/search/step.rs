@@ -262,12 +262,12 @@ impl<'a> Samples<'a> {
         let counts = counts(&tried);
         let costs = counts.costs();
         let len: f64 = tried.iter().map(|tensor| tensor.len).sum();
-        let low_bits: f64 = tried.iter().map(|tensor| tensor.low_bits).sum();
+        let fixed_bits: f64 = tried.iter().map(|tensor| tensor.fixed_bits).sum();
         let sampled = counts.total().max(1) as f64;
         let lossy_part = len / self.weight_count as f64;
         let distortion: f64 = tried.iter().map(|tensor| tensor.distortion).sum();
         let cost = Cost {
-            bits: low_bits + counts.cost_bits(&costs) * len / sampled,
+            bits: fixed_bits + counts.cost_bits(&costs) * len / sampled,
             other_bits,
             lossy_part,
             distortion: self.lossy.mean_distortion(distortion, len),
@@ -283,7 +283,9 @@ impl<'a> Samples<'a> {
             let sharing = plan.sharing();
             let tally = plan.sample(sample, coded.search(costs.of(sharing), options, sample.stride));
             let distortion = coded.distortion(&tally) * len / tally.counts.total() as f64;
-            TriedTensor { index, sharing, len, low_bits: f64::from(plan.low_bits) * len, distortion, tally }
+            let low_bits = f64::from(plan.low_bits) * len;
+            let fixed_bits = low_bits + coded.quartets.as_ref().map_or(0.0, |quartets| quartets.bits);
+            TriedTensor { index, sharing, len, fixed_bits, distortion, tally }
         };
         self.tensors.par_iter().map(tried).collect()
     }
@@ -303,8 +305,8 @@ struct TriedTensor {
     sharing: Sharing,
     /// Weights of the tensor.
     len: f64,
-    /// Of the tensor.
-    low_bits: f64,
+    /// Low bits, and patterns of what was pruned, of the tensor.
+    fixed_bits: f64,
     /// Of the tensor.
     distortion: f64,
     /// Of the sample.
@@ -315,7 +317,7 @@ impl TriedTensor {
     /// Bits of the tensor.
     fn bits(&self, costs: &SharedCosts) -> f64 {
         let sampled = self.tally.counts.total().max(1) as f64;
-        self.low_bits + self.tally.counts.cost_bits(costs.of(self.sharing)) * self.len / sampled
+        self.fixed_bits + self.tally.counts.cost_bits(costs.of(self.sharing)) * self.len / sampled
     }
 }
 
