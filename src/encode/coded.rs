@@ -21,6 +21,7 @@ use crate::encode::levels::quantizer::{Search, Tally};
 use crate::encode::levels::quartets::Quartets;
 use crate::encode::levels::trellis::LEVEL_MAX;
 use crate::encode::options::{Options, Preset, Target};
+use crate::encode::portable::log2;
 use crate::encode::scratch::Scratch;
 use crate::error::Result;
 use crate::stages::quantize::is_scale;
@@ -207,12 +208,8 @@ impl CodedTensor {
         let squares = weights.iter().map(|&weight| f64::from(weight) * f64::from(weight)).sum();
         let transposed = by_column || options.feedback && statistics.row_moments.is_some();
         let matrix = Matrix::of(&tensor.shape);
-        let plain = base.is_none()
-            && !by_column
-            && !statistics.has_parts()
-            && options.passes.is_empty()
-            && options.entropy_model;
-        let quartets = if plain { Quartets::of(&weights, matrix) } else { None };
+        let is_plain = base.is_none() && !by_column && !statistics.has_parts();
+        let quartets = if is_plain { quartets(contents, &weights, matrix, options) } else { None };
         let (mut view, base) = match (base, &quartets) {
             (Some((view, base)), _) => (view, Some(base)),
             (None, Some(quartets)) => (View::new(quartets.matrix(), false), None),
@@ -317,6 +314,26 @@ impl CodedTensor {
         tally.distortion * self.cost
     }
 }
+
+/// Which of four neighbours are left, if it pays to tell them apart.
+fn quartets(contents: &Contents, weights: &[f32], matrix: Matrix, options: &Options) -> Option<Quartets> {
+    if !options.passes.is_empty() || !options.entropy_model {
+        return None;
+    }
+    let quartets = Quartets::of(weights, matrix)?;
+    let bits_left = match options.target {
+        Target::Bits(bits) => quartets.bits_left(bits),
+        Target::Size(bytes) => {
+            let lens = contents.tensors.iter().filter_map(|tensor| tensor.shape.element_len());
+            quartets.bits_left(8.0 * bytes as f64 / lens.sum::<u64>() as f64)
+        }
+        target => target.weights_error().map_or(0.0, |error| -0.5 * log2(error)),
+    };
+    (bits_left >= QUARTETS_BITS_MIN).then_some(quartets)
+}
+
+/// Fewest bits for each weight that is left: where most of them become zero, too, patterns of what was pruned tell little.
+const QUARTETS_BITS_MIN: f64 = 2.0;
 
 /// Whether weights are finite, not all the same, and were learned.
 fn may_lose(weights: &[f32], shape: &Shape) -> bool {

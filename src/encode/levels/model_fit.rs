@@ -214,6 +214,11 @@ impl SymbolCounts {
         self.counts.iter().flatten().sum()
     }
 
+    /// How many of them are zero.
+    pub fn zeros(&self) -> u64 {
+        self.counts.iter().map(|counts| counts[128]).sum()
+    }
+
     /// Tables for the classes from the first to the last that occur; for all classes if none does.
     pub fn tables(&self) -> TableSet {
         let used = |class: &usize| {

@@ -76,8 +76,10 @@ fn pattern<T: PartialEq + Default>(four: &[T]) -> usize {
 #[derive(Debug, Clone)]
 pub struct Quartets {
     /// Bits of all patterns.
-    pub bits: f64,
+    bits: f64,
     kept: usize,
+    /// The part of the weights that is left.
+    density: f64,
     rows: usize,
     /// log2 of the root of the mean square of the weights that are left.
     octaves: f64,
@@ -109,12 +111,24 @@ impl Quartets {
         let of_variances = 0.5 * log2(square / len) - f64::from(VarianceModel::fit(weights, matrix).mean);
         let octaves = 0.5 * log2(square / left as f64);
         let is_worth = saved - left as f64 * of_variances > SAVED_MIN * len;
-        is_worth.then_some(Quartets { bits, kept, rows, octaves })
+        is_worth.then_some(Quartets { bits, kept, density: left as f64 / len, rows, octaves })
     }
 
     /// The tensor as rows of four.
     pub fn matrix(&self) -> Matrix {
         Matrix { rows: self.rows, columns: LEN, taps: 1 }
+    }
+
+    /// What bits for each weight leave for each that is left.
+    pub fn bits_left(&self, bits: f64) -> f64 {
+        (bits - self.bits / (LEN * self.rows) as f64) / self.density
+    }
+
+    /// Bits of the patterns of its levels, of which these are like all: where few are not zero, less than those of its weights.
+    pub fn bits(&self, counts: &SymbolCounts) -> f64 {
+        let zeros = counts.zeros();
+        let apart = entropy_bits(&[zeros, counts.total() - zeros]) * (LEN * self.rows) as f64;
+        self.bits.min(apart / counts.total().max(1) as f64)
     }
 
     /// All weights that are left as of one variance.

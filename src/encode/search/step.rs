@@ -284,7 +284,8 @@ impl<'a> Samples<'a> {
             let tally = plan.sample(sample, coded.search(costs.of(sharing), options, sample.stride));
             let distortion = coded.distortion(&tally) * len / tally.counts.total() as f64;
             let low_bits = f64::from(plan.low_bits) * len;
-            let fixed_bits = low_bits + coded.quartets.as_ref().map_or(0.0, |quartets| quartets.bits);
+            let pattern_bits = coded.quartets.as_ref().map_or(0.0, |quartets| quartets.bits(&tally.counts));
+            let fixed_bits = low_bits + pattern_bits;
             TriedTensor { index, sharing, len, fixed_bits, distortion, tally }
         };
         self.tensors.par_iter().map(tried).collect()
