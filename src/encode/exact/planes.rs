@@ -19,8 +19,9 @@ const COPIES_SAVE_MIN: f64 = 11.0;
 /// What a way to adapt is chosen on, one part of so many; and what tells roughly what a plane takes.
 const SAMPLE_PARTS: usize = 4;
 const ROUGH_SAMPLE_PARTS: usize = 16;
-/// The part of a sample that copies must save for all of a plane to be searched for repeats.
+/// The part of a sample that copies must save for all of a plane to be searched for repeats; and if few bytes count more than time.
 const COPIES_PART: f64 = 0.01;
+const COPIES_PART_MIN: f64 = 0.003;
 /// How far what a sample tells may be off.
 const DOUBT: f64 = 1.01;
 /// What is expected to take less than this part is taken for smaller, without coding the other.
@@ -35,7 +36,8 @@ pub fn encode_elements(elements: &[u8], dtype: DType, adaptive: bool) -> Vec<u8>
     if element_bytes == 1 {
         return encode_plane(elements);
     }
-    (0..element_bytes).flat_map(|plane| smallest(&split(elements, dtype, plane), adaptive, None)).collect()
+    let effort = if adaptive { Effort::Most } else { Effort::Fast };
+    (0..element_bytes).flat_map(|plane| smallest(&split(elements, dtype, plane), effort, None)).collect()
 }
 
 /// Payload of the planes of some predicted elements, or records of fields of these many bytes, every plane in its smallest mode.
@@ -49,23 +51,34 @@ pub fn encode_predicted(elements: &[u8], reference: &[u8], dtype: DType, record:
         let guide = Guide { reference: &reference, record_bytes, offset, field: record[field] };
         // The bytes above one in its element say how large its residual may be.
         let reach = if dtype.bits() > 8 { record_bytes - 1 - offset } else { 0 };
-        smallest(&split_field(&residuals, record, field), true, Some((&guide, reach as u8)))
+        smallest(&split_field(&residuals, record, field), Effort::Usual, Some((&guide, reach as u8)))
     };
     (0..record.len()).flat_map(plane).collect()
 }
 
 /// One plane in its smallest mode.
 pub fn encode_plane(plane: &[u8]) -> Vec<u8> {
-    smallest(plane, true, None)
+    smallest(plane, Effort::Usual, None)
 }
 
 /// What guides a plane, and up to how many places ahead.
 type Guidance<'a> = Option<(&'a Guide<'a>, u8)>;
 
-/// One plane in its smallest mode; whether a long one may take a slow mode.
-fn smallest(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec<u8> {
-    let plain = Plain::of(plane, slow_to_decode, guidance);
-    let copies = copies(plane, plain.bytes());
+/// What a long plane may take.
+#[derive(Clone, Copy, PartialEq)]
+enum Effort {
+    /// No mode that is slow to decode.
+    Fast,
+    /// Slow modes, where they save enough.
+    Usual,
+    /// A search for repeats, too, where a sample has few.
+    Most,
+}
+
+/// One plane in its smallest mode.
+fn smallest(plane: &[u8], effort: Effort, guidance: Guidance) -> Vec<u8> {
+    let plain = Plain::of(plane, effort != Effort::Fast, guidance);
+    let copies = copies(plane, plain.bytes(), if effort == Effort::Most { COPIES_PART_MIN } else { COPIES_PART });
     match copies {
         Some(copies) if (copies.len() as f64) < CERTAIN_PART * plain.bytes() => copies,
         Some(copies) => {
@@ -76,13 +89,13 @@ fn smallest(plane: &[u8], slow_to_decode: bool, guidance: Guidance) -> Vec<u8> {
     }
 }
 
-/// A plane as copies, if they may save some of the bytes that it takes without.
-fn copies(plane: &[u8], plain_bytes: f64) -> Option<Vec<u8>> {
+/// A plane as copies, if they may save some of the bytes that it takes without; of a long one, this part.
+fn copies(plane: &[u8], plain_bytes: f64, part_min: f64) -> Option<Vec<u8>> {
     if plain_bytes <= COPIES_BYTES_MIN {
         return None;
     }
     let finder = Finder::new(plane);
-    let saved = saved_by_copies(&finder, plane, plain_bytes) * plain_bytes;
+    let saved = saved_by_copies(&finder, plane, plain_bytes, part_min) * plain_bytes;
     if saved > COPIES_SAVE_MIN { copies_plane(finder, plain_bytes) } else { None }
 }
 
@@ -156,7 +169,7 @@ fn slow_bytes(plane: &[u8]) -> usize {
 /// Bytes of one plane in its smallest mode, as far as a sample tells.
 pub fn estimated_bytes(plane: &[u8]) -> f64 {
     let coded = coded_bytes(plane);
-    coded * (1.0 - saved_by_copies(&Finder::new(plane), plane, coded))
+    coded * (1.0 - saved_by_copies(&Finder::new(plane), plane, coded, COPIES_PART))
 }
 
 /// The same, in the smallest mode that sees no repeats.
@@ -170,9 +183,9 @@ pub fn entropy_bytes(plane: &[u8]) -> f64 {
 }
 
 /// The part of a plane that copies save, as far as a sample tells. Looking for repeats is slow, and numbers rarely have any.
-fn saved_by_copies(finder: &Finder, plane: &[u8], coded_bytes: f64) -> f64 {
+fn saved_by_copies(finder: &Finder, plane: &[u8], coded_bytes: f64, part_min: f64) -> f64 {
     let saved = saved_part(finder, 8.0 * coded_bytes / plane.len().max(1) as f64);
-    if plane.len() <= LONG_BYTES || saved > COPIES_PART { saved } else { 0.0 }
+    if plane.len() <= LONG_BYTES || saved > part_min { saved } else { 0.0 }
 }
 
 fn byte_counts(plane: &[u8]) -> [u64; 256] {
