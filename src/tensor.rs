@@ -187,7 +187,7 @@ impl Default for Limits {
             dimensions: 64,
             tensor_bytes: 1 << 32,
             output_bytes: 1 << 40,
-            side_entries: 1 << 23,
+            side_entries: 6 << 20,
             work: 1 << 24,
         }
     }

@@ -37,7 +37,8 @@ function variantsOf(model, source, folder) {
     step(`${model}: pruned, with brotli -11 and ZipNN`);
     writeFileSync(path, python('rate/pruned.py', [source, folder]));
   }
-  return readFileSync(path, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+  const variants = readFileSync(path, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+  return variants.map((variant) => ({ ...variant, file: join(folder, basename(variant.file)) }));
 }
 
 function encode(command, source, archive) {

@@ -117,7 +117,7 @@ pub struct Options<'a> {
     /// Whether the archive may give hidden units, heads and channels in another order. The model computes the same.
     pub unit_order_free: bool,
     /// Whether long planes of exact elements of several bytes may adapt: up to 2 % fewer bytes of floats, and a decoder that takes up
-    /// to six times as long for them.
+    /// to seven times as long for them.
     pub adaptive: bool,
     /// Whether symbols are coded by how often they occur; if not, all of them as equally likely. To see what that is worth.
     pub entropy_model: bool,

@@ -39,7 +39,10 @@ pub struct VarianceModel {
 
 /// Most rows, columns or taps that are told apart: classes and exponents of as many are what readers accept
 /// ([`Limits`](crate::tensor::Limits)).
-pub const TOLD_MAX: usize = 3 << 20;
+pub const TOLD_MAX: usize = 2 << 20;
+
+/// Fewest weights that tell a row, column or tap apart: few differ by chance.
+const TOLD_BY_MIN: usize = 8;
 
 /// What a class costs to send, in bits.
 const CLASS_BITS: f32 = 3.0;
@@ -66,8 +69,8 @@ impl VarianceModel {
             let average_power = factors[which].iter().sum::<f64>() / factors[which].len() as f64;
             let power_octaves = 0.5 * log2(average_power.max(f64::MIN_POSITIVE)) as f32;
             let gain_bits = (power_octaves - mean) * len;
-            let pays =
-                (2..=TOLD_MAX).contains(&octaves.len()) && gain_bits > CLASS_BITS * octaves.len() as f32 + ARRAY_BITS;
+            let can_be_told = (2..=TOLD_MAX.min(weights.len() / TOLD_BY_MIN)).contains(&octaves.len());
+            let pays = can_be_told && gain_bits > CLASS_BITS * octaves.len() as f32 + ARRAY_BITS;
             total += if pays { mean } else { power_octaves };
             *slot = if pays { octaves.iter().map(|octave| octave - mean).collect() } else { Vec::new() };
         }
@@ -357,13 +360,15 @@ mod tests {
     }
 
     #[test]
-    fn tells_no_more_rows_apart_than_readers_accept() {
-        let uneven = |rows: usize| {
-            let weights: Vec<f32> = (0..2 * rows).map(|at| if at / 2 % 2 == 0 { 1.0 } else { 0.001 }).collect();
-            VarianceModel::fit(&weights, Matrix { rows, columns: 2, taps: 1 })
+    fn tells_no_more_rows_apart_than_readers_accept_and_none_of_few_weights() {
+        let told = |rows: usize, columns: usize| {
+            let weight = |at: usize| if at / columns % 2 == 0 { 1.0 } else { 0.001 };
+            let weights: Vec<f32> = (0..rows * columns).map(weight).collect();
+            VarianceModel::fit(&weights, Matrix { rows, columns, taps: 1 }).row.len()
         };
-        assert_eq!(uneven(TOLD_MAX / 64).row.len(), TOLD_MAX / 64);
-        assert!(uneven(TOLD_MAX + 1).row.is_empty());
+        assert_eq!(told(4096, TOLD_BY_MIN), 4096);
+        assert_eq!(told(4096, TOLD_BY_MIN - 1), 0);
+        assert_eq!(told(TOLD_MAX + 1, TOLD_BY_MIN), 0);
     }
 
     #[test]

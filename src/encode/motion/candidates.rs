@@ -73,7 +73,7 @@ pub fn candidates(lossy: &Lossy, options: &Options) -> Result<Vec<Option<Candida
     }
     let mut promises = Vec::new();
     // One kind after another, as rows of all tensors would be too many.
-    for tensors in kinds(&lossy.coded, TOLD_MAX / (SIDE_ARRAYS * options.key_interval)) {
+    for tensors in kinds(&lossy.coded, 2 * TOLD_MAX / (SIDE_ARRAYS * options.key_interval)) {
         promises.append(&mut promises_among(lossy, &tensors)?);
     }
     promises.sort_by_key(|promise| promise.index);
