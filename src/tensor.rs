@@ -178,6 +178,9 @@ pub struct Limits {
     pub work: u64,
 }
 
+/// Default of [`Limits::side_entries`].
+pub const SIDE_ENTRIES: u64 = 6 << 20;
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -187,7 +190,7 @@ impl Default for Limits {
             dimensions: 64,
             tensor_bytes: 1 << 32,
             output_bytes: 1 << 40,
-            side_entries: 6 << 20,
+            side_entries: SIDE_ENTRIES,
             work: 1 << 24,
         }
     }

@@ -238,6 +238,9 @@ fn zeros_stay_zeros_in_deltas_and_copies_of(weights: &[f32]) {
         assert!(zeros_kept(&tuned, &to_f32(&bytes, DType::F32)), "{trellis}");
     }
     let copies = [matrix("a", weights), matrix("b", &tuned)];
+    let quality = target(Target::Quality(1e-3));
+    let [alone, both] = [&copies[..1], &copies].map(|tensors| encode(tensors, None, &quality).1.archive_bytes);
+    assert!(2 * both < 3 * alone, "{both} of {alone}");
     let (archive, _) = encode(&copies, None, &target(Target::Bits(1.0)));
     assert!(copies.iter().all(|copy| zeros_kept(weights, &decoded(&archive, copy))));
 }

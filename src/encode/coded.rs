@@ -285,9 +285,10 @@ impl CodedTensor {
 
     /// How to code it with a prediction: no path keeps zeros that are predicted to be something else.
     pub fn predicted_plan(&self, step: f64) -> LevelPlan {
-        let plan = self.plan(step);
+        let plan = LevelPlan { pruning: None, ..self.plan(step) };
         if plan.trellis && self.largest.zeros > self.view.matrix.len() / CHANCE_ZEROS {
-            return self.plan_at(plan.scale.unwrap_or(1.0) * plan.quantizer_step());
+            let step = plan.scale.unwrap_or(1.0) * plan.quantizer_step();
+            return LevelPlan { pruning: None, ..self.plan_at(step) };
         }
         plan
     }

@@ -17,7 +17,7 @@ MAX_TAPS = 1024
 # This decoder's own.
 HEADER_BYTES = 1 << 20
 OUTPUT_BYTES = 64 << 20
-SIDE_ENTRIES = 1 << 20
+SIDE_ENTRIES = 6 << 20
 WORK = 1 << 24
 
 

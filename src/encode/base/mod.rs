@@ -20,7 +20,7 @@ use crate::format::REFERENCE_DEPTH_MAX;
 use crate::reconstruct::FrameDecoder;
 use crate::stages::permute::Permutation;
 use crate::stages::transform::Basis;
-use crate::tensor::{Limits, TensorLocation};
+use crate::tensor::{SIDE_ENTRIES, TensorLocation};
 
 /// The largest part of a tensor's energy that a prediction may leave for both to be much alike: if a base leaves more, little is
 /// saved, and a step of the tensor's own is worth more.
@@ -97,10 +97,10 @@ pub fn base_frame(
     originals: Option<&Contents>,
 ) -> Result<Option<(View, BaseFrame)>> {
     let archive = base.archive();
-    let Some((_, index)) = in_base(base, &tensor.name) else { return Ok(None) };
+    let is_in_order = orders.iter().all(Option::is_none);
+    let Some((_, index)) = in_base(base, &tensor.name, is_in_order) else { return Ok(None) };
     let Coding::Levels(levels) = &archive.frames[index].coding else { return Ok(None) };
     let Some(scale) = levels.scale else { return Ok(None) };
-    let is_in_order = orders.iter().all(Option::is_none);
     let Some(mut view) = seen(Matrix::of(&tensor.shape), levels, is_in_order) else { return Ok(None) };
     if archive.frames[index].chunk_len != chunk_len(view.matrix.row_len()) as u64 {
         return Ok(None);
@@ -213,7 +213,7 @@ fn for_each_level(
 
 /// The base's tensor of this name, and its frame, if another frame may refer to it: readers bound how many do, and the side arrays
 /// of all of them.
-fn in_base<'b>(base: &'b Base, name: &str) -> Option<(&'b Tensor, usize)> {
+fn in_base<'b>(base: &'b Base, name: &str, is_in_order: bool) -> Option<(&'b Tensor, usize)> {
     let archive = base.archive();
     let tensor = archive.tensors.iter().find(|tensor| tensor.name == name)?;
     let frame = *tensor.frames.last()?;
@@ -223,23 +223,25 @@ fn in_base<'b>(base: &'b Base, name: &str) -> Option<(&'b Tensor, usize)> {
         Coding::Planes(_) => None,
     };
     let entries: u64 = references.iter().chain([&frame]).filter_map(levels).map(|levels| levels.side_entries()).sum();
-    let more = levels(&frame).map_or(0, side_entries_of_delta);
-    let fits = entries + more <= Limits::default().side_entries;
+    let more = levels(&frame).map_or(0, |levels| side_entries_of_delta(levels, is_in_order));
+    let fits = entries + more <= SIDE_ENTRIES;
     (fits && (references.len() as u64) < REFERENCE_DEPTH_MAX).then_some((tensor, frame))
 }
 
-/// Most entries of the side arrays of a frame that levels of the base predict: its own classes, and their exponents.
-fn side_entries_of_delta(levels: &Levels) -> u64 {
-    let classes =
-        [levels.rows, levels.columns, levels.taps].into_iter().filter(|&extent| extent <= TOLD_MAX).sum::<usize>();
+/// Most entries of the side arrays of a frame that levels of the base predict: classes of its own, their exponents, and where units
+/// have moved.
+fn side_entries_of_delta(levels: &Levels, is_in_order: bool) -> u64 {
+    let told = [levels.rows, levels.columns, levels.taps].into_iter().filter(|&extent| extent <= TOLD_MAX);
     let exponents =
         [Side::RowExponent, Side::ColumnExponent, Side::TapExponent].into_iter().filter(|&side| levels.has(side));
-    classes as u64 + exponents.map(|side| levels.side_len(side) as u64).sum::<u64>()
+    let exponents = exponents.map(|side| levels.side_len(side));
+    let moved = if is_in_order { 0 } else { levels.rows + levels.row_len() };
+    (told.chain(exponents).sum::<usize>() + moved) as u64
 }
 
 /// Whether the base's tensor of this name is exact, and may predict another's bytes.
 pub fn is_exact(base: &Base, name: &str) -> bool {
-    in_base(base, name).is_some_and(|(_, frame)| matches!(base.archive().frames[frame].coding, Coding::Planes(_)))
+    in_base(base, name, true).is_some_and(|(_, frame)| matches!(base.archive().frames[frame].coding, Coding::Planes(_)))
 }
 
 /// The exact frame of a tensor, predicted from the base's tensor of its name; `None` if there is none of its kind.
@@ -247,7 +249,7 @@ pub fn is_exact(base: &Base, name: &str) -> bool {
 /// # Errors
 /// Whatever is wrong with the base.
 pub fn predict_exact(base: &Base, tensor: &TensorLocation, bytes: &[u8]) -> Result<Option<CodedFrame>> {
-    let Some((found, index)) = in_base(base, &tensor.name) else { return Ok(None) };
+    let Some((found, index)) = in_base(base, &tensor.name, true) else { return Ok(None) };
     let reference = &base.archive().frames[index];
     let Coding::Planes(fields) = &reference.coding else { return Ok(None) };
     let mut frame = predicted(bytes, tensor.dtype, tensor.record, &base.tensor(&found.name)?);

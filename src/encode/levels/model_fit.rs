@@ -8,6 +8,7 @@ use crate::entropy::Table;
 use crate::error::Result;
 use crate::format::TOTAL;
 use crate::stages::trellis;
+use crate::tensor::SIDE_ENTRIES;
 
 /// Classes in an octave of standard deviation. Four instead of two save 0.1 % of the bits, cost small models as much in
 /// tables, and slow a decoder by a tenth, because twice the tables compete for its first cache.
@@ -37,12 +38,11 @@ pub struct VarianceModel {
     pub tap: Vec<f32>,
 }
 
-/// Most rows, columns or taps that are told apart: classes and exponents of as many are what readers accept
-/// ([`Limits`](crate::tensor::Limits)).
-pub const TOLD_MAX: usize = 2 << 20;
+/// Most rows, columns or taps that are told apart, so that readers accept their classes and exponents.
+pub const TOLD_MAX: usize = SIDE_ENTRIES as usize / 3;
 
 /// Fewest weights that tell a row, column or tap apart: few differ by chance.
-const TOLD_BY_MIN: usize = 8;
+pub const TOLD_BY_MIN: usize = 8;
 
 /// What a class costs to send, in bits.
 const CLASS_BITS: f32 = 3.0;
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn tells_no_more_rows_apart_than_readers_accept_and_none_of_few_weights() {
         let told = |rows: usize, columns: usize| {
-            let weight = |at: usize| if at / columns % 2 == 0 { 1.0 } else { 0.001 };
+            let weight = |at: usize| if (at / columns).is_multiple_of(2) { 1.0 } else { 0.001 };
             let weights: Vec<f32> = (0..rows * columns).map(weight).collect();
             VarianceModel::fit(&weights, Matrix { rows, columns, taps: 1 }).row.len()
         };

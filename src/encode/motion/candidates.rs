@@ -9,12 +9,13 @@ use crate::encode::coded::{CodedTensor, Lossy};
 use crate::encode::coded_weights::CodedWeights;
 use crate::encode::levels::frame::{LevelPlan, Prediction};
 use crate::encode::levels::matrix::Matrix;
-use crate::encode::levels::model_fit::TOLD_MAX;
+use crate::encode::levels::model_fit::TOLD_BY_MIN;
 use crate::encode::options::Options;
 use crate::encode::portable::log2;
 use crate::encode::progress::map_in_parts;
 use crate::error::Result;
 use crate::format::GAIN_ONE;
+use crate::tensor::SIDE_ENTRIES;
 
 /// An earlier tensor that a tensor resembles.
 #[derive(Debug, Clone)]
@@ -73,7 +74,7 @@ pub fn candidates(lossy: &Lossy, options: &Options) -> Result<Vec<Option<Candida
     }
     let mut promises = Vec::new();
     // One kind after another, as rows of all tensors would be too many.
-    for tensors in kinds(&lossy.coded, 2 * TOLD_MAX / (SIDE_ARRAYS * options.key_interval)) {
+    for tensors in kinds(&lossy.coded, options.key_interval) {
         promises.append(&mut promises_among(lossy, &tensors)?);
     }
     promises.sort_by_key(|promise| promise.index);
@@ -86,15 +87,11 @@ pub fn candidates(lossy: &Lossy, options: &Options) -> Result<Vec<Option<Candida
     Ok(found)
 }
 
-/// Side arrays of a predicted frame's rows: classes, exponents and gains.
-const SIDE_ARRAYS: usize = 3;
-
-/// Tensors that look alike from outside, where there are several. Quartets are not among them: no prediction keeps their zeros.
-fn kinds(coded: &[CodedTensor], rows_max: usize) -> Vec<Vec<usize>> {
+/// Tensors that look alike from outside, where there are several, and readers accept the side arrays of a chain of them.
+fn kinds(coded: &[CodedTensor], key_interval: usize) -> Vec<Vec<usize>> {
     let kind = |coded: &CodedTensor| (coded.view.matrix, coded.view.column_major, coded.view.basis.is_some());
     let mut kinds: Vec<Vec<usize>> = Vec::new();
-    let may_predict =
-        |coded: &CodedTensor| coded.base.is_none() && coded.quartets.is_none() && coded.view.matrix.rows <= rows_max;
+    let may_predict = |coded: &CodedTensor| coded.base.is_none() && chain_fits(coded.view.matrix, key_interval);
     for (index, tensor) in coded.iter().enumerate().filter(|(_, coded)| may_predict(coded)) {
         match kinds.iter_mut().find(|tensors| kind(&coded[tensors[0]]) == kind(tensor)) {
             Some(tensors) => tensors.push(index),
@@ -103,6 +100,13 @@ fn kinds(coded: &[CodedTensor], rows_max: usize) -> Vec<Vec<usize>> {
     }
     kinds.retain(|tensors| tensors.len() > 1);
     kinds
+}
+
+/// Whether readers accept the side arrays of so many frames, each predicted from the one before: classes, exponents and permutations, and
+/// gains of rows.
+fn chain_fits(matrix: Matrix, frames: usize) -> bool {
+    let entries = 4 * matrix.rows + 2 * matrix.columns + 2 * matrix.taps + matrix.row_len();
+    (frames * entries) as u64 <= SIDE_ENTRIES
 }
 
 /// What tensors of one kind promise each other.
@@ -212,7 +216,8 @@ impl Likeness {
             let unexplained = 1.0 - xy * xy / (xx * yy).max(f64::MIN_POSITIVE);
             -0.5 * log2(unexplained.max(1e-6)) * len
         };
-        let rows: f64 = self.rows.iter().map(|&row| (saved(row, row_len as f64) - GAIN_BITS).max(0.0)).sum();
+        let told = if row_len < TOLD_BY_MIN { &[] } else { &self.rows[..] };
+        let rows: f64 = told.iter().map(|&row| (saved(row, row_len as f64) - GAIN_BITS).max(0.0)).sum();
         let together = saved(self.total(), (row_len * self.rows.len()) as f64);
         (rows > together, rows.max(together))
     }
@@ -232,5 +237,17 @@ impl Likeness {
         } else {
             vec![gain(self.total())]
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_of_long_rows_or_columns_are_not_sought() {
+        let fits = |rows: usize, columns: usize, taps: usize| chain_fits(Matrix { rows, columns, taps }, 4);
+        assert!(fits(1 << 18, 4096, 1) && fits(4096, 1 << 18, 1) && fits(512, 512, 9));
+        assert!(!fits(1 << 19, 8, 1) && !fits(8, 1 << 19, 1) && !fits(8, 1 << 18, 4));
     }
 }
