@@ -21,7 +21,7 @@ export interface EncodeOptions {
   preset?: 'near-lossless' | 'high' | 'balanced' | 'small';
   /** Keeps every byte. */
   lossless?: boolean;
-  /** Lets the coding of exact floats adapt to them: up to 2 % fewer bytes, which take up to seven times as long to decode. */
+  /** Lets the coding of exact floats, with `lossless` all of them, adapt: up to 2 % fewer bytes, up to seven times as long to decode. */
   adaptive?: boolean;
   /** Bits for each weight of passes, coarse to fine: the model can be used at the first while the rest still comes. */
   progressive?: readonly number[];

@@ -53,7 +53,7 @@ pub struct Arguments {
     /// Keep every byte exact
     #[arg(help_heading = "Rate", long, group = "target")]
     lossless: bool,
-    /// Let the coding of exact floats adapt to them: up to 2 % fewer bytes, which take up to seven times as long to decode
+    /// Let the coding of exact floats, with --lossless all of them, adapt: up to 2 % fewer bytes, up to seven times as long to decode
     #[arg(help_heading = "Rate", long)]
     adaptive: bool,
     /// Passes, coarse to fine, such as 2.5,4: the model can be used at the first rate while the rest still comes
