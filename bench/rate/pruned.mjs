@@ -20,12 +20,13 @@ export function measurePruned(command) {
     const source = prepareModel(model);
     const { bytes, weights } = lossyPart(encode(command, source, join(folder, 'dense.mcwc')));
     const bitsPerWeight = (8 * bytes) / weights;
-    return variantsOf(model, source, folder).map((variant) => {
+    return variantsOf(model, source, folder).map(({ file: pruned, ...variant }) => {
       step(`${model}: ${variant.variant}`);
+      const file = join(folder, basename(pruned));
       const archive = join(folder, 'pruned.mcwc');
-      const report = encode(command, variant.file, archive);
+      const report = encode(command, file, archive);
       const bound = (variant.places + bitsPerWeight * variant.nonzero) / 8;
-      const zerosKept = keepsZeros(command, variant.file, archive);
+      const zerosKept = keepsZeros(command, file, archive);
       return { model, ...variant, archive: report.archive_bytes, lossy: lossyPart(report).bytes, bound, zerosKept };
     });
   });
@@ -37,8 +38,7 @@ function variantsOf(model, source, folder) {
     step(`${model}: pruned, with brotli -11 and ZipNN`);
     writeFileSync(path, python('rate/pruned.py', [source, folder]));
   }
-  const variants = readFileSync(path, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
-  return variants.map((variant) => ({ ...variant, file: join(folder, basename(variant.file)) }));
+  return readFileSync(path, 'utf8').trim().split('\n').map((line) => JSON.parse(line));
 }
 
 function encode(command, source, archive) {

@@ -61,7 +61,7 @@ def main():
         # ZipNN writes into what it is given.
         zipnn = ZipNN(bytearray_dtype="float32", input_format="byte").compress(bytearray(data))
         sizes = {"bytes": len(data), "brotli": brotli_bytes(data), "zipnn": len(zipnn)}
-        print(json.dumps({"variant": variant, "file": str(path), **counts, **sizes}), flush=True)
+        print(json.dumps({"variant": variant, "file": path.name, **counts, **sizes}), flush=True)
 
 
 main()
