@@ -280,17 +280,17 @@ impl CodedTensor {
         }
         let [fine, coarse] = self.steps();
         let step = ((self.unit * step) as f32).clamp(fine, coarse);
-        self.plan_of(step, self.largest, self.trellis)
+        let plan = self.plan_of(step, self.largest, self.trellis);
+        LevelPlan { pruning: self.quartets.as_ref().map(|quartets| quartets.pruning(&plan.classes)), ..plan }
     }
 
     /// How to code it with a prediction: no path keeps zeros that are predicted to be something else.
     pub fn predicted_plan(&self, step: f64) -> LevelPlan {
-        let plan = LevelPlan { pruning: None, ..self.plan(step) };
+        let plan = self.plan(step);
         if plan.trellis && self.largest.zeros > self.view.matrix.len() / CHANCE_ZEROS {
-            let step = plan.scale.unwrap_or(1.0) * plan.quantizer_step();
-            return LevelPlan { pruning: None, ..self.plan_at(step) };
+            return self.plan_at(plan.scale.unwrap_or(1.0) * plan.quantizer_step());
         }
-        plan
+        LevelPlan { pruning: None, ..plan }
     }
 
     /// How to code it without a trellis at this step of its own.
@@ -299,9 +299,7 @@ impl CodedTensor {
     }
 
     fn plan_of(&self, step: f32, largest: Largest, trellis: bool) -> LevelPlan {
-        let plan = LevelPlan::new(&self.view, &self.variances, step, largest, trellis);
-        let pruning = self.quartets.as_ref().map(|quartets| quartets.pruning(&plan.classes));
-        LevelPlan { lanes: self.lanes, pruning, ..plan }
+        LevelPlan { lanes: self.lanes, ..LevelPlan::new(&self.view, &self.variances, step, largest, trellis) }
     }
 
     /// What quantizing it weighs against each other; errors are fed back only where every column is quantized.
