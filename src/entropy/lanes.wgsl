@@ -127,6 +127,7 @@ fn walk_lanes(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
         let column_class = class_at(chunk.column_class_at, column);
         var trellis_state = 0u;
         var row_class = class_at(chunk.row_class_at, 0u);
+        var level_at = chunk.level_at + column;
         for (var row = 0u; row < chunk.rows; row++) {
             if (row & 15u) == 0u {
                 touched |= ahead;
@@ -135,13 +136,18 @@ fn walk_lanes(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
             let next_class = class_at(chunk.row_class_at, min(row + 1u, chunk.rows - 1u));
             let table_class = clamp(row_class + column_class, 0, last_class);
             let quantizer = trellis_state & chunk.trellis;
-            let table = chunk.first_table + u32(table_class) + quantizer * quantizer_len;
+            let table_at = (chunk.first_table + u32(table_class) + quantizer * quantizer_len) * (TABLE_LEN / 2u);
             let slot = state & SLOT_MASK;
-            let interval = interval_at(table * (TABLE_LEN / 2u), slot);
-            let next = (interval >> 20u) * (state >> 12u) + slot - cumulative(interval);
+            var interval = near_interval(table_at, slot);
+            var offset = slot - cumulative(interval);
+            if offset >= interval >> 20u {
+                interval = far_interval(table_at, slot);
+                offset = slot - cumulative(interval);
+            }
+            let next = (interval >> 20u) * (state >> 12u) + offset;
             let refill = next < STATE_START;
-            let at = min(word, lane.end);
-            state = select(next, (next << 16u) | extractBits(next_words, (at & 1u) * 16u, 16u), refill);
+            let next_word = (next_words >> ((word & 1u) * 16u)) & 0xffffu;
+            state = select(next, (next << 16u) | next_word, refill);
             word += u32(refill);
             next_words = words[min(word, lane.end) >> 1u];
             row_class = next_class;
@@ -151,7 +157,8 @@ fn walk_lanes(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
             if chunk.low_bits > 0u {
                 level = (level << chunk.low_bits) | low_bits_of(chunk.low_at, chunk.low_bits, row * chunk.columns + column);
             }
-            levels[chunk.level_at + row * chunk.row_len + column] = level;
+            levels[level_at] = level;
+            level_at += chunk.row_len;
         }
     }
     if state != STATE_START || word != lane.end + (touched & zero) {
@@ -160,13 +167,14 @@ fn walk_lanes(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgro
     }
 }
 
-// The interval of a table, which begins there in `tables`, that a slot lies in: nearly always one of the two at hand.
-fn interval_at(table_at: u32, slot: u32) -> u32 {
+// Of a table, which begins there in `tables`, the interval that a slot lies in if it is one of the two at hand, as nearly always.
+fn near_interval(table_at: u32, slot: u32) -> u32 {
     let two = tables[table_at + (slot >> 4u)];
-    let interval = select(two.x, two.y, slot >= cumulative(two.y));
-    if slot < cumulative(interval) + (interval >> 20u) {
-        return interval;
-    }
+    return select(two.x, two.y, slot >= cumulative(two.y));
+}
+
+// The interval that a slot lies in.
+fn far_interval(table_at: u32, slot: u32) -> u32 {
     let numbers = tables[table_at + NUMBERS_AT / 2u + (slot >> 7u)][(slot >> 6u) & 1u];
     // No more than 15 begin after the first of 16 slots. Some drivers end loops after 65535 rounds in all, so this is no loop.
     var number = extractBits(numbers, ((slot >> 4u) & 3u) * 8u, 8u);
@@ -187,12 +195,11 @@ fn numbered(table_at: u32, number: u32) -> u32 {
     return tables[table_at + (INTERVALS_AT + number) / 2u][number & 1u];
 }
 
+// Without a branch: of an array that is absent another's first class is read, and counts nothing.
 fn class_at(array_at: u32, index: u32) -> i32 {
-    if array_at == ABSENT {
-        return 0;
-    }
-    let at = array_at + index;
-    return extractBits(bitcast<i32>(classes[at >> 2u]), (at & 3u) * 8u, 8u);
+    let is_present = array_at != ABSENT;
+    let at = select(0u, array_at + index, is_present);
+    return select(0, extractBits(bitcast<i32>(classes[at >> 2u] >> ((at & 3u) * 8u)), 0u, 8u), is_present);
 }
 
 // The low bits of an element, of which those of a chunk begin at a 32-bit word.

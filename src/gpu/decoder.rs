@@ -272,12 +272,9 @@ mod tests {
         let values = [Value::Weight, Value::F16, Value::Bf16, Value::Signed, Value::Unsigned];
         let names = ["WEIGHT", "F16", "BF16", "SIGNED", "UNSIGNED"];
         values.into_iter().zip(names).for_each(|(value, name)| constant(&format!("VALUE_{name}"), value as u32));
-        let next = |states: std::ops::Range<u8>| {
-            let branches = states.flat_map(|state| [0, 1].map(|index| u32::from(trellis::next(state, index))));
-            (0..).zip(branches).fold(0, |word, (branch, next)| word | next << (3 * branch))
-        };
-        constant("NEXT_LOW", next(0..4));
-        constant("NEXT_HIGH", next(4..8));
+        let even = (0..8).map(|state| u32::from(trellis::next(state, 0)) << (4 * state));
+        constant("NEXT_STATES", even.sum());
+        assert!((0..8).all(|state| trellis::next(state, 1) == trellis::next(state, 0) ^ 2));
         constant("STATE_START", crate::format::STATE_START);
         constant("SLOT_MASK", crate::format::TOTAL - 1);
         constant("ABSENT", ABSENT);
