@@ -11,7 +11,7 @@ import { ROOT, step } from '../scripts/tools.mjs';
 import { buildCommand, requirePackage } from './artifacts.mjs';
 import { plot } from './load/plot.mjs';
 import { DATA, MODELS, prepareVariants } from './load/prepare.mjs';
-import { report, summarize, targets, wrongOutputs } from './load/report.mjs';
+import { ALONE, report, summarize, targets, wrongOutputs } from './load/report.mjs';
 import { NOTHING, addressOf, startVisits } from './load/visits.mjs';
 import { publish, reportTargets, writeResults } from './table.mjs';
 
@@ -70,18 +70,20 @@ async function measure() {
   }
 }
 
-/** All variants in turn; those that are predicted from something cached are not cached themselves. `kept`: what is in the cache. */
+/** All variants in turn, with the runtime and without; those that are predicted from something cached are not cached themselves. `kept`: what is in the cache. */
 async function measureRound({ visit }, kept, condition, round) {
   const { name, cached } = condition;
   const measured = [NOTHING, ...variants].filter(({ kind, base, dictionary }) => !cached || !(kind === NOTHING.kind || base || dictionary));
   for (const variant of measured) {
-    const key = `${variant.model ? addressOf(variant) : 'runtime'} ${name}`;
-    const known = (samples[key] ??= []);
-    if (known.length > round) continue;
-    step(key);
-    if (cached && !kept.has(key)) await visit(variant, condition);
-    if (cached) kept.add(key);
-    known.push(await visit(variant, condition));
-    if (!trial) writeFileSync(SAMPLES, JSON.stringify(samples));
+    for (const alone of variant.model ? [false, true] : [false]) {
+      const key = [variant.model ? addressOf(variant) : 'runtime', name, ...(alone ? [ALONE] : [])].join(' ');
+      const known = (samples[key] ??= []);
+      if (known.length > round) continue;
+      step(key);
+      if (cached && !kept.has(variant)) await visit(variant, condition);
+      if (cached) kept.add(variant);
+      known.push(await visit(variant, { ...condition, alone }));
+      if (!trial) writeFileSync(SAMPLES, JSON.stringify(samples));
+    }
   }
 }

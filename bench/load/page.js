@@ -15,7 +15,7 @@ const mark = (name) => (marks[name] = performance.now());
 /** Settles when what is to be in the cache is there. */
 let kept;
 
-/** What to do for each kind of variant, beside the runtime's start; gives a session if there is a model. */
+/** What to do for each kind of variant, beside the runtime's start if that starts; gives a session then, if there is a model. */
 const SESSIONS = {
   async nothing() {
     await inputs;
@@ -24,8 +24,7 @@ const SESSIONS = {
   async onnx() {
     const bytes = await (visit.cached ? cachedBytes(visit.url) : download(visit.url));
     mark('weights');
-    const ort = await started;
-    return ort.InferenceSession.create(bytes);
+    return sessionOf(bytes);
   },
 
   /** An archive's file, decoded whole. */
@@ -37,11 +36,10 @@ const SESSIONS = {
     const bytes = await archive.file(visit.file).bytes();
     mark('weights');
     archive.close();
-    const ort = await started;
-    return ort.InferenceSession.create(bytes);
+    return sessionOf(bytes);
   },
 
-  /** An archive by the adapter, which decodes what the runtime asks for. */
+  /** An archive by the adapter, which decodes what the runtime asks for; without a runtime all of its tensors. */
   async archive() {
     const [{ open }, { createSession }] = await Promise.all(['index', 'onnxruntime'].map((name) => import(`${visit.package}/${name}.js`)));
     // What a delta is predicted from is there already; the delta itself is downloaded every time.
@@ -50,7 +48,7 @@ const SESSIONS = {
     const archive = await open((await delta) ?? visit.url, { backend: 'cpu', cache: visit.cached, base });
     archive.downloaded.then(() => mark('downloaded'));
     kept = Promise.all([archive.cached, base?.cached]);
-    const session = await createSession(watched(await imported), archive);
+    const session = visit.alone ? await decoded(archive) : await createSession(watched(await imported), archive);
     archive.close();
     base?.close();
     return session;
@@ -62,23 +60,36 @@ const SESSIONS = {
   },
 };
 
-// The runtime starts, and the input is made, while the weights are on their way.
+// The runtime starts, and the input is made, while the weights are on their way; unless weights are to be there alone.
 const inputs = INPUTS[visit.model]?.();
-const imported = importRuntime();
-const started = startRuntime();
+const imported = visit.alone ? undefined : importRuntime();
+const started = visit.alone ? undefined : startRuntime();
 /** Times in milliseconds since the navigation, and what tells the model's first output from another. */
 globalThis.result = load();
 
 async function load() {
   const session = await SESSIONS[visit.kind]();
   const ort = await started;
-  if (!session) return { marks };
+  if (!session) {
+    await kept;
+    return { marks };
+  }
   mark('session');
   const outputs = await session.run(tensorsOf(await inputs, ort));
   mark('inference');
   // So that the next visit finds all of it.
   await kept;
   return { marks, output: summed(Object.values(outputs)[0].data) };
+}
+
+async function sessionOf(bytes) {
+  const ort = await started;
+  return ort?.InferenceSession.create(bytes);
+}
+
+async function decoded(archive) {
+  await Promise.all([...archive].map(({ name }) => archive.tensor(name)));
+  mark('weights');
 }
 
 async function importRuntime() {

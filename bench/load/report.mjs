@@ -22,6 +22,8 @@ const LABELS = {
 };
 const ENCODINGS = { br: 'brotli', zstd: 'zstd', dcz: 'dcz' };
 const PICTURE = '![Time until weights are there, and until the first inference, at each speed of the network](../bench/results/load.svg)';
+/** Of a condition, visits to a page that starts no runtime. */
+export const ALONE = 'alone';
 export const THROTTLED = ['10', '50', '300'];
 /** Ours, the peer of its quality, and how many times sooner its weights have to be there. */
 const SOONER = [
@@ -34,7 +36,7 @@ const CACHED = { peer: 'fp16', most: 1.3 };
 /** Squared error of an output, relative to the original's, that only a wrong one has. */
 const WRONG = 0.3;
 
-/** Of each variant, what it is, and by condition the medians of its times in milliseconds and of its peak memory. */
+/** Of each variant, what it is, and by condition, with the runtime and without, the medians of its times in milliseconds and of its peak memory. */
 export function summarize(variants, samples) {
   const timesOf = (address) => {
     const own = Object.entries(samples).filter(([key]) => key.startsWith(`${address} `));
@@ -55,7 +57,8 @@ function medians(list) {
 
 /** Variants with an output that is another than that of the first of their model, and how far the farthest is. */
 export function wrongOutputs(variants, samples) {
-  const outputs = (variant) => Object.entries(samples).filter(([key]) => key.startsWith(`${addressOf(variant)} `)).flatMap(([, list]) => list.map(({ output }) => output));
+  const inferred = (variant) => Object.entries(samples).filter(([key]) => key.startsWith(`${addressOf(variant)} `) && !key.endsWith(` ${ALONE}`));
+  const outputs = (variant) => inferred(variant).flatMap(([, list]) => list.map(({ output }) => output));
   const first = (model) => outputs(variants.find((variant) => variant.model === model))[0];
   const farthest = (variant) => Math.max(...outputs(variant).map((output) => error(output, first(variant.model))));
   // No number is wrong, too.
@@ -69,14 +72,42 @@ function error(output, expected) {
 
 export function report({ runtime, rows }) {
   const conditions = [...THROTTLED, 'unthrottled', 'cached'].filter((name) => rows.some(({ by }) => by[name]));
-  const header = ['', 'MB', 'distortion', ...conditions.map((name) => (THROTTLED.includes(name) ? `${name} Mbit/s` : name)), 'peak MB'];
-  const cells = (by, first, last) => conditions.map((name) => (by[name] ? [first, last].filter(Boolean).map((mark) => seconds(by[name][mark])).join(' / ') : ''));
+  const header = ['', 'MB', 'distortion', ...conditions.map(conditionLabel), 'peak MB'];
+  const cells = (by, mark) => conditions.map((name) => (by[name] ? [weightsAlone(by, name), by[name][mark]].filter(Boolean).map(seconds).join(' / ') : ''));
   const table = rows.map(({ model, name, encoding, bytes, distortion, by }) => {
     const label = labelOf({ model, name, encoding });
-    return [name.startsWith('ours') ? `**${label}**` : label, round(bytes / 1e6, 2), distortion.toExponential(1), ...cells(by, 'weights', 'inference'), peak(by)];
+    return [name.startsWith('ours') ? `**${label}**` : label, round(bytes / 1e6, 2), distortion.toExponential(1), ...cells(by, 'inference'), peak(by)];
   });
   const alone = ['onnxruntime-web alone, not in the cache', '', '', ...cells(runtime, 'runtime'), peak(runtime)];
-  return [PICTURE, markdownTable(header, [...table, alone])].join('\n\n');
+  return [PICTURE, markdownTable(header, [...table, alone]), sooner(rows, conditions)].join('\n\n');
+}
+
+/** How many times sooner ours are than their peers: weights alone, weights beside the runtime's start, and first inferences. */
+function sooner(rows, conditions) {
+  const ratio = (peer, own) => (peer && own ? `${round(peer / own, 2)} ×` : '');
+  const lines = SOONER.flatMap(([ours, peer]) => {
+    const [own, other] = [ours, peer].map((name) => rowOf(rows, name)?.by ?? {});
+    const line = (label, value) => [`${LABELS[`minilm ${peer}`]}, brotli: ${label}`, ...conditions.map((name) => ratio(value(other, name), value(own, name)))];
+    return [
+      line('weights', weightsAlone),
+      line('weights beside the runtime\u2019s start', (by, name) => by[name]?.weights),
+      line('first inference', (by, name) => by[name]?.inference),
+    ];
+  });
+  return markdownTable(['In times of ours', ...conditions.map(conditionLabel)], lines);
+}
+
+/** When weights were there on a page that starts no runtime, in milliseconds. */
+export function weightsAlone(by, name) {
+  return by[`${name} ${ALONE}`]?.weights;
+}
+
+function conditionLabel(name) {
+  return THROTTLED.includes(name) ? `${name} Mbit/s` : name;
+}
+
+function rowOf(rows, name) {
+  return rows.find((row) => row.model === 'minilm' && row.name === name && row.encoding !== 'zstd');
 }
 
 export function labelOf({ model, name, encoding }) {
@@ -93,21 +124,20 @@ function peak(by) {
 }
 
 export function targets({ rows }) {
-  const timesOf = (name) => rows.find((row) => row.model === 'minilm' && row.name === name && row.encoding !== 'zstd')?.by ?? {};
+  const timesOf = (name) => rowOf(rows, name)?.by ?? {};
   const list = [];
   const atLeast = (name, value, least) => list.push({ name, value: `${round(value, 2)} of ${round(least, 2)}`, met: value >= least });
   const atMost = (name, value, most) => list.push({ name, value: `${round(value, 2)} of ${round(most, 2)}`, met: value <= most });
   for (const [ours, peer, times] of SOONER) {
-    // By the adapter weights are ready no sooner than the runtime; what decoding takes shows where it does not wait for that.
-    const [own, whole, other] = [timesOf(ours), timesOf(`${ours}-bytes`), timesOf(peer)];
-    for (const speed of THROTTLED.filter((speed) => own[speed] && whole[speed] && other[speed])) {
-      atLeast(`${ours}, ${speed} Mbit/s: weights sooner than ${peer} with brotli, times`, other[speed].weights / whole[speed].weights, times);
+    const [own, other] = [timesOf(ours), timesOf(peer)];
+    for (const speed of THROTTLED.filter((speed) => own[speed] && other[speed])) {
+      atLeast(`${ours}, ${speed} Mbit/s: weights sooner than ${peer} with brotli, times`, weightsAlone(other, speed) / weightsAlone(own, speed), times);
       atLeast(`${ours}, ${speed} Mbit/s: first inference sooner than ${peer} with brotli, times`, other[speed].inference / own[speed].inference, 1);
     }
-    const { [DECODING.speed]: fast, cached } = whole;
+    const fast = own[`${DECODING.speed} ${ALONE}`];
     if (fast) atMost(`${ours}, ${DECODING.speed} Mbit/s: decoding adds to the download`, fast.weights / fast.downloaded - 1, DECODING.most);
-    const known = timesOf(CACHED.peer).cached;
-    if (cached && known) atMost(`${ours}, cached: weights, in times of cached ${CACHED.peer}`, cached.weights / known.weights, CACHED.most);
+    const [cached, known] = [own, timesOf(CACHED.peer)].map((by) => weightsAlone(by, 'cached'));
+    if (cached && known) atMost(`${ours}, cached: weights, in times of cached ${CACHED.peer}`, cached / known, CACHED.most);
   }
   return list;
 }

@@ -36,8 +36,8 @@ export async function startVisits(folder, variants) {
   const processes = await context.browser().newBrowserCDPSession();
   let visits = 0;
 
-  /** `cached`: the model is in the browser's cache, as is the code; else only the runtime is. */
-  async function visit({ kind, model, file, ...variant }, { megabits = Infinity, cached = false } = {}) {
+  /** `cached`: the model is in the browser's cache, as is the code; else only the runtime is. `alone`: the runtime does not start. */
+  async function visit({ kind, model, file, ...variant }, { megabits = Infinity, cached = false, alone = false } = {}) {
     server.link.bitsPerSecond = 1e6 * megabits;
     visits++;
     const code = (path) => (cached ? path : `/first-${visits}${path}`);
@@ -45,6 +45,7 @@ export async function startVisits(folder, variants) {
       kind,
       file,
       cached,
+      alone,
       url: model && addressOf({ model, ...variant }),
       base: variant.base && addressOf(variant.base),
       runtime: kind === NOTHING.kind ? code('/runtime') : '/runtime',
@@ -56,11 +57,11 @@ export async function startVisits(folder, variants) {
     const failed = new Promise((_, reject) => page.on('pageerror', reject));
     await page.goto(`${server.origin}/#${encodeURIComponent(JSON.stringify(asked))}`);
     const result = await Promise.race([page.evaluate(() => globalThis.result), failed]);
-    const [id, peakBytes] = await largestRenderer();
+    const peaks = await renderers();
     await page.close();
-    // The next page gets a process of its own.
-    while ((await renderers()).has(id)) await sleep(POLL_MS);
-    return { ...result, peakBytes };
+    // The next page gets a process of its own. Others wait for pages to come.
+    for (let left = peaks; left.size === peaks.size; await sleep(POLL_MS)) left = await withoutNew(peaks);
+    return { ...result, peakBytes: Math.max(...peaks.values()) };
   }
 
   /** Peak memory of the processes that run pages. */
@@ -69,9 +70,9 @@ export async function startVisits(folder, variants) {
     return new Map(processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => [id, peakResident(id)]));
   }
 
-  /** That of the only page that has something in it. */
-  async function largestRenderer() {
-    return [...(await renderers())].reduce((largest, other) => (other[1] > largest[1] ? other : largest));
+  /** Of processes that were there, those that still are. */
+  async function withoutNew(before) {
+    return new Map([...(await renderers())].filter(([id]) => before.has(id)));
   }
 
   const close = async () => {
