@@ -164,7 +164,8 @@ describe('the encoder', () => {
         for (const [files, options, code, message, wasm] of [
           [['cut.safetensors'], {}, 'invalid', /cut\.safetensors/],
           [['small.safetensors'], { bits: 99 }, 'argument', /between 0\.1 and 16, please/],
-          [['small.safetensors'], { bits: 3, size: 99 }, 'argument', /cannot be used with/],
+          [['small.safetensors'], { bits: 3, size: 99 }, 'argument', /cannot be used with '--size <SIZE>'$/],
+          [['small.safetensors'], { adaptiv: true }, 'argument', /no option "adaptiv"/],
           [[], {}, 'argument', /no file/],
           [['small.safetensors', 'small.safetensors'], {}, place === 'Node' ? 'none' : 'argument', /two files are named/],
           [['small.safetensors'], {}, 'io', /absent\.wasm: HTTP 404/, 'absent.wasm'],

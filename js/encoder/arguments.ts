@@ -16,10 +16,36 @@ export interface Inputs {
   baseWeights: string[];
 }
 
+/** All that there are: one that is misspelt would be ignored, and another archive made than is thought. */
+const OPTIONS: Record<keyof EncodeOptions, true> = {
+  bits: true,
+  size: true,
+  quality: true,
+  preset: true,
+  lossless: true,
+  adaptive: true,
+  progressive: true,
+  statistics: true,
+  base: true,
+  baseWeights: true,
+  exclude: true,
+  lenient: true,
+  quantizer: true,
+  lanes: true,
+  unitOrder: true,
+  onProgress: true,
+  signal: true,
+  workerUrl: true,
+  wasmUrl: true,
+};
+
 export async function collectFiles(
   models: EncoderFile | readonly EncoderFile[],
-  { statistics, base, baseWeights }: EncodeOptions,
+  options: EncodeOptions,
 ): Promise<{ inputs: Inputs; inMemory: Files }> {
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(OPTIONS, name));
+  if (unknown !== undefined) throw new McwcError('argument', `there is no option ${JSON.stringify(unknown)}`);
+  const { statistics, base, baseWeights } = options;
   const inMemory: Files = [];
   const inputs = {
     models: await addModels('files', models, inMemory),

@@ -5,9 +5,12 @@ import type { EncodeReport } from './encoding.js';
 /** Exit status of a command line that makes no sense. */
 const USAGE = 2;
 
+/** What it says then about itself, which is of no use here. */
+const ABOUT_ITSELF = /\n\n(Usage:|For more information)[^]*/;
+
 /** The words of the command, which begin with what went wrong. */
 export function commandError(status: number, messages: string[]): McwcError {
-  const text = messages.join('\n').replace(/^(mcwc|error): /, '').trim();
+  const text = messages.join('\n').replace(/^(mcwc|error): /, '').replace(status === USAGE ? ABOUT_ITSELF : '', '').trim();
   return new McwcError(status === USAGE ? 'argument' : 'invalid', text);
 }
 
