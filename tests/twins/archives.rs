@@ -114,6 +114,16 @@ fn rows_that_are_longer_than_chunks_decode_as_on_the_cpu() {
 }
 
 #[test]
+fn matrices_of_few_columns_decode_as_on_the_cpu() {
+    let Some(gpu) = gpu_decoder() else { return };
+    for (seed, columns) in (53..).zip(1..=4) {
+        // More than the longest lane takes.
+        let narrow = case(Matrix { rows: 70_000, columns, taps: 1 }, DType::F32, 0b1_0001_1011, 0, seed);
+        assert_eq!(assert_both(gpu, &narrow.archive(), None, "few columns"), 1);
+    }
+}
+
+#[test]
 fn chunks_of_many_lanes_decode_as_on_the_cpu() {
     let Some(gpu) = gpu_decoder() else { return };
     for (seed, lanes, lanes_log2) in [(55, 16, 4), (56, 64, 6), (57, 256, 8)] {
