@@ -1,5 +1,5 @@
 // How long a page waits for a model, and how much memory that takes: files as others ship them, and archives of the same quality.
-//   node bench/load.mjs [--models minilm,tuned,ocr] [--speeds 10,50,300,unthrottled,cached] [--rounds 1,2,3,3,3] [--command path] [--fresh] [--trial]
+//   node bench/load.mjs [--models minilm,tuned,ocr] [--speeds 10,50,300,unthrottled,cached] [--rounds 1,2,5,5,5] [--command path] [--fresh] [--trial]
 // Chromium, onnxruntime-web on one thread, and a server that sends no faster than the visitor's network, in Mbit/s. What is downloaded is
 // made once, in .cache/load; so are samples, from which an interrupted run goes on. --fresh measures anew. Writes bench/results/load.json
 // and load.svg, and docs/BENCHMARKS.md, but of some models only prints the table, as --trial does, which neither takes samples nor leaves any.
@@ -11,7 +11,7 @@ import { ROOT, step } from '../scripts/tools.mjs';
 import { buildCommand, requirePackage } from './artifacts.mjs';
 import { plot } from './load/plot.mjs';
 import { DATA, MODELS, prepareVariants } from './load/prepare.mjs';
-import { ALONE, report, summarize, targets, wrongOutputs } from './load/report.mjs';
+import { conditionOf, report, summarize, targets, wrongOutputs } from './load/report.mjs';
 import { NOTHING, addressOf, startVisits } from './load/visits.mjs';
 import { publish, reportTargets, writeResults } from './table.mjs';
 
@@ -22,7 +22,7 @@ const CACHED = 'cached';
 const { models, speeds, rounds, command, fresh, trial } = readOptions(import.meta.filename, {
   models: some(Object.keys(MODELS)),
   speeds: text(`10,50,300,unthrottled,${CACHED}`),
-  rounds: numbers([1, 2, 3, 3, 3], { min: 1 }),
+  rounds: numbers([1, 2, 5, 5, 5], { min: 1 }),
   command: text(),
   fresh: flag,
   trial: flag,
@@ -75,14 +75,14 @@ async function measureRound({ visit }, kept, condition, round) {
   const { name, cached } = condition;
   const measured = [NOTHING, ...variants].filter(({ kind, base, dictionary }) => !cached || !(kind === NOTHING.kind || base || dictionary));
   for (const variant of measured) {
-    for (const alone of variant.model ? [false, true] : [false]) {
-      const key = [variant.model ? addressOf(variant) : 'runtime', name, ...(alone ? [ALONE] : [])].join(' ');
+    for (const weightsOnly of variant.model ? [false, true] : [false]) {
+      const key = `${variant.model ? addressOf(variant) : 'runtime'} ${conditionOf(name, weightsOnly)}`;
       const known = (samples[key] ??= []);
       if (known.length > round) continue;
       step(key);
       if (cached && !kept.has(variant)) await visit(variant, condition);
       if (cached) kept.add(variant);
-      known.push(await visit(variant, { ...condition, alone }));
+      known.push(await visit(variant, { ...condition, weightsOnly }));
       if (!trial) writeFileSync(SAMPLES, JSON.stringify(samples));
     }
   }

@@ -43,5 +43,6 @@ export function peakResident(pid) {
 export async function renderers(browser) {
   const session = await browser.newBrowserCDPSession();
   const { processInfo } = await session.send('SystemInfo.getProcessInfo');
+  await session.detach();
   return new Map(processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => [id, peakResident(id)]));
 }

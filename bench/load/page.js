@@ -15,7 +15,7 @@ const mark = (name) => (marks[name] = performance.now());
 /** Settles when what is to be in the cache is there. */
 let kept;
 
-/** What to do for each kind of variant, beside the runtime's start if that starts; gives a session then, if there is a model. */
+/** What to do for each kind of variant. Gives a session, but without a model or a runtime. */
 const SESSIONS = {
   async nothing() {
     await inputs;
@@ -41,14 +41,19 @@ const SESSIONS = {
 
   /** An archive by the adapter, which decodes what the runtime asks for; without a runtime all of its tensors. */
   async archive() {
-    const [{ open }, { createSession }] = await Promise.all(['index', 'onnxruntime'].map((name) => import(`${visit.package}/${name}.js`)));
+    const modules = visit.weightsOnly ? ['index'] : ['index', 'onnxruntime'];
+    const [{ open }, adapter] = await Promise.all(modules.map((name) => import(`${visit.package}/${name}.js`)));
     // What a delta is predicted from is there already; the delta itself is downloaded every time.
     const delta = visit.base && fetch(visit.url);
     const base = visit.base && (await open(visit.base, { backend: 'cpu', cache: true }));
     const archive = await open((await delta) ?? visit.url, { backend: 'cpu', cache: visit.cached, base });
     archive.downloaded.then(() => mark('downloaded'));
     kept = Promise.all([archive.cached, base?.cached]);
-    const session = visit.alone ? await decoded(archive) : await createSession(watched(await imported), archive);
+    const session = await adapter?.createSession(await imported, archive);
+    if (visit.weightsOnly) {
+      await Promise.all([...archive].map(({ name }) => archive.tensor(name)));
+      mark('weights');
+    }
     archive.close();
     base?.close();
     return session;
@@ -60,10 +65,10 @@ const SESSIONS = {
   },
 };
 
-// The runtime starts, and the input is made, while the weights are on their way; unless weights are to be there alone.
-const inputs = INPUTS[visit.model]?.();
-const imported = visit.alone ? undefined : importRuntime();
-const started = visit.alone ? undefined : startRuntime();
+// The runtime starts, and the input is made, while the weights are on their way.
+const inputs = visit.weightsOnly ? undefined : INPUTS[visit.model]?.();
+const imported = visit.weightsOnly ? undefined : importRuntime();
+const started = visit.weightsOnly ? undefined : startRuntime();
 /** Times in milliseconds since the navigation, and what tells the model's first output from another. */
 globalThis.result = load();
 
@@ -87,11 +92,6 @@ async function sessionOf(bytes) {
   return ort?.InferenceSession.create(bytes);
 }
 
-async function decoded(archive) {
-  await Promise.all([...archive].map(({ name }) => archive.tensor(name)));
-  mark('weights');
-}
-
 async function importRuntime() {
   const ort = await import(`${visit.runtime}/ort.wasm.min.mjs`);
   ort.env.wasm.wasmPaths = `${visit.runtime}/`;
@@ -105,15 +105,6 @@ async function startRuntime() {
   await ort.InferenceSession.create('/identity.onnx');
   mark('runtime');
   return ort;
-}
-
-/** The runtime, but that it tells when it gets a model: the last is that of the archive, its weights decoded, and the runtime itself started. */
-function watched({ InferenceSession, Tensor, env }) {
-  const create = (...args) => {
-    mark('weights');
-    return InferenceSession.create(...args);
-  };
-  return { InferenceSession: { create }, Tensor, env };
 }
 
 async function download(url) {

@@ -1,6 +1,6 @@
 // Results of bench/load.mjs -> an SVG: for each speed of the network a bar for each variant, up to its first inference.
 import { round } from '../stats.mjs';
-import { THROTTLED, labelOf, weightsAlone } from './report.mjs';
+import { THROTTLED, labelOf, weightsIn } from './report.mjs';
 
 const BAR = 16;
 const GAP = 5;
@@ -26,11 +26,11 @@ export function plot({ rows }) {
   ].join('\n');
 }
 
-/** Dark until the weights are there, alone; light until the first inference beside them. */
+/** Dark until the weights are there, without the runtime; light until the first inference. */
 function panel(rows, speed) {
   const longest = Math.max(...rows.map(({ by }) => by[speed].inference));
   const bars = rows.map(({ model, name, encoding, by }, index) => {
-    const [weights, { inference }] = [weightsAlone(by, speed), by[speed]];
+    const [weights, { inference }] = [weightsIn(by, speed), by[speed]];
     const [dark, light] = name.startsWith('ours') ? COLORS.ours : COLORS.others;
     const y = TITLE + index * (BAR + GAP);
     const [until, total] = [weights, inference].map((milliseconds) => round((BARS * milliseconds) / longest, 1));

@@ -23,7 +23,7 @@ const LABELS = {
 const ENCODINGS = { br: 'brotli', zstd: 'zstd', dcz: 'dcz' };
 const PICTURE = '![Time until weights are there, and until the first inference, at each speed of the network](../bench/results/load.svg)';
 /** Of a condition, visits to a page that starts no runtime. */
-export const ALONE = 'alone';
+const WEIGHTS_ONLY = ' without the runtime';
 export const THROTTLED = ['10', '50', '300'];
 /** Ours, the peer of its quality, and how many times sooner its weights have to be there. */
 const SOONER = [
@@ -57,7 +57,7 @@ function medians(list) {
 
 /** Variants with an output that is another than that of the first of their model, and how far the farthest is. */
 export function wrongOutputs(variants, samples) {
-  const inferred = (variant) => Object.entries(samples).filter(([key]) => key.startsWith(`${addressOf(variant)} `) && !key.endsWith(` ${ALONE}`));
+  const inferred = (variant) => Object.entries(samples).filter(([key]) => key.startsWith(`${addressOf(variant)} `) && !key.endsWith(WEIGHTS_ONLY));
   const outputs = (variant) => inferred(variant).flatMap(([, list]) => list.map(({ output }) => output));
   const first = (model) => outputs(variants.find((variant) => variant.model === model))[0];
   const farthest = (variant) => Math.max(...outputs(variant).map((output) => error(output, first(variant.model))));
@@ -73,33 +73,40 @@ function error(output, expected) {
 export function report({ runtime, rows }) {
   const conditions = [...THROTTLED, 'unthrottled', 'cached'].filter((name) => rows.some(({ by }) => by[name]));
   const header = ['', 'MB', 'distortion', ...conditions.map(conditionLabel), 'peak MB'];
-  const cells = (by, mark) => conditions.map((name) => (by[name] ? [weightsAlone(by, name), by[name][mark]].filter(Boolean).map(seconds).join(' / ') : ''));
+  const cells = (by, mark) => conditions.map((name) => (by[name] ? [weightsIn(by, name), by[name][mark]].filter(Boolean).map(seconds).join(' / ') : ''));
   const table = rows.map(({ model, name, encoding, bytes, distortion, by }) => {
     const label = labelOf({ model, name, encoding });
     return [name.startsWith('ours') ? `**${label}**` : label, round(bytes / 1e6, 2), distortion.toExponential(1), ...cells(by, 'inference'), peak(by)];
   });
-  const alone = ['onnxruntime-web alone, not in the cache', '', '', ...cells(runtime, 'runtime'), peak(runtime)];
-  return [PICTURE, markdownTable(header, [...table, alone]), sooner(rows, conditions)].join('\n\n');
+  const runtimeOnly = ['onnxruntime-web alone, not in the cache', '', '', ...cells(runtime, 'runtime'), peak(runtime)];
+  return [PICTURE, markdownTable(header, [...table, runtimeOnly]), sooner(rows, conditions)].join('\n\n');
 }
 
-/** How many times sooner ours are than their peers: weights alone, weights beside the runtime's start, and first inferences. */
+/** How many times sooner ours are than their peers: weights, weights beside the runtime's start (ours decoded whole), and first inferences. */
 function sooner(rows, conditions) {
   const ratio = (peer, own) => (peer && own ? `${round(peer / own, 2)} ×` : '');
   const lines = SOONER.flatMap(([ours, peer]) => {
-    const [own, other] = [ours, peer].map((name) => rowOf(rows, name)?.by ?? {});
-    const line = (label, value) => [`${LABELS[`minilm ${peer}`]}, brotli: ${label}`, ...conditions.map((name) => ratio(value(other, name), value(own, name)))];
+    const line = (label, own, value) => {
+      const [peers, owns] = [peer, own].map((name) => rowOf(rows, name)?.by ?? {});
+      return [`${LABELS[`minilm ${peer}`]}, brotli: ${label}`, ...conditions.map((name) => ratio(value(peers, name), value(owns, name)))];
+    };
     return [
-      line('weights', weightsAlone),
-      line('weights beside the runtime\u2019s start', (by, name) => by[name]?.weights),
-      line('first inference', (by, name) => by[name]?.inference),
+      line('weights', ours, weightsIn),
+      line("weights beside the runtime's start", `${ours}-bytes`, (by, name) => by[name]?.weights),
+      line('first inference', ours, (by, name) => by[name]?.inference),
     ];
   });
   return markdownTable(['In times of ours', ...conditions.map(conditionLabel)], lines);
 }
 
+/** The name under which visits in a condition are kept. */
+export function conditionOf(name, weightsOnly) {
+  return weightsOnly ? name + WEIGHTS_ONLY : name;
+}
+
 /** When weights were there on a page that starts no runtime, in milliseconds. */
-export function weightsAlone(by, name) {
-  return by[`${name} ${ALONE}`]?.weights;
+export function weightsIn(by, name) {
+  return by[conditionOf(name, true)]?.weights;
 }
 
 function conditionLabel(name) {
@@ -131,12 +138,12 @@ export function targets({ rows }) {
   for (const [ours, peer, times] of SOONER) {
     const [own, other] = [timesOf(ours), timesOf(peer)];
     for (const speed of THROTTLED.filter((speed) => own[speed] && other[speed])) {
-      atLeast(`${ours}, ${speed} Mbit/s: weights sooner than ${peer} with brotli, times`, weightsAlone(other, speed) / weightsAlone(own, speed), times);
+      atLeast(`${ours}, ${speed} Mbit/s: weights sooner than ${peer} with brotli, times`, weightsIn(other, speed) / weightsIn(own, speed), times);
       atLeast(`${ours}, ${speed} Mbit/s: first inference sooner than ${peer} with brotli, times`, other[speed].inference / own[speed].inference, 1);
     }
-    const fast = own[`${DECODING.speed} ${ALONE}`];
+    const fast = own[conditionOf(DECODING.speed, true)];
     if (fast) atMost(`${ours}, ${DECODING.speed} Mbit/s: decoding adds to the download`, fast.weights / fast.downloaded - 1, DECODING.most);
-    const [cached, known] = [own, timesOf(CACHED.peer)].map((by) => weightsAlone(by, 'cached'));
+    const [cached, known] = [own, timesOf(CACHED.peer)].map((by) => weightsIn(by, 'cached'));
     if (cached && known) atMost(`${ours}, cached: weights, in times of cached ${CACHED.peer}`, cached / known, CACHED.most);
   }
   return list;

@@ -7,7 +7,7 @@ import { chromium } from 'playwright-core';
 import { ROOT, prepareBrowser } from '../../scripts/tools.mjs';
 import { FLOAT, modelFile, node, value } from '../../tests/common/onnx.mjs';
 import { PKG } from '../artifacts.mjs';
-import { peakResident } from '../resident.mjs';
+import { renderers } from '../resident.mjs';
 import { startServer } from './server.mjs';
 
 const RUNTIME = ['ort.wasm.min.mjs', 'ort-wasm-simd-threaded.mjs', 'ort-wasm-simd-threaded.wasm'].map((name) => join(ROOT, 'node_modules/onnxruntime-web/dist', name));
@@ -33,11 +33,11 @@ export async function startVisits(folder, variants) {
   const resources = resourcesOf(variants);
   const server = await startServer((path) => resources.get(path.replace(/^\/first-\d+/, '/first')));
   const context = await chromium.launchPersistentContext(profile, { executablePath: prepareBrowser(), args: ['--no-sandbox'] });
-  const processes = await context.browser().newBrowserCDPSession();
+  const browser = context.browser();
   let visits = 0;
 
-  /** `cached`: the model is in the browser's cache, as is the code; else only the runtime is. `alone`: the runtime does not start. */
-  async function visit({ kind, model, file, ...variant }, { megabits = Infinity, cached = false, alone = false } = {}) {
+  /** `cached`: the model is in the browser's cache, as is the code; else only the runtime is. `weightsOnly`: the runtime does not start. */
+  async function visit({ kind, model, file, ...variant }, { megabits = Infinity, cached = false, weightsOnly = false } = {}) {
     server.link.bitsPerSecond = 1e6 * megabits;
     visits++;
     const code = (path) => (cached ? path : `/first-${visits}${path}`);
@@ -45,7 +45,7 @@ export async function startVisits(folder, variants) {
       kind,
       file,
       cached,
-      alone,
+      weightsOnly,
       url: model && addressOf({ model, ...variant }),
       base: variant.base && addressOf(variant.base),
       runtime: kind === NOTHING.kind ? code('/runtime') : '/runtime',
@@ -57,22 +57,19 @@ export async function startVisits(folder, variants) {
     const failed = new Promise((_, reject) => page.on('pageerror', reject));
     await page.goto(`${server.origin}/#${encodeURIComponent(JSON.stringify(asked))}`);
     const result = await Promise.race([page.evaluate(() => globalThis.result), failed]);
-    const peaks = await renderers();
+    const peaks = await renderers(browser);
     await page.close();
-    // The next page gets a process of its own. Others wait for pages to come.
-    for (let left = peaks; left.size === peaks.size; await sleep(POLL_MS)) left = await withoutNew(peaks);
+    await oneEnds([...peaks.keys()]);
     return { ...result, peakBytes: Math.max(...peaks.values()) };
   }
 
-  /** Peak memory of the processes that run pages. */
-  async function renderers() {
-    const { processInfo } = await processes.send('SystemInfo.getProcessInfo');
-    return new Map(processInfo.filter(({ type }) => type === 'renderer').map(({ id }) => [id, peakResident(id)]));
-  }
-
-  /** Of processes that were there, those that still are. */
-  async function withoutNew(before) {
-    return new Map([...(await renderers())].filter(([id]) => before.has(id)));
+  /** Waits until one of these processes has gone: the page's, so that the next page gets its own. The others wait for pages to come. */
+  async function oneEnds(ids) {
+    for (;;) {
+      const left = await renderers(browser);
+      if (ids.some((id) => !left.has(id))) return;
+      await sleep(POLL_MS);
+    }
   }
 
   const close = async () => {
