@@ -1,6 +1,6 @@
 // What `import 'mcwc/encoder'` gives: model files -> an archive, by the `mcwc` command, which is compiled to wasm and runs in a
 // thread of its own. Nothing is loaded before it is called.
-import { collectFiles, commandLine, OUTPUT } from './encoder/arguments.js';
+import { collectFiles, commandLine, OUTPUT, refuseUnknown } from './encoder/arguments.js';
 import { camelCased, commandError } from './encoder/results.js';
 import type { EncodeOptions, EncodeResult, EncoderFile } from './encoder/encoding.js';
 import { run } from './encoder/thread.js';
@@ -16,6 +16,7 @@ export { type ErrorCode, McwcError } from './errors.js';
 export async function encode(files: EncoderFile | readonly EncoderFile[], options: EncodeOptions = {}): Promise<EncodeResult> {
   const { signal, onProgress, workerUrl, wasmUrl = new URL('./mcwc.wasm', import.meta.url) } = options;
   signal?.throwIfAborted();
+  refuseUnknown(options);
   const { inputs, inMemory } = await collectFiles(files, options);
   const messages: string[] = [];
   const onLine = (line: string) => {

@@ -16,7 +16,7 @@ export interface Inputs {
   baseWeights: string[];
 }
 
-/** All that there are: one that is misspelt would be ignored, and another archive made than is thought. */
+/** All that there are: one that is misspelt would be ignored, and another archive made than was meant. */
 const OPTIONS: Record<keyof EncodeOptions, true> = {
   bits: true,
   size: true,
@@ -39,13 +39,16 @@ const OPTIONS: Record<keyof EncodeOptions, true> = {
   wasmUrl: true,
 };
 
+export function refuseUnknown(options: object): void {
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(OPTIONS, name));
+  if (unknown === undefined) return;
+  throw new McwcError('argument', `there is no option ${JSON.stringify(unknown)}; there are ${Object.keys(OPTIONS).join(', ')}`);
+}
+
 export async function collectFiles(
   models: EncoderFile | readonly EncoderFile[],
-  options: EncodeOptions,
+  { statistics, base, baseWeights }: EncodeOptions,
 ): Promise<{ inputs: Inputs; inMemory: Files }> {
-  const unknown = Object.keys(options).find((name) => !Object.hasOwn(OPTIONS, name));
-  if (unknown !== undefined) throw new McwcError('argument', `there is no option ${JSON.stringify(unknown)}`);
-  const { statistics, base, baseWeights } = options;
   const inMemory: Files = [];
   const inputs = {
     models: await addModels('files', models, inMemory),

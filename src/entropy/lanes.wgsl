@@ -173,7 +173,7 @@ fn near_interval(table_at: u32, slot: u32) -> u32 {
     return select(two.x, two.y, slot >= cumulative(two.y));
 }
 
-// The interval that a slot lies in.
+// The interval that a slot lies in, looked for among all of the table.
 fn far_interval(table_at: u32, slot: u32) -> u32 {
     let numbers = tables[table_at + NUMBERS_AT / 2u + (slot >> 7u)][(slot >> 6u) & 1u];
     // No more than 15 begin after the first of 16 slots. Some drivers end loops after 65535 rounds in all, so this is no loop.
@@ -195,7 +195,7 @@ fn numbered(table_at: u32, number: u32) -> u32 {
     return tables[table_at + (INTERVALS_AT + number) / 2u][number & 1u];
 }
 
-// Without a branch: of an array that is absent another's first class is read, and counts nothing.
+// Without a branch: of an array that is absent the first class of all is read (an empty buffer has a zero), and counts nothing.
 fn class_at(array_at: u32, index: u32) -> i32 {
     let is_present = array_at != ABSENT;
     let at = select(0u, array_at + index, is_present);

@@ -117,9 +117,9 @@ fn rows_that_are_longer_than_chunks_decode_as_on_the_cpu() {
 fn matrices_of_few_columns_decode_as_on_the_cpu() {
     let Some(gpu) = gpu_decoder() else { return };
     for (seed, columns) in (53..).zip(1..=4) {
-        // More than the longest lane takes.
+        // More rows than the encoder gives to a lane.
         let narrow = case(Matrix { rows: 70_000, columns, taps: 1 }, DType::F32, 0b1_0001_1011, 0, seed);
-        assert_eq!(assert_both(gpu, &narrow.archive(), None, "few columns"), 1);
+        assert_eq!(assert_both(gpu, &narrow.archive(), None, &format!("{columns} columns")), 1);
     }
 }
 
