@@ -6,6 +6,7 @@ const BAR = 16;
 const GAP = 5;
 const LABELS = 300;
 const BARS = 420;
+const VALUES = 110;
 const TITLE = 34;
 const COLORS = { ours: ['#0b5fa5', '#9cc7e8'], others: ['#8c4a10', '#e5c19a'] };
 
@@ -16,7 +17,7 @@ export function plot({ rows }) {
   const shown = rows.filter(({ model, encoding }) => model === MODEL && encoding !== 'zstd');
   const panels = THROTTLED.filter((speed) => shown.every(({ by }) => by[speed]));
   const panelHeight = TITLE + shown.length * (BAR + GAP);
-  const [width, height] = [LABELS + BARS + 90, panels.length * panelHeight + GAP];
+  const [width, height] = [LABELS + BARS + VALUES, panels.length * panelHeight + GAP];
   const body = panels.map((speed, index) => `<g transform="translate(0 ${index * panelHeight})">${panel(shown, speed)}</g>`);
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">`,
